@@ -1,0 +1,25 @@
+//! The wall clock and the monotonic clock, read once a turn rather than once a command.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The wall clock in milliseconds since 1970.
+#[must_use]
+pub fn unix_ms() -> i64 {
+    i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The wall clock in microseconds since 1970.
+#[must_use]
+pub fn unix_us() -> i64 {
+    i64::try_from(since_epoch().as_micros()).unwrap_or(i64::MAX)
+}
+
+fn since_epoch() -> std::time::Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Microseconds that have passed since `start`.
+#[must_use]
+pub fn elapsed_us(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

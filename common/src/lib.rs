@@ -1,0 +1,12 @@
+//! What Redstart's server and proxy share. Nothing here opens a socket outside [`net`].
+
+pub mod clock;
+pub mod command;
+pub mod glob;
+pub mod hash;
+pub mod log;
+pub mod metric;
+pub mod net;
+pub mod number;
+pub mod resp;
+pub mod slot;

@@ -1,0 +1,71 @@
+//! Byte buffers that a thread's connections share, so that an idle connection owns none.
+//!
+//! A connection reads into the thread's one read buffer and keeps bytes of its own only while a request is
+//! incomplete. For output it borrows a buffer from the pool and gives it back once everything is sent.
+
+use std::cell::RefCell;
+
+/// Size of the read buffer of a thread, in bytes: large enough that a read is nearly always short, which lets
+/// the poller clear readiness without a second, failing read.
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Capacity a fresh pooled buffer starts with, in bytes.
+pub const POOLED_BYTES: usize = 4 * 1024;
+/// A buffer that has grown beyond this is freed rather than kept, so that one large reply does not stay.
+pub const POOLED_BYTES_MAX: usize = 128 * 1024;
+/// Spare buffers a thread keeps.
+const SPARES_MAX: usize = 128;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into_boxed_slice());
+}
+
+/// Takes an empty buffer from the thread's pool.
+#[must_use]
+pub fn take() -> Vec<u8> {
+    SPARES
+        .with(|spares| spares.borrow_mut().pop())
+        .unwrap_or_else(|| Vec::with_capacity(POOLED_BYTES))
+}
+
+/// Gives a buffer back to the thread's pool; its contents are forgotten.
+pub fn give(mut buffer: Vec<u8>) {
+    if buffer.capacity() == 0 || buffer.capacity() > POOLED_BYTES_MAX {
+        return;
+    }
+    buffer.clear();
+    SPARES.with(|spares| {
+        let mut spares = spares.borrow_mut();
+        if spares.len() < SPARES_MAX {
+            spares.push(buffer);
+        }
+    });
+}
+
+/// Lends the thread's read buffer for the length of `body`.
+///
+/// # Panics
+/// When called from within `body`: a thread has one read buffer.
+pub fn with_read_buffer<R>(body: impl FnOnce(&mut [u8]) -> R) -> R {
+    READ.with(|read| body(&mut read.borrow_mut()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_and_a_huge_one_does_not_come_back() {
+        let mut buffer = take();
+        buffer.extend_from_slice(b"hello");
+        let place = buffer.as_ptr();
+        give(buffer);
+        let again = take();
+        assert!(again.is_empty());
+        assert_eq!(again.as_ptr(), place);
+        give(again);
+        give(Vec::with_capacity(POOLED_BYTES_MAX + 1));
+        assert!(take().capacity() <= POOLED_BYTES_MAX);
+    }
+}

@@ -1,0 +1,172 @@
+//! A connected byte stream, TCP or Unix, as one type.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected stream. Reads are polled (`poll_read`), writes are tried at the end of a turn
+/// (`try_write`) and polled only when the kernel's buffer is full.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Connects over TCP and switches Nagle's algorithm off.
+    ///
+    /// # Errors
+    /// What connect(2) says.
+    pub async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream))
+    }
+
+    /// Connects to a Unix socket.
+    ///
+    /// # Errors
+    /// What connect(2) says.
+    pub async fn connect_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self::Unix(UnixStream::connect(path).await?))
+    }
+
+    /// Reads what is there, or registers the task to be woken when something is.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    /// Writes some bytes, or registers the task to be woken when the kernel takes more.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Writes some of `slices`, or registers the task to be woken when the kernel takes more.
+    pub fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Writes without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the kernel takes nothing now (also before the first readiness event of a fresh
+    /// stream); otherwise the connection's error.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Writes several slices without waiting.
+    ///
+    /// # Errors
+    /// As [`Stream::try_write`].
+    pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write_vectored(slices),
+            Self::Unix(stream) => stream.try_write_vectored(slices),
+        }
+    }
+
+    /// The peer as Redis prints it: `ip:port`, `[ip6]:port`, or `path:0` of the listening Unix socket.
+    #[must_use]
+    pub fn peer_name(&self, unix_path: &str) -> String {
+        match self {
+            Self::Tcp(stream) => match stream.peer_addr() {
+                Ok(address) => address.to_string(),
+                Err(_) => "?:0".to_owned(),
+            },
+            Self::Unix(_) => format!("{unix_path}:0"),
+        }
+    }
+
+    /// This end's address, in the same form as [`Stream::peer_name`].
+    #[must_use]
+    pub fn local_name(&self, unix_path: &str) -> String {
+        match self {
+            Self::Tcp(stream) => match stream.local_addr() {
+                Ok(address) => address.to_string(),
+                Err(_) => "?:0".to_owned(),
+            },
+            Self::Unix(_) => format!("{unix_path}:0"),
+        }
+    }
+
+    /// The peer's address, when it is TCP and still connected.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Switches TCP keepalive on with `idle` seconds before the first probe, as Redis does: three probes, a
+    /// third of `idle` apart.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
+        let Self::Tcp(stream) = self else { return Ok(()) };
+        let interval = (idle / 3).max(Duration::from_secs(1));
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(interval)
+            .with_retries(3);
+        socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    }
+
+    /// Whether the stream is a Unix socket.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix(stream)
+    }
+}
