@@ -224,8 +224,13 @@ const fn build_slots() -> [Slot; SLOT_COUNT] {
             None => NO_CONTAINER,
         };
         let Some(key) = fingerprint(own_name(spec)) else { panic!("a name's length") };
-        let modes = spec.exists_in(Mode::Server) as u8 * Mode::Server as u8
-            | spec.exists_in(Mode::Sentinel) as u8 * Mode::Sentinel as u8;
+        let mut modes = 0;
+        if spec.exists_in(Mode::Server) {
+            modes |= Mode::Server as u8;
+        }
+        if spec.exists_in(Mode::Sentinel) {
+            modes |= Mode::Sentinel as u8;
+        }
         let mut at = first_slot(key, container);
         while slots[at].len != 0 {
             at = (at + 1) % SLOT_COUNT;
@@ -496,7 +501,8 @@ mod tests {
         let mut steps = 0;
         for row in all() {
             let container = row.container.map_or(NO_CONTAINER, |id| id.0);
-            let mut at = first_slot(fingerprint(own_name(row)).unwrap(), container);
+            let mut at =
+                first_slot(fingerprint(own_name(row)).expect("a name of the table"), container);
             let mut own = 1;
             while SLOTS[at].id as usize != row.id.index() || SLOTS[at].len == 0 {
                 at = (at + 1) % SLOT_COUNT;
