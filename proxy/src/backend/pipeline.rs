@@ -1,0 +1,193 @@
+//! Who waits for the replies of a server connection, in the order in which they will come.
+//!
+//! A server answers in the order it was asked, so the first waiter owns the next reply. A waiter whose time is
+//! up is told so and becomes a tombstone: its late reply is still owed by the server and is swallowed when it
+//! comes. All waiters of a pool have the same timeout, so tombstones are always the oldest ones, and a count of
+//! them is enough.
+
+use std::collections::VecDeque;
+
+use crate::client::ClientId;
+use crate::gather::GatherId;
+
+/// Capacity an idle queue may keep, in slots.
+const IDLE_CAPACITY_MAX: usize = 64;
+
+/// Who is owed a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A request of a client.
+    Client {
+        /// The client.
+        id: ClientId,
+        /// The request's number in the client's queue.
+        sequence: u32,
+    },
+    /// A part of a request that was split.
+    Part {
+        /// The request.
+        gather: GatherId,
+        /// Which part.
+        part: u32,
+    },
+    /// Nobody: the reply is part of a longer exchange (the `+QUEUED` of a transaction, say).
+    Nobody,
+}
+
+/// A request that was queued or sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    /// Who is owed the reply.
+    pub target: Target,
+    /// The request's size.
+    pub bytes: u32,
+    /// When it was queued, in microseconds of the worker's clock.
+    pub at_us: u64,
+}
+
+/// The queue of one connection.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    slots: VecDeque<Slot>,
+    tombstones: usize,
+    bytes: u64,
+}
+
+impl Pipeline {
+    /// Replies owed, tombstones included.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether no reply is owed.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Replies that nobody waits for any more.
+    #[must_use]
+    pub fn tombstones(&self) -> usize {
+        self.tombstones
+    }
+
+    /// Request bytes whose replies are owed.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds a waiter behind the others.
+    #[inline]
+    pub fn push(&mut self, slot: Slot) {
+        self.bytes += u64::from(slot.bytes);
+        self.slots.push_back(slot);
+    }
+
+    /// The owner of the next reply; a tombstone is owned by nobody. `None` when no reply is owed.
+    #[inline]
+    #[must_use]
+    pub fn front(&self) -> Option<Target> {
+        let slot = self.slots.front()?;
+        Some(if self.tombstones > 0 { Target::Nobody } else { slot.target })
+    }
+
+    /// Takes the owner of a reply that has come. `None` when none was owed.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Slot> {
+        let mut slot = self.slots.pop_front()?;
+        self.bytes -= u64::from(slot.bytes);
+        if self.tombstones > 0 {
+            self.tombstones -= 1;
+            slot.target = Target::Nobody;
+        }
+        Some(slot)
+    }
+
+    /// Turns every waiter queued before `deadline_us` into a tombstone and hands it to `expired`. A waiter whose
+    /// reply is arriving already is left alone when `front_is_busy`.
+    pub fn expire(&mut self, deadline_us: u64, front_is_busy: bool, mut expired: impl FnMut(Slot)) {
+        if front_is_busy {
+            return;
+        }
+        while let Some(slot) = self.slots.get(self.tombstones) {
+            if slot.at_us > deadline_us {
+                return;
+            }
+            self.tombstones += 1;
+            expired(*slot);
+        }
+    }
+
+    /// Empties the queue, handing every waiter that was not told yet to `each`.
+    pub fn fail(&mut self, mut each: impl FnMut(Slot)) {
+        let told = std::mem::take(&mut self.tombstones);
+        for slot in self.slots.drain(..).skip(told) {
+            each(slot);
+        }
+        self.bytes = 0;
+    }
+
+    /// When the oldest waiter was queued.
+    #[must_use]
+    pub fn oldest_us(&self) -> Option<u64> {
+        self.slots.front().map(|slot| slot.at_us)
+    }
+
+    /// Gives back memory an idle queue does not need.
+    pub fn trim(&mut self) {
+        if self.slots.is_empty() && self.slots.capacity() > IDLE_CAPACITY_MAX {
+            self.slots = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(sequence: u32, at_us: u64) -> Slot {
+        let target = Target::Client { id: ClientId { index: 1, generation: 1 }, sequence };
+        Slot { target, bytes: 10, at_us }
+    }
+
+    #[test]
+    fn a_late_reply_is_swallowed_and_the_next_finds_its_owner() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push(slot(1, 100));
+        pipeline.push(slot(2, 200));
+        pipeline.push(slot(3, 300));
+        let mut told = Vec::new();
+        pipeline.expire(200, false, |slot| told.push(slot.at_us));
+        assert_eq!(told, [100, 200]);
+        pipeline.expire(250, false, |_| panic!("told twice"));
+        assert_eq!(pipeline.front(), Some(Target::Nobody));
+        assert_eq!(pipeline.pop().map(|slot| slot.target), Some(Target::Nobody));
+        assert_eq!(pipeline.pop().map(|slot| slot.target), Some(Target::Nobody));
+        assert_eq!(pipeline.pop().map(|slot| slot.target), Some(slot(3, 300).target));
+        assert!(pipeline.pop().is_none());
+        assert_eq!((pipeline.bytes(), pipeline.tombstones()), (0, 0));
+    }
+
+    #[test]
+    fn closing_tells_only_those_who_still_wait() {
+        let mut pipeline = Pipeline::default();
+        (1..=4).for_each(|n| pipeline.push(slot(n, u64::from(n))));
+        pipeline.expire(2, false, |_| {});
+        let mut told = Vec::new();
+        pipeline.fail(|slot| told.push(slot.at_us));
+        assert_eq!(told, [3, 4]);
+        assert!(pipeline.is_empty() && pipeline.front().is_none());
+    }
+
+    #[test]
+    fn a_reply_on_its_way_is_given_its_time() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push(slot(1, 1));
+        pipeline.expire(10, true, |_| panic!("it is arriving"));
+        assert_eq!(pipeline.tombstones(), 0);
+    }
+}

@@ -1,0 +1,422 @@
+//! A connected client, and the clients of a worker.
+//!
+//! An idle client owns no buffer: what it sends is read into the worker's buffer, and only an incomplete request
+//! is kept. Replies gather in its output and leave at the end of the turn.
+
+pub mod dispatch;
+pub mod pending;
+pub mod session;
+pub mod split;
+pub mod task;
+pub mod transaction;
+
+use std::task::Waker;
+
+use redstart_common::command::CommandId;
+use redstart_common::metric::Histogram;
+use redstart_common::net::{Stream, buffer};
+use redstart_common::resp::RequestScanner;
+use slab::Slab;
+
+use self::pending::Pending;
+use self::session::Session;
+use self::transaction::Transaction;
+use crate::output::{EAGER_BYTES, LARGE_BYTES, Output, Sent};
+
+/// A client of a worker; the generation tells it from others that had the same place before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ClientId {
+    /// Its place.
+    pub index: u32,
+    /// Which holder of that place it is.
+    pub generation: u32,
+}
+
+/// What a client wants to hear (`CLIENT REPLY`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// Everything.
+    #[default]
+    On,
+    /// Nothing.
+    Off,
+    /// Not the reply to the next command.
+    SkipNext,
+}
+
+/// Bytes of replies, written and parked, above which no more requests are read.
+const UNREAD_BYTES_PAUSE: usize = 1 << 20;
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    /// Who it is.
+    pub id: ClientId,
+    /// Its pool.
+    pub pool: usize,
+    /// Its connection.
+    pub stream: Stream,
+    /// Wakes its task.
+    pub waker: Option<Waker>,
+    /// What was read and is not parsed yet.
+    pub input: Vec<u8>,
+    /// How far the request at the front of the input is known.
+    pub scanner: RequestScanner,
+    /// Requests in flight.
+    pub pending: Pending,
+    /// Replies on their way out.
+    pub output: Output,
+    /// On the list of clients with output.
+    dirty: bool,
+    /// The kernel takes no more; the task sends the rest.
+    pub blocked: bool,
+    /// Stopped parsing until requests in flight are answered or output has left.
+    pub paused: bool,
+    /// Parses nothing until every request in flight is answered.
+    pub barrier: bool,
+    /// Closes once every reply is sent.
+    pub closing: bool,
+    /// Speaks RESP3.
+    pub resp3: bool,
+    /// Has given the password, or needs none.
+    pub authenticated: bool,
+    /// What it wants to hear.
+    pub reply_mode: ReplyMode,
+    /// When it last sent something, in microseconds of the worker's clock.
+    pub active_us: u64,
+    /// Its last command.
+    pub command: Option<CommandId>,
+    /// What it told about itself.
+    pub session: Box<Session>,
+    /// The transaction it is composing.
+    pub transaction: Option<Box<Transaction>>,
+}
+
+impl Client {
+    /// Counts a request in and gives its sequence number.
+    #[inline]
+    pub fn begin(&mut self, now_us: u64) -> u32 {
+        let muted = match self.reply_mode {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => {
+                self.reply_mode = ReplyMode::On;
+                true
+            }
+        };
+        self.pending.push(now_us as u32, muted)
+    }
+
+    /// Whether no further request may be parsed now.
+    #[inline]
+    #[must_use]
+    pub fn must_wait(&self, in_flight_max: usize) -> bool {
+        self.closing
+            || (self.barrier && !self.pending.is_empty())
+            || self.pending.len() >= in_flight_max
+            || self.output.len() + self.pending.parked_bytes() > UNREAD_BYTES_PAUSE
+    }
+
+    /// Wakes the client's task.
+    pub fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Why a client is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// It closed the connection, or asked the proxy to.
+    Left,
+    /// The connection broke, it broke the protocol or a limit, or it was killed.
+    Failed,
+}
+
+/// The clients of a worker.
+#[derive(Debug, Default)]
+pub struct Clients {
+    slab: Slab<Client>,
+    generation: u32,
+    dirty: Vec<ClientId>,
+    doomed: Vec<(ClientId, Gone)>,
+    /// Time from reading a request to its reply being on its way, by pool.
+    pub latency: Vec<Histogram>,
+    /// Reply bytes a client may leave unread.
+    pub output_bytes_max: usize,
+    /// Clients that left, and clients that failed, by pool.
+    pub gone: Vec<(u64, u64)>,
+}
+
+impl Clients {
+    /// No clients, for a worker of `pools` pools.
+    #[must_use]
+    pub fn new(pools: usize, output_bytes_max: usize) -> Self {
+        Self {
+            latency: vec![Histogram::default(); pools],
+            gone: vec![(0, 0); pools],
+            output_bytes_max,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a client.
+    pub fn insert(
+        &mut self,
+        pool: usize,
+        stream: Stream,
+        authenticated: bool,
+        session: Session,
+        now_us: u64,
+    ) -> ClientId {
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.slab.vacant_entry();
+        let id = ClientId { index: entry.key() as u32, generation: self.generation };
+        entry.insert(Client {
+            id,
+            pool,
+            stream,
+            waker: None,
+            input: Vec::new(),
+            scanner: RequestScanner::default(),
+            pending: Pending::default(),
+            output: Output::default(),
+            dirty: false,
+            blocked: false,
+            paused: false,
+            barrier: false,
+            closing: false,
+            resp3: false,
+            authenticated,
+            reply_mode: ReplyMode::On,
+            active_us: now_us,
+            command: None,
+            session: Box::new(session),
+            transaction: None,
+        });
+        id
+    }
+
+    /// A client, if it is still there.
+    #[inline]
+    pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+    }
+
+    /// All clients.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.slab.iter().map(|(_, client)| client)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// Hands a client the reply to one of its requests.
+    #[inline]
+    pub fn answer(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
+        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+        else {
+            return;
+        };
+        let latency = &mut self.latency[client.pool];
+        client.pending.answer(sequence, reply, &mut client.output, now_us as u32, latency);
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+    }
+
+    /// As [`Clients::answer`], with a reply in its own buffer.
+    pub fn answer_owned(&mut self, id: ClientId, sequence: u32, reply: Vec<u8>, now_us: u64) {
+        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+        else {
+            buffer::give(reply);
+            return;
+        };
+        let latency = &mut self.latency[client.pool];
+        client.pending.answer_owned(sequence, reply, &mut client.output, now_us as u32, latency);
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+    }
+
+    /// Answers a request that is being dispatched, from here.
+    pub fn reply(&mut self, id: ClientId, now_us: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+        else {
+            return;
+        };
+        if client.pending.is_empty() && client.reply_mode == ReplyMode::On {
+            write(client.output.tail());
+            self.latency[client.pool].record(0);
+        } else {
+            let mut reply = buffer::take();
+            write(&mut reply);
+            let sequence = client.begin(now_us);
+            let latency = &mut self.latency[client.pool];
+            client.pending.answer(sequence, &reply, &mut client.output, now_us as u32, latency);
+            buffer::give(reply);
+        }
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+    }
+
+    #[inline]
+    fn after_answer(
+        client: &mut Client,
+        dirty: &mut Vec<ClientId>,
+        doomed: &mut Vec<(ClientId, Gone)>,
+        output_bytes_max: usize,
+    ) {
+        if !client.dirty {
+            client.dirty = true;
+            dirty.push(client.id);
+        }
+        let waiting = client.output.len();
+        if waiting >= EAGER_BYTES {
+            if !client.blocked {
+                match client.output.send(&client.stream) {
+                    Ok(Sent::All) => {}
+                    Ok(Sent::Some) => {
+                        client.blocked = true;
+                        client.wake();
+                    }
+                    Err(_) => doomed.push((client.id, Gone::Failed)),
+                }
+            }
+            if client.output.len() + client.pending.parked_bytes() > output_bytes_max {
+                doomed.push((client.id, Gone::Failed));
+            }
+        }
+    }
+
+    /// Whether the reply to `sequence` may go out piece by piece: it is its turn.
+    #[must_use]
+    pub fn may_stream(&self, id: ClientId, sequence: u32) -> bool {
+        self.slab
+            .get(id.index as usize)
+            .is_some_and(|client| client.id == id && client.pending.is_first(sequence))
+    }
+
+    /// Begins a reply that goes out piece by piece; says whether the client wants to hear it.
+    pub fn begin_stream(&mut self, id: ClientId) -> bool {
+        self.get_mut(id).is_some_and(|client| client.pending.begin_stream())
+    }
+
+    /// Passes a piece of a reply on. A large one goes to the kernel without being copied.
+    pub fn stream(&mut self, id: ClientId, piece: &[u8]) {
+        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+        else {
+            return;
+        };
+        let mut rest = piece;
+        if piece.len() >= LARGE_BYTES && client.output.is_empty() && !client.blocked {
+            // An error shows again when the rest is sent.
+            if let Ok(sent) = client.stream.try_write(piece) {
+                rest = &piece[sent..];
+            }
+        }
+        if !rest.is_empty() {
+            client.output.push(rest);
+            Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+        }
+    }
+
+    /// The piece before was the last.
+    pub fn end_stream(&mut self, id: ClientId, now_us: u64) {
+        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+        else {
+            return;
+        };
+        let latency = &mut self.latency[client.pool];
+        client.pending.end_stream(&mut client.output, now_us as u32, latency);
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+    }
+
+    /// A client whose reply broke off in the middle can only be dropped.
+    pub fn break_stream(&mut self, id: ClientId) {
+        self.doomed.push((id, Gone::Failed));
+    }
+
+    /// Puts a client on the list of those with something to do at the end of the turn.
+    pub fn mark(&mut self, id: ClientId) {
+        if let Some(client) = self.slab.get_mut(id.index as usize)
+            && client.id == id
+            && !client.dirty
+        {
+            client.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Clients on that list.
+    #[must_use]
+    pub fn marked(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Drops a client. Its requests in flight finish without it.
+    pub fn remove(&mut self, id: ClientId, why: Gone) -> Option<Client> {
+        self.get_mut(id)?;
+        let mut client = self.slab.remove(id.index as usize);
+        buffer::give(std::mem::take(&mut client.input));
+        client.wake();
+        let (left, failed) = &mut self.gone[client.pool];
+        *(if why == Gone::Left { left } else { failed }) += 1;
+        Some(client)
+    }
+
+    /// Sends what clients wait for, and lets go of those that are done. `removed` is told the pool of each.
+    pub fn flush(&mut self, in_flight_max: usize, mut removed: impl FnMut(usize)) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let Some(client) =
+                self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+            else {
+                continue;
+            };
+            client.dirty = false;
+            if !client.blocked && !client.output.is_empty() {
+                match client.output.send(&client.stream) {
+                    Ok(Sent::All) => {}
+                    Ok(Sent::Some) => {
+                        client.blocked = true;
+                        client.wake();
+                    }
+                    Err(_) => {
+                        self.doomed.push((id, Gone::Failed));
+                        continue;
+                    }
+                }
+            }
+            if client.closing && client.pending.is_empty() && client.output.is_empty() {
+                self.doomed.push((id, Gone::Left));
+            } else if client.paused && !client.must_wait(in_flight_max) {
+                client.wake();
+            }
+        }
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+        for (id, why) in std::mem::take(&mut self.doomed) {
+            if let Some(client) = self.remove(id, why) {
+                removed(client.pool);
+            }
+        }
+    }
+
+    /// Gives back memory that idle clients do not need.
+    pub fn trim(&mut self) {
+        for (_, client) in &mut self.slab {
+            client.pending.trim();
+            client.scanner.release();
+        }
+        if self.dirty.capacity() > 1024 {
+            self.dirty.shrink_to(64);
+        }
+    }
+}

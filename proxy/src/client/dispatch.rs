@@ -1,0 +1,324 @@
+//! From bytes a client sent to requests on their way to servers. This is the hot path: find the request, look
+//! up its row, hash its key, append its bytes to the output of one server connection.
+
+use redstart_common::command::{self, CommandId, CommandSpec, Mode, keys};
+use redstart_common::net::buffer;
+use redstart_common::resp::{Args, RequestScanner};
+
+use super::{ClientId, split, transaction};
+use crate::backend::Refusal;
+use crate::gather::header;
+use crate::local;
+use crate::output::{LARGE_BYTES, Output};
+use crate::route::distribution::ServerIndex;
+use crate::route::plan::Plan;
+use crate::texts;
+use crate::worker::Core;
+
+/// One request and how it looked on the wire.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Its arguments.
+    pub args: Args<'a>,
+    /// Its bytes as received.
+    pub raw: &'a [u8],
+    /// Its row.
+    pub row: &'static CommandSpec,
+    /// When its batch was read.
+    pub now_us: u64,
+}
+
+impl Request<'_> {
+    /// Whether it came as a line of words rather than as an array.
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
+        self.raw.first() != Some(&b'*')
+    }
+
+    /// Appends it in the form servers are sent.
+    #[inline]
+    pub fn write(&self, output: &mut Output) {
+        if self.is_inline() {
+            write_args(self.args, output.tail());
+        } else {
+            output.push(self.raw);
+        }
+    }
+}
+
+/// Appends arguments as an array of bulk strings.
+pub fn write_args(args: Args<'_>, out: &mut Vec<u8>) {
+    header(out, b'*', args.len() as u64);
+    for arg in args {
+        header(out, b'$', arg.len() as u64);
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Dispatches every complete request in `bytes`, as far as the client may go on. Says how many bytes are used up.
+pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
+    let now_us = core.clock.now_us();
+    let Some(client) = core.down.clients.get_mut(id) else { return bytes.len() };
+    client.active_us = now_us;
+    core.pools[client.pool].refresh();
+    let mut scanner = std::mem::take(&mut core.scanner);
+    if client.scanner.is_inside() {
+        std::mem::swap(&mut scanner, &mut client.scanner);
+    }
+    let mut at = 0;
+    while at < bytes.len() {
+        let Some(client) = core.down.clients.get_mut(id) else { break };
+        if client.must_wait(core.limits.in_flight_max) {
+            client.paused = true;
+            break;
+        }
+        let limits =
+            if client.authenticated { &core.limits.request } else { &core.limits.unauthenticated };
+        let rest = &bytes[at..];
+        match scanner.scan(rest, limits) {
+            Ok(Some(len)) => {
+                let raw = &rest[..len];
+                let args = scanner.args(raw);
+                if !args.is_empty() {
+                    request(core, id, args, raw, now_us);
+                }
+                at += len;
+            }
+            Ok(None) => break,
+            Err(error) => {
+                client.closing = true;
+                core.down.clients.reply(id, now_us, |out| texts::error(out, &error.wire()));
+                scanner = RequestScanner::default();
+                at = bytes.len();
+            }
+        }
+    }
+    if !scanner.is_inside() {
+        core.scanner = scanner;
+    } else if let Some(client) = core.down.clients.get_mut(id) {
+        client.scanner = scanner;
+    }
+    at
+}
+
+/// As [`batch`], with bytes that were kept: what is not used up is kept again, and one large request is handed on
+/// without being copied.
+pub fn owned_batch(core: &mut Core, id: ClientId, input: Vec<u8>) {
+    let Some(mut input) = large(core, id, input) else { return };
+    let used = batch(core, id, &input);
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    if used == input.len() {
+        buffer::give(input);
+    } else {
+        input.drain(..used);
+        client.input = input;
+    }
+}
+
+/// Hands on an input that is exactly one large request for one server. Gives the input back otherwise, unless it
+/// is not complete and was kept.
+fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
+    let now_us = core.clock.now_us();
+    let client = core.down.clients.get_mut(id)?;
+    if input.len() < LARGE_BYTES
+        || client.transaction.is_some()
+        || !client.authenticated
+        || client.must_wait(core.limits.in_flight_max)
+    {
+        return Some(input);
+    }
+    let mut scanner = std::mem::take(&mut client.scanner);
+    match scanner.scan(&input, &core.limits.request) {
+        Ok(None) => {
+            client.scanner = scanner;
+            client.input = input;
+            return None;
+        }
+        Ok(Some(len)) if len == input.len() && input[0] == b'*' => {}
+        _ => return Some(input),
+    }
+    let args = scanner.args(&input);
+    let row = args.get(0).and_then(command::lookup).map(CommandId::spec)?;
+    let Plan::Key(place) = core.plans[row.id.index()] else { return Some(input) };
+    let (true, Some(key)) = (row.accepts_count(args.len()), args.get(usize::from(place))) else {
+        return Some(input);
+    };
+    let pool = &mut core.pools[client.pool];
+    pool.refresh();
+    pool.stats.requests += 1;
+    pool.stats.commands[row.id.index()] += 1;
+    client.command = Some(row.id);
+    client.active_us = now_us;
+    let server = pool.server_of(key);
+    forward(core, id, server, now_us, |output| output.push_owned(input));
+    None
+}
+
+#[inline]
+fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u64) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let pool = &mut core.pools[client.pool];
+    pool.stats.requests += 1;
+    let Some(command) = command::lookup(args.at(0)) else {
+        return refuse(core, id, now_us, |out| texts::unknown_command(out, args));
+    };
+    let mut row = command.spec();
+    if row.is_container()
+        && let Some(name) = args.get(1)
+    {
+        match command::lookup_sub(Mode::Server, command, name) {
+            Some(sub) => row = sub.spec(),
+            None => {
+                return refuse(core, id, now_us, |out| texts::unknown_subcommand(out, row, name));
+            }
+        }
+    }
+    pool.stats.commands[row.id.index()] += 1;
+    client.command = Some(row.id);
+    if !row.accepts_count(args.len()) {
+        return refuse(core, id, now_us, |out| texts::arity(out, row));
+    }
+    let plan = core.plans[row.id.index()];
+    if client.authenticated
+        && client.transaction.is_none()
+        && let Plan::Key(place) = plan
+        && let Some(key) = args.get(usize::from(place))
+    {
+        let server = pool.server_of(key);
+        let request = Request { args, raw, row, now_us };
+        return forward(core, id, server, now_us, |output| request.write(output));
+    }
+    uncommon(core, id, Request { args, raw, row, now_us }, plan);
+}
+
+fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let now_us = request.now_us;
+    if !client.authenticated && !request.row.flags.contains(command::spec::Flags::NO_AUTH) {
+        return refuse(core, id, now_us, |out| texts::error(out, texts::NOAUTH));
+    }
+    if client.transaction.is_some() && transaction::take(core, id, request, plan) {
+        return;
+    }
+    match plan {
+        Plan::Key(_) | Plan::Keys => by_keys(core, id, request),
+        Plan::KeysUnlessBlocking if is_blocking(request.args) => {
+            refuse(core, id, now_us, |out| texts::not_shared(out, request.row));
+        }
+        Plan::KeysUnlessBlocking => by_keys(core, id, request),
+        Plan::Split { merge, step } => split::by_key(core, id, request, merge, usize::from(step)),
+        Plan::Every(merge) => split::to_every_server(core, id, request, merge),
+        Plan::Scan => split::scan(core, id, request),
+        Plan::Anywhere => {
+            let server = anywhere(core, id);
+            forward(core, id, server, now_us, |output| request.write(output));
+        }
+        Plan::Local(local) => local::answer(core, id, request, local),
+        Plan::Refuse => refuse(core, id, now_us, |out| texts::not_shared(out, request.row)),
+    }
+}
+
+/// Whether XREAD or XREADGROUP asks to wait.
+fn is_blocking(args: Args<'_>) -> bool {
+    args.iter()
+        .skip(1)
+        .take_while(|word| !word.eq_ignore_ascii_case(b"STREAMS"))
+        .any(|word| word.eq_ignore_ascii_case(b"BLOCK"))
+}
+
+/// The first live server.
+pub fn anywhere(core: &mut Core, id: ClientId) -> Option<ServerIndex> {
+    let client = core.down.clients.get_mut(id)?;
+    core.pools[client.pool].topology.live.first().copied()
+}
+
+/// Where all keys of a request lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It has none.
+    NoKeys,
+    /// On one server; `None` when no server is alive.
+    Server(Option<ServerIndex>),
+    /// On several.
+    Several,
+}
+
+/// Finds where the keys of a request lie.
+pub fn place(core: &mut Core, pool: usize, request: Request<'_>) -> Place {
+    let pool = &mut core.pools[pool];
+    let mut found = Place::NoKeys;
+    for at in keys::positions(request.row, request.args) {
+        let Some(key) = request.args.get(at) else { continue };
+        match found {
+            Place::NoKeys => found = Place::Server(pool.server_of(key)),
+            // Any server is as good as another: all keys go where the first went.
+            Place::Server(_)
+                if pool.topology.distribution.wants()
+                    == crate::route::distribution::Wants::Chance => {}
+            Place::Server(server) if server == pool.server_of(key) => {}
+            _ => return Place::Several,
+        }
+    }
+    found
+}
+
+fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let pool = client.pool;
+    let server = match place(core, pool, request) {
+        Place::Server(server) => server,
+        Place::NoKeys => anywhere(core, id),
+        Place::Several => {
+            return refuse(core, id, request.now_us, |out| texts::error(out, texts::CROSSSLOT));
+        }
+    };
+    forward(core, id, server, request.now_us, |output| request.write(output));
+}
+
+/// Answers with an error of the proxy's own.
+pub fn refuse(core: &mut Core, id: ClientId, now_us: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    if let Some(client) = core.down.clients.get_mut(id) {
+        core.pools[client.pool].stats.refused += 1;
+    }
+    core.down.clients.reply(id, now_us, write);
+}
+
+/// Queues a request for a server, or answers at once that it cannot be reached.
+#[inline]
+pub fn forward(
+    core: &mut Core,
+    id: ClientId,
+    server: Option<ServerIndex>,
+    now_us: u64,
+    write: impl FnOnce(&mut Output),
+) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let pool = &core.pools[client.pool];
+    let sent = match server {
+        Some(server) => {
+            let backend = pool.backend(server, client.resp3, id.index);
+            match core.up.check(backend, now_us) {
+                Ok(()) => {
+                    let sequence = client.begin(now_us);
+                    let target = crate::backend::pipeline::Target::Client { id, sequence };
+                    core.up.send(backend, target, now_us, write);
+                    Ok(())
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
+        None => Err(Refusal::nobody()),
+    };
+    if let Err(refusal) = sent {
+        unreachable_server(core, id, now_us, &refusal);
+    }
+}
+
+#[cold]
+fn unreachable_server(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
+    if let Some(client) = core.down.clients.get_mut(id) {
+        core.pools[client.pool].stats.forward_errors += 1;
+    }
+    core.down.clients.reply(id, now_us, |out| texts::error(out, refusal.text()));
+}

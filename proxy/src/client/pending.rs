@@ -1,0 +1,300 @@
+//! The requests of a client that are not answered yet, in the order they came, and the replies that arrived
+//! before their turn.
+//!
+//! Requests of one client go to several servers, whose replies come in any order; the client must see them in
+//! the order of its requests. A reply whose turn it is goes straight to the client's output. One that is early
+//! is parked: small ones side by side in one buffer, large ones in the buffer they came in.
+
+use std::collections::VecDeque;
+
+use redstart_common::metric::Histogram;
+use redstart_common::net::buffer;
+
+use crate::output::{LARGE_BYTES, Output};
+
+/// Dead bytes among the parked ones after which the living are moved together.
+const DEAD_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Debug)]
+enum State {
+    /// The reply is still to come.
+    Waiting,
+    /// The reply is being passed on piece by piece; only the first entry can be in this state.
+    Streaming,
+    /// Part of `parked`.
+    Parked { start: u32, len: u32 },
+    /// A reply in its own buffer.
+    Large(Box<Vec<u8>>),
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    /// When the request was read, in microseconds of the worker's clock.
+    at_us: u32,
+    /// The client asked not to be told (`CLIENT REPLY`).
+    muted: bool,
+}
+
+/// The queue of one client.
+#[derive(Debug, Default)]
+pub struct Pending {
+    ring: VecDeque<Entry>,
+    /// Sequence number of the first entry.
+    head: u32,
+    parked: Vec<u8>,
+    parked_live: usize,
+}
+
+impl Pending {
+    /// Requests that are not answered yet.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether every request is answered.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Bytes held in replies that came early.
+    #[must_use]
+    pub fn parked_bytes(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Adds a request and gives its sequence number.
+    #[inline]
+    pub fn push(&mut self, at_us: u32, muted: bool) -> u32 {
+        let sequence = self.head.wrapping_add(self.ring.len() as u32);
+        self.ring.push_back(Entry { state: State::Waiting, at_us, muted });
+        sequence
+    }
+
+    /// Whether the reply to `sequence` may go out now.
+    #[inline]
+    #[must_use]
+    pub fn is_first(&self, sequence: u32) -> bool {
+        sequence == self.head && !self.ring.is_empty()
+    }
+
+    fn entry(&mut self, sequence: u32) -> Option<&mut Entry> {
+        self.ring.get_mut(sequence.wrapping_sub(self.head) as usize)
+    }
+
+    /// Takes the reply to a request: to the output when it is its turn, with any that waited behind it, else
+    /// aside.
+    #[inline]
+    pub fn answer(
+        &mut self,
+        sequence: u32,
+        reply: &[u8],
+        output: &mut Output,
+        now_us: u32,
+        latency: &mut Histogram,
+    ) {
+        if self.is_first(sequence) {
+            if let Some(entry) = self.ring.pop_front() {
+                self.head = self.head.wrapping_add(1);
+                if !entry.muted {
+                    output.push(reply);
+                }
+                latency.record(u64::from(now_us.wrapping_sub(entry.at_us)));
+            }
+            self.settle(output, now_us, latency);
+        } else if reply.len() >= LARGE_BYTES {
+            self.park_owned(sequence, reply.to_vec());
+        } else {
+            self.park(sequence, reply);
+        }
+    }
+
+    /// As [`Pending::answer`], with a reply in its own buffer.
+    pub fn answer_owned(
+        &mut self,
+        sequence: u32,
+        reply: Vec<u8>,
+        output: &mut Output,
+        now_us: u32,
+        latency: &mut Histogram,
+    ) {
+        if reply.len() < LARGE_BYTES {
+            self.answer(sequence, &reply, output, now_us, latency);
+            buffer::give(reply);
+            return;
+        }
+        self.park_owned(sequence, reply);
+        self.settle(output, now_us, latency);
+    }
+
+    fn park(&mut self, sequence: u32, reply: &[u8]) {
+        if self.parked.capacity() == 0 {
+            self.parked = buffer::take();
+        }
+        let start = self.parked.len() as u32;
+        let Some(entry) = self.entry(sequence) else { return };
+        entry.state = State::Parked { start, len: reply.len() as u32 };
+        self.parked.extend_from_slice(reply);
+        self.parked_live += reply.len();
+    }
+
+    fn park_owned(&mut self, sequence: u32, reply: Vec<u8>) {
+        if let Some(entry) = self.entry(sequence) {
+            entry.state = State::Large(Box::new(reply));
+        }
+    }
+
+    /// Marks the first request as being answered piece by piece. Says whether its pieces are wanted.
+    pub fn begin_stream(&mut self) -> bool {
+        self.ring.front_mut().is_some_and(|entry| {
+            entry.state = State::Streaming;
+            !entry.muted
+        })
+    }
+
+    /// Ends the streamed reply: the next requests have their turn.
+    pub fn end_stream(&mut self, output: &mut Output, now_us: u32, latency: &mut Histogram) {
+        if let Some(entry) = self.ring.pop_front() {
+            self.head = self.head.wrapping_add(1);
+            latency.record(u64::from(now_us.wrapping_sub(entry.at_us)));
+        }
+        self.settle(output, now_us, latency);
+    }
+
+    /// Sends every reply whose turn has come.
+    fn settle(&mut self, output: &mut Output, now_us: u32, latency: &mut Histogram) {
+        while let Some(entry) = self.ring.front_mut() {
+            let muted = entry.muted;
+            match &mut entry.state {
+                State::Waiting | State::Streaming => break,
+                State::Parked { start, len } => {
+                    let (start, len) = (*start as usize, *len as usize);
+                    self.parked_live -= len;
+                    if !muted {
+                        output.push(&self.parked[start..start + len]);
+                    }
+                }
+                State::Large(reply) => {
+                    let reply = std::mem::take(&mut **reply);
+                    if !muted {
+                        output.push_owned(reply);
+                    }
+                }
+            }
+            latency.record(u64::from(now_us.wrapping_sub(entry.at_us)));
+            self.ring.pop_front();
+            self.head = self.head.wrapping_add(1);
+        }
+        if self.parked_live == 0 {
+            self.parked.clear();
+        } else if self.parked.len() - self.parked_live > DEAD_BYTES_MAX
+            && self.parked.len() > 2 * self.parked_live
+        {
+            self.compact();
+        }
+        if self.ring.is_empty() && self.parked.capacity() > 0 {
+            buffer::give(std::mem::take(&mut self.parked));
+        }
+    }
+
+    fn compact(&mut self) {
+        let mut fresh = buffer::take();
+        for entry in &mut self.ring {
+            if let State::Parked { start, len } = &mut entry.state {
+                let old = *start as usize;
+                *start = fresh.len() as u32;
+                fresh.extend_from_slice(&self.parked[old..old + *len as usize]);
+            }
+        }
+        buffer::give(std::mem::replace(&mut self.parked, fresh));
+    }
+
+    /// Gives back what an idle client does not need.
+    pub fn trim(&mut self) {
+        if self.ring.is_empty() && self.ring.capacity() > 0 {
+            self.ring = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn early_replies_wait_for_their_turn() {
+        let (mut pending, mut output, mut latency) =
+            (Pending::default(), Output::default(), Histogram::default());
+        let sequences: Vec<u32> = (0..3).map(|_| pending.push(0, false)).collect();
+        pending.answer(sequences[2], b"+c\r\n", &mut output, 5, &mut latency);
+        pending.answer(sequences[1], b"+b\r\n", &mut output, 5, &mut latency);
+        assert!(output.is_empty());
+        pending.answer(sequences[0], b"+a\r\n", &mut output, 7, &mut latency);
+        assert_eq!(output.contents(), b"+a\r\n+b\r\n+c\r\n");
+        assert!(pending.is_empty());
+        assert_eq!((latency.count(), latency.sum_us()), (3, 21));
+    }
+
+    #[test]
+    fn a_muted_request_is_answered_with_silence() {
+        let (mut pending, mut output, mut latency) =
+            (Pending::default(), Output::default(), Histogram::default());
+        let muted = pending.push(0, true);
+        let heard = pending.push(0, false);
+        pending.answer(heard, b"+b\r\n", &mut output, 0, &mut latency);
+        pending.answer(muted, b"+a\r\n", &mut output, 0, &mut latency);
+        assert_eq!(output.contents(), b"+b\r\n");
+    }
+
+    #[test]
+    fn a_streamed_reply_holds_the_others_back() {
+        let (mut pending, mut output, mut latency) =
+            (Pending::default(), Output::default(), Histogram::default());
+        let streamed = pending.push(0, false);
+        let behind = pending.push(0, false);
+        assert!(pending.is_first(streamed) && pending.begin_stream());
+        output.push(b"$4\r\nab");
+        pending.answer(behind, b"+b\r\n", &mut output, 0, &mut latency);
+        output.push(b"cd\r\n");
+        pending.end_stream(&mut output, 0, &mut latency);
+        assert_eq!(output.contents(), b"$4\r\nabcd\r\n+b\r\n");
+    }
+
+    proptest! {
+        /// Replies of any size in any order leave in the order of the requests.
+        #[test]
+        fn order_is_kept(
+            sizes in prop::collection::vec(prop_oneof![4 => 1usize..200, 1 => 15_000usize..20_000], 1..60),
+            seed in any::<u64>(),
+            start in any::<u32>(),
+        ) {
+            let mut pending = Pending { head: start, ..Pending::default() };
+            let (mut output, mut latency) = (Output::default(), Histogram::default());
+            let mut waiting: Vec<(u32, Vec<u8>)> = Vec::new();
+            let mut expected = Vec::new();
+            let mut chance = seed;
+            for (number, size) in sizes.iter().enumerate() {
+                let reply = vec![number as u8; *size];
+                expected.extend_from_slice(&reply);
+                waiting.push((pending.push(0, false), reply));
+                chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if chance >> 62 != 0 {
+                    let place = (chance >> 32) as usize % waiting.len();
+                    let (sequence, reply) = waiting.swap_remove(place);
+                    pending.answer(sequence, &reply, &mut output, 0, &mut latency);
+                }
+            }
+            for (sequence, reply) in waiting.into_iter().rev() {
+                pending.answer_owned(sequence, reply, &mut output, 0, &mut latency);
+            }
+            prop_assert!(pending.is_empty());
+            prop_assert_eq!(output.contents(), expected);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a client told about itself, and what `CLIENT INFO` and `CLIENT LIST` show of it.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use super::Client;
+
+/// One client's facts.
+#[derive(Debug)]
+pub struct Session {
+    /// Its number, unique in the process.
+    pub number: u64,
+    /// Its address as Redis prints it.
+    pub address: String,
+    /// The proxy's end of the connection.
+    pub local_address: String,
+    /// The name it chose.
+    pub name: Option<Box<str>>,
+    /// The library it uses, as that says.
+    pub library: Option<Box<str>>,
+    /// The library's version.
+    pub library_version: Option<Box<str>>,
+    /// When it connected.
+    pub since: Instant,
+    /// Whether it asked not to be evicted.
+    pub no_evict: bool,
+    /// Whether it asked not to touch the keys it reads.
+    pub no_touch: bool,
+}
+
+impl Session {
+    /// A client that has just connected.
+    #[must_use]
+    pub fn new(number: u64, address: String, local_address: String) -> Self {
+        Self {
+            number,
+            address,
+            local_address,
+            name: None,
+            library: None,
+            library_version: None,
+            since: Instant::now(),
+            no_evict: false,
+            no_touch: false,
+        }
+    }
+}
+
+/// Appends a client's line, in the order of Redis's fields.
+pub fn describe(client: &Client, now_us: u64, out: &mut String) {
+    let session = &client.session;
+    let mut flags = String::new();
+    if client.transaction.is_some() {
+        flags.push('x');
+    }
+    if client.closing {
+        flags.push('c');
+    }
+    if client.stream.is_unix() {
+        flags.push('U');
+    }
+    if session.no_evict {
+        flags.push('e');
+    }
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    let queued = client.transaction.as_ref().map_or(-1, |queue| queue.len() as i64);
+    // Writing to a string does not fail.
+    let _ = write!(
+        out,
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub=0 psub=0 ssub=0 \
+         multi={queued} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll={} omem={} \
+         tot-mem={} events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+        session.number,
+        session.address,
+        session.local_address,
+        std::os::fd::AsRawFd::as_raw_fd(&client.stream),
+        session.name.as_deref().unwrap_or(""),
+        session.since.elapsed().as_secs(),
+        now_us.saturating_sub(client.active_us) / 1_000_000,
+        client.input.len(),
+        client.input.capacity() - client.input.len(),
+        client.transaction.as_ref().map_or(0, |queue| queue.bytes()),
+        client.output.len(),
+        client.pending.len(),
+        client.output.len() + client.pending.parked_bytes(),
+        size_of::<Client>() + client.input.capacity() + client.output.len(),
+        if client.blocked { "rw" } else { "r" },
+        client.command.map_or("NULL", |command| command.spec().name),
+        if client.resp3 { 3 } else { 2 },
+        session.library.as_deref().unwrap_or(""),
+        session.library_version.as_deref().unwrap_or(""),
+    );
+}

@@ -1,0 +1,258 @@
+//! Requests that go to several servers: cut by key, sent to all, or walking from one to the next.
+
+use redstart_common::resp::Args;
+
+use super::ClientId;
+use super::dispatch::{Request, anywhere, forward, refuse};
+use crate::backend::pipeline::Target;
+use crate::gather::{GatherId, Merge, decode_cursor, header};
+use crate::route::distribution::ServerIndex;
+use crate::texts;
+use crate::worker::Core;
+
+/// No part yet.
+const NONE: u16 = u16::MAX;
+
+/// Vectors reused from one split to the next.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// For each key, its part.
+    order: Vec<u16>,
+    /// For each server, its part.
+    part_of: Vec<u16>,
+    /// For each part, its server, how many keys it has, and its connection (`None` when it cannot be reached).
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    server: ServerIndex,
+    keys: usize,
+    backend: Option<usize>,
+}
+
+impl Scratch {
+    fn clear(&mut self, servers: usize) {
+        self.order.clear();
+        self.parts.clear();
+        self.part_of.resize(servers, NONE);
+    }
+
+    fn add(&mut self, server: ServerIndex) {
+        let part = &mut self.part_of[usize::from(server)];
+        if *part == NONE {
+            *part = self.parts.len() as u16;
+            self.parts.push(Part { server, keys: 0, backend: None });
+        }
+        self.parts[usize::from(*part)].keys += 1;
+        self.order.push(*part);
+    }
+
+    fn finish(&mut self) {
+        for part in &self.parts {
+            self.part_of[usize::from(part.server)] = NONE;
+        }
+        if self.order.capacity() > 64 * 1024 {
+            self.order = Vec::new();
+        }
+    }
+}
+
+/// Sends each key (with the arguments that belong to it) to its server, one request per server.
+pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge, step: usize) {
+    let Request { args, now_us, row, .. } = request;
+    if !(args.len() - 1).is_multiple_of(step) {
+        return refuse(core, id, now_us, |out| texts::arity(out, row));
+    }
+    let mut scratch = std::mem::take(&mut core.split);
+    let found = assign(core, id, args, step, &mut scratch);
+    match (found, scratch.parts.as_slice()) {
+        (None, _) => forward(core, id, None, now_us, |_| {}),
+        (Some(()), [only]) => {
+            let server = Some(only.server);
+            forward(core, id, server, now_us, |output| request.write(output));
+        }
+        _ => send_parts(core, id, request, merge, step, &mut scratch),
+    }
+    scratch.finish();
+    core.split = scratch;
+}
+
+/// Finds the server of every key. `None` when no server is alive.
+fn assign(
+    core: &mut Core,
+    id: ClientId,
+    args: Args<'_>,
+    step: usize,
+    scratch: &mut Scratch,
+) -> Option<()> {
+    let client = core.down.clients.get_mut(id)?;
+    let pool = &mut core.pools[client.pool];
+    scratch.clear(pool.server_count());
+    for key in args.iter().skip(1).step_by(step) {
+        scratch.add(pool.server_of(key)?);
+    }
+    Some(())
+}
+
+fn send_parts(
+    core: &mut Core,
+    id: ClientId,
+    request: Request<'_>,
+    merge: Merge,
+    step: usize,
+    scratch: &mut Scratch,
+) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let Request { args, now_us, .. } = request;
+    let pool = &mut core.pools[client.pool];
+    pool.stats.fragments += scratch.parts.len() as u64;
+    let sequence = client.begin(now_us);
+    let order: &[u16] = if merge == Merge::Values { &scratch.order } else { &[] };
+    let gather = core.down.gathers.begin(merge, id, sequence, scratch.parts.len(), order);
+    let name = args.at(0);
+    let (resp3, pool_index) = (client.resp3, client.pool);
+    for (number, part) in scratch.parts.iter_mut().enumerate() {
+        let backend = core.pools[pool_index].backend(part.server, resp3, id.index);
+        match core.up.check(backend, now_us) {
+            Ok(()) => {
+                part.backend = Some(backend);
+                let target = Target::Part { gather, part: number as u32 };
+                core.up.send(backend, target, now_us, |output| {
+                    let out = output.tail();
+                    header(out, b'*', (1 + part.keys * step) as u64);
+                    header(out, b'$', name.len() as u64);
+                    out.extend_from_slice(name);
+                    out.extend_from_slice(b"\r\n");
+                });
+            }
+            Err(refusal) => {
+                core.pools[pool_index].stats.forward_errors += 1;
+                fail_part(core, gather, number as u32, refusal.text(), now_us);
+            }
+        }
+    }
+    // The keys are written in one pass: each server's request grows in its own output.
+    let spans = args.spans();
+    let is_raw = !request.is_inline();
+    for (key, part) in scratch.order.iter().enumerate() {
+        let Some(backend) = scratch.parts[usize::from(*part)].backend else { continue };
+        let first = 1 + key * step;
+        let out = core.up.extend(backend);
+        if is_raw {
+            // What lies between the argument before and the end of this key's last one is just what is needed.
+            let start = spans[first - 1].end as usize + 2;
+            let end = spans[first + step - 1].end as usize + 2;
+            out.extend_from_slice(&request.raw[start..end]);
+        } else {
+            for place in first..first + step {
+                let arg = args.at(place);
+                header(out, b'$', arg.len() as u64);
+                out.extend_from_slice(arg);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+    for part in &scratch.parts {
+        if let Some(backend) = part.backend {
+            core.up.send_if_large(backend);
+        }
+    }
+}
+
+fn fail_part(core: &mut Core, gather: GatherId, part: u32, text: &[u8], now_us: u64) {
+    let mut reply = Vec::with_capacity(text.len() + 3);
+    texts::error(&mut reply, text);
+    core.down.answer(Target::Part { gather, part }, &reply, now_us);
+}
+
+/// Sends a request as it is to every live server.
+pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let now_us = request.now_us;
+    let pool_index = client.pool;
+    let pool = &mut core.pools[pool_index];
+    let topology = std::sync::Arc::clone(&pool.topology);
+    if topology.live.len() <= 1 {
+        let server = anywhere(core, id);
+        return forward(core, id, server, now_us, |output| request.write(output));
+    }
+    let merge = match merge {
+        Merge::Any(_) => Merge::Any((pool.chance() >> 32) as u32),
+        other => other,
+    };
+    pool.stats.fragments += topology.live.len() as u64;
+    let sequence = client.begin(now_us);
+    let resp3 = client.resp3;
+    let gather = core.down.gathers.begin(merge, id, sequence, topology.live.len(), &[]);
+    for (part, server) in topology.live.iter().enumerate() {
+        let backend = core.pools[pool_index].backend(*server, resp3, id.index);
+        send_part(core, backend, gather, part as u32, pool_index, request);
+    }
+}
+
+fn send_part(
+    core: &mut Core,
+    backend: usize,
+    gather: GatherId,
+    part: u32,
+    pool: usize,
+    request: Request<'_>,
+) {
+    match core.up.check(backend, request.now_us) {
+        Ok(()) => {
+            let target = Target::Part { gather, part };
+            core.up.send(backend, target, request.now_us, |output| request.write(output));
+        }
+        Err(refusal) => {
+            core.pools[pool].stats.forward_errors += 1;
+            fail_part(core, gather, part, refusal.text(), request.now_us);
+        }
+    }
+}
+
+/// `SCAN`: the client's cursor says which server is asked and where it was.
+pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let Request { args, now_us, .. } = request;
+    let pool_index = client.pool;
+    let pool = &mut core.pools[pool_index];
+    let servers = pool.server_count() as u16;
+    let digits = args.at(1);
+    let cursor = std::str::from_utf8(digits)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse::<u64>().ok());
+    let Some(cursor) = cursor else {
+        return refuse(core, id, now_us, |out| texts::error(out, b"ERR invalid cursor"));
+    };
+    if servers == 1 {
+        return forward(core, id, Some(0), now_us, |output| request.write(output));
+    }
+    let (server, own) = decode_cursor(cursor, servers);
+    let merge = Merge::Scan { server, servers };
+    let is_live = pool.topology.is_live(server);
+    let sequence = client.begin(now_us);
+    let backend = pool.backend(server, client.resp3, id.index);
+    let gather = core.down.gathers.begin(merge, id, sequence, 1, &[]);
+    let target = Target::Part { gather, part: 0 };
+    if !is_live {
+        // An ejected server has nothing to show; the scan goes on at the next one.
+        core.down.answer(target, b"*2\r\n$1\r\n0\r\n*0\r\n", now_us);
+        return;
+    }
+    if let Err(refusal) = core.up.check(backend, now_us) {
+        core.pools[pool_index].stats.forward_errors += 1;
+        return fail_part(core, gather, 0, refusal.text(), now_us);
+    }
+    core.up.send(backend, target, now_us, |output| {
+        let out = output.tail();
+        let own = own.to_string();
+        header(out, b'*', args.len() as u64);
+        for arg in [args.at(0), own.as_bytes()].into_iter().chain(args.iter().skip(2)) {
+            header(out, b'$', arg.len() as u64);
+            out.extend_from_slice(arg);
+            out.extend_from_slice(b"\r\n");
+        }
+    });
+}

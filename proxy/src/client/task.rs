@@ -1,0 +1,129 @@
+//! The task of a client: reads what it sends and hands it to be dispatched.
+//!
+//! Everything is borrowed for the length of a batch; nothing is held while the task waits.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use redstart_common::net::{buffer, turn};
+use tokio::io::ReadBuf;
+
+use super::{ClientId, Gone, dispatch};
+use crate::worker::Worker;
+
+/// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
+const PREFIX_BYTES_MAX: usize = 8 * 1024;
+/// Reads after which other clients get their turn.
+const READS_MAX: u32 = 16;
+
+/// Serves a client until it is gone.
+pub async fn serve(worker: Rc<Worker>, id: ClientId) {
+    poll_fn(|cx| poll(&worker, id, cx)).await;
+}
+
+enum Step {
+    /// Nothing to read now.
+    Wait,
+    /// There may be more.
+    Again,
+    /// The client is gone.
+    End,
+}
+
+fn poll(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Poll<()> {
+    for _ in 0..READS_MAX {
+        let step = step(worker, id, cx);
+        worker.end_turn_if_full();
+        match step {
+            Step::Wait => return Poll::Pending,
+            Step::End => return Poll::Ready(()),
+            Step::Again => {}
+        }
+    }
+    // A client that never stops sending must neither starve the others nor keep the turn from ending.
+    turn::end();
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
+    let core = &mut *worker.core.borrow_mut();
+    let in_flight_max = core.limits.in_flight_max;
+    let Some(client) = core.down.clients.get_mut(id) else { return Step::End };
+    if client.waker.is_none() {
+        client.waker = Some(cx.waker().clone());
+    }
+    if client.blocked {
+        match client.output.poll_send(&mut client.stream, cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => {
+                client.blocked = false;
+                core.down.clients.mark(id);
+            }
+            Poll::Ready(Err(_)) => {
+                core.close_client(id, Gone::Failed);
+                return Step::End;
+            }
+        }
+    }
+    let Some(client) = core.down.clients.get_mut(id) else { return Step::End };
+    if client.must_wait(in_flight_max) {
+        client.paused = true;
+        return Step::Wait;
+    }
+    if client.paused {
+        client.paused = false;
+        if !client.input.is_empty() {
+            let input = std::mem::take(&mut client.input);
+            dispatch::owned_batch(core, id, input);
+            return Step::Again;
+        }
+    }
+    buffer::with_read_buffer(|shared| {
+        let Some(client) = core.down.clients.get_mut(id) else { return Step::End };
+        let kept = client.input.len();
+        let prefix = if kept <= PREFIX_BYTES_MAX { kept } else { 0 };
+        shared[..prefix].copy_from_slice(&client.input[..prefix]);
+        let mut space = ReadBuf::new(&mut shared[prefix..]);
+        let count = match client.stream.poll_read(cx, &mut space) {
+            Poll::Pending => return Step::Wait,
+            Poll::Ready(Ok(())) => space.filled().len(),
+            Poll::Ready(Err(_)) => {
+                core.close_client(id, Gone::Failed);
+                return Step::End;
+            }
+        };
+        if count == 0 {
+            core.close_client(id, Gone::Left);
+            return Step::End;
+        }
+        if kept > prefix {
+            let mut input = std::mem::take(&mut client.input);
+            input.extend_from_slice(&shared[..count]);
+            dispatch::owned_batch(core, id, input);
+        } else {
+            let bytes = &shared[..prefix + count];
+            let used = dispatch::batch(core, id, bytes);
+            if let Some(client) = core.down.clients.get_mut(id) {
+                keep(&mut client.input, &bytes[used..]);
+            }
+        }
+        Step::Again
+    })
+}
+
+/// Keeps the rest of a batch for later.
+fn keep(input: &mut Vec<u8>, rest: &[u8]) {
+    if rest.is_empty() {
+        if input.capacity() > 0 {
+            buffer::give(std::mem::take(input));
+        }
+        return;
+    }
+    if input.capacity() == 0 {
+        *input = buffer::take();
+    }
+    input.clear();
+    input.extend_from_slice(rest);
+}

@@ -1,0 +1,5 @@
+//! Where a request goes.
+
+pub mod distribution;
+pub mod plan;
+pub mod pool;

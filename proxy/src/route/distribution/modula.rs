@@ -1,0 +1,82 @@
+//! Remainder of the hash: each live server stands on a wheel as many times as it weighs.
+
+use super::ServerIndex;
+use crate::settings::ServerSettings;
+
+/// The wheel, kept as the sum of the weights up to and including each server.
+#[derive(Debug)]
+pub struct Wheel {
+    ends: Box<[u64]>,
+    owners: Box<[ServerIndex]>,
+    total: u64,
+    /// Every weight is one: the remainder is the place.
+    flat: bool,
+}
+
+impl Wheel {
+    pub(super) fn build(servers: &[ServerSettings], live: &[ServerIndex]) -> Self {
+        let mut total = 0;
+        let ends = live
+            .iter()
+            .map(|index| {
+                total += u64::from(servers[usize::from(*index)].weight);
+                total
+            })
+            .collect();
+        Self { ends, owners: live.into(), total, flat: total == live.len() as u64 }
+    }
+
+    /// The server at `hash`. A 64-bit hash counts in full: predixy takes a signed one as unsigned before it divides.
+    #[inline]
+    pub(super) fn server(&self, hash: u64) -> ServerIndex {
+        let turn = hash % self.total;
+        let place =
+            if self.flat { turn as usize } else { self.ends.partition_point(|end| *end <= turn) };
+        self.owners[place]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ServerAddress;
+
+    fn wheel(weights: &[u32]) -> Wheel {
+        let servers: Vec<ServerSettings> = weights
+            .iter()
+            .map(|weight| ServerSettings {
+                name: String::new(),
+                address: ServerAddress::Tcp { host: "h".to_owned(), port: 1 },
+                weight: *weight,
+            })
+            .collect();
+        let live: Vec<ServerIndex> = (0..weights.len() as ServerIndex).collect();
+        Wheel::build(&servers, &live)
+    }
+
+    #[test]
+    fn weights_repeat_servers_in_order() {
+        let wheel = wheel(&[1, 2, 5]);
+        let seen: Vec<_> = (0..9).map(|hash| wheel.server(hash)).collect();
+        assert_eq!(seen, [0, 1, 1, 2, 2, 2, 2, 2, 0]);
+        // fnv1a_64 of the golden keys.
+        let hashes = [
+            2_248_273_036,
+            4_275_688_823,
+            1_488_911_807,
+            2_927_313_545,
+            1_959_240_562,
+            3_472_276_361,
+            1_912_656_593,
+        ];
+        assert_eq!(hashes.map(|hash| wheel.server(hash)), [2, 2, 2, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_negative_number_is_taken_as_unsigned() {
+        let hash = -1_i64 as u64;
+        assert_eq!(wheel(&[1; 3]).server(hash), 0);
+        assert_eq!(wheel(&[1; 5]).server(hash), 0);
+        assert_eq!(wheel(&[1; 7]).server(hash), 1);
+    }
+}

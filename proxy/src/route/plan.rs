@@ -1,0 +1,208 @@
+//! What to do with each command, worked out once from its row.
+//!
+//! Most rows speak for themselves: a command with keys goes where its keys lie. What a row cannot say is listed
+//! here: commands the proxy answers itself, those that are cut by key or sent to every server, and those that
+//! have no place on a connection that many clients share.
+
+use redstart_common::command::spec::{CommandSpec, Extractor, Flags, RequestPolicy, ResponsePolicy};
+
+use crate::gather::Merge;
+
+/// What to do with a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Forward to the server of the key at this argument.
+    Key(u8),
+    /// Forward to the server that owns all keys; refuse if there are several.
+    Keys,
+    /// Cut by key: an argument group of `step` arguments per key, from the first on.
+    Split {
+        /// How replies become one.
+        merge: Merge,
+        /// Arguments per key.
+        step: u8,
+    },
+    /// Send to every server.
+    Every(Merge),
+    /// Walk from server to server.
+    Scan,
+    /// Send to one server, whichever.
+    Anywhere,
+    /// Forward by keys unless it asks to wait, which a shared connection cannot do.
+    KeysUnlessBlocking,
+    /// Answered here.
+    Local(Local),
+    /// Not through a proxy.
+    Refuse,
+}
+
+/// Commands answered by the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the command of its name")]
+pub enum Local {
+    Auth,
+    Client,
+    Command,
+    Config,
+    Discard,
+    Echo,
+    Exec,
+    Hello,
+    Info,
+    Multi,
+    Ping,
+    Quit,
+    ReadMode,
+    Reset,
+    Select,
+    Time,
+    Unwatch,
+}
+
+const LOCAL: &[(&str, Local)] = &[
+    ("auth", Local::Auth),
+    ("client", Local::Client),
+    ("command", Local::Command),
+    ("config", Local::Config),
+    ("discard", Local::Discard),
+    ("echo", Local::Echo),
+    ("exec", Local::Exec),
+    ("hello", Local::Hello),
+    ("info", Local::Info),
+    ("multi", Local::Multi),
+    ("ping", Local::Ping),
+    ("quit", Local::Quit),
+    ("readonly", Local::ReadMode),
+    ("readwrite", Local::ReadMode),
+    ("reset", Local::Reset),
+    ("select", Local::Select),
+    ("time", Local::Time),
+    ("unwatch", Local::Unwatch),
+];
+
+/// Forwarded to one server although they name no key.
+const ANYWHERE: &[&str] = &[
+    "lolwut",
+    "publish",
+    "spublish",
+    "function|dump",
+    "function|help",
+    "function|list",
+    "function|stats",
+    "memory|help",
+    "object|help",
+    "script|help",
+    "xgroup|help",
+    "xinfo|help",
+];
+
+/// The plan of a row.
+#[must_use]
+pub fn plan(spec: &CommandSpec) -> Plan {
+    let top = spec.name.split('|').next().unwrap_or(spec.name);
+    if let Some((_, local)) = LOCAL.iter().find(|(name, _)| *name == top) {
+        return Plan::Local(*local);
+    }
+    if ANYWHERE.contains(&spec.name) {
+        return Plan::Anywhere;
+    }
+    match spec.name {
+        "mget" => return Plan::Split { merge: Merge::Values, step: 1 },
+        "scan" => return Plan::Scan,
+        "randomkey" => return Plan::Every(Merge::Any(0)),
+        // Its tip says that it changes every primary, but the merge is the row's.
+        "script|exists" => return Plan::Every(Merge::And),
+        "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
+        // These move data behind the proxy's back, or wait for what happens elsewhere.
+        "migrate" | "wait" | "object" | "memory" | "script|debug" | "script|kill" | "function|kill" => {
+            return Plan::Refuse;
+        }
+        "msetnx" => return Plan::Keys,
+        _ => {}
+    }
+    if spec.flags.contains(Flags::BLOCKING) || spec.flags.contains(Flags::ONLY_SENTINEL) {
+        return Plan::Refuse;
+    }
+    match spec.tips.request {
+        RequestPolicy::MultiShard => {
+            let step = u8::try_from(spec.keys.step.max(1)).unwrap_or(1);
+            if let Some(merge) = merge_of(spec.tips.response) {
+                return Plan::Split { merge, step };
+            }
+        }
+        RequestPolicy::AllShards | RequestPolicy::AllNodes => {
+            let is_admin = spec.flags.contains(Flags::ADMIN);
+            let is_for_one = matches!(top, "latency" | "slowlog" | "config" | "wait");
+            if !is_admin && !is_for_one {
+                return Plan::Every(merge_of(spec.tips.response).unwrap_or(Merge::Concatenate));
+            }
+            return Plan::Refuse;
+        }
+        RequestPolicy::ByKey | RequestPolicy::Special => {}
+    }
+    let keys = &spec.keys;
+    if !keys.has_real && keys.extractor == Extractor::None {
+        return Plan::Refuse;
+    }
+    let simple = matches!(keys.extractor, Extractor::None | Extractor::Set | Extractor::BitField);
+    match u8::try_from(keys.first) {
+        Ok(first) if simple && first > 0 && keys.last == keys.first && keys.specs.len() == 1 => {
+            Plan::Key(first)
+        }
+        _ => Plan::Keys,
+    }
+}
+
+fn merge_of(policy: ResponsePolicy) -> Option<Merge> {
+    match policy {
+        ResponsePolicy::Sum => Some(Merge::Sum),
+        ResponsePolicy::AllSucceeded | ResponsePolicy::OneSucceeded => Some(Merge::First),
+        ResponsePolicy::LogicalAnd => Some(Merge::And),
+        ResponsePolicy::Concatenate => Some(Merge::Concatenate),
+        ResponsePolicy::LogicalOr
+        | ResponsePolicy::Min
+        | ResponsePolicy::Max
+        | ResponsePolicy::Special => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redstart_common::command::{self, Mode};
+
+    use super::*;
+
+    fn named(name: &str) -> Plan {
+        let id = command::lookup_full_name(Mode::Server, name.as_bytes()).expect("a command");
+        plan(id.spec())
+    }
+
+    #[test]
+    fn commands_go_where_they_should() {
+        for name in ["get", "set", "zadd", "hgetall", "getex", "bitfield", "xadd", "geosearch"] {
+            assert_eq!(named(name), Plan::Key(1), "{name}");
+        }
+        for name in ["object|encoding", "memory|usage", "xinfo|stream", "xgroup|create"] {
+            assert_eq!(named(name), Plan::Key(2), "{name}");
+        }
+        for name in ["rename", "sinterstore", "zunionstore", "eval", "copy", "sort", "bitop", "lmove",
+                     "msetnx", "zunion", "georadius", "pfmerge", "lmpop"] {
+            assert_eq!(named(name), Plan::Keys, "{name}");
+        }
+        for name in ["del", "unlink", "exists", "touch"] {
+            assert_eq!(named(name), Plan::Split { merge: Merge::Sum, step: 1 }, "{name}");
+        }
+        assert_eq!(named("mset"), Plan::Split { merge: Merge::First, step: 2 });
+        assert_eq!(named("mget"), Plan::Split { merge: Merge::Values, step: 1 });
+        for name in ["flushall", "flushdb", "script|load", "script|flush", "function|load"] {
+            assert_eq!(named(name), Plan::Every(Merge::First), "{name}");
+        }
+        assert_eq!(named("dbsize"), Plan::Every(Merge::Sum));
+        assert_eq!(named("keys"), Plan::Every(Merge::Concatenate));
+        for name in ["blpop", "subscribe", "monitor", "shutdown", "watch", "replicaof", "psync", "debug",
+                     "save", "wait", "cluster|slots", "acl|list", "slowlog|get", "migrate", "bzpopmin"] {
+            assert_eq!(named(name), Plan::Refuse, "{name}");
+        }
+        assert_eq!(named("config|get"), Plan::Local(Local::Config));
+    }
+}

@@ -1,0 +1,232 @@
+//! What the proxy is told: pools as twemproxy's YAML writes them, more keys of our own, and a `global` section
+//! for what is not a pool.
+//!
+//! The text becomes typed settings here and nowhere else; an error names file, line, pool and key. Every key is
+//! a row in [`rows`], which is what the parser accepts, what `--help-config` prints and what the sample files in
+//! `config/` are tested against.
+
+mod error;
+mod file;
+pub mod rows;
+mod values;
+
+use std::path::Path;
+
+use redstart_common::hash::{CharSign, HashKind};
+
+pub use error::SettingsError;
+pub use values::{Listen, ListenAddress, ServerAddress, ServerSettings};
+
+/// All settings of a process.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// What is not a pool.
+    pub global: Global,
+    /// The pools, in the order of the file.
+    pub pools: Vec<PoolSettings>,
+}
+
+/// The `global` section.
+#[derive(Debug, Clone)]
+pub struct Global {
+    /// Worker threads; `None` is one per core.
+    pub workers: Option<usize>,
+    /// Where Prometheus scrapes, `host:port`; `None` leaves it off.
+    pub metrics: Option<String>,
+    /// Address of the JSON statistics; `None` means the command line decides.
+    pub stats_address: Option<String>,
+    /// Port of the JSON statistics; 0 leaves them off.
+    pub stats_port: Option<u16>,
+    /// How often the JSON statistics are refreshed, in milliseconds.
+    pub stats_interval_ms: Option<u64>,
+    /// The log file; `None` is standard output.
+    pub log_file: Option<String>,
+    /// nutcracker's verbosity, 0 to 11.
+    pub log_level: Option<u8>,
+    /// Where the process id is written.
+    pub pid_file: Option<String>,
+    /// Reply bytes a client may leave unread before it is dropped.
+    pub client_output_bytes_max: usize,
+    /// Requests a client may have in flight before the proxy stops reading from it.
+    pub client_in_flight_max: usize,
+    /// Request bytes that may wait for one backend connection before further ones are refused.
+    pub backend_queue_bytes_max: usize,
+    /// Largest request argument, in bytes (Redis's `proto-max-bulk-len`).
+    pub bulk_bytes_max: usize,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            metrics: None,
+            stats_address: None,
+            stats_port: None,
+            stats_interval_ms: None,
+            log_file: None,
+            log_level: None,
+            pid_file: None,
+            client_output_bytes_max: 256 << 20,
+            client_in_flight_max: 4096,
+            backend_queue_bytes_max: 256 << 20,
+            bulk_bytes_max: 512 << 20,
+        }
+    }
+}
+
+/// How keys are spread over the servers of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DistributionKind {
+    /// Consistent hashing on twemproxy's ring.
+    Ketama,
+    /// Remainder of the hash.
+    Modula,
+    /// Any server, a new one for each key.
+    Random,
+}
+
+impl DistributionKind {
+    /// The name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ketama => "ketama",
+            Self::Modula => "modula",
+            Self::Random => "random",
+        }
+    }
+}
+
+/// In which order the servers of a pool are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerOrder {
+    /// By name: shorter first, then by bytes. twemproxy's rule.
+    Sorted,
+    /// As written. predixy's rule.
+    File,
+}
+
+/// One pool: an endpoint over servers.
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    /// The pool's name, the key of its section.
+    pub name: String,
+    /// Where it listens.
+    pub listen: Listen,
+    /// The hash of a key.
+    pub hash: HashKind,
+    /// How the hashes that read `char` take bytes from 0x80 on.
+    pub char_sign: CharSign,
+    /// How servers are numbered.
+    pub server_order: ServerOrder,
+    /// The two characters between which the hashed part of a key lies.
+    pub hash_tag: Option<[u8; 2]>,
+    /// How keys are spread.
+    pub distribution: DistributionKind,
+    /// Milliseconds a request may wait for its reply; `None` is for ever.
+    pub timeout_ms: Option<u64>,
+    /// Length of the kernel's queue of connections not yet accepted.
+    pub backlog: u32,
+    /// Most clients at a time; 0 is no limit.
+    pub client_connections: usize,
+    /// Whether accepted connections get TCP keepalive.
+    pub tcpkeepalive: bool,
+    /// Whether each worker has a listener of its own on the port.
+    pub reuseport: bool,
+    /// Whether connections to servers open at start.
+    pub preconnect: bool,
+    /// The password clients must give and servers are given.
+    pub redis_auth: Option<String>,
+    /// The database selected on servers.
+    pub redis_db: u32,
+    /// Connections per worker and server.
+    pub server_connections: usize,
+    /// Whether failing servers leave the distribution for a while.
+    pub auto_eject_hosts: bool,
+    /// Milliseconds before an ejected server is probed.
+    pub server_retry_timeout_ms: u64,
+    /// Failures in a row after which a server is ejected.
+    pub server_failure_limit: u32,
+    /// The servers, numbered as [`ServerOrder`] says.
+    pub servers: Vec<ServerSettings>,
+    /// Set for the pool of in-process engines.
+    pub embedded: bool,
+}
+
+impl PoolSettings {
+    /// A pool with twemproxy's defaults.
+    #[must_use]
+    pub fn new(name: &str, listen: Listen, servers: Vec<ServerSettings>) -> Self {
+        Self {
+            name: name.to_owned(),
+            listen,
+            hash: HashKind::default(),
+            char_sign: CharSign::Signed,
+            server_order: ServerOrder::Sorted,
+            hash_tag: None,
+            distribution: DistributionKind::Ketama,
+            timeout_ms: None,
+            backlog: 512,
+            client_connections: 0,
+            tcpkeepalive: false,
+            reuseport: false,
+            preconnect: false,
+            redis_auth: None,
+            redis_db: 0,
+            server_connections: 1,
+            auto_eject_hosts: false,
+            server_retry_timeout_ms: 30_000,
+            server_failure_limit: 2,
+            servers,
+            embedded: false,
+        }
+    }
+
+    /// Warnings about settings that work as written but hardly as meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.hash == HashKind::Crc32
+            && self.distribution == DistributionKind::Ketama
+            && self.servers.len() > 1
+        {
+            warnings.push(format!(
+                "pool '{}': hash crc32 has 15 bits, so with ketama every key falls on one server; \
+                 crc32a is the full one",
+                self.name
+            ));
+        }
+        if self.distribution == DistributionKind::Random && self.servers.len() > 1 {
+            warnings.push(format!(
+                "pool '{}': distribution random sends each request to any server; a key written is not \
+                 found again unless the servers hold the same data",
+                self.name
+            ));
+        }
+        warnings
+    }
+}
+
+impl Settings {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something that is not understood.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| SettingsError::new(&name, format!("cannot be read: {error}")))?;
+        Self::parse(&name, &text)
+    }
+
+    /// Reads the text of a configuration file called `file`.
+    ///
+    /// # Errors
+    /// When the text says something that is not understood.
+    pub fn parse(file: &str, text: &str) -> Result<Self, SettingsError> {
+        file::parse(file, text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

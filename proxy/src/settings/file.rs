@@ -1,0 +1,381 @@
+//! From YAML text to settings.
+//!
+//! Scalars are taken as the text they were written with, never as YAML's numbers or booleans: `0777`, `12345`
+//! and `yes` mean what twemproxy takes them for. Places of errors come from the YAML parser where it reports
+//! them, and otherwise from looking up the key in the text.
+
+use std::fmt;
+
+use redstart_common::hash::{CharSign, HashKind};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+
+use super::values::{self, Listen};
+use super::{
+    DistributionKind, Global, PoolSettings, ServerOrder, ServerSettings, Settings, SettingsError,
+    rows,
+};
+
+const GLOBAL_SECTION: &str = "global";
+const LIST_KEY: &str = "servers";
+
+/// A section as written: its keys in order.
+#[derive(Debug)]
+struct Section {
+    name: String,
+    entries: Vec<(String, Entry)>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Text(String),
+    List(Vec<String>),
+}
+
+struct Document(Vec<Section>);
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(DocumentVisitor)
+    }
+}
+
+struct DocumentVisitor;
+
+impl<'de> Visitor<'de> for DocumentVisitor {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping of pools")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+        let mut sections: Vec<Section> = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if sections.iter().any(|section| section.name == name) {
+                return Err(A::Error::custom(format!("pool '{name}' is given twice")));
+            }
+            sections.push(map.next_value_seed(SectionSeed(name))?);
+        }
+        Ok(Document(sections))
+    }
+}
+
+struct SectionSeed(String);
+
+impl<'de> DeserializeSeed<'de> for SectionSeed {
+    type Value = Section;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Section, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for SectionSeed {
+    type Value = Section;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "keys and values under '{}'", self.0)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
+        let mut entries: Vec<(String, Entry)> = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if entries.iter().any(|(known, _)| *known == key) {
+                return Err(A::Error::custom(format!(
+                    "pool '{}': '{key}' is a duplicate",
+                    self.0
+                )));
+            }
+            let entry = if key == LIST_KEY && self.0 != GLOBAL_SECTION {
+                Entry::List(map.next_value()?)
+            } else {
+                Entry::Text(map.next_value()?)
+            };
+            entries.push((key, entry));
+        }
+        Ok(Section { name: self.0, entries })
+    }
+}
+
+/// The text of a file, to find lines in.
+struct Source<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    /// The line on which `section` (and within it `key`) is given, counted from one.
+    fn line_of(&self, section: &str, key: Option<&str>) -> Option<usize> {
+        let is_key = |line: &str, name: &str| {
+            let line = line.trim_start().trim_start_matches(['"', '\'']);
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+        };
+        let indented = |line: &str| line.starts_with([' ', '\t']);
+        let mut lines = self.text.lines().zip(1..);
+        let (_, start) = lines.find(|(line, _)| !indented(line) && is_key(line, section))?;
+        let Some(key) = key else { return Some(start) };
+        lines
+            .take_while(|(line, _)| indented(line) || line.is_empty() || line.starts_with(['#', '-']))
+            .find(|(line, _)| is_key(line, key))
+            .map(|(_, line)| line)
+            .or(Some(start))
+    }
+
+    /// The line of the list item `item` in a section.
+    fn line_of_item(&self, section: &str, item: &str) -> Option<usize> {
+        let start = self.line_of(section, None)?;
+        self.text
+            .lines()
+            .zip(1..)
+            .skip(start)
+            .find(|(line, _)| line.contains(item))
+            .map(|(_, line)| line)
+            .or(Some(start))
+    }
+
+    fn error(&self, section: &str, key: Option<&str>, problem: &str) -> SettingsError {
+        let message = match key {
+            Some(key) => format!("'{key}' {problem}"),
+            None => problem.to_owned(),
+        };
+        SettingsError::new(self.file, message).within(section).at(self.line_of(section, key))
+    }
+}
+
+pub(super) fn parse(file: &str, text: &str) -> Result<Settings, SettingsError> {
+    let Document(sections) = serde_yaml::from_str(text).map_err(|error| {
+        let line = error.location().map(|place| place.line());
+        SettingsError::new(file, error.to_string()).at(line)
+    })?;
+    let source = Source { file, text };
+    let mut settings = Settings::default();
+    for section in &sections {
+        if section.name == GLOBAL_SECTION {
+            settings.global = global(&source, section)?;
+        } else {
+            let pool = pool(&source, section)?;
+            if let Some(other) =
+                settings.pools.iter().find(|other| other.listen.text == pool.listen.text)
+            {
+                return Err(source.error(
+                    &pool.name,
+                    Some("listen"),
+                    &format!("is the same as that of pool '{}'", other.name),
+                ));
+            }
+            settings.pools.push(pool);
+        }
+    }
+    if settings.pools.is_empty() {
+        return Err(SettingsError::new(file, "has no pools"));
+    }
+    Ok(settings)
+}
+
+fn global(source: &Source<'_>, section: &Section) -> Result<Global, SettingsError> {
+    let mut global = Global::default();
+    for (key, entry) in &section.entries {
+        let Entry::Text(text) = entry else { continue };
+        set_global(&mut global, key, text)
+            .map_err(|problem| source.error(&section.name, Some(key), &problem))?;
+    }
+    Ok(global)
+}
+
+fn set_global(global: &mut Global, key: &str, text: &str) -> Result<(), String> {
+    match key {
+        _ if text.is_empty() => return Err("has no value".to_owned()),
+        "workers" => match values::number(text, 1024)? {
+            0 => return Err("cannot be 0".to_owned()),
+            workers => global.workers = Some(to_usize(workers)),
+        },
+        "metrics" => {
+            values::listen(text).map_err(|_| "is not \"host:port\"".to_owned())?;
+            global.metrics = Some(text.to_owned());
+        }
+        "stats_addr" => global.stats_address = Some(text.to_owned()),
+        "stats_port" => {
+            global.stats_port = Some(u16::try_from(values::number(text, 65535)?).unwrap_or(0));
+        }
+        "stats_interval" => global.stats_interval_ms = Some(values::number(text, MS_MAX)?),
+        "log_file" => global.log_file = Some(text.to_owned()),
+        "log_level" => {
+            global.log_level = Some(u8::try_from(values::number(text, 11)?).unwrap_or(11));
+        }
+        "pid_file" => global.pid_file = Some(text.to_owned()),
+        "client_output_limit" => global.client_output_bytes_max = values::bytes(text)?,
+        "client_in_flight_limit" => match values::number(text, 1 << 24)? {
+            0 => return Err("cannot be 0".to_owned()),
+            limit => global.client_in_flight_max = to_usize(limit),
+        },
+        "backend_queue_limit" => global.backend_queue_bytes_max = values::bytes(text)?,
+        "proto_max_bulk_len" => global.bulk_bytes_max = values::bytes(text)?,
+        _ => return Err(unknown(rows::GLOBAL)),
+    }
+    Ok(())
+}
+
+const MS_MAX: u64 = i32::MAX as u64;
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn unknown(rows: &[rows::Row]) -> String {
+    let known: Vec<&str> = rows.iter().map(|row| row.name).collect();
+    format!("is unknown; known are {}", known.join(", "))
+}
+
+fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, SettingsError> {
+    let name = section.name.as_str();
+    let placeholder = Listen::tcp("", 0);
+    let mut pool = PoolSettings::new(name, placeholder, Vec::new());
+    let mut seen = Seen::default();
+    for (key, entry) in &section.entries {
+        match entry {
+            Entry::Text(text) => set_pool(&mut pool, &mut seen, key, text)
+                .map_err(|problem| source.error(name, Some(key), &problem))?,
+            Entry::List(items) => {
+                for item in items {
+                    let server = values::server(item).map_err(|problem| {
+                        SettingsError::new(source.file, format!("server '{item}' {problem}"))
+                            .within(name)
+                            .at(source.line_of_item(name, item))
+                    })?;
+                    pool.servers.push(server);
+                }
+            }
+        }
+    }
+    let listen = seen
+        .listen
+        .ok_or_else(|| source.error(name, None, "'listen' is missing"))?;
+    pool.listen = listen;
+    if !seen.redis {
+        let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
+        return Err(source.error(
+            name,
+            key,
+            "must be 'redis: true': memcached's protocol is not supported",
+        ));
+    }
+    if pool.servers.is_empty() {
+        return Err(source.error(name, None, "has no servers"));
+    }
+    finish(source, &mut pool, seen.hash)?;
+    Ok(pool)
+}
+
+#[derive(Default)]
+struct Seen {
+    listen: Option<Listen>,
+    redis: bool,
+    hash: Option<String>,
+}
+
+fn set_pool(
+    pool: &mut PoolSettings,
+    seen: &mut Seen,
+    key: &str,
+    text: &str,
+) -> Result<(), String> {
+    match key {
+        _ if text.is_empty() => return Err("has no value".to_owned()),
+        "listen" => seen.listen = Some(values::listen(text)?),
+        "hash" => seen.hash = Some(text.to_owned()),
+        "char_sign" => {
+            pool.char_sign = match text {
+                "signed" => CharSign::Signed,
+                "unsigned" => CharSign::Unsigned,
+                _ => return Err("is not \"signed\" or \"unsigned\"".to_owned()),
+            }
+        }
+        "server_order" => {
+            pool.server_order = match text {
+                "sorted" => ServerOrder::Sorted,
+                "file" => ServerOrder::File,
+                _ => return Err("is not \"sorted\" or \"file\"".to_owned()),
+            }
+        }
+        "hash_tag" => {
+            pool.hash_tag = Some(
+                <[u8; 2]>::try_from(text.as_bytes())
+                    .map_err(|_| "is not two characters such as \"{}\"".to_owned())?,
+            );
+        }
+        "distribution" => {
+            pool.distribution = match text {
+                "ketama" => DistributionKind::Ketama,
+                "modula" => DistributionKind::Modula,
+                "random" => DistributionKind::Random,
+                _ => return Err("is not ketama, modula or random".to_owned()),
+            }
+        }
+        "timeout" => pool.timeout_ms = Some(values::number(text, MS_MAX)?).filter(|ms| *ms > 0),
+        "backlog" => pool.backlog = u32::try_from(values::number(text, MS_MAX)?).unwrap_or(512),
+        "client_connections" => pool.client_connections = to_usize(values::number(text, MS_MAX)?),
+        "tcpkeepalive" => pool.tcpkeepalive = values::switch(text)?,
+        "reuseport" => pool.reuseport = values::switch(text)?,
+        "preconnect" => pool.preconnect = values::switch(text)?,
+        "redis" => seen.redis = values::switch(text)?,
+        "redis_auth" => pool.redis_auth = Some(text.to_owned()),
+        "redis_db" => pool.redis_db = u32::try_from(values::number(text, MS_MAX)?).unwrap_or(0),
+        "server_connections" => match values::number(text, 1024)? {
+            0 => return Err("cannot be 0".to_owned()),
+            count => pool.server_connections = to_usize(count),
+        },
+        "auto_eject_hosts" => pool.auto_eject_hosts = values::switch(text)?,
+        "server_retry_timeout" => pool.server_retry_timeout_ms = values::number(text, MS_MAX)?,
+        "server_failure_limit" => {
+            pool.server_failure_limit =
+                u32::try_from(values::number(text, MS_MAX)?.max(1)).unwrap_or(2);
+        }
+        _ => return Err(unknown(rows::POOL)),
+    }
+    Ok(())
+}
+
+/// What depends on several keys: the hash's flavour, the order of the servers, and names given twice.
+fn finish(
+    source: &Source<'_>,
+    pool: &mut PoolSettings,
+    hash: Option<String>,
+) -> Result<(), SettingsError> {
+    if let Some(hash) = hash {
+        pool.hash = hash_named(&hash, pool.server_order).ok_or_else(|| {
+            source.error(&pool.name, Some("hash"), &format!("'{hash}' is not a valid hash"))
+        })?;
+    }
+    if pool.server_order == ServerOrder::Sorted {
+        sort_by_name(&mut pool.servers);
+    }
+    for (place, server) in pool.servers.iter().enumerate() {
+        if pool.servers[..place].iter().any(|other| other.name == server.name) {
+            return Err(SettingsError::new(
+                source.file,
+                format!("has servers with the same name '{}'", server.name),
+            )
+            .within(&pool.name)
+            .at(source.line_of(&pool.name, Some(LIST_KEY))));
+        }
+    }
+    Ok(())
+}
+
+/// twemproxy's order: shorter names first, then by bytes.
+pub(super) fn sort_by_name(servers: &mut [ServerSettings]) {
+    servers.sort_by(|a, b| {
+        (a.name.len(), a.name.as_bytes()).cmp(&(b.name.len(), b.name.as_bytes()))
+    });
+}
+
+/// The hash of a name. Plain `crc16` is twemproxy's, whose upper half holds residue, with twemproxy's order of
+/// servers, and predixy's true 16 bits with predixy's; `crc16_twemproxy` and `crc16_predixy` say it outright.
+fn hash_named(name: &str, order: ServerOrder) -> Option<HashKind> {
+    Some(match (name, order) {
+        ("crc16", ServerOrder::File) | ("crc16_predixy", _) => HashKind::PredixyCrc16,
+        ("crc16", ServerOrder::Sorted) | ("crc16_twemproxy", _) => HashKind::Crc16,
+        (other, _) => HashKind::from_name(other)?,
+    })
+}

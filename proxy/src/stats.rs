@@ -1,0 +1,140 @@
+//! What is counted: plain numbers of one worker, read by INFO, the JSON statistics and Prometheus alike.
+
+use redstart_common::command;
+use redstart_common::metric::Histogram;
+
+/// One server of a pool, as one worker has seen it.
+#[derive(Debug, Clone, Default)]
+pub struct ServerStats {
+    /// Connections the server closed.
+    pub eof: u64,
+    /// Connections that failed otherwise.
+    pub errors: u64,
+    /// Requests that were not answered in time.
+    pub timed_out: u64,
+    /// Connections open now.
+    pub connections: u64,
+    /// Requests sent or queued.
+    pub requests: u64,
+    /// Their bytes.
+    pub request_bytes: u64,
+    /// Replies received.
+    pub responses: u64,
+    /// Their bytes.
+    pub response_bytes: u64,
+    /// Replies that were errors.
+    pub error_responses: u64,
+    /// Requests not sent yet.
+    pub in_queue: u64,
+    /// Their bytes.
+    pub in_queue_bytes: u64,
+    /// Requests sent and not answered.
+    pub out_queue: u64,
+    /// Their bytes.
+    pub out_queue_bytes: u64,
+    /// Time from queueing a request to its reply.
+    pub latency: Histogram,
+}
+
+impl ServerStats {
+    fn merge(&mut self, other: &Self) {
+        self.eof += other.eof;
+        self.errors += other.errors;
+        self.timed_out += other.timed_out;
+        self.connections += other.connections;
+        self.requests += other.requests;
+        self.request_bytes += other.request_bytes;
+        self.responses += other.responses;
+        self.response_bytes += other.response_bytes;
+        self.error_responses += other.error_responses;
+        self.in_queue += other.in_queue;
+        self.in_queue_bytes += other.in_queue_bytes;
+        self.out_queue += other.out_queue;
+        self.out_queue_bytes += other.out_queue_bytes;
+        self.latency.merge(&other.latency);
+    }
+}
+
+/// One pool, as one worker has seen it.
+#[derive(Debug, Clone)]
+pub struct PoolStats {
+    /// Clients accepted.
+    pub clients_total: u64,
+    /// Clients connected now.
+    pub clients: u64,
+    /// Clients that left.
+    pub client_eof: u64,
+    /// Clients whose connection failed or was closed by the proxy.
+    pub client_errors: u64,
+    /// Requests that could not be sent to a server.
+    pub forward_errors: u64,
+    /// Parts of split requests.
+    pub fragments: u64,
+    /// Requests received.
+    pub requests: u64,
+    /// Requests the proxy refused or answered with an error of its own.
+    pub refused: u64,
+    /// Requests, by command.
+    pub commands: Box<[u64]>,
+    /// Time from reading a request to its reply being on its way.
+    pub latency: Histogram,
+    /// Its servers.
+    pub servers: Vec<ServerStats>,
+}
+
+impl PoolStats {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new(servers: usize) -> Self {
+        Self {
+            clients_total: 0,
+            clients: 0,
+            client_eof: 0,
+            client_errors: 0,
+            forward_errors: 0,
+            fragments: 0,
+            requests: 0,
+            refused: 0,
+            commands: vec![0; command::count()].into_boxed_slice(),
+            latency: Histogram::default(),
+            servers: vec![ServerStats::default(); servers],
+        }
+    }
+
+    /// Adds what another worker has seen.
+    pub fn merge(&mut self, other: &Self) {
+        self.clients_total += other.clients_total;
+        self.clients += other.clients;
+        self.client_eof += other.client_eof;
+        self.client_errors += other.client_errors;
+        self.forward_errors += other.forward_errors;
+        self.fragments += other.fragments;
+        self.requests += other.requests;
+        self.refused += other.refused;
+        for (mine, theirs) in self.commands.iter_mut().zip(other.commands.iter()) {
+            *mine += theirs;
+        }
+        self.latency.merge(&other.latency);
+        for (mine, theirs) in self.servers.iter_mut().zip(&other.servers) {
+            mine.merge(theirs);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_add_up() {
+        let (mut all, mut one) = (PoolStats::new(2), PoolStats::new(2));
+        one.requests = 3;
+        one.commands[5] = 2;
+        one.servers[1].responses = 4;
+        one.servers[1].latency.record(10);
+        all.merge(&one);
+        all.merge(&one);
+        assert_eq!((all.requests, all.commands[5], all.servers[1].responses), (6, 4, 8));
+        assert_eq!(all.servers[1].latency.count(), 2);
+    }
+}
