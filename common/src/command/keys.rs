@@ -94,6 +94,9 @@ fn legacy_range(spec: &CommandSpec, count: usize) -> Positions {
         return Positions::NONE;
     }
     let (first, step) = (keys.first as usize, keys.step as usize);
+    if keys.first == keys.last && first < count {
+        return Positions::progression(first, 1, 1);
+    }
     // A negative end counts from the end; one before the first key leaves none.
     let last = if keys.last >= 0 {
         keys.last as usize
@@ -103,7 +106,8 @@ fn legacy_range(spec: &CommandSpec, count: usize) -> Positions {
     if last < first || last > count {
         return Positions::NONE;
     }
-    let left = (last - first) / step + 1;
+    // Most steps are 1, and a division costs as much as all the rest.
+    let left = if step == 1 { last - first } else { (last - first) / step } + 1;
     // All or nothing, as in Redis, where a fixed range does not fit the call.
     if first + (left - 1) * step >= count {
         return Positions::NONE;
