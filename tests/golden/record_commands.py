@@ -159,11 +159,12 @@ def record(client):
     docs = client.ask("COMMAND", "DOCS")
 
     def row(info, doc):
-        name, arity, flags, first, last, step, categories, tips, keys, subs = info
+        # First, last and step of the legacy range are derived by `Keys::of`.
+        name, arity, flags, _first, _last, _step, categories, tips, keys, subs = info
         assert set(doc) <= MAIN_FIELDS, doc
         sub_docs = doc.get("subcommands", {})
-        return dict(doc, name=name, arity=arity, flags=flags, legacy=(first, last, step), categories=categories,
-                    tips=tips, keys=keys, subcommands={sub[0]: row(sub, sub_docs[sub[0]]) for sub in subs})
+        return dict(doc, name=name, arity=arity, flags=flags, categories=categories, tips=tips,
+                    keys=keys, subcommands={sub[0]: row(sub, sub_docs[sub[0]]) for sub in subs})
 
     return {info[0]: row(info, docs[info[0]]) for info in client.ask("COMMAND")}
 
@@ -171,12 +172,10 @@ def record(client):
 def merge(server, sentinel):
     """Both tables in one; rows of the same name must say the same."""
 
-    def mark(row, word):
-        row.setdefault("hidden", []).append(word)
+    def mark(row, words):
+        row.setdefault("hidden", []).extend(words)
         for sub in row["subcommands"].values():
-            if word == "ONLY_SENTINEL":
-                sub.setdefault("hidden", []).append("SENTINEL")
-            mark(sub, word) if word == "ONLY_SENTINEL" else None
+            mark(sub, words)
 
     def without_subs(row):
         return {key: value for key, value in row.items() if key not in ("subcommands", "hidden")}
@@ -185,8 +184,7 @@ def merge(server, sentinel):
         for name, row in theirs.items():
             if name not in ours:
                 ours[name] = row
-                row.setdefault("hidden", []).append("SENTINEL")
-                mark(row, "ONLY_SENTINEL")
+                mark(row, ["SENTINEL", "ONLY_SENTINEL"])
                 continue
             assert without_subs(ours[name]) == without_subs(row), name
             ours[name].setdefault("hidden", []).append("SENTINEL")
@@ -293,7 +291,7 @@ def spec(row, group):
     name = row["name"]
     hidden = find(HIDDEN_FLAGS, name) + row.get("hidden", [])
     fields = [("name", text(name)), ("arity", row["arity"]),
-              ("flags", words("flags", row["flags"] + sorted(set(hidden)))),
+              ("flags", words("flags", row["flags"] + sorted(hidden))),
               ("categories", words("categories", [word.lstrip("@") for word in row["categories"]]))]
     if row["keys"]:
         keys = f"Keys::of(&[{', '.join(key_spec(each) for each in row['keys'])}])"
@@ -311,8 +309,8 @@ def spec(row, group):
         fields.append(("complexity", text(row["complexity"])))
     fields.append(("since", text(row["since"])))
     if "doc_flags" in row:
-        flags = "".join(f".or(DocFlags::{flag.upper()})" for flag in row["doc_flags"])
-        fields.append(("doc_flags", "DocFlags::" + flags[len(".or(DocFlags::"):].replace(")", "", 1)))
+        first, *more = [f"DocFlags::{flag.upper()}" for flag in row["doc_flags"]]
+        fields.append(("doc_flags", first + "".join(f".or({flag})" for flag in more)))
     for field in ("deprecated_since", "replaced_by"):
         if field in row:
             fields.append((field, text(row[field])))
@@ -341,10 +339,10 @@ def table(name, visibility, rows, group):
 def file(title, group, uses, items, level):
     source = "\n".join(items)
     path = "super::" * level
-    imports = [f"use {path}bits::{{{', '.join(each for each in ('categories', 'flags', 'key_flags') if each + '!' in source)}}};"]
-    kinds = [kind for kind in ("string", "integer", "double", "key", "pattern", "unix_time", "word",
-                          "bare", "one_of", "block")
-             if re.search(rf"(?<![\w.]){kind}\(", source)]
+    macros = [macro for macro in ("categories", "flags", "key_flags") if f"{macro}!" in source]
+    imports = [f"use {path}bits::{{{', '.join(macros)}}};"]
+    constructors = ("string", "integer", "double", "key", "pattern", "unix_time", "word", "bare", "one_of", "block")
+    kinds = [kind for kind in constructors if re.search(rf"(?<![\w.]){kind}\(", source)]
     if kinds:
         imports.append(f"use {path}spec::arguments::{{{', '.join(kinds)}}};")
     types = [word for word in ("Channels", "CommandSpec", "DocFlags", "Extractor", "Group", "KeySpec", "Keys", "Tips")
@@ -355,11 +353,8 @@ def file(title, group, uses, items, level):
 
 
 def rustfmt(source):
-    for _ in range(3):
-        done = subprocess.run(["rustfmt", "--edition", "2024", "--emit", "stdout", "--quiet"], input=source,
-                              capture_output=True, text=True, check=True)
-        source = done.stdout
-    return source
+    command = ["rustfmt", "--edition", "2024", "--emit", "stdout", "--quiet"]
+    return subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
 
 
 def write(path, source):
@@ -373,7 +368,7 @@ def write_tables(commands, folder):
     for group, (variant, name, title) in GROUPS.items():
         rows = [row for row in commands.values() if row["group"] == group]
         assert rows, group
-        items = [f"/// Rows of the group, by name.\n" + table("COMMANDS", "pub(super) ", rows, group)]
+        items = ["/// Rows of the group, by name.\n" + table("COMMANDS", "pub(super) ", rows, group)]
         modules = []
         for row in sorted(rows, key=lambda row: row["name"]):
             if not row["subcommands"]:
@@ -382,7 +377,7 @@ def write_tables(commands, folder):
             if sub_name in OWN_FILE:
                 modules.append(f"mod {sub_name};\n")
                 upper = subcommands_name(sub_name).split("::")[1]
-                inner = [f"/// Rows by name.\n" + table(upper, "pub(super) ", subs, group)]
+                inner = ["/// Rows by name.\n" + table(upper, "pub(super) ", subs, group)]
                 write(os.path.join(folder, name, f"{sub_name}.rs"),
                       layout(file(f"Sub-commands of {sub_name.upper()}.", variant, "", inner, 2)))
             else:
