@@ -5,6 +5,7 @@ pub mod command;
 pub mod glob;
 pub mod hash;
 pub mod log;
+pub mod memory;
 pub mod metric;
 pub mod net;
 pub mod number;

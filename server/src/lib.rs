@@ -1,1 +1,28 @@
-//! The server as a library.
+//! A Redis-compatible server: one thread owns one keyspace.
+//!
+//! ```text
+//!   socket ─▶ connection ─▶ resp::request ─▶ dispatch ─▶ commands ─▶ keyspace ─▶ types ─▶ encoding
+//!   socket ◀─ connection ◀─ client::reply ◀──────────────┘    └─▶ effects ─▶ sinks
+//! ```
+
+pub mod allocator;
+pub mod client;
+pub mod commands;
+pub mod connection;
+pub mod cron;
+pub mod dispatch;
+pub mod encoding;
+pub mod engine;
+pub mod info;
+pub mod keyspace;
+pub mod pause;
+pub mod pubsub;
+pub mod server;
+pub mod settings;
+pub mod slowlog;
+pub mod text;
+pub mod types;
+mod uninit;
+
+/// The version of Redis whose behaviour is followed, as clients see it.
+pub const REDIS_VERSION: &str = "7.0.15";

@@ -1,0 +1,276 @@
+//! One connected client: what it has said about itself and what waits to be sent to it.
+
+pub mod reply;
+
+use std::rc::Rc;
+
+use redstart_common::command::CommandId;
+use redstart_common::resp::OwnedArgs;
+
+pub use reply::Reply;
+
+use crate::dispatch::blocking::Blocked;
+use crate::dispatch::transaction::Multi;
+
+/// States of a client that refuse, delay or colour what it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// In MULTI.
+    pub const MULTI: Self = Self(1);
+    /// A command failed to be queued; EXEC will refuse.
+    pub const DIRTY_EXEC: Self = Self(1 << 1);
+    /// A watched key has changed; EXEC will answer nothing.
+    pub const DIRTY_CAS: Self = Self(1 << 2);
+    /// Waits in a blocking command.
+    pub const BLOCKED: Self = Self(1 << 3);
+    /// Is closed once its output is sent; asks nothing more.
+    pub const CLOSE_AFTER_REPLY: Self = Self(1 << 4);
+    /// Is closed as soon as possible.
+    pub const CLOSE_ASAP: Self = Self(1 << 5);
+    /// Gets copies of all commands.
+    pub const MONITOR: Self = Self(1 << 6);
+    /// Is subscribed to something.
+    pub const SUBSCRIBED: Self = Self(1 << 7);
+    /// CLIENT REPLY OFF.
+    pub const REPLY_OFF: Self = Self(1 << 8);
+    /// CLIENT REPLY SKIP: the next command's reply is left out.
+    pub const REPLY_SKIP_NEXT: Self = Self(1 << 9);
+    /// This command's reply is left out.
+    pub const REPLY_SKIP: Self = Self(1 << 10);
+    /// Came over a Unix socket.
+    pub const UNIX: Self = Self(1 << 11);
+    /// CLIENT NO-EVICT.
+    pub const NO_EVICT: Self = Self(1 << 12);
+    /// Its commands wait for CLIENT UNPAUSE.
+    pub const PAUSED: Self = Self(1 << 13);
+    /// Runs inside EXEC.
+    pub const EXECUTING: Self = Self(1 << 14);
+    /// Must not block, whatever the command.
+    pub const DENY_BLOCKING: Self = Self(1 << 15);
+    /// Was waiting and is being served: its command runs again.
+    pub const SERVING: Self = Self(1 << 16);
+
+    /// Whether any of `other`'s flags is set.
+    #[inline]
+    #[must_use]
+    pub fn any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Sets flags.
+    #[inline]
+    pub fn set(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Takes flags away.
+    #[inline]
+    pub fn clear(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    /// Both sets of flags.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// How the engine reaches a client's connection.
+pub trait Connection {
+    /// Output is waiting: send it at the end of the turn.
+    fn mark(self: Rc<Self>);
+    /// The client's state changed (served, closed, unpaused): let its task look.
+    fn wake(&self);
+    /// Bytes of requests that have been read but not executed.
+    fn input_bytes(&self) -> usize;
+    /// Bytes the connection has allocated for input.
+    fn input_capacity(&self) -> usize;
+    /// The file descriptor, for CLIENT LIST.
+    fn descriptor(&self) -> i32;
+}
+
+/// A client as the engine sees it.
+pub struct Client {
+    /// Unique, ever growing.
+    pub id: u64,
+    /// Its place among the clients.
+    pub slot: usize,
+    /// Its connection; none for the engine's own (scripts, log replay).
+    pub connection: Option<Rc<dyn Connection>>,
+    /// The selected database.
+    pub db: usize,
+    /// Output.
+    pub reply: Reply,
+    /// States.
+    pub flags: Flags,
+    /// Whether it may ask for more than AUTH.
+    pub authenticated: bool,
+    /// The ACL user.
+    pub user: Rc<str>,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// Where it comes from: `ip:port`.
+    pub address: String,
+    /// Where it came in: `ip:port`.
+    pub local_address: String,
+    /// When it came, in milliseconds since 1970.
+    pub created_ms: i64,
+    /// When it last asked, in milliseconds since 1970.
+    pub active_ms: i64,
+    /// The command it ran last.
+    pub last_command: Option<CommandId>,
+    /// MULTI's queue.
+    pub multi: Option<Box<Multi>>,
+    /// WATCHed keys, with their database.
+    pub watched: Vec<(usize, Box<[u8]>)>,
+    /// What it waits for.
+    pub blocked: Option<Box<Blocked>>,
+    /// Channels.
+    pub channels: crate::pubsub::Subscriptions,
+    /// Bytes received over its life.
+    pub bytes_in: u64,
+    /// Since when its output is over the soft limit, in milliseconds since 1970; 0 when it is not.
+    pub soft_limit_since_ms: i64,
+}
+
+impl Client {
+    /// A client without a connection.
+    #[must_use]
+    pub fn new(id: u64, now_ms: i64) -> Self {
+        Self {
+            id,
+            slot: usize::MAX,
+            connection: None,
+            db: 0,
+            reply: Reply::default(),
+            flags: Flags::default(),
+            authenticated: true,
+            user: Rc::from("default"),
+            name: Vec::new(),
+            address: String::new(),
+            local_address: String::new(),
+            created_ms: now_ms,
+            active_ms: now_ms,
+            last_command: None,
+            multi: None,
+            watched: Vec::new(),
+            blocked: None,
+            channels: crate::pubsub::Subscriptions::default(),
+            bytes_in: 0,
+            soft_limit_since_ms: 0,
+        }
+    }
+
+    /// Has the output sent at the end of the turn.
+    pub fn mark(&self) {
+        if let Some(connection) = &self.connection {
+            Rc::clone(connection).mark();
+        }
+    }
+
+    /// Closes the connection as soon as its task runs; what is not sent is lost.
+    pub fn close_asap(&mut self) {
+        self.flags.set(Flags::CLOSE_ASAP);
+        if let Some(connection) = &self.connection {
+            connection.wake();
+        }
+    }
+}
+
+/// A command that waits in a queue: its row and its arguments.
+pub struct Queued {
+    /// The row.
+    pub command: CommandId,
+    /// The arguments, command name included.
+    pub args: OwnedArgs,
+}
+
+/// All clients of an engine. One that is being served is taken out of its place meanwhile.
+#[derive(Default)]
+pub struct Clients {
+    places: slab::Slab<Option<Box<Client>>>,
+    by_id: hashbrown::HashMap<u64, usize, foldhash::fast::FixedState>,
+    next_id: u64,
+}
+
+impl Clients {
+    /// Adds a client and answers its place.
+    pub fn add(&mut self, mut client: Box<Client>) -> usize {
+        let vacant = self.places.vacant_entry();
+        client.slot = vacant.key();
+        self.by_id.insert(client.id, client.slot);
+        let slot = client.slot;
+        vacant.insert(Some(client));
+        slot
+    }
+
+    /// The next client's id.
+    pub fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Takes a client out to serve it.
+    #[inline]
+    pub fn take(&mut self, slot: usize) -> Option<Box<Client>> {
+        self.places.get_mut(slot)?.take()
+    }
+
+    /// Puts a client back that was taken out.
+    #[inline]
+    pub fn put_back(&mut self, client: Box<Client>) {
+        let slot = client.slot;
+        if let Some(place) = self.places.get_mut(slot) {
+            *place = Some(client);
+        }
+    }
+
+    /// Forgets a client. It must not be taken out.
+    pub fn remove(&mut self, slot: usize) -> Option<Box<Client>> {
+        let client = self.places.try_remove(slot)??;
+        self.by_id.remove(&client.id);
+        Some(client)
+    }
+
+    /// The place of the client with this id.
+    #[must_use]
+    pub fn slot_of(&self, id: u64) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The client at a place, unless it is taken out.
+    pub fn at(&mut self, slot: usize) -> Option<&mut Client> {
+        self.places.get_mut(slot)?.as_deref_mut()
+    }
+
+    /// The client with this id, unless it is taken out.
+    pub fn by_id(&mut self, id: u64) -> Option<&mut Client> {
+        let slot = self.slot_of(id)?;
+        self.at(slot)
+    }
+
+    /// All clients but those taken out.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.places.iter().filter_map(|(_, place)| place.as_deref())
+    }
+
+    /// All clients but those taken out.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.places.iter_mut().filter_map(|(_, place)| place.as_deref_mut())
+    }
+
+    /// How many there are, those taken out included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+}

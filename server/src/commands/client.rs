@@ -1,0 +1,426 @@
+//! `CLIENT`: what clients ask and say about clients.
+
+use redstart_common::number;
+
+use super::Handlers;
+use super::connection::{NAME_NOT_PLAIN, is_plain};
+use super::options::Options;
+use crate::client::{Client, Flags};
+use crate::dispatch::Call;
+use crate::dispatch::call::Unblock;
+use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::engine::Pause;
+
+pub(super) const HANDLERS: Handlers = &[
+    ("client|getname", getname),
+    ("client|help", help),
+    ("client|id", id),
+    ("client|info", info),
+    ("client|kill", kill),
+    ("client|list", list),
+    ("client|no-evict", no_evict),
+    ("client|pause", pause),
+    ("client|reply", reply),
+    ("client|setname", setname),
+    ("client|unblock", unblock),
+    ("client|unpause", unpause),
+];
+
+/// One line of CLIENT LIST, without its line end.
+#[must_use]
+pub fn describe(client: &Client, now_ms: i64) -> String {
+    let mut flags = String::new();
+    for (flag, letter) in [
+        (Flags::MONITOR, 'O'),
+        (Flags::SUBSCRIBED, 'P'),
+        (Flags::MULTI, 'x'),
+        (Flags::BLOCKED, 'b'),
+        (Flags::DIRTY_CAS, 'd'),
+        (Flags::CLOSE_AFTER_REPLY, 'c'),
+        (Flags::CLOSE_ASAP, 'A'),
+        (Flags::UNIX, 'U'),
+        (Flags::NO_EVICT, 'e'),
+    ] {
+        if client.flags.any(flag) {
+            flags.push(letter);
+        }
+    }
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    let (input, capacity, descriptor) = match &client.connection {
+        Some(connection) => {
+            (connection.input_bytes(), connection.input_capacity(), connection.descriptor())
+        }
+        None => (0, 0, -1),
+    };
+    let waiting = client.reply.pending();
+    let (queued, queued_bytes) = match &client.multi {
+        Some(multi) => (multi.queue.len() as i64, multi.bytes),
+        None => (-1, 0),
+    };
+    let memory = size_of::<Client>() + client.reply.bytes.capacity() + capacity + queued_bytes;
+    format!(
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
+         multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
+         tot-mem={} events={} cmd={} user={} redir=-1 resp={}",
+        client.id,
+        client.address,
+        client.local_address,
+        descriptor,
+        String::from_utf8_lossy(&client.name),
+        (now_ms - client.created_ms) / 1000,
+        (now_ms - client.active_ms) / 1000,
+        flags,
+        client.db,
+        client.channels.channels.len(),
+        client.channels.patterns.len(),
+        client.channels.shards.len(),
+        queued,
+        input,
+        capacity - input,
+        input,
+        queued_bytes,
+        client.reply.bytes.capacity(),
+        client.reply.bytes.capacity(),
+        waiting,
+        0,
+        if waiting > 0 { client.reply.bytes.capacity() } else { 0 },
+        memory,
+        if waiting > 0 { "rw" } else { "r" },
+        client.last_command.map_or("NULL", |id| id.spec().name),
+        client.user,
+        client.reply.proto.number(),
+    )
+}
+
+/// `CLIENT ID`
+pub fn id(call: &mut Call<'_>) -> CommandResult {
+    call.client.reply.integer(call.client.id as i64);
+    Ok(())
+}
+
+/// `CLIENT GETNAME`
+pub fn getname(call: &mut Call<'_>) -> CommandResult {
+    if call.client.name.is_empty() {
+        call.client.reply.null();
+    } else {
+        call.client.reply.bulk(&call.client.name);
+    }
+    Ok(())
+}
+
+/// `CLIENT SETNAME connection-name`
+pub fn setname(call: &mut Call<'_>) -> CommandResult {
+    let name = call.arg(2);
+    if !is_plain(name) {
+        return Err(NAME_NOT_PLAIN);
+    }
+    call.client.name = name.to_vec();
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT INFO`
+pub fn info(call: &mut Call<'_>) -> CommandResult {
+    let line = describe(call.client, call.now_ms()) + "\n";
+    call.client.reply.verbatim(*b"txt", line.as_bytes());
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Normal,
+    Replica,
+    Master,
+    Pubsub,
+}
+
+fn class_of(client: &Client) -> Class {
+    if client.flags.any(Flags::MONITOR) {
+        Class::Replica
+    } else if client.flags.any(Flags::SUBSCRIBED) {
+        Class::Pubsub
+    } else {
+        Class::Normal
+    }
+}
+
+fn class(word: &[u8]) -> Result<Class, CommandError> {
+    for (name, class) in [
+        ("normal", Class::Normal),
+        ("slave", Class::Replica),
+        ("replica", Class::Replica),
+        ("pubsub", Class::Pubsub),
+        ("master", Class::Master),
+    ] {
+        if word.eq_ignore_ascii_case(name.as_bytes()) {
+            return Ok(class);
+        }
+    }
+    Err(CommandError::made(format!(
+        "ERR Unknown client type '{}'",
+        String::from_utf8_lossy(word)
+    )))
+}
+
+fn client_id(word: &[u8]) -> Result<u64, CommandError> {
+    number::parse_i64(word)
+        .and_then(|id| u64::try_from(id).ok())
+        .filter(|id| *id > 0)
+        .ok_or(CommandError::new("ERR Invalid client ID"))
+}
+
+/// `CLIENT LIST [TYPE type] [ID client-id [client-id ...]]`
+pub fn list(call: &mut Call<'_>) -> CommandResult {
+    let mut options = Options::new(call.args, 2);
+    let mut wanted_class = None;
+    let mut wanted_ids = None;
+    if options.take("TYPE") && options.left() == 1 {
+        wanted_class = Some(class(options.need()?)?);
+    } else if options.take("ID") && options.left() > 0 {
+        let mut ids = Vec::new();
+        while let Some(word) = options.word() {
+            ids.push(client_id(word)?);
+        }
+        wanted_ids = Some(ids);
+    } else if call.args.len() > 2 {
+        return Err(SYNTAX);
+    }
+    let now = call.now_ms();
+    let wanted = |client: &Client| {
+        wanted_class.is_none_or(|class| class_of(client) == class)
+            && wanted_ids.as_ref().is_none_or(|ids| ids.contains(&client.id))
+    };
+    let mut lines: Vec<(u64, String)> = call
+        .core
+        .clients
+        .iter()
+        .chain(std::iter::once(&*call.client))
+        .filter(|client| wanted(client))
+        .map(|client| (client.id, describe(client, now) + "\n"))
+        .collect();
+    match &wanted_ids {
+        // In the order in which they were asked for.
+        Some(ids) => {
+            lines.sort_by_key(|(id, _)| ids.iter().position(|wanted| wanted == id));
+        }
+        None => lines.sort_by_key(|(id, _)| *id),
+    }
+    let text: String = lines.into_iter().map(|(_, line)| line).collect();
+    call.client.reply.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+#[derive(Default)]
+struct KillFilter<'a> {
+    id: Option<u64>,
+    address: Option<&'a [u8]>,
+    local_address: Option<&'a [u8]>,
+    class: Option<Class>,
+    user: Option<&'a [u8]>,
+}
+
+impl KillFilter<'_> {
+    fn fits(&self, client: &Client) -> bool {
+        self.id.is_none_or(|id| client.id == id)
+            && self.address.is_none_or(|address| client.address.as_bytes() == address)
+            && self.local_address.is_none_or(|address| client.local_address.as_bytes() == address)
+            && self.class.is_none_or(|class| class_of(client) == class)
+            && self.user.is_none_or(|user| client.user.as_bytes() == user)
+    }
+}
+
+/// `CLIENT KILL ip:port`, or with filters: `[ID id] [TYPE type] [USER name] [ADDR ip:port] [LADDR ip:port]
+/// [SKIPME yes | no]`
+pub fn kill(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let mut filter = KillFilter::default();
+    let mut skip_me = true;
+    let old_form = args.len() == 3;
+    if old_form {
+        filter.address = Some(args.at(2));
+        skip_me = false;
+    } else {
+        let mut options = Options::new(args, 2);
+        while let Some(word) = options.word() {
+            let value = options.need()?;
+            if word.eq_ignore_ascii_case(b"ID") {
+                let id = number::parse_i64(value).filter(|id| *id > 0);
+                filter.id = Some(id.map(i64::unsigned_abs).ok_or(CommandError::new(
+                    "ERR client-id should be greater than 0",
+                ))?);
+            } else if word.eq_ignore_ascii_case(b"TYPE") {
+                filter.class = Some(class(value)?);
+            } else if word.eq_ignore_ascii_case(b"ADDR") {
+                filter.address = Some(value);
+            } else if word.eq_ignore_ascii_case(b"LADDR") {
+                filter.local_address = Some(value);
+            } else if word.eq_ignore_ascii_case(b"USER") {
+                if value != b"default" {
+                    return Err(CommandError::made(format!(
+                        "ERR No such user '{}'",
+                        String::from_utf8_lossy(value)
+                    )));
+                }
+                filter.user = Some(value);
+            } else if word.eq_ignore_ascii_case(b"SKIPME") {
+                skip_me = if value.eq_ignore_ascii_case(b"yes") {
+                    true
+                } else if value.eq_ignore_ascii_case(b"no") {
+                    false
+                } else {
+                    return Err(SYNTAX);
+                };
+            } else {
+                return Err(SYNTAX);
+            }
+        }
+    }
+    let mut killed = 0;
+    for client in call.core.clients.iter_mut() {
+        if filter.fits(client) {
+            killed += 1;
+            client.close_asap();
+        }
+    }
+    if !skip_me && filter.fits(call.client) {
+        killed += 1;
+        call.client.flags.set(Flags::CLOSE_AFTER_REPLY);
+    }
+    if !old_form {
+        call.client.reply.integer(killed);
+        return Ok(());
+    }
+    if killed == 0 {
+        return Err(CommandError::new("ERR No such client"));
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT NO-EVICT ON | OFF`
+pub fn no_evict(call: &mut Call<'_>) -> CommandResult {
+    let word = call.arg(2);
+    if word.eq_ignore_ascii_case(b"on") {
+        call.client.flags.set(Flags::NO_EVICT);
+    } else if word.eq_ignore_ascii_case(b"off") {
+        call.client.flags.clear(Flags::NO_EVICT);
+    } else {
+        return Err(SYNTAX);
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT REPLY ON | OFF | SKIP`
+pub fn reply(call: &mut Call<'_>) -> CommandResult {
+    let word = call.arg(2);
+    if word.eq_ignore_ascii_case(b"on") {
+        call.client.flags.clear(Flags::REPLY_OFF.or(Flags::REPLY_SKIP));
+        call.client.reply.ok();
+    } else if word.eq_ignore_ascii_case(b"off") {
+        call.client.flags.set(Flags::REPLY_OFF);
+    } else if word.eq_ignore_ascii_case(b"skip") {
+        if !call.client.flags.any(Flags::REPLY_OFF) {
+            call.client.flags.set(Flags::REPLY_SKIP_NEXT);
+        }
+    } else {
+        return Err(SYNTAX);
+    }
+    Ok(())
+}
+
+/// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`
+pub fn unblock(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let why = match args.get(3) {
+        None => Unblock::Timeout,
+        Some(word) if word.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
+        Some(word) if word.eq_ignore_ascii_case(b"error") => Unblock::Error,
+        Some(_) => {
+            return Err(CommandError::new(
+                "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+            ));
+        }
+    };
+    let id = super::options::integer(args.at(2))?;
+    let done = u64::try_from(id).is_ok_and(|id| call.core.unblock(id, why));
+    call.client.reply.integer(i64::from(done));
+    Ok(())
+}
+
+/// `CLIENT PAUSE timeout [WRITE | ALL]`
+pub fn pause(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let kind = match args.get(3) {
+        None => Pause::All,
+        Some(word) if word.eq_ignore_ascii_case(b"write") => Pause::Writes,
+        Some(word) if word.eq_ignore_ascii_case(b"all") => Pause::All,
+        Some(_) => {
+            return Err(CommandError::new("ERR CLIENT PAUSE mode must be WRITE or ALL"));
+        }
+    };
+    let timeout = number::parse_i64(args.at(2))
+        .ok_or(CommandError::new("ERR timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(CommandError::new("ERR timeout is negative"));
+    }
+    let until = call.now_ms().saturating_add(timeout);
+    call.core.pause(kind, until, &call.keyspace.shared);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT UNPAUSE`
+pub fn unpause(call: &mut Call<'_>) -> CommandResult {
+    call.core.unpause(&call.keyspace.shared);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT HELP`
+pub fn help(call: &mut Call<'_>) -> CommandResult {
+    call.client.reply.help(
+        "CLIENT",
+        &[
+            "GETNAME",
+            "    Return the name of the current connection.",
+            "ID",
+            "    Return the ID of the current connection.",
+            "INFO",
+            "    Return information about the current client connection.",
+            "KILL <ip:port>",
+            "    Kill connection made from <ip:port>.",
+            "KILL <option> <value> [<option> <value> [...]]",
+            "    Kill connections. Options are:",
+            "    * ADDR (<ip:port>|<unixsocket>:0)",
+            "      Kill connections made from the specified address",
+            "    * LADDR (<ip:port>|<unixsocket>:0)",
+            "      Kill connections made to specified local address",
+            "    * TYPE (normal|master|replica|pubsub)",
+            "      Kill connections by type.",
+            "    * USER <username>",
+            "      Kill connections authenticated by <username>.",
+            "    * SKIPME (YES|NO)",
+            "      Skip killing current connection (default: yes).",
+            "LIST [options ...]",
+            "    Return information about client connections. Options:",
+            "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+            "      Return clients of specified type.",
+            "UNPAUSE",
+            "    Stop the current client pause, resuming traffic.",
+            "PAUSE <timeout> [WRITE|ALL]",
+            "    Suspend all, or just write, clients for <timeout> milliseconds.",
+            "REPLY (ON|OFF|SKIP)",
+            "    Control the replies sent to the current connection.",
+            "SETNAME <name>",
+            "    Assign the name <name> to the current connection.",
+            "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+            "    Unblock the specified blocked client.",
+            "NO-EVICT (ON|OFF)",
+            "    Protect current client connection from eviction.",
+        ],
+    );
+    Ok(())
+}

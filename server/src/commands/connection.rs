@@ -1,0 +1,214 @@
+//! What a client says about its connection.
+
+use redstart_common::number;
+use redstart_common::resp::Proto;
+
+use super::Handlers;
+use super::options::Options;
+use crate::client::Flags;
+use crate::dispatch::Call;
+use crate::dispatch::error::{CommandError, CommandResult, DB_OUT_OF_RANGE};
+use crate::dispatch::transaction;
+use crate::pubsub::Channel;
+
+pub(super) const HANDLERS: Handlers = &[
+    ("auth", auth),
+    ("echo", echo),
+    ("hello", hello),
+    ("ping", ping),
+    ("quit", quit),
+    ("reset", reset),
+    ("select", select),
+];
+
+/// `PING [message]`
+pub fn ping(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    if args.len() > 2 {
+        return Err(CommandError::arity("ping"));
+    }
+    let reply = &mut call.client.reply;
+    if call.client.flags.any(Flags::SUBSCRIBED) && reply.proto == Proto::Resp2 {
+        reply.array(2);
+        reply.bulk(b"pong");
+        reply.bulk(args.get(1).unwrap_or_default());
+        return Ok(());
+    }
+    match args.get(1) {
+        Some(message) => reply.bulk(message),
+        None => reply.raw(b"+PONG\r\n"),
+    }
+    Ok(())
+}
+
+/// `ECHO message`
+pub fn echo(call: &mut Call<'_>) -> CommandResult {
+    call.client.reply.bulk(call.args.at(1));
+    Ok(())
+}
+
+/// `QUIT`
+pub fn quit(call: &mut Call<'_>) -> CommandResult {
+    call.client.reply.ok();
+    call.client.flags.set(Flags::CLOSE_AFTER_REPLY);
+    Ok(())
+}
+
+/// `SELECT index`
+pub fn select(call: &mut Call<'_>) -> CommandResult {
+    let index = number::parse_i64(call.arg(1))
+        .filter(|index| i32::try_from(*index).is_ok())
+        .ok_or(CommandError::new("ERR invalid DB index"))?;
+    match usize::try_from(index) {
+        Ok(index) if index < call.core.settings.databases => {
+            call.client.db = index;
+            call.client.reply.ok();
+            Ok(())
+        }
+        _ => Err(DB_OUT_OF_RANGE),
+    }
+}
+
+const WRONG_PASSWORD: CommandError =
+    CommandError::new("WRONGPASS invalid username-password pair or user is disabled.");
+
+fn authenticate(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> CommandResult {
+    let wanted = call.core.settings.requirepass.as_bytes();
+    let known = user == b"default";
+    if known && (wanted.is_empty() || same_secret(wanted, password)) {
+        call.client.authenticated = true;
+        return Ok(());
+    }
+    Err(WRONG_PASSWORD)
+}
+
+/// Compares without telling by its duration where the two differ.
+fn same_secret(wanted: &[u8], given: &[u8]) -> bool {
+    use sha2::{Digest, Sha256};
+    let (wanted, given) = (Sha256::digest(wanted), Sha256::digest(given));
+    wanted.iter().zip(given.iter()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+/// `AUTH [username] password`
+pub fn auth(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    match args.len() {
+        2 => {
+            if call.core.settings.requirepass.is_empty() {
+                return Err(CommandError::new(
+                    "ERR AUTH <password> called without any password configured for the default \
+                     user. Are you sure your configuration is correct?",
+                ));
+            }
+            authenticate(call, b"default", args.at(1))?;
+        }
+        3 => authenticate(call, args.at(1), args.at(2))?,
+        _ => return Err(crate::dispatch::error::SYNTAX),
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// Whether a name can be printed in CLIENT LIST: no spaces, nothing unprintable.
+pub(super) fn is_plain(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+/// The refusal of a name that is not.
+pub(super) const NAME_NOT_PLAIN: CommandError = CommandError::new(
+    "ERR Client names cannot contain spaces, newlines or special characters.",
+);
+
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`
+pub fn hello(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let mut proto = call.client.reply.proto;
+    if let Some(version) = args.get(1) {
+        proto = match number::parse_i64(version) {
+            Some(2) => Proto::Resp2,
+            Some(3) => Proto::Resp3,
+            Some(_) => return Err(CommandError::new("NOPROTO unsupported protocol version")),
+            None => {
+                return Err(CommandError::new(
+                    "ERR Protocol version is not an integer or out of range",
+                ));
+            }
+        };
+    }
+    let mut options = Options::new(args, 2.min(args.len()));
+    let mut name = None;
+    while let Some(word) = options.word() {
+        if word.eq_ignore_ascii_case(b"AUTH") && options.left() >= 2 {
+            let (user, password) = (options.need()?, options.need()?);
+            authenticate(call, user, password)?;
+        } else if word.eq_ignore_ascii_case(b"SETNAME") && options.left() >= 1 {
+            let given = options.need()?;
+            if !is_plain(given) {
+                return Err(NAME_NOT_PLAIN);
+            }
+            name = Some(given.to_vec());
+        } else {
+            return Err(CommandError::made(format!(
+                "ERR Syntax error in HELLO option '{}'",
+                String::from_utf8_lossy(word)
+            )));
+        }
+    }
+    if !call.client.authenticated {
+        return Err(CommandError::new(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+             select the RESP protocol version at the same time",
+        ));
+    }
+    if let Some(name) = name {
+        call.client.name = name;
+    }
+    let id = call.client.id;
+    let reply = &mut call.client.reply;
+    reply.proto = proto;
+    reply.map(7);
+    reply.bulk(b"server");
+    reply.bulk(b"redis");
+    reply.bulk(b"version");
+    reply.bulk(crate::REDIS_VERSION.as_bytes());
+    reply.bulk(b"proto");
+    reply.integer(if proto == Proto::Resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.integer(id as i64);
+    reply.bulk(b"mode");
+    reply.bulk(b"standalone");
+    reply.bulk(b"role");
+    reply.bulk(b"master");
+    reply.bulk(b"modules");
+    reply.array(0);
+    Ok(())
+}
+
+/// `RESET`
+pub fn reset(call: &mut Call<'_>) -> CommandResult {
+    transaction::discard_transaction(call);
+    for kind in [Channel::Plain, Channel::Pattern, Channel::Shard] {
+        let channels: Vec<Box<[u8]>> =
+            call.client.channels.of(kind).iter().cloned().collect();
+        for channel in channels {
+            call.core.pubsub.unsubscribe(call.client, kind, &channel);
+        }
+    }
+    let id = call.client.id;
+    call.core.monitors.retain(|monitor| *monitor != id);
+    let client = &mut *call.client;
+    client.flags.clear(
+        Flags::MONITOR
+            .or(Flags::REPLY_OFF)
+            .or(Flags::REPLY_SKIP)
+            .or(Flags::REPLY_SKIP_NEXT)
+            .or(Flags::NO_EVICT),
+    );
+    client.db = 0;
+    client.name.clear();
+    client.reply.proto = Proto::Resp2;
+    client.authenticated = call.core.settings.requirepass.is_empty();
+    client.reply.raw(b"+RESET\r\n");
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! `INFO`.
+
+use crate::dispatch::Call;
+use crate::dispatch::error::CommandResult;
+
+/// `INFO [section [section ...]]`
+pub fn info(call: &mut Call<'_>) -> CommandResult {
+    let wanted: Vec<String> = call
+        .args
+        .tail(1)
+        .iter()
+        .map(|word| String::from_utf8_lossy(word).to_ascii_lowercase())
+        .collect();
+    let text = crate::info::text(call.keyspace, call.core, call.client, &wanted);
+    call.client.reply.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}

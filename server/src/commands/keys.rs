@@ -1,0 +1,252 @@
+//! Commands on whole databases: listing, scanning, counting, emptying, exchanging.
+
+use redstart_common::glob;
+use redstart_common::number;
+
+use super::Handlers;
+use super::options::{Options, integer};
+use crate::dispatch::Call;
+use crate::dispatch::error::{CommandError, CommandResult, DB_OUT_OF_RANGE, SYNTAX};
+use crate::keyspace::Entry;
+
+pub(super) const HANDLERS: Handlers = &[
+    ("dbsize", dbsize),
+    ("flushall", flushall),
+    ("flushdb", flushdb),
+    ("keys", keys),
+    ("randomkey", randomkey),
+    ("scan", scan),
+    ("swapdb", swapdb),
+];
+
+/// `DBSIZE`
+pub fn dbsize(call: &mut Call<'_>) -> CommandResult {
+    let keys = call.db().len();
+    call.client.reply.count(keys);
+    Ok(())
+}
+
+/// Reads `[ASYNC | SYNC]`. Answers whether the freeing is left to another thread.
+fn flush_lazily(call: &Call<'_>) -> Result<bool, CommandError> {
+    match call.args.get(1) {
+        None => Ok(call.core.settings.lazyfree_lazy_user_flush),
+        Some(word) if call.args.len() == 2 && word.eq_ignore_ascii_case(b"SYNC") => Ok(false),
+        Some(word) if call.args.len() == 2 && word.eq_ignore_ascii_case(b"ASYNC") => Ok(true),
+        Some(_) => Err(SYNTAX),
+    }
+}
+
+fn empty(call: &mut Call<'_>, db: usize, lazily: bool) -> usize {
+    let keys = call.keyspace.dbs[db].len();
+    let there: Vec<Box<[u8]>> = call
+        .core
+        .watches
+        .keys(db)
+        .filter(|(key, _)| call.keyspace.dbs[db].look(key).is_some())
+        .map(|(key, _)| key.into())
+        .collect();
+    if lazily {
+        call.keyspace.db(db).clear_lazily();
+    } else {
+        call.keyspace.db(db).clear();
+    }
+    call.modified_all(db, |key| there.iter().any(|held| **held == *key));
+    keys
+}
+
+/// `FLUSHDB [ASYNC | SYNC]`
+pub fn flushdb(call: &mut Call<'_>) -> CommandResult {
+    let lazily = flush_lazily(call)?;
+    let keys = empty(call, call.client.db, lazily);
+    call.dirty(keys.max(1) as u64);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `FLUSHALL [ASYNC | SYNC]`
+pub fn flushall(call: &mut Call<'_>) -> CommandResult {
+    let lazily = flush_lazily(call)?;
+    let mut keys = 0;
+    for db in 0..call.keyspace.dbs.len() {
+        keys += empty(call, db, lazily);
+    }
+    call.dirty(keys.max(1) as u64);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `SWAPDB index1 index2`
+pub fn swapdb(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let index = |arg: &[u8], which: &str| {
+        number::parse_i64(arg)
+            .filter(|index| i32::try_from(*index).is_ok())
+            .ok_or_else(|| CommandError::made(format!("ERR invalid {which} DB index")))
+    };
+    let (first, second) = (index(args.at(1), "first")?, index(args.at(2), "second")?);
+    let count = call.core.settings.databases;
+    let known = |index: i64| usize::try_from(index).ok().filter(|index| *index < count);
+    let (Some(first), Some(second)) = (known(first), known(second)) else {
+        return Err(DB_OUT_OF_RANGE);
+    };
+    if first != second {
+        let there = |call: &Call<'_>, db: usize, key: &[u8]| {
+            call.keyspace.dbs[db].look(key).is_some()
+        };
+        let touched: Vec<(usize, Box<[u8]>)> = [first, second]
+            .into_iter()
+            .flat_map(|db| call.core.watches.keys(db).map(move |(key, _)| (db, Box::from(key))))
+            .filter(|(_, key): &(usize, Box<[u8]>)| {
+                there(call, first, key) || there(call, second, key)
+            })
+            .collect();
+        if let Some((one, other)) = call.keyspace.two(first, second) {
+            one.swap(other);
+        }
+        for db in [first, second] {
+            call.modified_all(db, |key| {
+                touched.iter().any(|(at, held)| *at == db && **held == *key)
+            });
+        }
+    }
+    call.dirty(1);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `KEYS pattern`
+pub fn keys(call: &mut Call<'_>) -> CommandResult {
+    let pattern = call.arg(1);
+    let all = pattern == b"*";
+    let now = call.now_ms();
+    let open = call.client.reply.begin();
+    let mut count = 0;
+    for entry in call.keyspace.dbs[call.client.db].iter() {
+        let alive = entry.deadline().is_none_or(|deadline| deadline > now);
+        if alive && (all || glob::matches(pattern, entry.key(), false)) {
+            call.client.reply.bulk(entry.key());
+            count += 1;
+        }
+    }
+    call.client.reply.end_array(open, count);
+    Ok(())
+}
+
+/// `RANDOMKEY`
+pub fn randomkey(call: &mut Call<'_>) -> CommandResult {
+    let now = call.now_ms();
+    let db = call.keyspace.db(call.client.db);
+    // Keys past their deadline are removed and drawn again; a few tries, then whatever lives is searched for.
+    for _ in 0..100 {
+        let Some(entry) = db.random() else { break };
+        let key: Box<[u8]> = entry.key().into();
+        if db.contains(&key) {
+            call.client.reply.bulk(&key);
+            return Ok(());
+        }
+    }
+    let alive = db
+        .iter()
+        .find(|entry| entry.deadline().is_none_or(|deadline| deadline > now))
+        .map(Entry::key);
+    match alive {
+        Some(key) => call.client.reply.bulk(key),
+        None => call.client.reply.null(),
+    }
+    Ok(())
+}
+
+/// What the SCAN family's options ask for.
+pub struct ScanOptions<'a> {
+    /// Elements to look at, about.
+    pub count: usize,
+    /// The pattern elements must match.
+    pub pattern: Option<&'a [u8]>,
+    /// The type keys must have.
+    pub kind: Option<&'a [u8]>,
+}
+
+/// Reads a cursor as Redis does: an unsigned number, nothing around it.
+///
+/// # Errors
+/// When it is none.
+pub fn cursor(arg: &[u8]) -> Result<u64, CommandError> {
+    std::str::from_utf8(arg)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| text.parse().ok())
+        .ok_or(CommandError::new("ERR invalid cursor"))
+}
+
+/// Reads `[MATCH pattern] [COUNT count] [TYPE type]`; TYPE only where `typed`.
+///
+/// # Errors
+/// A syntax error for anything else.
+pub fn scan_options<'a>(
+    mut options: Options<'a>,
+    typed: bool,
+) -> Result<ScanOptions<'a>, CommandError> {
+    let mut parsed = ScanOptions { count: 10, pattern: None, kind: None };
+    while let Some(word) = options.word() {
+        if options.left() == 0 {
+            return Err(SYNTAX);
+        }
+        if word.eq_ignore_ascii_case(b"COUNT") {
+            let count = integer(options.need()?)?;
+            if count < 1 {
+                return Err(SYNTAX);
+            }
+            parsed.count = count as usize;
+        } else if word.eq_ignore_ascii_case(b"MATCH") {
+            // A lone star matches everything and need not be asked.
+            parsed.pattern = Some(options.need()?).filter(|pattern| *pattern != b"*");
+        } else if typed && word.eq_ignore_ascii_case(b"TYPE") {
+            parsed.kind = Some(options.need()?);
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    Ok(parsed)
+}
+
+/// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
+pub fn scan(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let mut at = cursor(args.at(1))?;
+    let options = scan_options(Options::new(args, 2), true)?;
+    let now = call.now_ms();
+    let db = call.keyspace.db(call.client.db);
+    let mut found: Vec<Box<[u8]>> = Vec::new();
+    let mut due: Vec<Box<[u8]>> = Vec::new();
+    let mut looked = 0;
+    let mut buckets = options.count.saturating_mul(10);
+    loop {
+        at = db.scan(at, |entry| {
+            looked += 1;
+            if entry.deadline().is_some_and(|deadline| deadline <= now) {
+                due.push(entry.key().into());
+                return;
+            }
+            let fits = options.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key(), false))
+                && options
+                    .kind
+                    .is_none_or(|kind| kind.eq_ignore_ascii_case(entry.kind().name().as_bytes()));
+            if fits {
+                found.push(entry.key().into());
+            }
+        });
+        buckets -= 1;
+        if at == 0 || looked >= options.count || buckets == 0 {
+            break;
+        }
+    }
+    for key in due {
+        db.contains(&key);
+    }
+    let reply = &mut call.client.reply;
+    reply.array(2);
+    reply.bulk(at.to_string().as_bytes());
+    reply.array(found.len());
+    found.iter().for_each(|key| reply.bulk(key));
+    Ok(())
+}

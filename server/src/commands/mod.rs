@@ -1,0 +1,51 @@
+//! Syntax: each command reads its arguments, touches the keyspace and answers. One file for each of Redis's groups;
+//! what values mean is in [`crate::types`].
+
+pub mod client;
+mod connection;
+mod expiry;
+mod generic;
+mod info;
+mod keys;
+mod lcs;
+mod options;
+mod pubsub;
+mod server;
+mod string;
+mod transactions;
+
+use redstart_common::number;
+
+use crate::dispatch::Handler;
+use crate::dispatch::error::{CommandError, NOT_A_FLOAT};
+
+/// A group's handlers, by the full names of their rows.
+pub(crate) type Handlers = &'static [(&'static str, Handler)];
+
+/// All handlers.
+pub(crate) const GROUPS: &[Handlers] = &[
+    client::HANDLERS,
+    connection::HANDLERS,
+    generic::HANDLERS,
+    keys::HANDLERS,
+    pubsub::HANDLERS,
+    server::HANDLERS,
+    string::HANDLERS,
+    transactions::HANDLERS,
+];
+
+/// Adds two numbers as Redis does on x86: in 80-bit floats, printed with 17 decimals and no trailing zeros.
+///
+/// # Errors
+/// `not_a_number` when the first is none; the usual text when the second is none, or the sum is NaN or infinite.
+pub(crate) fn add_long_double(
+    old: &[u8],
+    amount: &[u8],
+    not_a_number: CommandError,
+) -> Result<String, CommandError> {
+    let old = number::LongDouble::parse(old).ok_or(not_a_number)?;
+    let amount = number::LongDouble::parse(amount).ok_or(NOT_A_FLOAT)?;
+    old.add(amount)
+        .to_human()
+        .ok_or(CommandError::new("ERR increment would produce NaN or Infinity"))
+}

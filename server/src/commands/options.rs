@@ -1,0 +1,143 @@
+//! The cursor that reads option words and numbers.
+
+use redstart_common::number;
+use redstart_common::resp::Args;
+
+use crate::dispatch::error::{
+    CommandError, NOT_A_FLOAT, NOT_AN_INTEGER, SYNTAX, TIMEOUT_NEGATIVE, TIMEOUT_NOT_A_FLOAT,
+};
+
+/// Reads arguments one after another.
+pub struct Options<'a> {
+    args: Args<'a>,
+    at: usize,
+}
+
+impl<'a> Options<'a> {
+    /// Begins at the argument `at`.
+    #[must_use]
+    pub fn new(args: Args<'a>, at: usize) -> Self {
+        Self { args, at }
+    }
+
+    /// The next argument, if there is one.
+    pub fn word(&mut self) -> Option<&'a [u8]> {
+        let word = self.args.get(self.at)?;
+        self.at += 1;
+        Some(word)
+    }
+
+    /// The next argument, without moving on.
+    #[must_use]
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        self.args.get(self.at)
+    }
+
+    /// Moves on if the next argument is `name`, in any case of letters.
+    pub fn take(&mut self, name: &str) -> bool {
+        let there = self.peek().is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+        self.at += usize::from(there);
+        there
+    }
+
+    /// Arguments not yet read.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.args.len() - self.at
+    }
+
+    /// The index of the next argument.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Skips `count` arguments.
+    pub fn skip(&mut self, count: usize) {
+        self.at += count;
+    }
+
+    /// The next argument, which the syntax demands.
+    ///
+    /// # Errors
+    /// A syntax error when there is none.
+    pub fn need(&mut self) -> Result<&'a [u8], CommandError> {
+        self.word().ok_or(SYNTAX)
+    }
+
+    /// The next argument as a number.
+    ///
+    /// # Errors
+    /// When there is none, or it is no number.
+    pub fn integer(&mut self) -> Result<i64, CommandError> {
+        integer(self.need()?)
+    }
+
+    /// Demands that nothing is left.
+    ///
+    /// # Errors
+    /// A syntax error when something is.
+    pub fn end(&self) -> Result<(), CommandError> {
+        if self.left() == 0 { Ok(()) } else { Err(SYNTAX) }
+    }
+}
+
+/// A number.
+///
+/// # Errors
+/// When it is none, or does not fit 64 bits.
+#[inline]
+pub fn integer(arg: &[u8]) -> Result<i64, CommandError> {
+    number::parse_i64(arg).ok_or(NOT_AN_INTEGER)
+}
+
+/// A number within `range`.
+///
+/// # Errors
+/// With `text` when it is outside, and as [`integer`].
+pub fn integer_within(
+    arg: &[u8],
+    range: std::ops::RangeInclusive<i64>,
+    text: &'static str,
+) -> Result<i64, CommandError> {
+    let number = integer(arg)?;
+    if range.contains(&number) { Ok(number) } else { Err(CommandError::new(text)) }
+}
+
+/// A floating point number; not NaN.
+///
+/// # Errors
+/// When it is none.
+pub fn float(arg: &[u8]) -> Result<f64, CommandError> {
+    number::parse_f64(arg).ok_or(NOT_A_FLOAT)
+}
+
+/// A blocking command's timeout in seconds, as milliseconds; 0 is for ever.
+///
+/// # Errors
+/// When it is no number, negative or too large.
+pub fn timeout_ms(arg: &[u8], now_ms: i64) -> Result<i64, CommandError> {
+    let seconds = number::parse_f64(arg).ok_or(TIMEOUT_NOT_A_FLOAT)?;
+    let ms = seconds * 1000.0;
+    if ms > i64::MAX as f64 {
+        return Err(CommandError::new("ERR timeout is out of range"));
+    }
+    if ms < 0.0 {
+        return Err(TIMEOUT_NEGATIVE);
+    }
+    let ms = ms.ceil() as i64;
+    if ms > 0 && ms > i64::MAX - now_ms {
+        return Err(CommandError::new("ERR timeout is out of range"));
+    }
+    Ok(ms)
+}
+
+/// Start and end of a range given as Redis gives ranges (negative counts from the end), clamped to `length`; `None`
+/// when it is empty. Both ends are included.
+#[must_use]
+pub fn clamp_range(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
+    let length = length as i64;
+    let start = if start < 0 { (start + length).max(0) } else { start };
+    let end = if end < 0 { end + length } else { end }.min(length - 1);
+    (start <= end && start < length && end >= 0).then_some((start as usize, end as usize))
+}

@@ -1,0 +1,488 @@
+//! Strings.
+
+use redstart_common::number;
+
+use super::Handlers;
+use super::expiry::Unit;
+use super::options::{Options, clamp_range, integer};
+use crate::dispatch::error::{CommandError, CommandResult, NOT_AN_INTEGER, STRING_TOO_LONG, SYNTAX};
+use crate::dispatch::notify::Classes;
+use crate::dispatch::Call;
+use crate::keyspace::{Deadline, Str};
+
+pub(super) const HANDLERS: Handlers = &[
+    ("append", append),
+    ("decr", decr),
+    ("decrby", decrby),
+    ("get", get),
+    ("getdel", getdel),
+    ("getex", getex),
+    ("getrange", getrange),
+    ("getset", getset),
+    ("incr", incr),
+    ("incrby", incrby),
+    ("incrbyfloat", incrbyfloat),
+    ("lcs", super::lcs::lcs),
+    ("mget", mget),
+    ("mset", mset),
+    ("msetnx", msetnx),
+    ("psetex", psetex),
+    ("set", set),
+    ("setex", setex),
+    ("setnx", setnx),
+    ("setrange", setrange),
+    ("strlen", strlen),
+    ("substr", getrange),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Always,
+    IfAbsent,
+    IfPresent,
+}
+
+#[derive(Clone, Copy)]
+enum Expiry<'a> {
+    Clear,
+    Keep,
+    Set(Unit, &'a [u8]),
+}
+
+struct SetOptions<'a> {
+    condition: Condition,
+    expiry: Expiry<'a>,
+    return_old: bool,
+}
+
+fn set_options<'a>(mut options: Options<'a>) -> Result<SetOptions<'a>, CommandError> {
+    let mut parsed =
+        SetOptions { condition: Condition::Always, expiry: Expiry::Clear, return_old: false };
+    while let Some(word) = options.word() {
+        let fresh = matches!(parsed.expiry, Expiry::Clear);
+        if word.eq_ignore_ascii_case(b"NX") && parsed.condition != Condition::IfPresent {
+            parsed.condition = Condition::IfAbsent;
+        } else if word.eq_ignore_ascii_case(b"XX") && parsed.condition != Condition::IfAbsent {
+            parsed.condition = Condition::IfPresent;
+        } else if word.eq_ignore_ascii_case(b"GET") {
+            parsed.return_old = true;
+        } else if word.eq_ignore_ascii_case(b"KEEPTTL") && fresh {
+            parsed.expiry = Expiry::Keep;
+        } else if let Some(unit) = Unit::of_option(word)
+            && fresh
+        {
+            parsed.expiry = Expiry::Set(unit, options.need()?);
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    Ok(parsed)
+}
+
+/// `SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds | KEEPTTL]`
+pub fn set(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let (key, value) = (args.at(1), args.at(2));
+    if args.len() == 3 {
+        call.db().set_string(key, value, Deadline::Clear);
+        finish_set(call, key);
+        call.client.reply.ok();
+        return Ok(());
+    }
+    let options = set_options(Options::new(args, 3))?;
+    let deadline = match options.expiry {
+        Expiry::Clear => Deadline::Clear,
+        Expiry::Keep => Deadline::Keep,
+        Expiry::Set(unit, amount) => Deadline::At(unit.deadline(amount, call.now_ms(), "set")?),
+    };
+    if options.return_old {
+        match call.keyspace.db(call.client.db).read_str(key)? {
+            Some(old) => call.client.reply.bulk_str(old),
+            None => call.client.reply.null(),
+        }
+    }
+    let there =
+        options.condition != Condition::Always && call.db().contains(key);
+    if (options.condition == Condition::IfAbsent && there)
+        || (options.condition == Condition::IfPresent && !there)
+    {
+        if !options.return_old {
+            call.client.reply.null();
+        }
+        return Ok(());
+    }
+    call.db().set_string(key, value, deadline);
+    finish_set(call, key);
+    if let Deadline::At(at) = deadline {
+        call.notify(Classes::GENERIC, "expire", key);
+        if call.core.effects.wanted() {
+            call.propagate_instead(&[b"SET", key, value, b"PXAT", at.to_string().as_bytes()]);
+        }
+    } else if options.return_old && call.core.effects.wanted() {
+        let kept: Vec<&[u8]> = args
+            .iter()
+            .enumerate()
+            .filter(|(at, arg)| *at < 3 || !arg.eq_ignore_ascii_case(b"GET"))
+            .map(|(_, arg)| arg)
+            .collect();
+        call.propagate_instead(&kept);
+    }
+    if !options.return_old {
+        call.client.reply.ok();
+    }
+    Ok(())
+}
+
+#[inline]
+fn finish_set(call: &mut Call<'_>, key: &[u8]) {
+    call.modified(key);
+    call.dirty(1);
+    call.notify(Classes::STRING, "set", key);
+}
+
+fn set_with_expiry(call: &mut Call<'_>, unit: Unit, name: &str) -> CommandResult {
+    let args = call.args;
+    let (key, value) = (args.at(1), args.at(3));
+    let at = unit.deadline(args.at(2), call.now_ms(), name)?;
+    call.db().set_string(key, value, Deadline::At(at));
+    finish_set(call, key);
+    call.notify(Classes::GENERIC, "expire", key);
+    if call.core.effects.wanted() {
+        call.propagate_instead(&[b"SET", key, value, b"PXAT", at.to_string().as_bytes()]);
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `SETEX key seconds value`
+pub fn setex(call: &mut Call<'_>) -> CommandResult {
+    set_with_expiry(call, Unit::Seconds, "setex")
+}
+
+/// `PSETEX key milliseconds value`
+pub fn psetex(call: &mut Call<'_>) -> CommandResult {
+    set_with_expiry(call, Unit::Millis, "psetex")
+}
+
+/// `SETNX key value`
+pub fn setnx(call: &mut Call<'_>) -> CommandResult {
+    let (key, value) = (call.arg(1), call.arg(2));
+    if call.db().contains(key) {
+        call.client.reply.integer(0);
+        return Ok(());
+    }
+    call.db().set_string(key, value, Deadline::Clear);
+    finish_set(call, key);
+    call.client.reply.integer(1);
+    Ok(())
+}
+
+/// `GET key`
+pub fn get(call: &mut Call<'_>) -> CommandResult {
+    match call.keyspace.db(call.client.db).read_str(call.args.at(1))? {
+        Some(value) => call.client.reply.bulk_str(value),
+        None => call.client.reply.null(),
+    }
+    Ok(())
+}
+
+/// `GETDEL key`
+pub fn getdel(call: &mut Call<'_>) -> CommandResult {
+    let key = call.arg(1);
+    let there = call.keyspace.db(call.client.db).read_str(key)?;
+    match there {
+        Some(value) => call.client.reply.bulk_str(value),
+        None => {
+            call.client.reply.null();
+            return Ok(());
+        }
+    }
+    call.db().remove(key);
+    call.modified(key);
+    call.removed(key);
+    call.dirty(1);
+    call.propagate_instead(&[b"DEL", key]);
+    Ok(())
+}
+
+/// `GETEX key [EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds | PERSIST]`
+pub fn getex(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let key = args.at(1);
+    let mut options = Options::new(args, 2);
+    let mut persist = false;
+    let mut expiry = None;
+    while let Some(word) = options.word() {
+        if word.eq_ignore_ascii_case(b"PERSIST") && expiry.is_none() {
+            persist = true;
+        } else if let Some(unit) = Unit::of_option(word)
+            && !persist
+            && expiry.is_none()
+        {
+            expiry = Some((unit, options.need()?));
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    let now = call.now_ms();
+    let value = call.keyspace.db(call.client.db).read_str(key)?;
+    let Some(value) = value else {
+        call.client.reply.null();
+        return Ok(());
+    };
+    let deadline = match expiry {
+        Some((unit, amount)) => Some(unit.deadline(amount, now, "getex")?),
+        None => None,
+    };
+    call.client.reply.bulk_str(value);
+    match deadline {
+        Some(at) if at <= now => {
+            call.db().remove(key);
+            call.modified(key);
+            call.notify(Classes::GENERIC, "del", key);
+            call.dirty(1);
+            call.propagate_instead(&[b"DEL", key]);
+        }
+        Some(at) => {
+            call.db().set_deadline(key, Some(at));
+            call.modified(key);
+            call.notify(Classes::GENERIC, "expire", key);
+            call.dirty(1);
+            if call.core.effects.wanted() {
+                call.propagate_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+            }
+        }
+        None if persist => {
+            let volatile = call.db().look(key).is_some_and(|entry| entry.deadline().is_some());
+            if volatile {
+                call.db().set_deadline(key, None);
+                call.modified(key);
+                call.notify(Classes::GENERIC, "persist", key);
+                call.dirty(1);
+                call.propagate_instead(&[b"PERSIST", key]);
+            }
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// `GETSET key value`
+pub fn getset(call: &mut Call<'_>) -> CommandResult {
+    let (key, value) = (call.arg(1), call.arg(2));
+    match call.keyspace.db(call.client.db).read_str(key)? {
+        Some(old) => call.client.reply.bulk_str(old),
+        None => call.client.reply.null(),
+    }
+    call.db().set_string(key, value, Deadline::Clear);
+    finish_set(call, key);
+    call.propagate_instead(&[b"SET", key, value]);
+    Ok(())
+}
+
+/// `STRLEN key`
+pub fn strlen(call: &mut Call<'_>) -> CommandResult {
+    let length = match call.keyspace.db(call.client.db).read_str(call.args.at(1))? {
+        Some(Str::Bytes(bytes)) => bytes.len(),
+        Some(Str::Int(number)) => itoa::Buffer::new().format(number).len(),
+        None => 0,
+    };
+    call.client.reply.count(length);
+    Ok(())
+}
+
+/// `GETRANGE key start end`
+pub fn getrange(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let (start, end) = (integer(args.at(2))?, integer(args.at(3))?);
+    let mut digits = itoa::Buffer::new();
+    let bytes = match call.keyspace.db(call.client.db).read_str(args.at(1))? {
+        Some(Str::Bytes(bytes)) => bytes,
+        Some(Str::Int(number)) => digits.format(number).as_bytes(),
+        None => b"",
+    };
+    // Both ends negative and crossed is empty before clamping, as in Redis.
+    let crossed = start < 0 && end < 0 && start > end;
+    let part = match clamp_range(start, end.max(-(bytes.len() as i64)), bytes.len()) {
+        Some((start, end)) if !crossed => &bytes[start..=end],
+        _ => b"",
+    };
+    call.client.reply.bulk(part);
+    Ok(())
+}
+
+fn check_length(call: &Call<'_>, length: usize) -> CommandResult {
+    let limit = call.core.settings.proto_max_bulk_len.min(crate::keyspace::entry::VALUE_BYTES_MAX);
+    if length > limit { Err(STRING_TOO_LONG) } else { Ok(()) }
+}
+
+/// `SETRANGE key offset value`
+pub fn setrange(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let (key, value) = (args.at(1), args.at(3));
+    let offset = integer(args.at(2))?;
+    if offset < 0 {
+        return Err(CommandError::new("ERR offset is out of range"));
+    }
+    let offset = offset as usize;
+    let length = match call.keyspace.db(call.client.db).read_str(key)? {
+        Some(Str::Bytes(bytes)) => bytes.len(),
+        Some(Str::Int(number)) => itoa::Buffer::new().format(number).len(),
+        None => 0,
+    };
+    if value.is_empty() {
+        call.client.reply.count(length);
+        return Ok(());
+    }
+    check_length(call, offset.saturating_add(value.len()))?;
+    let length = length.max(offset + value.len());
+    let bytes = call.db().resize_string(key, length)?;
+    bytes[offset..offset + value.len()].copy_from_slice(value);
+    call.modified(key);
+    call.notify(Classes::STRING, "setrange", key);
+    call.dirty(1);
+    call.client.reply.count(length);
+    Ok(())
+}
+
+/// `APPEND key value`
+pub fn append(call: &mut Call<'_>) -> CommandResult {
+    let (key, value) = (call.arg(1), call.arg(2));
+    let old = match call.keyspace.db(call.client.db).read_str(key)? {
+        Some(Str::Bytes(bytes)) => Some(bytes.len()),
+        Some(Str::Int(number)) => Some(itoa::Buffer::new().format(number).len()),
+        None => None,
+    };
+    let length = match old {
+        None => {
+            call.db().set_string(key, value, Deadline::Clear);
+            value.len()
+        }
+        Some(old) => {
+            check_length(call, old + value.len())?;
+            let bytes = call.db().resize_string(key, old + value.len())?;
+            bytes[old..].copy_from_slice(value);
+            old + value.len()
+        }
+    };
+    call.modified(key);
+    call.notify(Classes::STRING, "append", key);
+    call.dirty(1);
+    call.client.reply.count(length);
+    Ok(())
+}
+
+fn add(call: &mut Call<'_>, amount: i64) -> CommandResult {
+    let key = call.arg(1);
+    let old = match call.keyspace.db(call.client.db).read_str(key)? {
+        None => 0,
+        Some(Str::Int(number)) => number,
+        Some(Str::Bytes(bytes)) => number::parse_i64(bytes).ok_or(NOT_AN_INTEGER)?,
+    };
+    let new = old
+        .checked_add(amount)
+        .ok_or(CommandError::new("ERR increment or decrement would overflow"))?;
+    call.db().set_int(key, new, Deadline::Keep);
+    call.modified(key);
+    call.notify(Classes::STRING, "incrby", key);
+    call.dirty(1);
+    call.client.reply.integer(new);
+    Ok(())
+}
+
+/// `INCR key`
+pub fn incr(call: &mut Call<'_>) -> CommandResult {
+    add(call, 1)
+}
+
+/// `DECR key`
+pub fn decr(call: &mut Call<'_>) -> CommandResult {
+    add(call, -1)
+}
+
+/// `INCRBY key increment`
+pub fn incrby(call: &mut Call<'_>) -> CommandResult {
+    let amount = integer(call.arg(2))?;
+    add(call, amount)
+}
+
+/// `DECRBY key decrement`
+pub fn decrby(call: &mut Call<'_>) -> CommandResult {
+    let amount = integer(call.arg(2))?;
+    // The one number whose negative does not fit.
+    let amount =
+        amount.checked_neg().ok_or(CommandError::new("ERR decrement would overflow"))?;
+    add(call, amount)
+}
+
+/// `INCRBYFLOAT key increment`
+pub fn incrbyfloat(call: &mut Call<'_>) -> CommandResult {
+    let (key, amount) = (call.arg(1), call.arg(2));
+    let text = {
+        let mut digits = itoa::Buffer::new();
+        let old = match call.keyspace.db(call.client.db).read_str(key)? {
+            None => b"0",
+            Some(Str::Int(number)) => digits.format(number).as_bytes(),
+            Some(Str::Bytes(bytes)) => bytes,
+        };
+        super::add_long_double(old, amount, crate::dispatch::error::NOT_A_FLOAT)?
+    };
+    call.db().set_raw(key, text.as_bytes(), Deadline::Keep);
+    call.modified(key);
+    call.notify(Classes::STRING, "incrbyfloat", key);
+    call.dirty(1);
+    call.client.reply.bulk(text.as_bytes());
+    call.propagate_instead(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
+    Ok(())
+}
+
+/// `MGET key [key ...]`
+pub fn mget(call: &mut Call<'_>) -> CommandResult {
+    let keys = call.args.tail(1);
+    call.client.reply.array(keys.len());
+    let db = call.keyspace.db(call.client.db);
+    for key in keys.iter() {
+        match db.read(key).and_then(crate::keyspace::Entry::string) {
+            Some(value) => call.client.reply.bulk_str(value),
+            None => call.client.reply.null(),
+        }
+    }
+    Ok(())
+}
+
+fn set_pairs(call: &mut Call<'_>) {
+    let args = call.args;
+    for at in (1..args.len()).step_by(2) {
+        let (key, value) = (args.at(at), args.at(at + 1));
+        call.db().set_string(key, value, Deadline::Clear);
+        call.modified(key);
+        call.notify(Classes::STRING, "set", key);
+    }
+    call.dirty((args.len() / 2) as u64);
+}
+
+fn check_pairs(call: &Call<'_>, name: &str) -> CommandResult {
+    if call.args.len() % 2 == 0 { Err(CommandError::arity(name)) } else { Ok(()) }
+}
+
+/// `MSET key value [key value ...]`
+pub fn mset(call: &mut Call<'_>) -> CommandResult {
+    check_pairs(call, "mset")?;
+    set_pairs(call);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `MSETNX key value [key value ...]`
+pub fn msetnx(call: &mut Call<'_>) -> CommandResult {
+    check_pairs(call, "msetnx")?;
+    let args = call.args;
+    let db = call.db();
+    if (1..args.len()).step_by(2).any(|at| db.contains(args.at(at))) {
+        call.client.reply.integer(0);
+        return Ok(());
+    }
+    set_pairs(call);
+    call.client.reply.integer(1);
+    Ok(())
+}

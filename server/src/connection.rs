@@ -1,0 +1,396 @@
+//! A client's connection: reads what comes, has the engine execute it, and sends what the turn left.
+//!
+//! The task of a connection only reads. Requests are scanned in the thread's shared read buffer; only an
+//! incomplete one is copied to a buffer of the connection's own. Output is sent at the end of the turn with one
+//! write; when the kernel takes less, the task polls for the rest.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use redstart_common::log;
+use redstart_common::net::{Stream, buffer, turn};
+use redstart_common::resp::{Limits, RequestScanner};
+use tokio::io::ReadBuf;
+
+use crate::client::{self, Client, Flags};
+use crate::server::Server;
+
+/// Output that waits beyond this many bytes stops a client's reading: it shall first take what it asked for.
+const OUTPUT_PAUSE_BYTES: usize = 256 << 20;
+
+/// Requests that have been read but not executed yet.
+#[derive(Default)]
+struct Input {
+    scanner: RequestScanner,
+    pending: Vec<u8>,
+}
+
+/// A connection and its place among the engine's clients.
+pub struct Connection {
+    server: Rc<Server>,
+    slot: Cell<usize>,
+    stream: RefCell<Stream>,
+    descriptor: i32,
+    input: RefCell<Input>,
+    input_bytes: Cell<usize>,
+    input_capacity: Cell<usize>,
+    dirty: Cell<bool>,
+    /// The kernel took less than there was: the task has to poll.
+    stuck: Cell<bool>,
+    broken: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl client::Connection for Connection {
+    fn mark(self: Rc<Self>) {
+        if !self.dirty.replace(true) {
+            turn::mark(self);
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn input_bytes(&self) -> usize {
+        self.input_bytes.get()
+    }
+
+    fn input_capacity(&self) -> usize {
+        self.input_capacity.get()
+    }
+
+    fn descriptor(&self) -> i32 {
+        self.descriptor
+    }
+}
+
+impl turn::Flush for Connection {
+    fn flush(self: Rc<Self>) {
+        self.dirty.set(false);
+        if self.stuck.get() || self.broken.get() {
+            return;
+        }
+        let mut engine = self.server.engine.borrow_mut();
+        let core = &mut engine.core;
+        let Some(client) = core.clients.at(self.slot.get()) else { return };
+        let pending = client.reply.pending();
+        if pending == 0 {
+            if client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP)) {
+                client::Connection::wake(&*self);
+            }
+            return;
+        }
+        let outcome = self.stream.borrow().try_write(&client.reply.bytes[client.reply.sent..]);
+        let sent = match outcome {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.broken.set(true);
+                client::Connection::wake(&*self);
+                return;
+            }
+        };
+        core.stats.bytes_out += sent as u64;
+        core.stats.writes += 1;
+        let done = took(client, sent);
+        let limits = core.settings.client_output_buffer_limit.of(client);
+        if !done {
+            self.stuck.set(true);
+            client::Connection::wake(&*self);
+            let now = engine.keyspace.shared.now_ms.get();
+            let client = engine.core.clients.at(self.slot.get());
+            if client.is_some_and(|client| limits.exceeded(client, now)) {
+                self.close_for_output(&mut engine.core);
+            }
+        } else if client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP)) {
+            client::Connection::wake(&*self);
+        }
+    }
+}
+
+/// Notes that the kernel took `sent` bytes of a client's output. Answers whether all is sent.
+fn took(client: &mut Client, sent: usize) -> bool {
+    let reply = &mut client.reply;
+    reply.sent += sent;
+    if reply.pending() == 0 {
+        reply.sent = 0;
+        buffer::give(std::mem::take(&mut reply.bytes));
+        return true;
+    }
+    // What is sent is dropped once it is the larger part, so that a slow reader's output does not grow for ever.
+    if reply.sent > reply.bytes.len() / 2 {
+        reply.bytes.drain(..reply.sent);
+        reply.sent = 0;
+    }
+    false
+}
+
+impl Connection {
+    /// Takes a stream in as a client and serves it until it ends.
+    pub async fn serve(server: Rc<Server>, stream: Stream) {
+        let descriptor = stream.as_raw_fd();
+        let connection = Rc::new(Self {
+            server: Rc::clone(&server),
+            slot: Cell::new(usize::MAX),
+            descriptor,
+            input: RefCell::default(),
+            input_bytes: Cell::new(0),
+            input_capacity: Cell::new(0),
+            dirty: Cell::new(false),
+            stuck: Cell::new(false),
+            broken: Cell::new(false),
+            waker: RefCell::new(None),
+            stream: RefCell::new(stream),
+        });
+        if !server.admit(&connection) {
+            return;
+        }
+        poll_fn(|cx| connection.poll(cx)).await;
+        let mut engine = server.engine.borrow_mut();
+        engine.forget_client(connection.slot.get());
+    }
+
+    /// The stream, for the server to look at when it takes the connection in.
+    pub(crate) fn stream(&self) -> std::cell::Ref<'_, Stream> {
+        self.stream.borrow()
+    }
+
+    /// Sets the connection's place among the clients.
+    pub(crate) fn set_slot(&self, slot: usize) {
+        self.slot.set(slot);
+    }
+
+    fn with_client<R>(&self, body: impl FnOnce(&mut Client) -> R) -> Option<R> {
+        let mut engine = self.server.engine.borrow_mut();
+        engine.core.clients.at(self.slot.get()).map(body)
+    }
+
+    /// Reads and executes until nothing more comes. Ready when the connection has ended.
+    fn poll(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let known = self.waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !known {
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+        }
+        loop {
+            if self.broken.get() {
+                return Poll::Ready(());
+            }
+            if self.stuck.get() && self.poll_output(cx).is_break() {
+                return Poll::Ready(());
+            }
+            let Some((flags, waiting)) =
+                self.with_client(|client| (client.flags, client.reply.pending()))
+            else {
+                return Poll::Ready(());
+            };
+            if flags.any(Flags::CLOSE_ASAP) {
+                return Poll::Ready(());
+            }
+            if flags.any(Flags::CLOSE_AFTER_REPLY) {
+                return if waiting == 0 { Poll::Ready(()) } else { Poll::Pending };
+            }
+            if waiting > OUTPUT_PAUSE_BYTES {
+                return Poll::Pending;
+            }
+            // Requests may be left from before the client waited or was paused.
+            if self.input_bytes.get() > 0 && !flags.any(Flags::BLOCKED.or(Flags::PAUSED)) {
+                self.take_in(&[]);
+                turn::end_if_full();
+            }
+            match self.poll_input(cx) {
+                Poll::Ready(true) => turn::end_if_full(),
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Sends what the end of a turn could not. Breaks when the connection has failed.
+    fn poll_output(&self, cx: &mut Context<'_>) -> std::ops::ControlFlow<()> {
+        use std::ops::ControlFlow::{Break, Continue};
+        let mut engine = self.server.engine.borrow_mut();
+        let core = &mut engine.core;
+        let Some(client) = core.clients.at(self.slot.get()) else { return Break(()) };
+        while client.reply.pending() > 0 {
+            let bytes = &client.reply.bytes[client.reply.sent..];
+            match self.stream.borrow_mut().poll_write(cx, bytes) {
+                Poll::Ready(Ok(sent)) => {
+                    core.stats.bytes_out += sent as u64;
+                    core.stats.writes += 1;
+                    took(client, sent);
+                }
+                Poll::Ready(Err(_)) => return Break(()),
+                Poll::Pending => return Continue(()),
+            }
+        }
+        client.soft_limit_since_ms = 0;
+        self.stuck.set(false);
+        Continue(())
+    }
+
+    /// Reads once and executes what came. Ready with `false` when the connection has ended.
+    fn poll_input(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let own = self.input.borrow().pending.capacity() > buffer::READ_BUFFER_BYTES;
+        if own {
+            return self.poll_large_input(cx);
+        }
+        let mut stream = self.stream.borrow_mut();
+        buffer::with_read_buffer(|shared| {
+            let mut read = ReadBuf::new(shared);
+            match stream.poll_read(cx, &mut read) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(_)) => Poll::Ready(false),
+                Poll::Ready(Ok(())) if read.filled().is_empty() => Poll::Ready(false),
+                Poll::Ready(Ok(())) => {
+                    drop(stream);
+                    self.take_in(read.filled());
+                    Poll::Ready(true)
+                }
+            }
+        })
+    }
+
+    /// Reads into the connection's own buffer, where a large argument is being gathered.
+    fn poll_large_input(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        let length = {
+            let mut input = self.input.borrow_mut();
+            let wanted = input.scanner.wanted().unwrap_or(0).clamp(buffer::READ_BUFFER_BYTES, 1 << 20);
+            let pending = &mut input.pending;
+            if pending.capacity() - pending.len() < buffer::READ_BUFFER_BYTES / 4 {
+                pending.reserve(wanted);
+            }
+            let mut read = ReadBuf::uninit(pending.spare_capacity_mut());
+            match self.stream.borrow_mut().poll_read(cx, &mut read) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(())) => {}
+            }
+            let length = read.filled().len();
+            if length == 0 {
+                return Poll::Ready(false);
+            }
+            crate::uninit::grow(pending, length);
+            length
+        };
+        self.received(length);
+        self.take_in(&[]);
+        Poll::Ready(true)
+    }
+
+    fn received(&self, bytes: usize) {
+        let mut engine = self.server.engine.borrow_mut();
+        engine.core.stats.bytes_in += bytes as u64;
+        engine.core.stats.reads += 1;
+        let now = engine.keyspace.shared.now_ms.get();
+        if let Some(client) = engine.core.clients.at(self.slot.get()) {
+            client.bytes_in += bytes as u64;
+            client.active_ms = now;
+        }
+    }
+
+    /// Executes the requests in what was left and `fresh`; keeps what is incomplete.
+    fn take_in(self: &Rc<Self>, fresh: &[u8]) {
+        let mut engine = self.server.engine.borrow_mut();
+        let engine = &mut *engine;
+        engine.refresh();
+        let Some(mut client) = engine.core.clients.take(self.slot.get()) else { return };
+        if !fresh.is_empty() {
+            engine.core.stats.bytes_in += fresh.len() as u64;
+            engine.core.stats.reads += 1;
+            client.bytes_in += fresh.len() as u64;
+        }
+        client.active_ms = engine.keyspace.shared.now_ms.get();
+        let mut input = self.input.borrow_mut();
+        let Input { scanner, pending } = &mut *input;
+        let joined = !pending.is_empty();
+        if joined {
+            pending.extend_from_slice(fresh);
+        }
+        let work: &[u8] = if joined { pending } else { fresh };
+        let mut at = 0;
+        let mut limits = Limits {
+            proto_max_bulk_len: engine.core.settings.proto_max_bulk_len,
+            unauthenticated: !client.authenticated,
+            ..Limits::default()
+        };
+        const STOP: Flags = Flags::BLOCKED
+            .or(Flags::CLOSE_AFTER_REPLY)
+            .or(Flags::CLOSE_ASAP)
+            .or(Flags::PAUSED);
+        while at < work.len() && !client.flags.any(STOP) {
+            match scanner.scan(&work[at..], &limits) {
+                Ok(Some(length)) => {
+                    let args = scanner.args(&work[at..]);
+                    if !args.is_empty() {
+                        if engine.pauses(&mut client, args) {
+                            *scanner = RequestScanner::new();
+                            break;
+                        }
+                        engine.execute(&mut client, args);
+                        limits.unauthenticated = !client.authenticated;
+                    }
+                    at += length;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let text = String::from_utf8_lossy(&error.wire()).into_owned();
+                    client.reply.error(&text);
+                    engine.core.stats.count_error(&text);
+                    client.flags.set(Flags::CLOSE_AFTER_REPLY);
+                    log!(Verbose, "Protocol error ({error}) from client: {}", client.address);
+                }
+            }
+        }
+        if client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP)) {
+            *pending = Vec::new();
+        } else if joined {
+            pending.drain(..at);
+            if pending.is_empty() {
+                *pending = Vec::new();
+            }
+        } else {
+            pending.extend_from_slice(&fresh[at..]);
+        }
+        if let Some(wanted) = scanner.wanted()
+            && pending.capacity() - pending.len() < wanted
+            && wanted > buffer::READ_BUFFER_BYTES / 2
+        {
+            // A large argument is on its way: gather it in one place, but never on the word of its length alone.
+            pending.reserve(wanted.min(pending.len().max(1 << 20)));
+        }
+        self.input_bytes.set(pending.len());
+        self.input_capacity.set(pending.capacity());
+        if pending.len() > engine.core.settings.client_query_buffer_limit {
+            log!(
+                Warning,
+                "Closing client that reached max query buffer length: {}",
+                crate::commands::client::describe(&client, engine.keyspace.shared.now_ms.get())
+            );
+            client.flags.set(Flags::CLOSE_ASAP);
+        }
+        let marks = client.reply.pending() > 0 || client.flags.any(STOP);
+        engine.core.clients.put_back(client);
+        if marks {
+            client::Connection::mark(Rc::clone(self) as Rc<dyn client::Connection>);
+        }
+    }
+
+    fn close_for_output(&self, core: &mut crate::engine::Core) {
+        let now = redstart_common::clock::unix_ms();
+        if let Some(client) = core.clients.at(self.slot.get()) {
+            log!(
+                Warning,
+                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                crate::commands::client::describe(client, now)
+            );
+            client.close_asap();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The regular work of an engine, `hz` times a second: expiry, rates, clients that are idle or slow.
+
+use redstart_common::log;
+
+use crate::client::Flags;
+use crate::engine::Engine;
+use crate::keyspace::expire;
+
+/// One tick.
+pub fn tick(engine: &mut Engine) {
+    if engine.core.settings.active_expire && engine.core.paused.is_none() {
+        let hz = engine.core.settings.hz.max(1);
+        let effort = engine.core.settings.active_expire_effort;
+        expire::cycle(&mut engine.keyspace, expire::Cycle::Slow { hz, effort });
+        settle(engine);
+    }
+    close_idle_clients(engine);
+    let core = &mut engine.core;
+    core.rates.sample(&core.stats);
+    core.check_pause(&engine.keyspace.shared);
+}
+
+/// Has what look-ups and the expiry caused propagated and published, with no client asking.
+pub fn settle(engine: &mut Engine) {
+    if engine.keyspace.shared.has_incidents() {
+        let mut nobody = crate::client::Client::new(0, 0);
+        let row = const { redstart_common::command::id_of("ping") };
+        let mut call = crate::dispatch::Call {
+            keyspace: &mut engine.keyspace,
+            core: &mut engine.core,
+            client: &mut nobody,
+            args: redstart_common::resp::Args::new(&[], &[]),
+            row,
+        };
+        call.settle();
+        engine.core.effects.flush();
+    }
+    if engine.core.blocking.has_ready() {
+        engine.serve_ready();
+    }
+}
+
+fn close_idle_clients(engine: &mut Engine) {
+    let now = engine.keyspace.shared.now_ms.get();
+    let timeout_ms = engine.core.settings.timeout as i64 * 1000;
+    let limits = engine.core.settings.client_output_buffer_limit;
+    for client in engine.core.clients.iter_mut() {
+        let spared = client
+            .flags
+            .any(Flags::BLOCKED.or(Flags::SUBSCRIBED).or(Flags::MONITOR));
+        if timeout_ms > 0 && !spared && now - client.active_ms > timeout_ms {
+            log!(Verbose, "Closing idle client");
+            client.close_asap();
+        } else if client.reply.pending() > 0 && limits.of(client).exceeded(client, now) {
+            log!(
+                Warning,
+                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                crate::commands::client::describe(client, now)
+            );
+            client.close_asap();
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What a handler is given: the arguments, the keyspace, the client, and the engine's other parts.
+
+use redstart_common::command::CommandId;
+use redstart_common::resp::{Args, OwnedArgs};
+
+use super::blocking::{Blocked, Nothing};
+use super::effects::Form;
+use super::notify::Classes;
+use crate::client::{Client, Flags};
+use crate::engine::Core;
+use crate::keyspace::shared::IncidentKind;
+use crate::keyspace::{Db, Keyspace, Kind};
+
+/// One run of a command.
+///
+/// The parts are fields, not methods, so that a handler can hold a value of the keyspace and write the reply at
+/// the same time.
+pub struct Call<'a> {
+    /// The databases.
+    pub keyspace: &'a mut Keyspace,
+    /// Everything else of the engine.
+    pub core: &'a mut Core,
+    /// Who asks.
+    pub client: &'a mut Client,
+    /// The arguments; the first is the command's name.
+    pub args: Args<'a>,
+    /// The command's row.
+    pub row: CommandId,
+}
+
+/// Why a waiter stops waiting without having been served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unblock {
+    /// Its time is over.
+    Timeout,
+    /// CLIENT UNBLOCK … ERROR.
+    Error,
+}
+
+impl<'a> Call<'a> {
+    /// The client's database.
+    #[inline]
+    pub fn db(&mut self) -> &mut Db {
+        self.keyspace.db(self.client.db)
+    }
+
+    /// The wall clock of this command, in milliseconds since 1970.
+    #[inline]
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.keyspace.shared.now_ms.get()
+    }
+
+    /// The argument at `index`, which arity has promised.
+    #[inline]
+    #[must_use]
+    pub fn arg(&self, index: usize) -> &'a [u8] {
+        self.args.at(index)
+    }
+
+    /// Counts changes; one or more has the command propagated.
+    #[inline]
+    pub fn dirty(&mut self, changes: u64) {
+        self.core.effects.dirty += changes;
+    }
+
+    /// A key of the client's database has changed: watchers and waiters are told.
+    #[inline]
+    pub fn modified(&mut self, key: &[u8]) {
+        self.modified_in(self.client.db, key);
+    }
+
+    /// A key of database `db` has changed.
+    #[inline]
+    pub fn modified_in(&mut self, db: usize, key: &[u8]) {
+        if !self.core.watches.is_empty() {
+            for id in self.core.watches.of(db, key) {
+                if *id == self.client.id {
+                    self.client.flags.set(Flags::DIRTY_CAS);
+                } else if let Some(other) = self.core.clients.by_id(*id) {
+                    other.flags.set(Flags::DIRTY_CAS);
+                }
+            }
+        }
+        if !self.core.blocking.is_empty() {
+            self.core.blocking.note(db, key);
+        }
+    }
+
+    /// A whole database has been emptied or exchanged: watchers of keys that are, or were, there are told.
+    ///
+    /// `there` says of a watched key whether its value may have changed.
+    pub fn modified_all(&mut self, db: usize, there: impl Fn(&[u8]) -> bool) {
+        let ids: Vec<u64> = self
+            .core
+            .watches
+            .keys(db)
+            .filter(|(key, _)| there(key))
+            .flat_map(|(_, ids)| ids.iter().copied())
+            .collect();
+        for id in ids {
+            if id == self.client.id {
+                self.client.flags.set(Flags::DIRTY_CAS);
+            } else if let Some(other) = self.core.clients.by_id(id) {
+                other.flags.set(Flags::DIRTY_CAS);
+            }
+        }
+        self.core.blocking.note_all(db);
+    }
+
+    /// Publishes a keyspace event of the client's database, if its class is wanted.
+    #[inline]
+    pub fn notify(&mut self, class: Classes, event: &str, key: &[u8]) {
+        self.notify_in(self.client.db, class, event, key);
+    }
+
+    /// Publishes a keyspace event of database `db`, if its class is wanted.
+    #[inline]
+    pub fn notify_in(&mut self, db: usize, class: Classes, event: &str, key: &[u8]) {
+        if self.keyspace.shared.has_incidents() {
+            self.settle();
+        }
+        if self.core.settings.notify_keyspace_events.any(class) {
+            self.publish_event(db, event, key);
+        }
+    }
+
+    #[cold]
+    fn publish_event(&mut self, db: usize, event: &str, key: &[u8]) {
+        use crate::pubsub::Channel::Plain;
+        let wanted = self.core.settings.notify_keyspace_events;
+        let core = &mut *self.core;
+        if core.pubsub.is_silent() {
+            return;
+        }
+        if wanted.any(Classes::KEYSPACE) {
+            let mut channel = format!("__keyspace@{db}__:").into_bytes();
+            channel.extend_from_slice(key);
+            let message = event.as_bytes();
+            core.pubsub.publish(
+                &mut core.clients,
+                Some(&mut *self.client),
+                Plain,
+                &channel,
+                message,
+            );
+        }
+        if wanted.any(Classes::KEYEVENT) {
+            let channel = format!("__keyevent@{db}__:{event}").into_bytes();
+            core.pubsub.publish(
+                &mut core.clients,
+                Some(&mut *self.client),
+                Plain,
+                &channel,
+                key,
+            );
+        }
+    }
+
+    /// Takes the incidents of look-ups and has them propagated and published, in their order.
+    pub fn settle(&mut self) {
+        for incident in self.keyspace.shared.take_incidents() {
+            match incident.what {
+                IncidentKind::Expired => {
+                    let word: &[u8] =
+                        if self.core.settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+                    self.core.effects.push(incident.db, &[word, &incident.key]);
+                    self.notify_in(incident.db, Classes::EXPIRED, "expired", &incident.key);
+                    self.modified_in(incident.db, &incident.key);
+                }
+                IncidentKind::Missed => {
+                    self.notify_in(incident.db, Classes::MISS, "keymiss", &incident.key);
+                }
+                IncidentKind::Added => {
+                    self.notify_in(incident.db, Classes::NEW, "new", &incident.key);
+                }
+            }
+        }
+    }
+
+    /// Has `args` propagated instead of the command as it came. May be called several times.
+    pub fn propagate_instead(&mut self, args: &[&[u8]]) {
+        if self.keyspace.shared.has_incidents() {
+            self.settle();
+        }
+        self.core.effects.form = Form::Replaced;
+        self.core.effects.push(self.client.db, args);
+    }
+
+    /// Has nothing propagated for this command but what the handler adds.
+    pub fn propagate_nothing(&mut self) {
+        self.core.effects.form = Form::Replaced;
+    }
+
+    /// A key was emptied and removed by the command: what follows from that.
+    pub fn removed(&mut self, key: &[u8]) {
+        self.notify(Classes::GENERIC, "del", key);
+    }
+
+    /// Whether the client may be made to wait.
+    #[must_use]
+    pub fn may_block(&self) -> bool {
+        !self.client.flags.any(Flags::EXECUTING.or(Flags::DENY_BLOCKING))
+    }
+
+    /// Makes the client wait for any of `keys` to hold a `kind`, for `timeout_ms` (0 is for ever). Where it may not
+    /// wait it is told `nothing` at once.
+    pub fn block<'k>(
+        &mut self,
+        kind: Kind,
+        keys: impl Iterator<Item = &'k [u8]>,
+        timeout_ms: i64,
+        nothing: Nothing,
+    ) {
+        if !self.may_block() {
+            return self.answer_nothing(nothing);
+        }
+        self.client.flags.set(Flags::BLOCKED);
+        if self.client.flags.any(Flags::SERVING) {
+            return;
+        }
+        let deadline_ms = (timeout_ms > 0).then(|| self.now_ms().saturating_add(timeout_ms));
+        let blocked = Blocked {
+            kind,
+            db: self.client.db,
+            keys: keys.map(Box::from).collect(),
+            deadline_ms,
+            nothing,
+            command: self.row,
+            args: OwnedArgs::from_args(self.args),
+        };
+        self.core.blocking.add(self.client.id, &blocked);
+        self.client.blocked = Some(Box::new(blocked));
+        if let Some(deadline) = deadline_ms {
+            self.core.alarm(deadline);
+        }
+    }
+
+    fn answer_nothing(&mut self, nothing: Nothing) {
+        match nothing {
+            Nothing::Null => self.client.reply.null(),
+            Nothing::NullArray => self.client.reply.null_array(),
+        }
+    }
+}
+
+impl Core {
+    /// Ends a client's waiting without serving it. Answers whether it waited.
+    pub fn unblock(&mut self, id: u64, why: Unblock) -> bool {
+        let Some(client) = self.clients.by_id(id) else { return false };
+        let Some(blocked) = client.blocked.take() else { return false };
+        client.flags.clear(Flags::BLOCKED);
+        let before = client.reply.bytes.len();
+        match (why, blocked.nothing) {
+            (Unblock::Timeout, Nothing::Null) => client.reply.null(),
+            (Unblock::Timeout, Nothing::NullArray) => client.reply.null_array(),
+            (Unblock::Error, _) => client
+                .reply
+                .error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        }
+        if client.flags.any(Flags::REPLY_OFF) {
+            client.reply.truncate(before);
+        }
+        client.mark();
+        if let Some(connection) = &client.connection {
+            connection.wake();
+        }
+        self.blocking.remove(id, &blocked);
+        true
+    }
+}

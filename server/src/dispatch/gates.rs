@@ -1,0 +1,81 @@
+//! The refusals, in the order clients rely on.
+
+use redstart_common::command::CommandSpec;
+use redstart_common::command::spec::{Flags as RowFlags};
+
+use super::error::{CommandError, CommandResult};
+use crate::client::{Client, Flags};
+use crate::engine::{Core, Engine};
+use redstart_common::resp::Proto;
+
+/// Memory is used up and the policy frees none.
+pub const OUT_OF_MEMORY: CommandError =
+    CommandError::new("OOM command not allowed when used memory > 'maxmemory'.");
+
+const NO_AUTH: CommandError = CommandError::new("NOAUTH Authentication required.");
+
+impl Engine {
+    /// Lets each gate refuse the command.
+    #[inline]
+    pub(super) fn gates(&mut self, client: &Client, row: &'static CommandSpec) -> CommandResult {
+        const RARE: Flags = Flags::MULTI.or(Flags::SUBSCRIBED);
+        if !client.authenticated || client.flags.any(RARE) {
+            self.rare_gates(client, row)?;
+        }
+        if self.core.settings.maxmemory > 0 {
+            self.memory_gate(row)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn rare_gates(&self, client: &Client, row: &'static CommandSpec) -> CommandResult {
+        if !client.authenticated && !row.flags.contains(RowFlags::NO_AUTH) {
+            return Err(NO_AUTH);
+        }
+        if client.flags.any(Flags::MULTI) && row.flags.contains(RowFlags::NO_MULTI) {
+            return Err(CommandError::new("ERR Command not allowed inside a transaction"));
+        }
+        let listening = client.flags.any(Flags::SUBSCRIBED) && client.reply.proto == Proto::Resp2;
+        if listening && !allowed_while_listening(row.name) {
+            return Err(CommandError::made(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
+                row.name
+            )));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn memory_gate(&mut self, row: &'static CommandSpec) -> CommandResult {
+        if !self.make_room() && row.flags.contains(RowFlags::DENYOOM) {
+            return Err(OUT_OF_MEMORY);
+        }
+        Ok(())
+    }
+}
+
+fn allowed_while_listening(name: &str) -> bool {
+    matches!(
+        name,
+        "ping"
+            | "subscribe"
+            | "ssubscribe"
+            | "sunsubscribe"
+            | "unsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "quit"
+            | "reset"
+    )
+}
+
+impl Core {
+    /// Whether memory in use is over the limit.
+    #[must_use]
+    pub fn out_of_memory(&self) -> bool {
+        let limit = self.settings.maxmemory;
+        limit > 0 && redstart_common::memory::used_bytes() > limit
+    }
+}

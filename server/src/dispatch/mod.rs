@@ -1,0 +1,302 @@
+//! A call from look-up to done.
+//!
+//! ```text
+//!   args ─▶ row ─▶ gates ─▶ queue (MULTI) ─▶ handler ─▶ effects ─▶ statistics ─▶ waiters of written keys
+//! ```
+
+pub mod blocking;
+pub mod call;
+pub mod effects;
+pub mod error;
+pub mod gates;
+pub mod notify;
+pub mod stats;
+pub mod transaction;
+pub mod watch;
+
+use std::time::Instant;
+
+use redstart_common::command::{self, CommandId, Resolved, id_of};
+use redstart_common::resp::Args;
+
+pub use call::Call;
+pub use error::{CommandError, CommandResult};
+
+use self::effects::Form;
+use crate::client::{Client, Flags};
+use crate::engine::{Core, Engine};
+use crate::keyspace::Keyspace;
+
+/// What a row's handler is: it reads the call's arguments, touches the keyspace and writes the reply.
+pub type Handler = fn(&mut Call<'_>) -> CommandResult;
+
+/// The outcome of looking a call's row up.
+enum Found {
+    Row(CommandId),
+    Refused(CommandError),
+}
+
+/// Commands that run at once even when the client has begun a transaction.
+fn runs_within_multi(id: CommandId) -> bool {
+    const AT_ONCE: [CommandId; 6] = [
+        id_of("exec"),
+        id_of("discard"),
+        id_of("multi"),
+        id_of("watch"),
+        id_of("quit"),
+        id_of("reset"),
+    ];
+    AT_ONCE.contains(&id)
+}
+
+/// Finds the row of a call, sub-commands included.
+fn find(args: Args<'_>) -> Found {
+    match command::resolve(args.at(0), args.get(1)) {
+        Resolved::Command(id) => Found::Row(id),
+        Resolved::UnknownCommand => Found::Refused(unknown_command(args)),
+        Resolved::UnknownSubcommand(id) => {
+            Found::Refused(unknown_subcommand(id.spec().name, args.at(1)))
+        }
+    }
+}
+
+fn lossy(bytes: &[u8], limit: usize) -> String {
+    // Redis prints with %s: up to the first NUL, and line breaks become spaces in every error.
+    let bytes = &bytes[..bytes.len().min(limit)];
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// The error for a command that no row names. Arguments are shown up to 128 bytes in all, as Redis does.
+fn unknown_command(args: Args<'_>) -> CommandError {
+    let mut shown = String::new();
+    for arg in args.iter().skip(1) {
+        if shown.len() >= 128 {
+            break;
+        }
+        shown.push_str(&format!("'{}' ", lossy(arg, 128 - shown.len())));
+    }
+    CommandError::made(format!(
+        "ERR unknown command '{}', with args beginning with: {shown}",
+        lossy(args.at(0), 128)
+    ))
+}
+
+fn unknown_subcommand(container: &str, sub: &[u8]) -> CommandError {
+    CommandError::made(format!(
+        "ERR unknown subcommand '{}'. Try {} HELP.",
+        lossy(sub, 128),
+        container.to_ascii_uppercase()
+    ))
+}
+
+impl Engine {
+    /// Executes one request of a client: looks the row up, lets the gates refuse, queues or runs it.
+    ///
+    /// The client is out of its place meanwhile. Its reply is appended to its output.
+    pub fn execute(&mut self, client: &mut Client, args: Args<'_>) {
+        let before = client.reply.bytes.len();
+        if client.flags.any(Flags::REPLY_SKIP_NEXT) {
+            client.flags.clear(Flags::REPLY_SKIP_NEXT);
+            client.flags.set(Flags::REPLY_SKIP);
+        }
+        match find(args) {
+            Found::Row(id) => self.admit(client, id, args),
+            Found::Refused(error) => self.refuse(client, None, &error),
+        }
+        if client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP)) {
+            client.reply.truncate(before);
+            client.flags.clear(Flags::REPLY_SKIP);
+        }
+        if self.core.blocking.has_ready() && !client.flags.any(Flags::EXECUTING) {
+            self.serve_ready();
+        }
+    }
+
+    fn admit(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
+        let row = command::spec(id);
+        client.last_command = Some(id);
+        let Some(handler) = self.core.handlers.of(id) else {
+            let error = unknown_command(args);
+            return self.refuse(client, None, &error);
+        };
+        if !row.accepts_count(args.len()) {
+            return self.refuse(client, Some(id), &CommandError::arity(row.name));
+        }
+        if let Err(error) = self.gates(client, row) {
+            return self.refuse(client, Some(id), &error);
+        }
+        if client.flags.any(Flags::MULTI) && !runs_within_multi(id) {
+            client.queue(id, args);
+            client.reply.raw(b"+QUEUED\r\n");
+            return;
+        }
+        run(&mut self.keyspace, &mut self.core, client, id, handler, args);
+        self.core.effects.flush();
+    }
+
+    /// Answers with an error a command that was not run.
+    fn refuse(&mut self, client: &mut Client, id: Option<CommandId>, error: &CommandError) {
+        if client.flags.any(Flags::MULTI) {
+            client.flags.set(Flags::DIRTY_EXEC);
+        }
+        client.reply.error(error.text());
+        self.core.stats.count_error(error.text());
+        if let Some(id) = id {
+            self.core.stats.rejected(id);
+        }
+    }
+
+    /// Serves those who wait for keys that were written, until nothing is ready any more.
+    pub(crate) fn serve_ready(&mut self) {
+        while let Some((db, key)) = self.core.blocking.next_ready() {
+            for id in self.core.blocking.waiters(db, &key) {
+                if !self.serve_waiter(id, db, &key) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Runs the command of one waiter again. Answers whether the key may have something left for the next.
+    fn serve_waiter(&mut self, id: u64, db: usize, key: &[u8]) -> bool {
+        let Some(mut client) =
+            self.core.clients.slot_of(id).and_then(|slot| self.core.clients.take(slot))
+        else {
+            return true;
+        };
+        let Some(blocked) = client.blocked.take() else {
+            self.core.clients.put_back(client);
+            return true;
+        };
+        let fits = self.keyspace.db(db).peek(key).is_some_and(|entry| entry.kind() == blocked.kind);
+        if !fits {
+            client.blocked = Some(blocked);
+            self.core.clients.put_back(client);
+            return false;
+        }
+        let handler = self.core.handlers.of(blocked.command);
+        client.flags.clear(Flags::BLOCKED);
+        client.flags.set(Flags::SERVING);
+        let own_db = std::mem::replace(&mut client.db, blocked.db);
+        self.core.time.refresh(&self.keyspace.shared);
+        if let Some(handler) = handler {
+            let args = blocked.args.as_args();
+            run(&mut self.keyspace, &mut self.core, &mut client, blocked.command, handler, args);
+        }
+        client.db = own_db;
+        client.flags.clear(Flags::SERVING);
+        if client.flags.any(Flags::BLOCKED) {
+            // Nothing for this one after all: it keeps its place.
+            client.blocked = Some(blocked);
+            self.core.clients.put_back(client);
+            return true;
+        }
+        self.core.blocking.remove(id, &blocked);
+        if client.flags.any(Flags::REPLY_OFF) {
+            let sent = client.reply.sent;
+            client.reply.truncate(sent);
+        }
+        client.mark();
+        if let Some(connection) = &client.connection {
+            connection.wake();
+        }
+        self.core.clients.put_back(client);
+        self.core.effects.flush();
+        true
+    }
+
+    /// Tells waiters whose time is over so.
+    pub fn expire_waiters(&mut self) {
+        let now = self.keyspace.shared.now_ms.get();
+        while let Some(id) = self.core.blocking.overdue(now) {
+            if !self.core.unblock(id, call::Unblock::Timeout) {
+                break;
+            }
+        }
+    }
+}
+
+/// Runs a row's handler and does what follows from it: effects, statistics, slow log, monitors.
+pub(crate) fn run(
+    keyspace: &mut Keyspace,
+    core: &mut Core,
+    client: &mut Client,
+    id: CommandId,
+    handler: Handler,
+    args: Args<'_>,
+) {
+    if core.has_monitors() {
+        core.feed_monitors(client, id, args);
+    }
+    let before = client.reply.bytes.len();
+    let dirty = core.effects.dirty;
+    let db = client.db;
+    core.effects.form = Form::AsGiven;
+    client.reply.failed = false;
+    let mut call = Call { keyspace, core, client, args, row: id };
+    let result = handler(&mut call);
+    if call.keyspace.shared.has_incidents() {
+        call.settle();
+    }
+    let Call { keyspace, core, client, .. } = call;
+    let failed = client.reply.failed || result.is_err();
+    if let Err(error) = result {
+        client.reply.truncate(before);
+        client.reply.error(error.text());
+        core.stats.count_error(error.text());
+    }
+    if core.effects.dirty != dirty && core.effects.form == Form::AsGiven {
+        core.effects.push_args(db, args);
+    }
+    if client.flags.any(Flags::BLOCKED) {
+        return;
+    }
+    let took = core.time.lap(&keyspace.shared, client.flags.any(Flags::EXECUTING));
+    core.stats.ran(id, took, failed);
+    core.note_slow(client, id, took, args);
+}
+
+/// The clock of an engine: read once a batch, and once a command for its duration, which moves time on.
+pub struct Time {
+    base: Instant,
+    base_ms: i64,
+    last: Instant,
+}
+
+impl Time {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self { base: now, base_ms: redstart_common::clock::unix_ms(), last: now }
+    }
+
+    /// Reads the wall clock; the next command's duration counts from here.
+    pub fn refresh(&mut self, shared: &crate::keyspace::Shared) {
+        self.base = Instant::now();
+        self.last = self.base;
+        self.base_ms = redstart_common::clock::unix_ms();
+        shared.now_ms.set(self.base_ms);
+    }
+
+    /// Microseconds since the last lap. Unless `frozen`, the engine's time moves on as well.
+    #[inline]
+    fn lap(&mut self, shared: &crate::keyspace::Shared, frozen: bool) -> u64 {
+        let now = Instant::now();
+        let took = now.duration_since(self.last);
+        self.last = now;
+        if !frozen {
+            let since = now.duration_since(self.base);
+            let ms = since.as_secs() as i64 * 1000 + i64::from(since.subsec_millis());
+            shared.now_ms.set(self.base_ms + ms);
+        }
+        took.as_secs() * 1_000_000 + u64::from(took.subsec_micros())
+    }
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,128 @@
+//! What has been done: counters of commands and errors, for INFO.
+
+use std::collections::BTreeMap;
+
+use redstart_common::command::CommandId;
+use redstart_common::metric::Histogram;
+
+/// Counts of one command.
+#[derive(Default, Clone)]
+pub struct CallStats {
+    /// Times it ran.
+    pub calls: u64,
+    /// Microseconds it took in all.
+    pub us: u64,
+    /// Times it was refused before it ran.
+    pub rejected: u64,
+    /// Times it ran and answered with an error.
+    pub failed: u64,
+    /// Distribution of durations.
+    pub latency: Option<Box<Histogram>>,
+}
+
+/// Kinds of errors that are told apart; beyond, none is added.
+const ERROR_KINDS_MAX: usize = 128;
+
+/// Counters of an engine since its start or CONFIG RESETSTAT.
+pub struct Stats {
+    calls: Vec<CallStats>,
+    /// Error replies by their first word.
+    pub errors: BTreeMap<Box<str>, u64>,
+    /// Error replies in all.
+    pub total_errors: u64,
+    /// Commands run.
+    pub commands: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections refused for being too many.
+    pub rejected_connections: u64,
+    /// Bytes read from clients.
+    pub bytes_in: u64,
+    /// Bytes written to clients.
+    pub bytes_out: u64,
+    /// Reads from clients.
+    pub reads: u64,
+    /// Writes to clients.
+    pub writes: u64,
+    /// Keys evicted.
+    pub evicted_keys: u64,
+    /// Whether durations are kept in histograms (`latency-tracking`).
+    pub track_latency: bool,
+}
+
+impl Stats {
+    /// All zero, with a place for every row.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            calls: vec![CallStats::default(); redstart_common::command::count()],
+            errors: BTreeMap::new(),
+            total_errors: 0,
+            commands: 0,
+            connections: 0,
+            rejected_connections: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            reads: 0,
+            writes: 0,
+            evicted_keys: 0,
+            track_latency: true,
+        }
+    }
+
+    /// Counts an error reply; `text` is without the leading `-`.
+    #[cold]
+    pub fn count_error(&mut self, text: &str) {
+        self.total_errors += 1;
+        let word = text.split([' ', '\r', '\n']).next().unwrap_or_default();
+        let room = self.errors.len() < ERROR_KINDS_MAX;
+        match self.errors.get_mut(word) {
+            Some(count) => *count += 1,
+            None if room => {
+                self.errors.insert(word.into(), 1);
+            }
+            None => {}
+        }
+    }
+
+    /// Counts a command that was refused before it ran.
+    pub fn rejected(&mut self, id: CommandId) {
+        self.calls[id.index()].rejected += 1;
+    }
+
+    /// Counts a command that ran for `us` microseconds.
+    #[inline]
+    pub fn ran(&mut self, id: CommandId, us: u64, failed: bool) {
+        self.commands += 1;
+        let call = &mut self.calls[id.index()];
+        call.calls += 1;
+        call.us += us;
+        call.failed += u64::from(failed);
+        if self.track_latency {
+            call.latency.get_or_insert_default().record(us);
+        }
+    }
+
+    /// Counts of a command.
+    #[must_use]
+    pub fn of(&self, id: CommandId) -> &CallStats {
+        &self.calls[id.index()]
+    }
+
+    /// Counts of a command, to be changed.
+    pub fn of_mut(&mut self, id: CommandId) -> &mut CallStats {
+        &mut self.calls[id.index()]
+    }
+
+    /// Sets everything to zero.
+    pub fn reset(&mut self) {
+        let track_latency = self.track_latency;
+        *self = Self { track_latency, ..Self::new() };
+    }
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,166 @@
+//! MULTI, EXEC, DISCARD, WATCH: a queue of commands that run without anything between them.
+
+use redstart_common::command::spec::Flags as RowFlags;
+use redstart_common::command::{CommandId, spec};
+use redstart_common::resp::{Args, OwnedArgs};
+
+use super::call::Call;
+use super::error::{CommandError, CommandResult};
+use crate::client::{Client, Flags, Queued};
+
+/// What MULTI has gathered.
+#[derive(Default)]
+pub struct Multi {
+    /// The commands, in order.
+    pub queue: Vec<Queued>,
+    /// Bytes their arguments take.
+    pub bytes: usize,
+}
+
+impl Client {
+    /// Adds a command to MULTI's queue. After a refusal nothing more is kept, for EXEC will refuse as well.
+    pub(super) fn queue(&mut self, command: CommandId, args: Args<'_>) {
+        if self.flags.any(Flags::DIRTY_EXEC.or(Flags::DIRTY_CAS)) {
+            return;
+        }
+        let multi = self.multi.get_or_insert_default();
+        multi.bytes += args.iter().map(<[u8]>::len).sum::<usize>();
+        multi.queue.push(Queued { command, args: OwnedArgs::from_args(args) });
+    }
+}
+
+/// `MULTI`
+pub fn multi(call: &mut Call<'_>) -> CommandResult {
+    if call.client.flags.any(Flags::MULTI) {
+        return Err(CommandError::new("ERR MULTI calls can not be nested"));
+    }
+    call.client.flags.set(Flags::MULTI);
+    call.client.multi = Some(Box::default());
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// Ends a transaction without running it.
+pub fn discard_transaction(call: &mut Call<'_>) {
+    call.client.multi = None;
+    call.client.flags.clear(Flags::MULTI.or(Flags::DIRTY_EXEC).or(Flags::DIRTY_CAS));
+    unwatch_all(call);
+}
+
+/// `DISCARD`
+pub fn discard(call: &mut Call<'_>) -> CommandResult {
+    if !call.client.flags.any(Flags::MULTI) {
+        return Err(CommandError::new("ERR DISCARD without MULTI"));
+    }
+    discard_transaction(call);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// Forgets all keys the client watches.
+pub fn unwatch_all(call: &mut Call<'_>) {
+    for (db, key) in std::mem::take(&mut call.client.watched) {
+        call.core.watches.remove(db, &key, call.client.id);
+    }
+}
+
+/// `WATCH key [key ...]`
+pub fn watch(call: &mut Call<'_>) -> CommandResult {
+    if call.client.flags.any(Flags::MULTI) {
+        return Err(CommandError::new("ERR WATCH inside MULTI is not allowed"));
+    }
+    // Once a key has changed EXEC will answer nothing anyway.
+    if !call.client.flags.any(Flags::DIRTY_CAS) {
+        let db = call.client.db;
+        for key in call.args.iter().skip(1) {
+            if call.client.watched.iter().any(|(at, held)| *at == db && **held == *key) {
+                continue;
+            }
+            // A key past its deadline goes now, so that its removal later is no change.
+            call.keyspace.db(db).contains(key);
+            if call.keyspace.shared.has_incidents() {
+                call.settle();
+            }
+            call.core.watches.add(db, key, call.client.id);
+            call.client.watched.push((db, key.into()));
+        }
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `UNWATCH`
+pub fn unwatch(call: &mut Call<'_>) -> CommandResult {
+    unwatch_all(call);
+    call.client.flags.clear(Flags::DIRTY_CAS);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// Whether a watched key has gone past its deadline since it was watched.
+fn watched_expired(call: &mut Call<'_>) -> bool {
+    let now = call.now_ms();
+    call.client.watched.iter().any(|(db, key)| {
+        call.keyspace.dbs[*db]
+            .look_any(key)
+            .is_some_and(|entry| entry.deadline().is_some_and(|deadline| deadline <= now))
+    })
+}
+
+/// `EXEC`
+pub fn exec(call: &mut Call<'_>) -> CommandResult {
+    if !call.client.flags.any(Flags::MULTI) {
+        return Err(CommandError::new("ERR EXEC without MULTI"));
+    }
+    if watched_expired(call) {
+        call.client.flags.set(Flags::DIRTY_CAS);
+    }
+    if call.client.flags.any(Flags::DIRTY_EXEC) {
+        discard_transaction(call);
+        return Err(CommandError::new(
+            "EXECABORT Transaction discarded because of previous errors.",
+        ));
+    }
+    if call.client.flags.any(Flags::DIRTY_CAS) {
+        discard_transaction(call);
+        call.client.reply.null_array();
+        return Ok(());
+    }
+    unwatch_all(call);
+    let queue = call.client.multi.take().map(|multi| multi.queue).unwrap_or_default();
+    call.client.flags.clear(Flags::MULTI);
+    call.client.flags.set(Flags::EXECUTING);
+    call.core.effects.begin_transaction();
+    call.client.reply.array(queue.len());
+    let own_row = call.row;
+    for queued in &queue {
+        run_queued(call, queued);
+    }
+    call.client.last_command = Some(own_row);
+    call.client.flags.clear(Flags::EXECUTING);
+    call.propagate_nothing();
+    call.core.effects.end_transaction();
+    Ok(())
+}
+
+/// Runs one queued command; what a gate says now counts, for much may have changed since it was queued.
+fn run_queued(call: &mut Call<'_>, queued: &Queued) {
+    let row = spec(queued.command);
+    let args = queued.args.as_args();
+    let refused = if row.flags.contains(RowFlags::DENYOOM) && call.core.out_of_memory() {
+        Some(super::gates::OUT_OF_MEMORY)
+    } else {
+        None
+    };
+    call.client.last_command = Some(queued.command);
+    match (refused, call.core.handlers.of(queued.command)) {
+        (None, Some(handler)) => {
+            super::run(call.keyspace, call.core, call.client, queued.command, handler, args);
+        }
+        (Some(error), _) => {
+            call.client.reply.error(error.text());
+            call.core.stats.count_error(error.text());
+        }
+        (None, None) => call.client.reply.error("ERR unknown command"),
+    }
+}

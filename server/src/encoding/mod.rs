@@ -1,0 +1,3 @@
+//! Packed layouts and the table: how values lie in memory, with no word of commands or replies.
+
+pub mod table;

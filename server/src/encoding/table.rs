@@ -1,0 +1,854 @@
+//! The hash table behind the keyspace and every big hash, set and sorted set.
+//!
+//! **Shape.** Linear hashing over buckets of one cache line. A bucket is eight words; a word holds the address of
+//! an item in its low 48 bits and 16 bits of the item's hash above. The eighth word may instead lead to an overflow
+//! bucket (its lowest bit tells). The table grows and shrinks by one bucket at a time: no pause, no second table,
+//! and about the same bytes per item at every size.
+//!
+//! ```text
+//!   directory ─▶ segment of up to 1024 buckets ─▶ bucket │ tag·item × 7 │ tag·item, or address|1 ─▶ bucket │ …
+//! ```
+//!
+//! **Which bucket.** With `2^level <= buckets < 2^(level+1)`, an item lives in the bucket named by the low
+//! `level + 1` bits of its hash if that bucket exists, else by the low `level` bits. Splitting bucket `p` moves the
+//! items whose next hash bit is set to the new bucket `p + 2^level`.
+//!
+//! **Tags.** A bucket named by `bits` hash bits keeps the 16 hash bits from bit `bits / 8 * 8` on. So nine bits or
+//! more tell items of a bucket apart, and the bit that a split asks for is in the tag: only when `bits` reaches a
+//! multiple of eight must hashes be computed again.
+//!
+//! **Scanning** follows the reverse-binary order of Redis's cursor: an item present throughout a full scan is
+//! returned at least once, whatever grows or shrinks meanwhile.
+//!
+//! The table stores addresses and never frees an item; its owner does. All `unsafe` of the module rests on this
+//! invariant: *every non-empty word is either the address of a live item given to [`Table::insert`] and not removed
+//! since, or (lowest bit set, eighth word only) the address of an overflow bucket that this table allocated.*
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::OnceCell;
+use std::hash::Hasher;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use rand::Rng;
+use siphasher::sip::SipHasher13;
+
+/// Something a table can hold: it lies at a fixed address and has a key.
+///
+/// # Safety
+/// Items must be aligned to 8 bytes, lie below 2^48, and `key` must answer the same bytes for as long as the item
+/// is in a table.
+pub unsafe trait Item {
+    /// The bytes the item is found by.
+    fn key(&self) -> &[u8];
+}
+
+const SLOTS: usize = 8;
+const LAST: usize = SLOTS - 1;
+const SEGMENT_BUCKETS: usize = 1024;
+const SEGMENT_SHIFT: u32 = SEGMENT_BUCKETS.trailing_zeros();
+/// Items per bucket, on average, above which the table grows.
+const GROW_AT: usize = 6;
+/// Items per bucket, on average, below which the table shrinks.
+const SHRINK_AT: usize = 2;
+const ADDRESS: u64 = (1 << 48) - 1;
+const CHAIN: u64 = 1;
+
+#[repr(C, align(64))]
+struct Bucket {
+    words: [u64; SLOTS],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+thread_local! {
+    static SEED: OnceCell<[u8; 16]> = const { OnceCell::new() };
+}
+
+/// The hash of a key: SipHash-1-3 under a random seed of the thread, for keys come from clients.
+#[inline]
+#[must_use]
+pub fn hash(key: &[u8]) -> u64 {
+    SEED.with(|seed| {
+        let seed = seed.get_or_init(|| rand::rng().random());
+        let mut hasher = SipHasher13::new_with_key(seed);
+        hasher.write(key);
+        hasher.finish()
+    })
+}
+
+/// A set of items found by key. See the module's text.
+pub struct Table<T: Item> {
+    /// All segments but the first hold `SEGMENT_BUCKETS`; the first grows by doubling until it does too.
+    segments: Vec<NonNull<Bucket>>,
+    first_capacity: usize,
+    buckets: usize,
+    level: u32,
+    items: usize,
+    overflow: usize,
+    _items: PhantomData<NonNull<T>>,
+}
+
+impl<T: Item> Default for Table<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where an item was found: valid until the table changes.
+#[derive(Clone, Copy)]
+struct Place {
+    bucket: NonNull<Bucket>,
+    slot: usize,
+}
+
+fn allocate(buckets: usize) -> NonNull<Bucket> {
+    let layout = Layout::array::<Bucket>(buckets).expect("a segment's size is small");
+    // SAFETY: the layout is not empty, for `buckets` is at least one everywhere this is called.
+    let place = unsafe { alloc_zeroed(layout) }.cast::<Bucket>();
+    NonNull::new(place).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// # Safety
+/// `place` must come from [`allocate`] with the same count, and hold nothing that is still needed.
+unsafe fn release(place: NonNull<Bucket>, buckets: usize) {
+    let layout = Layout::array::<Bucket>(buckets).expect("a segment's size is small");
+    // SAFETY: given by the caller.
+    unsafe { dealloc(place.as_ptr().cast(), layout) }
+}
+
+#[inline]
+fn tag_of(hash: u64, bits: u32) -> u64 {
+    (hash >> (bits / 8 * 8)) << 48
+}
+
+#[inline]
+fn chain_of(word: u64) -> Option<NonNull<Bucket>> {
+    if word & CHAIN == 0 { None } else { NonNull::new((word & ADDRESS & !CHAIN) as *mut Bucket) }
+}
+
+impl<T: Item> Table<T> {
+    /// An empty table. It allocates with the first item.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            segments: Vec::new(),
+            first_capacity: 0,
+            buckets: 0,
+            level: 0,
+            items: 0,
+            overflow: 0,
+            _items: PhantomData,
+        }
+    }
+
+    /// How many items the table holds.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items
+    }
+
+    /// Whether the table holds nothing.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items == 0
+    }
+
+    /// Buckets in the directory and overflow buckets, for statistics.
+    #[must_use]
+    pub fn bucket_counts(&self) -> (usize, usize) {
+        (self.buckets, self.overflow)
+    }
+
+    /// Bytes the table itself has allocated.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        let first = self.first_capacity;
+        let rest = self.segments.len().saturating_sub(1) * SEGMENT_BUCKETS;
+        (first + rest + self.overflow) * size_of::<Bucket>()
+            + self.segments.capacity() * size_of::<usize>()
+    }
+
+    #[inline]
+    fn bucket(&self, index: usize) -> NonNull<Bucket> {
+        debug_assert!(index < self.buckets);
+        let segment = self.segments[index >> SEGMENT_SHIFT];
+        // SAFETY: `index < buckets`, and the segments hold at least `buckets` buckets.
+        unsafe { segment.add(index & (SEGMENT_BUCKETS - 1)) }
+    }
+
+    /// The bucket of a hash, and how many hash bits name it.
+    #[inline]
+    fn home(&self, hash: u64) -> (usize, u32) {
+        let low = (1_usize << self.level) - 1;
+        let wide = hash as usize & (low << 1 | 1);
+        let index = if wide < self.buckets { wide } else { hash as usize & low };
+        (index, self.bits_of(index))
+    }
+
+    #[inline]
+    fn bits_of(&self, index: usize) -> u32 {
+        let half = 1_usize << self.level;
+        if index >= half || index < self.buckets - half { self.level + 1 } else { self.level }
+    }
+
+    /// Asks the processor to fetch the bucket of a hash.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if self.buckets > 0 {
+            let (index, _) = self.home(hash);
+            prefetch(self.bucket(index).as_ptr().cast());
+        }
+    }
+
+    /// Asks the processor to fetch the first item whose tag fits the hash; the bucket should be there already.
+    #[inline]
+    pub fn prefetch_item(&self, hash: u64) {
+        if self.buckets == 0 {
+            return;
+        }
+        let (index, bits) = self.home(hash);
+        let tag = tag_of(hash, bits);
+        // SAFETY: `index` names a bucket.
+        let words = unsafe { &self.bucket(index).as_ref().words };
+        for &word in words {
+            if word & !ADDRESS == tag && word & ADDRESS != 0 && word & CHAIN == 0 {
+                prefetch((word & ADDRESS) as *const u8);
+                return;
+            }
+        }
+    }
+
+    #[inline]
+    fn place(&self, hash: u64, key: &[u8]) -> Option<Place> {
+        if self.items == 0 {
+            return None;
+        }
+        let (index, bits) = self.home(hash);
+        let tag = tag_of(hash, bits);
+        let mut bucket = self.bucket(index);
+        loop {
+            // SAFETY: `bucket` is in a segment or an overflow bucket of this table.
+            let words = unsafe { &bucket.as_ref().words };
+            for (slot, &word) in words.iter().enumerate() {
+                if word & !ADDRESS == tag && word & ADDRESS != 0 && word & CHAIN == 0 {
+                    // SAFETY: a non-empty word without the chain bit is a live item.
+                    let item = unsafe { &*((word & ADDRESS) as *const T) };
+                    if item.key() == key {
+                        return Some(Place { bucket, slot });
+                    }
+                }
+            }
+            bucket = chain_of(words[LAST])?;
+        }
+    }
+
+    #[inline]
+    fn item_at(place: Place) -> NonNull<T> {
+        // SAFETY: a `Place` names a word of a live bucket, which holds an item.
+        let word = unsafe { place.bucket.as_ref().words[place.slot] };
+        NonNull::new((word & ADDRESS) as *mut T).expect("a place holds an item")
+    }
+
+    /// The item with this key.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<NonNull<T>> {
+        self.place(hash, key).map(Self::item_at)
+    }
+
+    /// Puts `item` in the place of the item with the same key and gives that one back.
+    pub fn replace(&mut self, hash: u64, key: &[u8], item: NonNull<T>) -> Option<NonNull<T>> {
+        let mut place = self.place(hash, key)?;
+        let old = Self::item_at(place);
+        // SAFETY: the place is live and we hold the table mutably.
+        let word = unsafe { &mut place.bucket.as_mut().words[place.slot] };
+        *word = *word & !ADDRESS | item.as_ptr() as u64;
+        Some(old)
+    }
+
+    /// Changes the address of an item that has moved, found by its old address. Answers whether it was there.
+    pub fn readdress(&mut self, hash: u64, old: NonNull<T>, new: NonNull<T>) -> bool {
+        if self.items == 0 {
+            return false;
+        }
+        let (index, _) = self.home(hash);
+        let mut bucket = self.bucket(index);
+        loop {
+            // SAFETY: a live bucket of this table, held mutably.
+            let words = unsafe { &mut bucket.as_mut().words };
+            for word in words.iter_mut() {
+                if *word & ADDRESS == old.as_ptr() as u64 {
+                    *word = *word & !ADDRESS | new.as_ptr() as u64;
+                    return true;
+                }
+            }
+            match chain_of(words[LAST]) {
+                Some(next) => bucket = next,
+                None => return false,
+            }
+        }
+    }
+
+    /// Adds an item whose key is not in the table.
+    pub fn insert(&mut self, hash: u64, item: NonNull<T>) {
+        debug_assert!(item.as_ptr() as u64 & !ADDRESS == 0 && item.as_ptr() as u64 & 7 == 0);
+        if self.buckets == 0 {
+            self.segments.push(allocate(1));
+            self.first_capacity = 1;
+            self.buckets = 1;
+        }
+        let (index, bits) = self.home(hash);
+        self.put(index, tag_of(hash, bits) | item.as_ptr() as u64);
+        self.items += 1;
+        if self.items > self.buckets * GROW_AT {
+            self.grow();
+        }
+    }
+
+    /// Stores a word in the chain of bucket `index`, lengthening it when full.
+    fn put(&mut self, index: usize, word: u64) {
+        let mut bucket = self.bucket(index);
+        loop {
+            // SAFETY: a live bucket of this table, held mutably.
+            let words = unsafe { &mut bucket.as_mut().words };
+            if let Some(free) = words.iter_mut().find(|word| **word == 0) {
+                *free = word;
+                return;
+            }
+            if let Some(next) = chain_of(words[LAST]) {
+                bucket = next;
+                continue;
+            }
+            let mut fresh = allocate(1);
+            self.overflow += 1;
+            // SAFETY: freshly allocated and zeroed.
+            unsafe { fresh.as_mut().words[0] = words[LAST] };
+            words[LAST] = fresh.as_ptr() as u64 | CHAIN;
+            bucket = fresh;
+        }
+    }
+
+    /// Takes the item with this key out of the table.
+    pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<NonNull<T>> {
+        let mut place = self.place(hash, key)?;
+        let item = Self::item_at(place);
+        // SAFETY: the place is live and we hold the table mutably.
+        unsafe { place.bucket.as_mut().words[place.slot] = 0 };
+        self.items -= 1;
+        let (index, _) = self.home(hash);
+        self.tidy(index);
+        if self.buckets > 1 && self.items < self.buckets * SHRINK_AT {
+            self.shrink();
+        }
+        Some(item)
+    }
+
+    /// Frees the overflow buckets of a chain that are no longer needed, when there are any.
+    fn tidy(&mut self, index: usize) {
+        let head = self.bucket(index);
+        // SAFETY: a live bucket.
+        if chain_of(unsafe { head.as_ref().words[LAST] }).is_none() {
+            return;
+        }
+        let (count, links) = self.chain_shape(index);
+        // One link holds 7 items beside its successor; stay lazy by one so that a chain does not flutter.
+        if count + 2 <= links * LAST {
+            self.rebuild(index, None);
+        }
+    }
+
+    /// Items in the chain of a bucket, and its overflow buckets.
+    fn chain_shape(&self, index: usize) -> (usize, usize) {
+        let (mut count, mut links) = (0, 0);
+        let mut bucket = self.bucket(index);
+        loop {
+            // SAFETY: a live bucket of this table.
+            let words = unsafe { &bucket.as_ref().words };
+            let chain = chain_of(words[LAST]);
+            let used = if chain.is_some() { LAST } else { SLOTS };
+            count += words[..used].iter().filter(|word| **word != 0).count();
+            match chain {
+                Some(next) => {
+                    links += 1;
+                    bucket = next;
+                }
+                None => return (count, links),
+            }
+        }
+    }
+
+    /// Empties the chain of bucket `index` into `into`, freeing its overflow buckets.
+    fn drain_chain(&mut self, index: usize, into: &mut Vec<u64>) {
+        let mut bucket = self.bucket(index);
+        let mut head = true;
+        loop {
+            // SAFETY: a live bucket of this table, held mutably.
+            let words = std::mem::take(unsafe { &mut bucket.as_mut().words });
+            let chain = chain_of(words[LAST]);
+            let used = if chain.is_some() { LAST } else { SLOTS };
+            into.extend(words[..used].iter().filter(|word| **word != 0));
+            if !head {
+                self.overflow -= 1;
+                // SAFETY: an overflow bucket was allocated alone, and nothing leads to it any more.
+                unsafe { release(bucket, 1) };
+            }
+            head = false;
+            match chain {
+                Some(next) => bucket = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Lays the chain of a bucket anew, with `extra` words added.
+    fn rebuild(&mut self, index: usize, extra: Option<&[u64]>) {
+        let mut words = Vec::with_capacity(2 * SLOTS);
+        self.drain_chain(index, &mut words);
+        for word in words.iter().chain(extra.unwrap_or_default()) {
+            self.put(index, *word);
+        }
+    }
+
+    /// # Safety
+    /// `word` must hold a live item.
+    unsafe fn hash_of_word(word: u64) -> u64 {
+        // SAFETY: given by the caller.
+        hash(unsafe { &*((word & ADDRESS) as *const T) }.key())
+    }
+
+    /// Adds one bucket and splits the one whose turn it is.
+    fn grow(&mut self) {
+        let new = self.buckets;
+        if new < SEGMENT_BUCKETS {
+            if new == self.first_capacity {
+                let larger = allocate(new * 2);
+                // SAFETY: both hold at least `new` buckets and do not overlap; the old one is released after.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(self.segments[0].as_ptr(), larger.as_ptr(), new);
+                    release(self.segments[0], self.first_capacity);
+                }
+                self.segments[0] = larger;
+                self.first_capacity = new * 2;
+            }
+        } else if new & (SEGMENT_BUCKETS - 1) == 0 {
+            self.segments.push(allocate(SEGMENT_BUCKETS));
+        }
+        let old_bits = self.level;
+        let split = new - (1 << old_bits);
+        self.buckets += 1;
+        if self.buckets == 1 << (old_bits + 1) {
+            self.level += 1;
+        }
+        let new_bits = old_bits + 1;
+        let rehash = new_bits % 8 == 0;
+        let mut words = Vec::with_capacity(2 * SLOTS);
+        self.drain_chain(split, &mut words);
+        for word in words {
+            let (goes, word) = if rehash {
+                // SAFETY: drained words hold live items.
+                let hash = unsafe { Self::hash_of_word(word) };
+                (hash >> old_bits & 1, tag_of(hash, new_bits) | word & ADDRESS)
+            } else {
+                (word >> 48 >> (old_bits % 8) & 1, word)
+            };
+            self.put(if goes == 1 { new } else { split }, word);
+        }
+    }
+
+    /// Merges the last bucket into the one it was split from.
+    fn shrink(&mut self) {
+        let last = self.buckets - 1;
+        let bits = self.bits_of(last);
+        let old_bits = bits - 1;
+        let into = last - (1 << old_bits);
+        let rehash = bits % 8 == 0;
+        let mut words = Vec::with_capacity(2 * SLOTS);
+        self.drain_chain(last, &mut words);
+        if rehash {
+            self.drain_chain(into, &mut words);
+        }
+        self.buckets -= 1;
+        self.level = self.buckets.ilog2();
+        for word in words {
+            let word = if rehash {
+                // SAFETY: drained words hold live items.
+                tag_of(unsafe { Self::hash_of_word(word) }, old_bits) | word & ADDRESS
+            } else {
+                word
+            };
+            self.put(into, word);
+        }
+        if self.buckets <= SEGMENT_BUCKETS {
+            // Halve the first segment when a quarter of it is used.
+            if self.segments.len() > 1 {
+                let unused = self.segments.pop().expect("checked");
+                // SAFETY: no bucket of that segment is named any more; segments after the first have this size.
+                unsafe { release(unused, SEGMENT_BUCKETS) };
+            }
+            if self.buckets * 4 <= self.first_capacity && self.first_capacity > 1 {
+                let smaller = allocate(self.first_capacity / 2);
+                // SAFETY: as in `grow`; the smaller segment still holds twice the buckets in use.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(
+                        self.segments[0].as_ptr(),
+                        smaller.as_ptr(),
+                        self.buckets,
+                    );
+                    release(self.segments[0], self.first_capacity);
+                }
+                self.segments[0] = smaller;
+                self.first_capacity /= 2;
+            }
+        } else if (self.segments.len() - 1) * SEGMENT_BUCKETS >= self.buckets {
+            let unused = self.segments.pop().expect("more than one segment");
+            // SAFETY: as above.
+            unsafe { release(unused, SEGMENT_BUCKETS) };
+        }
+    }
+
+    fn for_each_in_chain(&self, index: usize, mut visit: impl FnMut(NonNull<T>)) {
+        let mut bucket = self.bucket(index);
+        loop {
+            // SAFETY: a live bucket of this table.
+            let words = unsafe { &bucket.as_ref().words };
+            let chain = chain_of(words[LAST]);
+            let used = if chain.is_some() { LAST } else { SLOTS };
+            for &word in &words[..used] {
+                if let Some(item) = NonNull::new((word & ADDRESS) as *mut T) {
+                    visit(item);
+                }
+            }
+            match chain {
+                Some(next) => bucket = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Visits the items of the bucket at `cursor` and answers the cursor of the next one; 0 begins and ends.
+    ///
+    /// Every item that is in the table from the first call to the last is visited at least once.
+    pub fn scan(&self, cursor: u64, visit: impl FnMut(NonNull<T>)) -> u64 {
+        if self.items == 0 {
+            return 0;
+        }
+        let (index, bits) = self.home(cursor);
+        self.for_each_in_chain(index, visit);
+        // The increment runs from the highest bit of the bucket's name downwards.
+        let high = !((1_u64 << bits) - 1);
+        (cursor | high).reverse_bits().wrapping_add(1).reverse_bits()
+    }
+
+    /// All items, in no particular order.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { table: self, index: 0, bucket: None, slot: 0 }
+    }
+
+    /// An item drawn at random, each with the same chance as long as chains are short.
+    #[must_use]
+    pub fn random(&self) -> Option<NonNull<T>> {
+        const LINKS: usize = 3;
+        if self.items == 0 {
+            return None;
+        }
+        let mut rng = rand::rng();
+        for _ in 0..200 {
+            let index = rng.random_range(0..self.buckets);
+            let draw: usize = rng.random_range(0..SLOTS * LINKS);
+            let mut bucket = Some(self.bucket(index));
+            for _ in 0..draw / SLOTS {
+                // SAFETY: a live bucket of this table.
+                bucket = bucket.and_then(|bucket| chain_of(unsafe { bucket.as_ref().words[LAST] }));
+            }
+            let Some(bucket) = bucket else { continue };
+            // SAFETY: as above.
+            let word = unsafe { bucket.as_ref().words[draw % SLOTS] };
+            if word & CHAIN == 0
+                && let Some(item) = NonNull::new((word & ADDRESS) as *mut T)
+            {
+                return Some(item);
+            }
+        }
+        // A sparse table, or luck: walk from a random bucket to the first item.
+        let start = rng.random_range(0..self.buckets);
+        for step in 0..self.buckets {
+            let mut found = None;
+            self.for_each_in_chain((start + step) % self.buckets, |item| found = Some(item));
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// Forgets all items, calling `visit` with each, and frees the table's memory.
+    pub fn drain(&mut self, mut visit: impl FnMut(NonNull<T>)) {
+        let taken = std::mem::take(self);
+        for item in taken.iter() {
+            visit(item);
+        }
+    }
+
+    /// Checks the whole structure: counts, homes and tags. For tests and fuzzers.
+    ///
+    /// # Panics
+    /// When an invariant does not hold.
+    pub fn check(&self) {
+        let (mut items, mut overflow) = (0, 0);
+        for index in 0..self.buckets {
+            let (count, links) = self.chain_shape(index);
+            items += count;
+            overflow += links;
+            let mut bucket = self.bucket(index);
+            loop {
+                // SAFETY: a live bucket of this table.
+                let words = unsafe { &bucket.as_ref().words };
+                let chain = chain_of(words[LAST]);
+                let used = if chain.is_some() { LAST } else { SLOTS };
+                for &word in words[..used].iter().filter(|word| **word != 0) {
+                    // SAFETY: a live item.
+                    let hash = unsafe { Self::hash_of_word(word) };
+                    let (home, bits) = self.home(hash);
+                    assert_eq!(home, index, "an item lies in another bucket than its home");
+                    assert_eq!(word & !ADDRESS, tag_of(hash, bits), "a tag is stale");
+                }
+                match chain {
+                    Some(next) => bucket = next,
+                    None => break,
+                }
+            }
+        }
+        assert_eq!(items, self.items);
+        assert_eq!(overflow, self.overflow);
+    }
+}
+
+impl<T: Item> Drop for Table<T> {
+    fn drop(&mut self) {
+        for index in 0..self.buckets {
+            // SAFETY: live buckets; each overflow bucket is released once and not reached again.
+            unsafe {
+                let mut next = chain_of(self.bucket(index).as_ref().words[LAST]);
+                while let Some(link) = next {
+                    next = chain_of(link.as_ref().words[LAST]);
+                    release(link, 1);
+                }
+            }
+        }
+        for (place, segment) in self.segments.iter().enumerate() {
+            let capacity = if place == 0 { self.first_capacity } else { SEGMENT_BUCKETS };
+            // SAFETY: segments are allocated with these capacities.
+            unsafe { release(*segment, capacity) };
+        }
+    }
+}
+
+/// All items of a table. See [`Table::iter`].
+pub struct Iter<'a, T: Item> {
+    table: &'a Table<T>,
+    index: usize,
+    bucket: Option<NonNull<Bucket>>,
+    slot: usize,
+}
+
+impl<T: Item> Iterator for Iter<'_, T> {
+    type Item = NonNull<T>;
+
+    fn next(&mut self) -> Option<NonNull<T>> {
+        loop {
+            let bucket = match self.bucket {
+                Some(bucket) => bucket,
+                None => {
+                    if self.index >= self.table.buckets {
+                        return None;
+                    }
+                    self.slot = 0;
+                    let bucket = self.table.bucket(self.index);
+                    self.index += 1;
+                    self.bucket = Some(bucket);
+                    bucket
+                }
+            };
+            // SAFETY: a live bucket; the table is borrowed for as long as we are.
+            let words = unsafe { &bucket.as_ref().words };
+            while self.slot < SLOTS {
+                let word = words[self.slot];
+                self.slot += 1;
+                if word == 0 || (self.slot == SLOTS && word & CHAIN != 0) {
+                    continue;
+                }
+                return NonNull::new((word & ADDRESS) as *mut T);
+            }
+            self.bucket = chain_of(words[LAST]);
+            self.slot = 0;
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch is a hint; it reads nothing and accepts any address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn prefetch(_address: *const u8) {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Word {
+        key: [u8; 8],
+    }
+
+    // SAFETY: boxed, so aligned and at a fixed address; the key never changes.
+    unsafe impl Item for Word {
+        fn key(&self) -> &[u8] {
+            &self.key
+        }
+    }
+
+    fn boxed(number: u64) -> NonNull<Word> {
+        // Aligned to 8 as the table asks, which `[u8; 8]` alone would not be.
+        let place = Box::leak(Box::new(number)) as *mut u64;
+        NonNull::new(place.cast()).expect("not null")
+    }
+
+    fn free(item: NonNull<Word>) {
+        // SAFETY: made by `boxed`.
+        drop(unsafe { Box::from_raw(item.as_ptr().cast::<u64>()) });
+    }
+
+    fn number(item: NonNull<Word>) -> u64 {
+        // SAFETY: live.
+        u64::from_ne_bytes(unsafe { item.as_ref() }.key)
+    }
+
+    fn key(number: u64) -> [u8; 8] {
+        number.to_ne_bytes()
+    }
+
+    fn filled(count: u64) -> Table<Word> {
+        let mut table = Table::new();
+        for n in 0..count {
+            table.insert(hash(&key(n)), boxed(n));
+        }
+        table
+    }
+
+    fn emptied(mut table: Table<Word>) {
+        table.drain(free);
+    }
+
+    #[test]
+    fn grows_past_tag_windows_and_shrinks_back() {
+        let count = 300_000;
+        let mut table = filled(count);
+        table.check();
+        for n in 0..count {
+            assert_eq!(table.find(hash(&key(n)), &key(n)).map(number), Some(n));
+        }
+        assert!(table.find(hash(&key(count)), &key(count)).is_none());
+        let bytes = table.allocated_bytes() as f64 / count as f64;
+        assert!(bytes < 15.0, "{bytes} bytes per item");
+        for n in 0..count - 10 {
+            free(table.remove(hash(&key(n)), &key(n)).expect("there"));
+        }
+        table.check();
+        assert_eq!(table.len(), 10);
+        assert!(table.allocated_bytes() < 4096);
+        emptied(table);
+    }
+
+    #[test]
+    fn a_scan_returns_what_stays_while_the_table_grows_and_shrinks() {
+        let mut table = filled(1000);
+        let mut seen = HashSet::new();
+        let (mut cursor, mut step) = (0, 0_u64);
+        loop {
+            cursor = table.scan(cursor, |item| {
+                seen.insert(number(item));
+            });
+            if cursor == 0 {
+                break;
+            }
+            // Swell by many for a while, then take them all out again.
+            step += 1;
+            for n in 0..50 {
+                let extra = 10_000 + (step % 40) * 50 + n;
+                if step / 40 % 2 == 0 {
+                    if table.find(hash(&key(extra)), &key(extra)).is_none() {
+                        table.insert(hash(&key(extra)), boxed(extra));
+                    }
+                } else if let Some(gone) = table.remove(hash(&key(extra)), &key(extra)) {
+                    free(gone);
+                }
+            }
+        }
+        assert!((0..1000).all(|n| seen.contains(&n)));
+        emptied(table);
+    }
+
+    #[test]
+    fn random_is_fair() {
+        let table = filled(100);
+        let mut drawn = HashMap::new();
+        for _ in 0..100_000 {
+            *drawn.entry(number(table.random().expect("not empty"))).or_insert(0_u32) += 1;
+        }
+        let chi: f64 = (0..100)
+            .map(|n| (f64::from(*drawn.get(&n).unwrap_or(&0)) - 1000.0).powi(2) / 1000.0)
+            .sum();
+        assert!(chi < 170.0, "chi square {chi} with 99 degrees of freedom");
+        emptied(table);
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_hash_map(steps in prop::collection::vec((0_u8..4, 0_u64..400), 1..2000)) {
+            let mut table = Table::new();
+            let mut model = HashMap::new();
+            for (what, n) in steps {
+                let at = hash(&key(n));
+                match what {
+                    0 | 1 => {
+                        let fresh = boxed(n);
+                        match table.replace(at, &key(n), fresh) {
+                            Some(old) => {
+                                prop_assert_eq!(model.insert(n, fresh), Some(old));
+                                free(old);
+                            }
+                            None => {
+                                table.insert(at, fresh);
+                                prop_assert_eq!(model.insert(n, fresh), None);
+                            }
+                        }
+                    }
+                    2 => {
+                        let gone = table.remove(at, &key(n));
+                        prop_assert_eq!(gone, model.remove(&n));
+                        gone.into_iter().for_each(free);
+                    }
+                    _ => prop_assert_eq!(table.find(at, &key(n)), model.get(&n).copied()),
+                }
+                prop_assert_eq!(table.len(), model.len());
+            }
+            table.check();
+            let all: HashSet<_> = table.iter().collect();
+            prop_assert_eq!(all.len(), model.len());
+            emptied(table);
+        }
+    }
+}

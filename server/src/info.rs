@@ -1,0 +1,489 @@
+//! The text of INFO: true figures only. What the engine does not do yet is shown as not happening, by the values a
+//! redis-server shows then.
+
+use std::fmt::{Display, Write};
+use std::time::Instant;
+
+use redstart_common::{clock, command, memory};
+
+use crate::client::Client;
+use crate::dispatch::stats::Stats;
+use crate::engine::Core;
+use crate::keyspace::{Keyspace, lazyfree};
+use crate::text::human_bytes;
+
+/// Samples a mean of rates is made of.
+const SAMPLES: usize = 16;
+/// Milliseconds between two samples, at least.
+const SAMPLE_MS: u128 = 100;
+
+/// Rates per second: what INFO calls instantaneous.
+pub struct Rates {
+    samples: [[f64; 3]; SAMPLES],
+    next: usize,
+    last: [u64; 3],
+    at: Instant,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { samples: [[0.0; 3]; SAMPLES], next: 0, last: [0; 3], at: Instant::now() }
+    }
+}
+
+impl Rates {
+    /// Takes a sample, if it is time for one.
+    pub fn sample(&mut self, stats: &Stats) {
+        let elapsed = self.at.elapsed();
+        if elapsed.as_millis() < SAMPLE_MS {
+            return;
+        }
+        let now = [stats.commands, stats.bytes_in, stats.bytes_out];
+        for (place, (new, old)) in now.iter().zip(self.last).enumerate() {
+            let rate = new.saturating_sub(old) as f64 / elapsed.as_secs_f64();
+            self.samples[self.next][place] = rate;
+        }
+        self.next = (self.next + 1) % SAMPLES;
+        self.last = now;
+        self.at = Instant::now();
+    }
+
+    fn mean(&self, place: usize) -> f64 {
+        self.samples.iter().map(|sample| sample[place]).sum::<f64>() / SAMPLES as f64
+    }
+
+    /// Commands, bytes in and bytes out a second.
+    #[must_use]
+    pub fn means(&self) -> [f64; 3] {
+        [self.mean(0), self.mean(1), self.mean(2)]
+    }
+}
+
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn section(&mut self, name: &str) {
+        if !self.text.is_empty() {
+            self.text.push_str("\r\n");
+        }
+        let _ = write!(self.text, "# {name}\r\n");
+    }
+
+    fn field(&mut self, name: &str, value: impl Display) {
+        // Writing to a string does not fail.
+        let _ = write!(self.text, "{name}:{value}\r\n");
+    }
+
+    fn bytes(&mut self, name: &str, bytes: usize) {
+        self.field(name, bytes);
+        self.field(&format!("{name}_human"), human_bytes(bytes as u64));
+    }
+}
+
+/// Which sections are wanted: none named is the default set.
+struct Wanted<'a> {
+    named: &'a [String],
+}
+
+impl Wanted<'_> {
+    fn is(&self, section: &str) -> bool {
+        let extra = matches!(section, "commandstats" | "latencystats");
+        if self.named.is_empty() {
+            return !extra;
+        }
+        self.named.iter().any(|name| match name.as_str() {
+            "all" | "everything" => true,
+            "default" => !extra,
+            name => name == section,
+        })
+    }
+}
+
+/// The text of INFO for the sections named; none is the default set.
+#[must_use]
+pub fn text(keyspace: &Keyspace, core: &Core, client: &Client, named: &[String]) -> String {
+    let wanted = Wanted { named };
+    let mut page = Page { text: String::new() };
+    if wanted.is("server") {
+        server(&mut page, keyspace, core);
+    }
+    if wanted.is("clients") {
+        clients(&mut page, core, client);
+    }
+    if wanted.is("memory") {
+        memory_section(&mut page, keyspace, core, client);
+    }
+    if wanted.is("persistence") {
+        persistence(&mut page, core);
+    }
+    if wanted.is("stats") {
+        stats(&mut page, keyspace, core);
+    }
+    if wanted.is("replication") {
+        replication(&mut page, core);
+    }
+    if wanted.is("cpu") {
+        cpu(&mut page);
+    }
+    if wanted.is("modules") {
+        page.section("Modules");
+    }
+    if wanted.is("commandstats") {
+        command_stats(&mut page, core);
+    }
+    if wanted.is("errorstats") {
+        page.section("Errorstats");
+        for (word, count) in &core.stats.errors {
+            page.field(&format!("errorstat_{word}"), format_args!("count={count}"));
+        }
+    }
+    if wanted.is("latencystats") {
+        latency_stats(&mut page, core);
+    }
+    if wanted.is("cluster") {
+        page.section("Cluster");
+        page.field("cluster_enabled", 0);
+    }
+    if wanted.is("keyspace") {
+        page.section("Keyspace");
+        for db in keyspace.dbs.iter().filter(|db| !db.is_empty()) {
+            page.field(
+                &format!("db{}", db.index()),
+                format_args!(
+                    "keys={},expires={},avg_ttl={}",
+                    db.len(),
+                    db.volatile_len(),
+                    db.average_ttl_ms()
+                ),
+            );
+        }
+    }
+    page.text
+}
+
+fn server(page: &mut Page, keyspace: &Keyspace, core: &Core) {
+    let uptime = core.started.elapsed().as_secs();
+    let system = nix::sys::utsname::uname().ok();
+    let part = |part: Option<&std::ffi::OsStr>| {
+        part.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    page.section("Server");
+    page.field("redis_version", crate::REDIS_VERSION);
+    page.field("redis_git_sha1", "00000000");
+    page.field("redis_git_dirty", 0);
+    page.field("redis_build_id", env!("CARGO_PKG_VERSION"));
+    page.field("redstart_version", env!("CARGO_PKG_VERSION"));
+    page.field("redis_mode", "standalone");
+    page.field(
+        "os",
+        format_args!(
+            "{} {} {}",
+            part(system.as_ref().map(|s| s.sysname())),
+            part(system.as_ref().map(|s| s.release())),
+            part(system.as_ref().map(|s| s.machine()))
+        ),
+    );
+    page.field("arch_bits", usize::BITS);
+    page.field("monotonic_clock", "POSIX clock_gettime");
+    page.field("multiplexing_api", "epoll");
+    page.field("atomicvar_api", "c11-builtin");
+    page.field("gcc_version", "0.0.0");
+    page.field("process_id", std::process::id());
+    page.field("process_supervised", "no");
+    page.field("run_id", &core.run_id);
+    page.field("tcp_port", core.shell.port);
+    page.field("server_time_usec", clock::unix_us());
+    page.field("uptime_in_seconds", uptime);
+    page.field("uptime_in_days", uptime / 86_400);
+    page.field("hz", core.settings.hz);
+    page.field("configured_hz", core.settings.hz);
+    page.field("lru_clock", keyspace.shared.lru_clock.get());
+    page.field("executable", &core.shell.executable);
+    let config = core.shell.config_file.as_deref().map(std::path::Path::display);
+    page.field("config_file", config.map(|path| path.to_string()).unwrap_or_default());
+    page.field("io_threads_active", 0);
+}
+
+fn clients(page: &mut Page, core: &Core, client: &Client) {
+    let all = || core.clients.iter().chain(std::iter::once(client));
+    let largest = |of: fn(&Client) -> usize| all().map(of).max().unwrap_or(0);
+    page.section("Clients");
+    page.field("connected_clients", core.clients.len());
+    page.field("cluster_connections", 0);
+    page.field("maxclients", core.settings.maxclients);
+    page.field(
+        "client_recent_max_input_buffer",
+        largest(|client| client.connection.as_ref().map_or(0, |c| c.input_capacity())),
+    );
+    page.field("client_recent_max_output_buffer", largest(|client| client.reply.pending()));
+    page.field("blocked_clients", core.blocking.len());
+    page.field("tracking_clients", 0);
+    page.field("clients_in_timeout_table", core.blocking.with_deadline());
+}
+
+fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Client) {
+    let used = memory::used_bytes();
+    let peak = core.memory_peak.get().max(used);
+    core.memory_peak.set(peak);
+    let rss = resident_bytes();
+    let tables: usize = keyspace.dbs.iter().map(crate::keyspace::Db::table_bytes).sum();
+    let buffers: usize = core
+        .clients
+        .iter()
+        .chain(std::iter::once(client))
+        .map(|client| {
+            size_of::<Client>()
+                + client.reply.bytes.capacity()
+                + client.connection.as_ref().map_or(0, |c| c.input_capacity())
+        })
+        .sum();
+    let overhead = core.memory_at_start + tables + buffers;
+    let dataset = used.saturating_sub(overhead);
+    let net = used.saturating_sub(core.memory_at_start).max(1);
+    let allocator = crate::allocator::statistics();
+    page.section("Memory");
+    page.bytes("used_memory", used);
+    page.bytes("used_memory_rss", rss);
+    page.bytes("used_memory_peak", peak);
+    page.field(
+        "used_memory_peak_perc",
+        format_args!("{:.2}%", used as f64 / peak.max(1) as f64 * 100.0),
+    );
+    page.field("used_memory_overhead", overhead);
+    page.field("used_memory_startup", core.memory_at_start);
+    page.field("used_memory_dataset", dataset);
+    page.field(
+        "used_memory_dataset_perc",
+        format_args!("{:.2}%", (dataset as f64 / net as f64 * 100.0).min(100.0)),
+    );
+    page.field("allocator_allocated", allocator.allocated);
+    page.field("allocator_active", allocator.active);
+    page.field("allocator_resident", allocator.resident);
+    page.bytes("total_system_memory", system_memory_bytes());
+    page.bytes("used_memory_lua", 0);
+    page.field("used_memory_vm_eval", 0);
+    page.field("used_memory_scripts_eval", 0);
+    page.field("number_of_cached_scripts", 0);
+    page.field("number_of_functions", 0);
+    page.field("number_of_libraries", 0);
+    page.field("used_memory_vm_functions", 0);
+    page.bytes("used_memory_vm_total", 0);
+    page.field("used_memory_functions", 0);
+    page.bytes("used_memory_scripts", 0);
+    page.bytes("maxmemory", core.settings.maxmemory);
+    page.field("maxmemory_policy", core.settings.maxmemory_policy.name());
+    let ratio = |a: usize, b: usize| a as f64 / b.max(1) as f64;
+    let gap = |a: usize, b: usize| a as i64 - b as i64;
+    page.field(
+        "allocator_frag_ratio",
+        format_args!("{:.2}", ratio(allocator.active, allocator.allocated)),
+    );
+    page.field("allocator_frag_bytes", gap(allocator.active, allocator.allocated));
+    page.field(
+        "allocator_rss_ratio",
+        format_args!("{:.2}", ratio(allocator.resident, allocator.active)),
+    );
+    page.field("allocator_rss_bytes", gap(allocator.resident, allocator.active));
+    page.field("rss_overhead_ratio", format_args!("{:.2}", ratio(rss, allocator.resident)));
+    page.field("rss_overhead_bytes", gap(rss, allocator.resident));
+    page.field("mem_fragmentation_ratio", format_args!("{:.2}", ratio(rss, used)));
+    page.field("mem_fragmentation_bytes", gap(rss, used));
+    page.field("mem_not_counted_for_evict", 0);
+    page.field("mem_replication_backlog", 0);
+    page.field("mem_total_replication_buffers", 0);
+    page.field("mem_clients_slaves", 0);
+    page.field("mem_clients_normal", buffers);
+    page.field("mem_cluster_links", 0);
+    page.field("mem_aof_buffer", 0);
+    page.field("mem_allocator", "jemalloc-5.3.1");
+    page.field("active_defrag_running", 0);
+    page.field("lazyfree_pending_objects", lazyfree::pending());
+    page.field("lazyfreed_objects", lazyfree::freed());
+}
+
+fn persistence(page: &mut Page, core: &Core) {
+    page.section("Persistence");
+    for name in ["loading", "async_loading", "current_cow_peak", "current_cow_size"] {
+        page.field(name, 0);
+    }
+    page.field("current_cow_size_age", 0);
+    page.field("current_fork_perc", "0.00");
+    page.field("current_save_keys_processed", 0);
+    page.field("current_save_keys_total", 0);
+    page.field("rdb_changes_since_last_save", core.effects.dirty);
+    page.field("rdb_bgsave_in_progress", 0);
+    page.field("rdb_last_save_time", core.started_unix_s);
+    page.field("rdb_last_bgsave_status", "ok");
+    page.field("rdb_last_bgsave_time_sec", -1);
+    page.field("rdb_current_bgsave_time_sec", -1);
+    for name in [
+        "rdb_saves",
+        "rdb_last_cow_size",
+        "rdb_last_load_keys_expired",
+        "rdb_last_load_keys_loaded",
+        "aof_enabled",
+        "aof_rewrite_in_progress",
+        "aof_rewrite_scheduled",
+    ] {
+        page.field(name, 0);
+    }
+    page.field("aof_last_rewrite_time_sec", -1);
+    page.field("aof_current_rewrite_time_sec", -1);
+    page.field("aof_last_bgrewrite_status", "ok");
+    page.field("aof_rewrites", 0);
+    page.field("aof_rewrites_consecutive_failures", 0);
+    page.field("aof_last_write_status", "ok");
+    page.field("aof_last_cow_size", 0);
+    page.field("module_fork_in_progress", 0);
+    page.field("module_fork_last_cow_size", 0);
+}
+
+fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
+    let stats = &core.stats;
+    let [ops, bytes_in, bytes_out] = core.rates.means();
+    let shared = &keyspace.shared;
+    page.section("Stats");
+    page.field("total_connections_received", stats.connections);
+    page.field("total_commands_processed", stats.commands);
+    page.field("instantaneous_ops_per_sec", ops as u64);
+    page.field("total_net_input_bytes", stats.bytes_in);
+    page.field("total_net_output_bytes", stats.bytes_out);
+    page.field("total_net_repl_input_bytes", 0);
+    page.field("total_net_repl_output_bytes", 0);
+    page.field("instantaneous_input_kbps", format_args!("{:.2}", bytes_in / 1024.0));
+    page.field("instantaneous_output_kbps", format_args!("{:.2}", bytes_out / 1024.0));
+    page.field("instantaneous_input_repl_kbps", "0.00");
+    page.field("instantaneous_output_repl_kbps", "0.00");
+    page.field("rejected_connections", stats.rejected_connections);
+    page.field("sync_full", 0);
+    page.field("sync_partial_ok", 0);
+    page.field("sync_partial_err", 0);
+    page.field("expired_keys", shared.expired_keys.get());
+    page.field("expired_stale_perc", "0.00");
+    page.field("expired_time_cap_reached_count", 0);
+    page.field("expire_cycle_cpu_milliseconds", 0);
+    page.field("evicted_keys", stats.evicted_keys);
+    page.field("evicted_clients", 0);
+    page.field("total_eviction_exceeded_time", 0);
+    page.field("current_eviction_exceeded_time", 0);
+    page.field("keyspace_hits", shared.hits.get());
+    page.field("keyspace_misses", shared.misses.get());
+    page.field("pubsub_channels", core.pubsub.channel_count());
+    page.field("pubsub_patterns", core.pubsub.pattern_count());
+    page.field("pubsubshard_channels", core.pubsub.shard_channel_count());
+    for name in [
+        "latest_fork_usec",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+    ] {
+        page.field(name, 0);
+    }
+    page.field("total_error_replies", stats.total_errors);
+    page.field("dump_payload_sanitizations", 0);
+    page.field("total_reads_processed", stats.reads);
+    page.field("total_writes_processed", stats.writes);
+    page.field("io_threaded_reads_processed", 0);
+    page.field("io_threaded_writes_processed", 0);
+    page.field("reply_buffer_shrinks", 0);
+    page.field("reply_buffer_expands", 0);
+}
+
+fn replication(page: &mut Page, core: &Core) {
+    page.section("Replication");
+    page.field("role", "master");
+    page.field("connected_slaves", 0);
+    page.field("master_failover_state", "no-failover");
+    page.field("master_replid", &core.replication_id);
+    page.field("master_replid2", "0".repeat(40));
+    page.field("master_repl_offset", 0);
+    page.field("second_repl_offset", -1);
+    page.field("repl_backlog_active", 0);
+    page.field("repl_backlog_size", 1_048_576);
+    page.field("repl_backlog_first_byte_offset", 0);
+    page.field("repl_backlog_histlen", 0);
+}
+
+fn cpu(page: &mut Page) {
+    use nix::sys::resource::{UsageWho, getrusage};
+    page.section("CPU");
+    for (suffix, who) in [
+        ("", UsageWho::RUSAGE_SELF),
+        ("_children", UsageWho::RUSAGE_CHILDREN),
+        ("_main_thread", UsageWho::RUSAGE_THREAD),
+    ] {
+        let Ok(usage) = getrusage(who) else { continue };
+        for (name, time) in [("sys", usage.system_time()), ("user", usage.user_time())] {
+            page.field(
+                &format!("used_cpu_{name}{suffix}"),
+                format_args!("{}.{:06}", time.tv_sec(), time.tv_usec()),
+            );
+        }
+    }
+}
+
+fn command_stats(page: &mut Page, core: &Core) {
+    page.section("Commandstats");
+    for row in command::all() {
+        let call = core.stats.of(row.id);
+        if call.calls == 0 && call.rejected == 0 && call.failed == 0 {
+            continue;
+        }
+        let mean = if call.calls == 0 { 0.0 } else { call.us as f64 / call.calls as f64 };
+        page.field(
+            &format!("cmdstat_{}", row.name),
+            format_args!(
+                "calls={},usec={},usec_per_call={mean:.2},rejected_calls={},failed_calls={}",
+                call.calls, call.us, call.rejected, call.failed
+            ),
+        );
+    }
+}
+
+fn latency_stats(page: &mut Page, core: &Core) {
+    page.section("Latencystats");
+    for row in command::all() {
+        let Some(latency) = &core.stats.of(row.id).latency else { continue };
+        if latency.count() == 0 {
+            continue;
+        }
+        let shares: Vec<String> = core
+            .settings
+            .latency_tracking_info_percentiles
+            .iter()
+            .map(|percent| {
+                format!("p{percent}={:.3}", latency.percentile_us(percent / 100.0) as f64)
+            })
+            .collect();
+        page.field(&format!("latency_percentiles_usec_{}", row.name), shares.join(","));
+    }
+}
+
+/// Bytes of the process that lie in memory.
+#[must_use]
+pub fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
+        text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok())
+    });
+    pages.unwrap_or(0) * 4096
+}
+
+fn system_memory_bytes() -> usize {
+    let kib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        text.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok())
+    });
+    kib.unwrap_or(0) * 1024
+}
+

@@ -1,0 +1,737 @@
+//! One database: the map from keys to entries, and the index of those that have a deadline.
+//!
+//! Nobody else holds an entry's address across calls. Every change of an entry goes through [`Db::change`], the
+//! choke point that shows old values to a snapshot before they are gone.
+//!
+//! The `unsafe` here dereferences addresses that a table of this database gave; the invariant is that *both tables
+//! hold only live entries built by [`Entry::build`] and owned by this database, an entry with a deadline is in both
+//! and one without only in the first, and an entry is freed only after it has left both.*
+
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use redstart_common::number::parse_i64;
+
+use super::entry::{Entry, Kind, Payload, Str};
+use super::shared::{IncidentKind, Shared};
+use crate::encoding::table::{self, Table};
+use crate::types::{Collection, Object};
+
+/// What becomes of a key's deadline when its value is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// The key lives for ever.
+    Clear,
+    /// It stays as it was.
+    Keep,
+    /// Milliseconds since 1970.
+    At(i64),
+}
+
+/// The key holds a value of another type than the command works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongType;
+
+/// A database.
+pub struct Db {
+    index: usize,
+    table: Table<Entry>,
+    expires: Table<Entry>,
+    shared: Rc<Shared>,
+    /// Where the active expiry goes on.
+    pub(super) expire_cursor: u64,
+    /// A running estimate of the time to live of volatile keys, in milliseconds.
+    pub(super) average_ttl_ms: i64,
+}
+
+impl Db {
+    /// An empty database with the number `index`.
+    #[must_use]
+    pub fn new(index: usize, shared: Rc<Shared>) -> Self {
+        Self {
+            index,
+            table: Table::new(),
+            expires: Table::new(),
+            shared,
+            expire_cursor: 0,
+            average_ttl_ms: 0,
+        }
+    }
+
+    /// The database's number, for messages. SWAPDB moves numbers, not databases.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Exchanges contents with another database.
+    pub fn swap(&mut self, other: &mut Self) {
+        std::mem::swap(self, other);
+        std::mem::swap(&mut self.index, &mut other.index);
+    }
+
+    /// Keys in the database, those past their deadline but not yet removed included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Keys that have a deadline.
+    #[must_use]
+    pub fn volatile_len(&self) -> usize {
+        self.expires.len()
+    }
+
+    /// The running estimate of the volatile keys' time to live, in milliseconds.
+    #[must_use]
+    pub fn average_ttl_ms(&self) -> i64 {
+        self.average_ttl_ms
+    }
+
+    /// Bytes that the two tables take, without the entries.
+    #[must_use]
+    pub fn table_bytes(&self) -> usize {
+        self.table.allocated_bytes() + self.expires.allocated_bytes()
+    }
+
+    /// Buckets of the main table and of the index of deadlines.
+    #[must_use]
+    pub fn bucket_counts(&self) -> [(usize, usize); 2] {
+        [self.table.bucket_counts(), self.expires.bucket_counts()]
+    }
+
+    /// Asks the processor to fetch what looking `key` up will touch; answers the hash for [`Db::prefetch_entry`].
+    #[inline]
+    pub fn prefetch(&self, key: &[u8]) -> u64 {
+        let hash = table::hash(key);
+        self.table.prefetch(hash);
+        hash
+    }
+
+    /// The second step of prefetching, once the bucket has had time to arrive.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        self.table.prefetch_item(hash);
+    }
+
+    #[inline]
+    fn is_expired(&self, entry: &Entry) -> bool {
+        entry.deadline().is_some_and(|deadline| deadline <= self.shared.now_ms.get())
+    }
+
+    /// Finds a live key; one past its deadline is removed on the way.
+    #[inline]
+    fn find_live(&mut self, hash: u64, key: &[u8]) -> Option<NonNull<Entry>> {
+        let found = self.table.find(hash, key)?;
+        // SAFETY: a live entry of this database.
+        if self.is_expired(unsafe { found.as_ref() }) {
+            if !self.shared.keep_expired.get() {
+                self.expire_now(hash, key);
+            }
+            return None;
+        }
+        Some(found)
+    }
+
+    fn expire_now(&mut self, hash: u64, key: &[u8]) {
+        self.shared.note(IncidentKind::Expired, self.index, key);
+        self.shared.expired_keys.set(self.shared.expired_keys.get() + 1);
+        self.remove_hashed(hash, key);
+    }
+
+    /// Removes `key` as past its deadline, and notes it.
+    pub(super) fn expire_key(&mut self, key: &[u8]) {
+        self.expire_now(table::hash(key), key);
+    }
+
+    /// Looks a key up to read it: counts the hit or miss and touches the eviction data.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = table::hash(key);
+        let Some(mut found) = self.find_live(hash, key) else {
+            self.shared.misses.set(self.shared.misses.get() + 1);
+            if self.shared.watch_misses.get() {
+                self.shared.note(IncidentKind::Missed, self.index, key);
+            }
+            return None;
+        };
+        self.shared.hits.set(self.shared.hits.get() + 1);
+        // SAFETY: a live entry of this database, held mutably through `self`.
+        let entry = unsafe { found.as_mut() };
+        self.shared.touch(entry);
+        Some(entry)
+    }
+
+    /// Looks a key up without leaving a trace, but for removing it when it is past its deadline.
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        // SAFETY: a live entry of this database.
+        self.find_live(table::hash(key), key).map(|found| unsafe { &*found.as_ptr() })
+    }
+
+    /// Looks a key up without leaving any trace; a key past its deadline is not seen.
+    #[must_use]
+    pub fn look(&self, key: &[u8]) -> Option<&Entry> {
+        let found = self.table.find(table::hash(key), key)?;
+        // SAFETY: a live entry of this database.
+        let entry = unsafe { &*found.as_ptr() };
+        (!self.is_expired(entry)).then_some(entry)
+    }
+
+    /// Looks a key up without leaving any trace, past its deadline or not.
+    #[must_use]
+    pub fn look_any(&self, key: &[u8]) -> Option<&Entry> {
+        // SAFETY: a live entry of this database.
+        self.table.find(table::hash(key), key).map(|found| unsafe { &*found.as_ptr() })
+    }
+
+    /// Whether the key is there, without counting a hit.
+    pub fn contains(&mut self, key: &[u8]) -> bool {
+        self.find_live(table::hash(key), key).is_some()
+    }
+
+    /// The choke point: every change or removal of an entry passes here first.
+    #[inline]
+    fn change(&self, mut entry: NonNull<Entry>) {
+        let epoch = self.shared.epoch.get();
+        // SAFETY: a live entry of this database.
+        let entry = unsafe { entry.as_mut() };
+        if entry.epoch() != epoch {
+            if let Some(witness) = &*self.shared.witness.borrow() {
+                witness.before_change(self.index, entry);
+            }
+            entry.set_epoch(epoch);
+        }
+    }
+
+    /// Looks a key up to change it in place.
+    #[inline]
+    pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let hash = table::hash(key);
+        let mut found = self.find_live(hash, key)?;
+        self.change(found);
+        // SAFETY: a live entry of this database, held mutably through `self`.
+        let entry = unsafe { found.as_mut() };
+        self.shared.touch(entry);
+        Some(entry)
+    }
+
+    /// The collection at `key`, to read.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    pub fn read_as<C: Collection>(&mut self, key: &[u8]) -> Result<Option<&C>, WrongType> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(entry) => entry.object().and_then(C::of).map(Some).ok_or(WrongType),
+        }
+    }
+
+    /// The collection at `key`, to change. Whoever empties it calls [`Db::remove`].
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    pub fn write_as<C: Collection>(&mut self, key: &[u8]) -> Result<Option<&mut C>, WrongType> {
+        match self.write(key) {
+            None => Ok(None),
+            Some(entry) => entry.object_mut().and_then(C::of_mut).map(Some).ok_or(WrongType),
+        }
+    }
+
+    /// The collection at `key`, to change; an empty one is created when there is none. Whoever leaves it empty
+    /// calls [`Db::remove`].
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    pub fn write_or_create<C: Collection>(&mut self, key: &[u8]) -> Result<&mut C, WrongType> {
+        let hash = table::hash(key);
+        let mut found = match self.find_live(hash, key) {
+            Some(found) => {
+                self.change(found);
+                found
+            }
+            None => self.add(hash, key, Payload::Object(C::create()), None),
+        };
+        // SAFETY: a live entry of this database, held mutably through `self`.
+        let entry = unsafe { found.as_mut() };
+        self.shared.touch(entry);
+        entry.object_mut().and_then(C::of_mut).ok_or(WrongType)
+    }
+
+    /// The string at `key`, to read.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    #[inline]
+    pub fn read_str(&mut self, key: &[u8]) -> Result<Option<Str<'_>>, WrongType> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(entry) => entry.string().map(Some).ok_or(WrongType),
+        }
+    }
+
+    fn add(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        payload: Payload<'_>,
+        deadline: Option<i64>,
+    ) -> NonNull<Entry> {
+        let mut entry = Entry::build(key, payload, deadline, self.shared.fresh_lru());
+        // SAFETY: just built.
+        unsafe { entry.as_mut() }.set_epoch(self.shared.epoch.get());
+        self.table.insert(hash, entry);
+        if deadline.is_some() {
+            self.expires.insert(hash, entry);
+        }
+        if self.shared.watch_added.get() {
+            self.shared.note(IncidentKind::Added, self.index, key);
+        }
+        entry
+    }
+
+    /// Puts an entry in the place of another of the same key, and frees that one.
+    fn exchange(&mut self, hash: u64, old: NonNull<Entry>, mut new: NonNull<Entry>) {
+        // SAFETY: `old` is in our tables, `new` was just built. `old` leaves both tables before it is freed.
+        unsafe {
+            new.as_mut().set_epoch(self.shared.epoch.get());
+            self.table.readdress(hash, old, new);
+            match (old.as_ref().deadline().is_some(), new.as_ref().deadline().is_some()) {
+                (true, true) => {
+                    self.expires.readdress(hash, old, new);
+                }
+                (true, false) => {
+                    self.expires.remove(hash, new.as_ref().key());
+                }
+                (false, true) => self.expires.insert(hash, new),
+                (false, false) => {}
+            }
+            Entry::free(old);
+        }
+    }
+
+    /// Sets `key` to a string, over whatever it held. A string that is the text of a number is kept as one.
+    #[inline]
+    pub fn set_string(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
+        match if bytes.len() <= 20 { parse_i64(bytes) } else { None } {
+            Some(number) => self.set_payload(key, Payload::Int(number), deadline),
+            None => self.set_payload(key, Payload::Bytes(bytes), deadline),
+        }
+    }
+
+    /// Sets `key` to a number, over whatever it held.
+    pub fn set_int(&mut self, key: &[u8], number: i64, deadline: Deadline) {
+        self.set_payload(key, Payload::Int(number), deadline);
+    }
+
+    /// Sets `key` to a string that stays `raw`, over whatever it held.
+    pub fn set_raw(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
+        self.set_payload(key, Payload::Raw(bytes), deadline);
+    }
+
+    /// Sets `key` to a collection, over whatever it held.
+    pub fn set_object(&mut self, key: &[u8], object: Object, deadline: Deadline) {
+        self.set_payload(key, Payload::Object(object), deadline);
+    }
+
+    fn set_payload(&mut self, key: &[u8], payload: Payload<'_>, deadline: Deadline) {
+        let hash = table::hash(key);
+        let Some(mut found) = self.find_live(hash, key) else {
+            // A key past its deadline may still lie here while expiry is held back.
+            if self.shared.keep_expired.get() {
+                self.remove_hashed(hash, key);
+            }
+            let at = if let Deadline::At(at) = deadline { Some(at) } else { None };
+            self.add(hash, key, payload, at);
+            return;
+        };
+        self.change(found);
+        // SAFETY: a live entry of this database, held mutably through `self`.
+        let entry = unsafe { found.as_mut() };
+        let had = entry.deadline();
+        let wanted = match deadline {
+            Deadline::Clear => None,
+            Deadline::Keep => had,
+            Deadline::At(at) => Some(at),
+        };
+        // In place when neither the deadline needs room that is not there nor the value a new allocation.
+        if had.is_some() == wanted.is_some() {
+            let written = match &payload {
+                Payload::Bytes(bytes) => entry.overwrite(bytes, false),
+                Payload::Raw(bytes) => entry.overwrite(bytes, true),
+                Payload::Int(number) => entry.overwrite_int(*number),
+                Payload::Object(_) => false,
+            };
+            if written {
+                entry.set_deadline(wanted);
+                self.shared.touch(entry);
+                return;
+            }
+        }
+        let lru = if self.shared.lfu.get() { entry.lru() } else { self.shared.fresh_lru() };
+        let new = Entry::build(key, payload, wanted, lru);
+        self.exchange(hash, found, new);
+    }
+
+    /// Makes the string at `key` `length` bytes long, filled up with zeros, and lends its bytes. A missing key
+    /// becomes an empty string first.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    pub fn resize_string(&mut self, key: &[u8], length: usize) -> Result<&mut [u8], WrongType> {
+        let hash = table::hash(key);
+        let found = match self.find_live(hash, key) {
+            Some(found) => found,
+            None => self.add(hash, key, Payload::Raw(b""), None),
+        };
+        self.change(found);
+        // SAFETY: a live entry of this database. Its old address is not used after `resize` but to find the words
+        // that hold it.
+        unsafe {
+            if found.as_ref().kind() != Kind::String {
+                return Err(WrongType);
+            }
+            let volatile = found.as_ref().deadline().is_some();
+            let new = Entry::resize(found, length);
+            if new != found {
+                self.table.readdress(hash, found, new);
+                if volatile {
+                    self.expires.readdress(hash, found, new);
+                }
+            }
+            let entry = &mut *new.as_ptr();
+            self.shared.touch(entry);
+            entry.bytes_mut().ok_or(WrongType)
+        }
+    }
+
+    /// Removes a key. Answers whether a live one was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let hash = table::hash(key);
+        self.find_live(hash, key).is_some() && self.remove_hashed(hash, key)
+    }
+
+    /// Removes a key whose value may be large, leaving the freeing to another thread when it is.
+    pub fn unlink(&mut self, key: &[u8]) -> bool {
+        let hash = table::hash(key);
+        let Some(mut found) = self.find_live(hash, key) else { return false };
+        self.change(found);
+        // SAFETY: a live entry of this database; a collection taken out of it leaves an empty one behind.
+        if let Some(object) = unsafe { found.as_mut() }.object_mut()
+            && object.len() > super::lazyfree::THRESHOLD
+        {
+            let empty = crate::types::List::create();
+            super::lazyfree::free(std::mem::replace(object, empty));
+        }
+        self.remove_hashed(hash, key)
+    }
+
+    fn remove_hashed(&mut self, hash: u64, key: &[u8]) -> bool {
+        let Some(found) = self.table.find(hash, key) else { return false };
+        self.change(found);
+        self.table.remove(hash, key);
+        // SAFETY: the entry leaves both tables before it is freed; `key` may lie in it, so it is used no more after.
+        unsafe {
+            if found.as_ref().deadline().is_some() {
+                self.expires.remove(hash, key);
+            }
+            Entry::free(found);
+        }
+        true
+    }
+
+    /// Gives a key another name, over whatever that one held, deadline included. Answers whether it was there.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
+        let hash = table::hash(from);
+        let Some(found) = self.find_live(hash, from) else { return false };
+        if from == to {
+            return true;
+        }
+        self.change(found);
+        let to_hash = table::hash(to);
+        self.remove_hashed(to_hash, to);
+        // SAFETY: a live entry that leaves both tables before it is built anew.
+        unsafe {
+            let deadline = found.as_ref().deadline();
+            self.table.remove(hash, from);
+            if deadline.is_some() {
+                self.expires.remove(hash, from);
+            }
+            let mut new = Entry::rebuild(found, to, deadline);
+            new.as_mut().set_epoch(self.shared.epoch.get());
+            self.table.insert(to_hash, new);
+            if deadline.is_some() {
+                self.expires.insert(to_hash, new);
+            }
+        }
+        if self.shared.watch_added.get() {
+            self.shared.note(IncidentKind::Added, self.index, to);
+        }
+        true
+    }
+
+    /// Takes a key's value out of the database, to be put into another: its payload and deadline.
+    pub fn take(&mut self, key: &[u8]) -> Option<Taken> {
+        let hash = table::hash(key);
+        let mut found = self.find_live(hash, key)?;
+        self.change(found);
+        // SAFETY: a live entry of this database; a collection taken out leaves an empty one behind.
+        let entry = unsafe { found.as_mut() };
+        let deadline = entry.deadline();
+        let value = if let Some(object) = entry.object_mut() {
+            Value::Object(std::mem::replace(object, crate::types::List::create()))
+        } else {
+            match entry.string()? {
+                Str::Int(number) => Value::Int(number),
+                Str::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+            }
+        };
+        self.remove_hashed(hash, key);
+        Some(Taken { value, deadline })
+    }
+
+    /// Sets a key to a value that was taken or decoded, over whatever it held.
+    pub fn put(&mut self, key: &[u8], taken: Taken) {
+        let deadline = taken.deadline.map_or(Deadline::Clear, Deadline::At);
+        match taken.value {
+            Value::Int(number) => self.set_int(key, number, deadline),
+            Value::Bytes(bytes) => self.set_payload(key, Payload::Bytes(&bytes), deadline),
+            Value::Object(object) => self.set_object(key, object, deadline),
+        }
+    }
+
+    /// Sets or takes away a key's deadline. Answers whether the key was there.
+    pub fn set_deadline(&mut self, key: &[u8], deadline: Option<i64>) -> bool {
+        let hash = table::hash(key);
+        let Some(mut found) = self.find_live(hash, key) else { return false };
+        self.change(found);
+        // SAFETY: a live entry of this database; where it is built anew, its address is corrected in the tables
+        // before anything else looks.
+        unsafe {
+            let had = found.as_ref().deadline().is_some();
+            if !found.as_mut().set_deadline(deadline) {
+                let new = Entry::rebuild(found, key, deadline);
+                self.table.readdress(hash, found, new);
+                found = new;
+            }
+            match (had, deadline.is_some()) {
+                (false, true) => self.expires.insert(hash, found),
+                (true, false) => {
+                    self.expires.remove(hash, key);
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// Removes everything.
+    pub fn clear(&mut self) {
+        self.show_all();
+        self.expires = Table::new();
+        // SAFETY: the entries have left the index of deadlines; the table forgets them as they are freed.
+        self.table.drain(|entry| unsafe { Entry::free(entry) });
+        self.average_ttl_ms = 0;
+        self.expire_cursor = 0;
+    }
+
+    /// Removes everything, leaving the freeing to another thread.
+    pub fn clear_lazily(&mut self) {
+        self.show_all();
+        self.expires = Table::new();
+        super::lazyfree::free_entries(std::mem::take(&mut self.table));
+        self.average_ttl_ms = 0;
+        self.expire_cursor = 0;
+    }
+
+    fn show_all(&self) {
+        if self.shared.witness.borrow().is_some() {
+            self.table.iter().for_each(|entry| self.change(entry));
+        }
+    }
+
+    /// Visits the entries of a bucket and answers the next cursor; see [`Table::scan`].
+    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(&Entry)) -> u64 {
+        // SAFETY: live entries of this database.
+        self.table.scan(cursor, |entry| visit(unsafe { entry.as_ref() }))
+    }
+
+    /// Visits the volatile entries of a bucket and answers the next cursor.
+    pub fn scan_volatile(&self, cursor: u64, mut visit: impl FnMut(&Entry)) -> u64 {
+        // SAFETY: live entries of this database.
+        self.expires.scan(cursor, |entry| visit(unsafe { entry.as_ref() }))
+    }
+
+    /// All entries, those past their deadline included.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        // SAFETY: live entries of this database, borrowed with it.
+        self.table.iter().map(|entry| unsafe { &*entry.as_ptr() })
+    }
+
+    /// A random entry, past its deadline perhaps.
+    #[must_use]
+    pub fn random(&self) -> Option<&Entry> {
+        // SAFETY: a live entry of this database, borrowed with it.
+        self.table.random().map(|entry| unsafe { &*entry.as_ptr() })
+    }
+
+    /// A random entry that has a deadline.
+    #[must_use]
+    pub fn random_volatile(&self) -> Option<&Entry> {
+        // SAFETY: a live entry of this database, borrowed with it.
+        self.expires.random().map(|entry| unsafe { &*entry.as_ptr() })
+    }
+
+    /// Checks both tables. For tests.
+    ///
+    /// # Panics
+    /// When an invariant does not hold.
+    pub fn check(&self) {
+        self.table.check();
+        self.expires.check();
+        let volatile = self.iter().filter(|entry| entry.deadline().is_some()).count();
+        assert_eq!(volatile, self.expires.len());
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        self.expires = Table::new();
+        // SAFETY: as in `clear`.
+        self.table.drain(|entry| unsafe { Entry::free(entry) });
+    }
+}
+
+/// A value outside of any database.
+pub enum Value {
+    /// A string that is a number.
+    Int(i64),
+    /// Any other string.
+    Bytes(Vec<u8>),
+    /// A collection.
+    Object(Object),
+}
+
+/// A value taken from a database, with its deadline in milliseconds since 1970.
+pub struct Taken {
+    /// The value.
+    pub value: Value,
+    /// Its deadline.
+    pub deadline: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keyspace::shared::Witness;
+
+    fn db() -> Db {
+        Db::new(0, Rc::new(Shared::default()))
+    }
+
+    fn text(db: &mut Db, key: &[u8]) -> Option<Vec<u8>> {
+        match db.read_str(key).expect("a string")? {
+            Str::Int(number) => Some(number.to_string().into_bytes()),
+            Str::Bytes(bytes) => Some(bytes.to_vec()),
+        }
+    }
+
+    struct Seen(RefCell<Vec<Vec<u8>>>);
+
+    impl Witness for Seen {
+        fn before_change(&self, _db: usize, entry: &Entry) {
+            if let Some(Str::Bytes(bytes)) = entry.string() {
+                self.0.borrow_mut().push(bytes.to_vec());
+            }
+        }
+    }
+
+    #[test]
+    fn a_witness_sees_each_old_value_once() {
+        let mut db = db();
+        db.set_string(b"a", b"old a", Deadline::Clear);
+        db.set_string(b"b", b"old b", Deadline::Clear);
+        let seen = Rc::new(Seen(RefCell::default()));
+        db.shared.set_witness(Some(Rc::clone(&seen) as Rc<dyn Witness>));
+        db.set_string(b"a", b"new a", Deadline::Clear);
+        db.set_string(b"a", b"newer a", Deadline::Clear);
+        db.set_string(b"c", b"added", Deadline::Clear);
+        db.remove(b"c");
+        db.remove(b"b");
+        assert_eq!(*seen.0.borrow(), [b"old a".to_vec(), b"old b".to_vec()]);
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_map_with_deadlines(
+            steps in prop::collection::vec((0_u8..9, 0_u8..20, prop::collection::vec(any::<u8>(), 0..400)), 1..300),
+        ) {
+            let mut db = db();
+            let mut model: BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)> = BTreeMap::new();
+            let mut now = 1000;
+            for (what, name, value) in steps {
+                let key = vec![b'k', name];
+                db.shared.now_ms.set(now);
+                model.retain(|_, (_, deadline)| deadline.is_none_or(|deadline| deadline > now));
+                match what {
+                    0 | 1 => {
+                        db.set_string(&key, &value, Deadline::Clear);
+                        model.insert(key, (value, None));
+                    }
+                    2 => {
+                        db.set_string(&key, b"12345", Deadline::At(now + 50));
+                        model.insert(key, (b"12345".to_vec(), Some(now + 50)));
+                    }
+                    3 => prop_assert_eq!(db.remove(&key), model.remove(&key).is_some()),
+                    4 => {
+                        let there = db.set_deadline(&key, Some(now + 20));
+                        prop_assert_eq!(there, model.contains_key(&key));
+                        model.entry(key).and_modify(|held| held.1 = Some(now + 20));
+                    }
+                    5 => {
+                        db.set_deadline(&key, None);
+                        model.entry(key).and_modify(|held| held.1 = None);
+                    }
+                    6 => {
+                        let to = vec![b'k', value.len() as u8 % 20];
+                        let there = db.rename(&key, &to);
+                        let held = model.remove(&key);
+                        prop_assert_eq!(there, held.is_some());
+                        if let Some(held) = held {
+                            model.insert(to, held);
+                        }
+                    }
+                    7 => {
+                        let bytes = db.resize_string(&key, value.len()).expect("a string");
+                        let copy = bytes.to_vec();
+                        let held = model.entry(key).or_insert_with(|| (Vec::new(), None));
+                        held.0.resize(value.len(), 0);
+                        prop_assert_eq!(&copy, &held.0);
+                    }
+                    _ => now += 15,
+                }
+                db.check();
+            }
+            db.shared.now_ms.set(now);
+            model.retain(|_, (_, deadline)| deadline.is_none_or(|deadline| deadline > now));
+            for name in 0..20 {
+                let key = vec![b'k', name];
+                prop_assert_eq!(text(&mut db, &key), model.get(&key).map(|held| held.0.clone()));
+                prop_assert_eq!(
+                    db.look(&key).and_then(Entry::deadline),
+                    model.get(&key).and_then(|held| held.1)
+                );
+            }
+        }
+    }
+}

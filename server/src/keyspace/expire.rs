@@ -1,0 +1,104 @@
+//! Active expiry: keys past their deadline are removed although nobody asks for them.
+//!
+//! A cycle walks the index of deadlines of each database from where the last one ended and removes what is due. It
+//! goes on with a database while a tenth or more of what it sees is due, and stops when its time is over. Effort 1
+//! to 10 raises the time and lowers the share of stale keys that is tolerated, as in Redis.
+
+use std::time::{Duration, Instant};
+
+use super::Keyspace;
+
+/// How much of an expiry cycle is wanted.
+#[derive(Debug, Clone, Copy)]
+pub enum Cycle {
+    /// The regular one: a quarter of the time between ticks, more with more effort.
+    Slow {
+        /// Ticks a second.
+        hz: u32,
+        /// `active-expire-effort`, 1 to 10.
+        effort: u32,
+    },
+}
+
+/// Keys looked at between two looks at the clock and the tally.
+const BATCH: usize = 200;
+
+/// Runs a cycle. What was removed waits as incidents.
+pub fn cycle(keyspace: &mut Keyspace, cycle: Cycle) {
+    let Cycle::Slow { hz, effort } = cycle;
+    let extra = effort.saturating_sub(1);
+    let budget = Duration::from_micros(u64::from((25 + 2 * extra) * 1_000_000 / hz.max(1) / 100));
+    let tolerated_percent = 10_u32.saturating_sub(extra) as usize;
+    let start = Instant::now();
+    let now = keyspace.shared.now_ms.get();
+    for index in 0..keyspace.dbs.len() {
+        let db = &mut keyspace.dbs[index];
+        while db.volatile_len() > 0 {
+            let (mut seen, mut ttl_sum) = (0, 0);
+            let mut due: Vec<Box<[u8]>> = Vec::new();
+            let mut cursor = db.expire_cursor;
+            let mut buckets = 0;
+            while seen < BATCH && buckets < BATCH {
+                cursor = db.scan_volatile(cursor, |entry| {
+                    let Some(deadline) = entry.deadline() else { return };
+                    seen += 1;
+                    if deadline <= now {
+                        due.push(entry.key().into());
+                    } else {
+                        ttl_sum += deadline - now;
+                    }
+                });
+                buckets += 1;
+                if cursor == 0 {
+                    break;
+                }
+            }
+            db.expire_cursor = cursor;
+            for key in &due {
+                db.expire_key(key);
+            }
+            let alive = seen - due.len();
+            if alive > 0 {
+                // A running mean, so that one odd sample does not show.
+                let mean = ttl_sum / alive as i64;
+                db.average_ttl_ms = if db.average_ttl_ms == 0 {
+                    mean
+                } else {
+                    (db.average_ttl_ms / 50) * 49 + mean / 50
+                };
+            }
+            if start.elapsed() > budget {
+                return;
+            }
+            if due.len() * 100 <= seen * tolerated_percent || cursor == 0 {
+                break;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Deadline;
+
+    #[test]
+    fn due_keys_go_and_others_stay() {
+        let mut keyspace = Keyspace::new(2);
+        keyspace.shared.now_ms.set(1000);
+        for n in 0..5000_u32 {
+            let deadline = if n % 2 == 0 { Deadline::At(1500) } else { Deadline::At(90_000) };
+            keyspace.db(1).set_string(&n.to_le_bytes(), b"v", deadline);
+        }
+        keyspace.shared.now_ms.set(2000);
+        for _ in 0..200 {
+            cycle(&mut keyspace, Cycle::Slow { hz: 10, effort: 1 });
+        }
+        // A tenth of stale keys is tolerated in a batch, but each cycle goes on where the last one ended.
+        assert_eq!(keyspace.db(1).len(), 2500);
+        assert_eq!(keyspace.shared.expired_keys.get(), 2500);
+        assert_eq!(keyspace.shared.take_incidents().len(), 2500);
+        assert!((80_000..=90_000).contains(&keyspace.db(1).average_ttl_ms()));
+        keyspace.db(1).check();
+    }
+}

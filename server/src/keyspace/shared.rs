@@ -1,0 +1,123 @@
+//! What all databases of one engine share: the time of the turn, eviction clocks, counters, and the events that a
+//! look-up causes on the side (a key found expired, a miss), which wait here until the dispatcher takes them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::entry::Entry;
+
+/// Something a look-up or an insertion caused, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// What happened.
+    pub what: IncidentKind,
+    /// The database's number.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+/// What can happen on the side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IncidentKind {
+    /// The key was past its deadline and has been removed.
+    Expired,
+    /// A read found no key.
+    Missed,
+    /// A key was added that was not there.
+    Added,
+}
+
+/// Sees the old value of an entry just before it is changed or removed for the first time in an epoch.
+///
+/// A snapshot without fork is one: it walks the table in steps and is handed here what it has not reached yet.
+pub trait Witness {
+    /// `entry` of database `db` is about to change.
+    fn before_change(&self, db: usize, entry: &Entry);
+}
+
+/// State that all databases of an engine share. Cheap to read on every look-up.
+#[derive(Default)]
+pub struct Shared {
+    /// The wall clock of this turn, in milliseconds since 1970.
+    pub now_ms: Cell<i64>,
+    /// What a touched entry gets as eviction data under LRU: seconds, in 24 bits.
+    pub lru_clock: Cell<u32>,
+    /// Whether entries keep LFU counters instead of LRU clocks.
+    pub lfu: Cell<bool>,
+    /// LFU's `lfu-log-factor`.
+    pub lfu_log_factor: Cell<u32>,
+    /// LFU's `lfu-decay-time`, in minutes.
+    pub lfu_decay_minutes: Cell<u32>,
+    /// Reads that found their key.
+    pub hits: Cell<u64>,
+    /// Reads that did not.
+    pub misses: Cell<u64>,
+    /// Keys removed for being past their deadline.
+    pub expired_keys: Cell<u64>,
+    /// Whether reads leave the eviction data alone (CLIENT NO-TOUCH).
+    pub no_touch: Cell<bool>,
+    /// Whether keys past their deadline stay where they are, though nobody sees them (while writes are paused).
+    pub keep_expired: Cell<bool>,
+    /// Whether misses are wanted as incidents.
+    pub watch_misses: Cell<bool>,
+    /// Whether added keys are wanted as incidents.
+    pub watch_added: Cell<bool>,
+    /// Incidents not yet taken.
+    pub incidents: RefCell<Vec<Incident>>,
+    /// The snapshot epoch; entries of another epoch have not been seen by the witness.
+    pub epoch: Cell<u8>,
+    /// Who wants old values, if anybody.
+    pub witness: RefCell<Option<Rc<dyn Witness>>>,
+    has_incidents: Cell<bool>,
+}
+
+impl Shared {
+    /// Notes an incident.
+    pub fn note(&self, what: IncidentKind, db: usize, key: &[u8]) {
+        self.has_incidents.set(true);
+        self.incidents.borrow_mut().push(Incident { what, db, key: key.into() });
+    }
+
+    /// Whether incidents wait to be taken.
+    #[inline]
+    #[must_use]
+    pub fn has_incidents(&self) -> bool {
+        self.has_incidents.get()
+    }
+
+    /// Takes the incidents that wait.
+    pub fn take_incidents(&self) -> Vec<Incident> {
+        self.has_incidents.set(false);
+        self.incidents.take()
+    }
+
+    /// Begins a new epoch with `witness` watching, or ends watching with `None`.
+    pub fn set_witness(&self, witness: Option<Rc<dyn Witness>>) {
+        if witness.is_some() {
+            self.epoch.set(self.epoch.get().wrapping_add(1));
+        }
+        *self.witness.borrow_mut() = witness;
+    }
+
+    /// The eviction data a new entry starts with.
+    #[inline]
+    #[must_use]
+    pub fn fresh_lru(&self) -> u32 {
+        if self.lfu.get() { super::lfu::fresh(self.now_ms.get()) } else { self.lru_clock.get() }
+    }
+
+    /// Touches an entry that is being read or written.
+    #[inline]
+    pub fn touch(&self, entry: &mut Entry) {
+        if self.no_touch.get() {
+            return;
+        }
+        if self.lfu.get() {
+            let decayed = super::lfu::decay(entry.lru(), self.now_ms.get(), self.lfu_decay_minutes.get());
+            entry.set_lru(super::lfu::touch(decayed, self.now_ms.get(), self.lfu_log_factor.get()));
+        } else {
+            entry.set_lru(self.lru_clock.get());
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Builds the parts and draws the threads; the only file that knows them all.
+//!
+//! ```text
+//!   main thread:  tokio current-thread runtime ─ acceptors ─ a task per connection ─ cron ─ signals
+//!                 owns the engine; commands run to completion here and nowhere else
+//!   lazyfree:     frees large values
+//! ```
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use redstart_common::log;
+use redstart_common::net::listen::{self, Bound, Options};
+use redstart_common::net::{Address, Listener, Stream, turn};
+use tokio::sync::Notify;
+
+use crate::client::{Client, Flags};
+use crate::connection::Connection;
+use crate::engine::Engine;
+
+/// An engine and the way to its end.
+pub struct Server {
+    /// The engine. Borrowed for the length of a batch, never across an `.await`.
+    pub engine: RefCell<Engine>,
+    stop: Rc<Notify>,
+    alarm: Rc<Notify>,
+}
+
+impl Server {
+    /// Serves `bound` sockets with `engine` on the current thread until asked to stop.
+    ///
+    /// # Errors
+    /// What the runtime's poller says.
+    pub fn run(
+        engine: Engine,
+        bound: Vec<Bound>,
+        until: impl Future<Output = ()>,
+    ) -> io::Result<Engine> {
+        let runtime = turn::runtime()?;
+        let server = runtime.block_on(async {
+            let (alarm, stop) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+            let server = Rc::new(Self {
+                engine: RefCell::new(engine),
+                stop: Rc::clone(&stop),
+                alarm: Rc::clone(&alarm),
+            });
+            server.engine.borrow_mut().core.set_alarm(move |_| alarm.notify_one());
+            server.engine.borrow_mut().core.set_stop(move || stop.notify_one());
+            for socket in bound {
+                let listener = socket.into_listener()?;
+                tokio::task::spawn_local(accept(Rc::clone(&server), listener));
+            }
+            tokio::task::spawn_local(cron(Rc::clone(&server)));
+            tokio::task::spawn_local(alarms(Rc::clone(&server)));
+            tokio::select! {
+                () = until => {}
+                () = server.stop.notified() => {}
+            }
+            turn::end();
+            Ok::<_, io::Error>(server)
+        })?;
+        // Ends the tasks, and with them the other holders of the server.
+        drop(runtime);
+        match Rc::try_unwrap(server) {
+            Ok(server) => Ok(server.engine.into_inner()),
+            Err(_) => Err(io::Error::other("a connection outlived its runtime")),
+        }
+    }
+
+    /// Takes a connection in as a client, if there is room and the protected mode lets it. Answers whether it did.
+    pub(crate) fn admit(&self, connection: &Rc<Connection>) -> bool {
+        let mut engine = self.engine.borrow_mut();
+        engine.refresh();
+        let now = engine.keyspace.shared.now_ms.get();
+        let core = &mut engine.core;
+        let stream = connection.stream();
+        if core.clients.len() >= core.settings.maxclients {
+            core.stats.rejected_connections += 1;
+            // As in Redis, a best effort: the client may not read it.
+            let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+            return false;
+        }
+        if core.settings.protects_from(&stream) {
+            core.stats.rejected_connections += 1;
+            let _ = stream.try_write(PROTECTED);
+            return false;
+        }
+        if core.settings.tcp_keepalive > 0 {
+            // A socket without keepalive still serves.
+            let _ = stream.set_keepalive(Duration::from_secs(core.settings.tcp_keepalive));
+        }
+        core.stats.connections += 1;
+        let mut client = Box::new(Client::new(core.clients.new_id(), now));
+        client.address = stream.peer_name(&core.settings.unixsocket);
+        client.local_address = stream.local_name(&core.settings.unixsocket);
+        client.authenticated = core.settings.requirepass.is_empty();
+        if stream.is_unix() {
+            client.flags.set(Flags::UNIX);
+        }
+        client.connection = Some(Rc::clone(connection) as Rc<dyn crate::client::Connection>);
+        connection.set_slot(core.clients.add(client));
+        true
+    }
+}
+
+const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
+enabled and no password is set for the default user. In this mode connections are only accepted from \
+the loopback interface. If you want to connect from external computers to Redis you may adopt one of \
+the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode \
+no' from the loopback interface by connecting to Redis from the same host the server is running, \
+however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to \
+make this change permanent. 2) Alternatively you can just disable the protected mode by editing the \
+Redis configuration file, and setting the protected mode option to 'no', and then restarting the \
+server. 3) If you started the server manually just for testing, restart it with the '--protected-mode \
+no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one \
+of the above things in order for the server to start accepting connections from the outside.\r\n";
+
+async fn accept(server: Rc<Server>, listener: Listener) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                tokio::task::spawn_local(Connection::serve(Rc::clone(&server), stream));
+            }
+            Err(error) => {
+                log!(Warning, "Accepting client connection: {error}");
+                // Out of descriptors, most likely: the kernel keeps the queue meanwhile.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// The regular work, `hz` times a second.
+async fn cron(server: Rc<Server>) {
+    loop {
+        let pause = {
+            let mut engine = server.engine.borrow_mut();
+            engine.refresh();
+            crate::cron::tick(&mut engine);
+            Duration::from_micros(1_000_000 / u64::from(engine.core.settings.hz.max(1)))
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Tells clients that wait in blocking commands when their time is over, to the millisecond.
+async fn alarms(server: Rc<Server>) {
+    loop {
+        let wait = {
+            let mut engine = server.engine.borrow_mut();
+            engine.refresh();
+            engine.expire_waiters();
+            let Engine { keyspace, core } = &mut *engine;
+            core.check_pause(&keyspace.shared);
+            let now = keyspace.shared.now_ms.get();
+            let pause = core.paused.map(|(_, until)| until);
+            let next = core.blocking.next_deadline().into_iter().chain(pause).min();
+            next.map(|deadline| deadline.saturating_sub(now).max(1))
+        };
+        match wait {
+            Some(ms) => {
+                let pause = Duration::from_millis(ms.unsigned_abs());
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = server.alarm.notified() => {}
+                }
+            }
+            None => server.alarm.notified().await,
+        }
+    }
+}
+
+/// Binds what the settings name.
+///
+/// # Errors
+/// The address that could not be bound, and why.
+pub fn bind(settings: &crate::settings::Settings) -> Result<Vec<Bound>, (String, io::Error)> {
+    let options = Options { backlog: settings.tcp_backlog, reuse_port: false };
+    let mut bound = Vec::new();
+    if settings.port != 0 || settings.ephemeral_port {
+        for (name, optional) in settings.bind_addresses() {
+            let at = |error| (format!("{name}:{}", settings.port), error);
+            let addresses = match crate::settings::resolve(&name, settings.port) {
+                Ok(addresses) => addresses,
+                Err(_) if optional => continue,
+                Err(error) => return Err(at(error)),
+            };
+            for address in addresses {
+                match listen::bind(&Address::Tcp(address), options) {
+                    Ok(socket) => bound.push(socket),
+                    Err(error)
+                        if optional
+                            && matches!(
+                                error.kind(),
+                                io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+                            ) => {}
+                    Err(error) if optional && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+                    Err(error) => return Err(at(error)),
+                }
+            }
+        }
+    }
+    if !settings.unixsocket.is_empty() {
+        let address = Address::Unix {
+            path: settings.unixsocket.clone().into(),
+            mode: (settings.unixsocketperm != 0).then_some(settings.unixsocketperm),
+        };
+        match listen::bind(&address, options) {
+            Ok(socket) => bound.push(socket),
+            Err(error) => return Err((settings.unixsocket.clone(), error)),
+        }
+    }
+    Ok(bound)
+}
+
+/// A stream's kind, for the protected mode.
+#[must_use]
+pub fn is_local(stream: &Stream) -> bool {
+    stream.is_unix() || stream.peer_address().is_none_or(|address| address.ip().to_canonical().is_loopback())
+}

@@ -1,0 +1,295 @@
+//! The server's settings, typed. `rows.rs` names each for redis.conf, the command line and CONFIG.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use redstart_common::net::Stream;
+
+use crate::client::{Client, Flags};
+use crate::dispatch::notify::Classes;
+
+/// How keys are chosen for eviction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// The least recently used of those with a deadline.
+    VolatileLru,
+    /// The least frequently used of those with a deadline.
+    VolatileLfu,
+    /// Any of those with a deadline.
+    VolatileRandom,
+    /// The one with the nearest deadline.
+    VolatileTtl,
+    /// The least recently used.
+    AllkeysLru,
+    /// The least frequently used.
+    AllkeysLfu,
+    /// Any.
+    AllkeysRandom,
+    /// None: writes are refused.
+    #[default]
+    NoEviction,
+}
+
+impl Policy {
+    /// The names of redis.conf.
+    pub const NAMES: [(&'static str, Self); 8] = [
+        ("volatile-lru", Self::VolatileLru),
+        ("volatile-lfu", Self::VolatileLfu),
+        ("volatile-random", Self::VolatileRandom),
+        ("volatile-ttl", Self::VolatileTtl),
+        ("allkeys-lru", Self::AllkeysLru),
+        ("allkeys-lfu", Self::AllkeysLfu),
+        ("allkeys-random", Self::AllkeysRandom),
+        ("noeviction", Self::NoEviction),
+    ];
+
+    /// Whether entries keep frequencies.
+    #[must_use]
+    pub fn is_lfu(self) -> bool {
+        matches!(self, Self::VolatileLfu | Self::AllkeysLfu)
+    }
+
+    /// Whether entries keep times of use.
+    #[must_use]
+    pub fn is_lru(self) -> bool {
+        matches!(self, Self::VolatileLru | Self::AllkeysLru)
+    }
+
+    /// Whether only keys with a deadline are chosen.
+    #[must_use]
+    pub fn is_volatile(self) -> bool {
+        matches!(
+            self,
+            Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl
+        )
+    }
+
+    /// The name in redis.conf.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, policy)| *policy == self).map_or("noeviction", |(name, _)| name)
+    }
+}
+
+/// How much output may wait for a class of clients, in bytes and seconds; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutputLimits {
+    /// Beyond this the client is closed at once.
+    pub hard_bytes: usize,
+    /// Beyond this it is closed when it stays there …
+    pub soft_bytes: usize,
+    /// … for so long.
+    pub soft_seconds: u64,
+}
+
+impl OutputLimits {
+    /// Whether the client's output is over a limit now; notes since when it is over the soft one.
+    pub fn exceeded(self, client: &mut Client, now_ms: i64) -> bool {
+        let waiting = client.reply.pending();
+        if self.hard_bytes > 0 && waiting >= self.hard_bytes {
+            return true;
+        }
+        if self.soft_bytes == 0 || waiting < self.soft_bytes {
+            client.soft_limit_since_ms = 0;
+            return false;
+        }
+        if client.soft_limit_since_ms == 0 {
+            client.soft_limit_since_ms = now_ms;
+            return false;
+        }
+        (now_ms - client.soft_limit_since_ms).unsigned_abs() > self.soft_seconds * 1000
+    }
+}
+
+/// The output limits of each class of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputClasses {
+    /// Ordinary clients.
+    pub normal: OutputLimits,
+    /// Replicas and monitors.
+    pub replica: OutputLimits,
+    /// Clients that listen to channels.
+    pub pubsub: OutputLimits,
+}
+
+impl Default for OutputClasses {
+    fn default() -> Self {
+        Self {
+            normal: OutputLimits::default(),
+            replica: OutputLimits {
+                hard_bytes: 256 << 20,
+                soft_bytes: 64 << 20,
+                soft_seconds: 60,
+            },
+            pubsub: OutputLimits { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_seconds: 60 },
+        }
+    }
+}
+
+impl OutputClasses {
+    /// The limits of a client's class.
+    #[must_use]
+    pub fn of(self, client: &Client) -> OutputLimits {
+        if client.flags.any(Flags::MONITOR) {
+            self.replica
+        } else if client.flags.any(Flags::SUBSCRIBED) {
+            self.pubsub
+        } else {
+            self.normal
+        }
+    }
+}
+
+/// All settings. Names and defaults are redis.conf's; sizes are in bytes unless their name says otherwise.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is explained once, in its row")]
+pub struct Settings {
+    pub databases: usize,
+    pub port: u16,
+    /// Bind a port that the kernel chooses, though `port` is 0: for tests and embedding.
+    pub ephemeral_port: bool,
+    pub bind: Vec<String>,
+    pub unixsocket: String,
+    pub unixsocketperm: u32,
+    pub tcp_backlog: u32,
+    pub tcp_keepalive: u64,
+    pub timeout: u64,
+    pub protected_mode: bool,
+    pub requirepass: String,
+    pub maxclients: usize,
+    pub hz: u32,
+    pub dynamic_hz: bool,
+    pub maxmemory: usize,
+    pub maxmemory_policy: Policy,
+    pub maxmemory_samples: usize,
+    pub lfu_log_factor: u32,
+    pub lfu_decay_time: u32,
+    pub proto_max_bulk_len: usize,
+    pub client_query_buffer_limit: usize,
+    pub client_output_buffer_limit: OutputClasses,
+    pub notify_keyspace_events: Classes,
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: usize,
+    pub latency_tracking: bool,
+    pub latency_tracking_info_percentiles: Vec<f64>,
+    pub active_expire_effort: u32,
+    pub active_expire: bool,
+    pub lazyfree_lazy_eviction: bool,
+    pub lazyfree_lazy_expire: bool,
+    pub lazyfree_lazy_server_del: bool,
+    pub lazyfree_lazy_user_del: bool,
+    pub lazyfree_lazy_user_flush: bool,
+    pub hash_max_listpack_entries: usize,
+    pub hash_max_listpack_value: usize,
+    pub set_max_intset_entries: usize,
+    pub zset_max_listpack_entries: usize,
+    pub zset_max_listpack_value: usize,
+    pub list_max_listpack_size: i64,
+    pub list_compress_depth: u32,
+    pub loglevel: redstart_common::log::Level,
+    pub logfile: String,
+    pub dir: String,
+    pub pidfile: String,
+    pub daemonize: bool,
+    pub always_show_logo: bool,
+    pub enable_debug_command: Protected,
+    pub enable_protected_configs: Protected,
+}
+
+/// Who may use what `enable-*-command` guards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protected {
+    /// Nobody.
+    #[default]
+    No,
+    /// Everybody.
+    Yes,
+    /// Clients on this machine.
+    Local,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            databases: 16,
+            port: 6379,
+            ephemeral_port: false,
+            bind: vec!["*".to_owned(), "-::*".to_owned()],
+            unixsocket: String::new(),
+            unixsocketperm: 0,
+            tcp_backlog: 511,
+            tcp_keepalive: 300,
+            timeout: 0,
+            protected_mode: true,
+            requirepass: String::new(),
+            maxclients: 10_000,
+            hz: 10,
+            dynamic_hz: true,
+            maxmemory: 0,
+            maxmemory_policy: Policy::NoEviction,
+            maxmemory_samples: 5,
+            lfu_log_factor: 10,
+            lfu_decay_time: 1,
+            proto_max_bulk_len: 512 << 20,
+            client_query_buffer_limit: 1 << 30,
+            client_output_buffer_limit: OutputClasses::default(),
+            notify_keyspace_events: Classes::default(),
+            slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
+            latency_tracking: true,
+            latency_tracking_info_percentiles: vec![50.0, 99.0, 99.9],
+            active_expire_effort: 1,
+            active_expire: true,
+            lazyfree_lazy_eviction: false,
+            lazyfree_lazy_expire: false,
+            lazyfree_lazy_server_del: false,
+            lazyfree_lazy_user_del: false,
+            lazyfree_lazy_user_flush: false,
+            hash_max_listpack_entries: 512,
+            hash_max_listpack_value: 64,
+            set_max_intset_entries: 512,
+            zset_max_listpack_entries: 128,
+            zset_max_listpack_value: 64,
+            list_max_listpack_size: -2,
+            list_compress_depth: 0,
+            loglevel: redstart_common::log::Level::Notice,
+            logfile: String::new(),
+            dir: ".".to_owned(),
+            pidfile: String::new(),
+            daemonize: false,
+            always_show_logo: false,
+            enable_debug_command: Protected::No,
+            enable_protected_configs: Protected::No,
+        }
+    }
+}
+
+impl Settings {
+    /// The addresses to bind, and whether one may be missing on this machine (`-` in front).
+    pub fn bind_addresses(&self) -> impl Iterator<Item = (String, bool)> + '_ {
+        self.bind.iter().map(|name| match name.strip_prefix('-') {
+            Some(name) => (name.to_owned(), true),
+            None => (name.clone(), false),
+        })
+    }
+
+    /// Whether the protected mode turns a connection away: no password is set and it comes from elsewhere.
+    #[must_use]
+    pub fn protects_from(&self, stream: &Stream) -> bool {
+        self.protected_mode && self.requirepass.is_empty() && !crate::server::is_local(stream)
+    }
+
+}
+
+/// Finds the addresses of a name in `bind`; `*` and `::*` are all of their family.
+///
+/// # Errors
+/// What the resolver says.
+pub fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let name = match name {
+        "*" => "0.0.0.0",
+        "::*" => "::",
+        other => other,
+    };
+    Ok((name, port).to_socket_addrs()?.collect())
+}

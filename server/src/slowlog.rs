@@ -1,0 +1,93 @@
+//! The slow log: the latest commands that took longer than a limit.
+
+use std::collections::VecDeque;
+
+use redstart_common::resp::Args;
+
+/// Arguments kept of an entry; the last says how many more there were.
+const ARGS_MAX: usize = 32;
+/// Bytes kept of an argument.
+const ARG_BYTES_MAX: usize = 128;
+
+/// One slow command.
+pub struct Slow {
+    /// Unique, ever growing.
+    pub id: u64,
+    /// When it ran, in seconds since 1970.
+    pub at_s: i64,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// Its arguments, shortened.
+    pub args: Vec<Vec<u8>>,
+    /// Who asked.
+    pub address: String,
+    /// The name of who asked.
+    pub name: Vec<u8>,
+}
+
+/// The latest slow commands, newest first.
+#[derive(Default)]
+pub struct SlowLog {
+    entries: VecDeque<Slow>,
+    next_id: u64,
+    length_max: usize,
+}
+
+fn shorten(arg: &[u8]) -> Vec<u8> {
+    if arg.len() <= ARG_BYTES_MAX {
+        return arg.to_vec();
+    }
+    let mut text = arg[..ARG_BYTES_MAX].to_vec();
+    let more = arg.len() - ARG_BYTES_MAX;
+    text.extend_from_slice(format!("... ({more} more bytes)").as_bytes());
+    text
+}
+
+impl SlowLog {
+    /// Adds a command, forgetting the oldest beyond the length.
+    pub fn add(&mut self, took_us: u64, args: Args<'_>, address: &str, name: &[u8]) {
+        let mut kept: Vec<Vec<u8>> = args.iter().take(ARGS_MAX).map(shorten).collect();
+        if args.len() > ARGS_MAX {
+            let more = args.len() - ARGS_MAX + 1;
+            kept[ARGS_MAX - 1] = format!("... ({more} more arguments)").into_bytes();
+        }
+        self.entries.push_front(Slow {
+            id: self.next_id,
+            at_s: redstart_common::clock::unix_ms() / 1000,
+            took_us,
+            args: kept,
+            address: address.to_owned(),
+            name: name.to_vec(),
+        });
+        self.next_id += 1;
+        self.entries.truncate(self.length_max);
+    }
+
+    /// Sets how many entries are kept.
+    pub fn set_length(&mut self, length_max: usize) {
+        self.length_max = length_max;
+        self.entries.truncate(length_max);
+    }
+
+    /// The entries, newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Slow> {
+        self.entries.iter()
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets all entries.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+}

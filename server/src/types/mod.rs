@@ -1,0 +1,95 @@
+//! What values mean: lists, sets, hashes and sorted sets, with no word of clients or replies.
+
+pub mod hash;
+pub mod list;
+pub mod set;
+pub mod zset;
+
+pub use hash::Hash;
+pub use list::List;
+pub use set::Set;
+pub use zset::Zset;
+
+use crate::keyspace::entry::Kind;
+
+/// A value that is not a string.
+#[derive(Clone)]
+pub enum Object {
+    /// A list.
+    List(List),
+    /// A set.
+    Set(Set),
+    /// A hash.
+    Hash(Hash),
+    /// A sorted set.
+    Zset(Zset),
+}
+
+impl Object {
+    /// The type's name-giving kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::List(_) => Kind::List,
+            Self::Set(_) => Kind::Set,
+            Self::Hash(_) => Kind::Hash,
+            Self::Zset(_) => Kind::Zset,
+        }
+    }
+
+    /// The name OBJECT ENCODING answers in 7.0.15, whatever form lies beneath.
+    #[must_use]
+    pub fn encoding_name(&self) -> &'static str {
+        match self {
+            Self::List(list) => list.encoding_name(),
+            Self::Set(set) => set.encoding_name(),
+            Self::Hash(hash) => hash.encoding_name(),
+            Self::Zset(zset) => zset.encoding_name(),
+        }
+    }
+
+    /// Elements in the collection.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::List(list) => list.len(),
+            Self::Set(set) => set.len(),
+            Self::Hash(hash) => hash.len(),
+            Self::Zset(zset) => zset.len(),
+        }
+    }
+
+    /// Whether nothing is left; such a key is removed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A collection type that a key can hold: how to find it in an [`Object`] and how a new one begins.
+pub trait Collection: Sized {
+    /// The collection inside `object`, if it is of this type.
+    fn of(object: &Object) -> Option<&Self>;
+    /// The same, to be changed.
+    fn of_mut(object: &mut Object) -> Option<&mut Self>;
+    /// An empty one.
+    fn create() -> Object;
+}
+
+macro_rules! collection {
+    ($($name:ident),*) => {$(
+        impl Collection for $name {
+            fn of(object: &Object) -> Option<&Self> {
+                if let Object::$name(inner) = object { Some(inner) } else { None }
+            }
+            fn of_mut(object: &mut Object) -> Option<&mut Self> {
+                if let Object::$name(inner) = object { Some(inner) } else { None }
+            }
+            fn create() -> Object {
+                Object::$name($name::default())
+            }
+        }
+    )*};
+}
+
+collection!(List, Set, Hash, Zset);
