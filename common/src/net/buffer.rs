@@ -4,8 +4,9 @@
 //! incomplete. For output it borrows a buffer from the pool and gives it back once everything is sent.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Size of the read buffer of a thread, in bytes: large enough that a read is nearly always short, which lets
+/// Default size of the read buffer of a thread, in bytes: large enough that a read is nearly always short, which lets
 /// the poller clear readiness without a second, failing read.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -15,10 +16,14 @@ pub const POOLED_BYTES: usize = 4 * 1024;
 pub const POOLED_BYTES_MAX: usize = 128 * 1024;
 /// Spare buffers a thread keeps.
 const SPARES_MAX: usize = 128;
+/// Spare buffers a thread keeps while it has little to do.
+const SPARES_IDLE: usize = 16;
+
+static READ_BYTES: AtomicUsize = AtomicUsize::new(READ_BUFFER_BYTES);
 
 thread_local! {
     static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into_boxed_slice());
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES.load(Ordering::Relaxed)].into_boxed_slice());
 }
 
 /// Takes an empty buffer from the thread's pool.
@@ -41,6 +46,20 @@ pub fn give(mut buffer: Vec<u8>) {
             spares.push(buffer);
         }
     });
+}
+
+/// Gives memory of the thread's pool back, but for a few buffers. To be called now and then.
+pub fn trim() {
+    SPARES.with(|spares| {
+        let mut spares = spares.borrow_mut();
+        spares.truncate(SPARES_IDLE);
+        spares.retain(|buffer| buffer.capacity() <= 4 * POOLED_BYTES);
+    });
+}
+
+/// Sets the size of the read buffer of threads that have not read yet.
+pub fn set_read_buffer_bytes(bytes: usize) {
+    READ_BYTES.store(bytes, Ordering::Relaxed);
 }
 
 /// Lends the thread's read buffer for the length of `body`.
