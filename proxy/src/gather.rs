@@ -311,21 +311,9 @@ pub fn decode_cursor(cursor: u64, servers: u16) -> (u16, u64) {
 }
 
 /// Appends a header such as `*3`.
+#[inline]
 pub fn header(out: &mut Vec<u8>, kind: u8, count: u64) {
-    out.push(kind);
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = count;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
+    redstart_common::resp::encode::header(out, kind, count as usize);
 }
 
 /// The number on a header line and where the line ends.

@@ -1,1 +1,27 @@
-//! The proxy as a library.
+//! One endpoint over many Redis servers.
+//!
+//! ```text
+//!   socket ─▶ client::task ─▶ client::dispatch ─▶ route ─▶ backend::pipeline ─▶ server ─┐
+//!   socket ◀─ output ◀─ client::pending ◀─ gather ◀─ backend::connection ◀──────────────┘
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod cli;
+pub mod client;
+pub mod control;
+pub mod embedded;
+pub mod gather;
+pub mod local;
+pub mod metrics;
+pub mod output;
+pub mod proxy;
+pub mod route;
+pub mod settings;
+pub mod stats;
+pub mod stats_page;
+pub mod texts;
+mod tick;
+pub mod topology;
+pub mod worker;

@@ -15,7 +15,7 @@ use std::path::Path;
 use redstart_common::hash::{CharSign, HashKind};
 
 pub use error::SettingsError;
-pub use values::{Listen, ListenAddress, ServerAddress, ServerSettings};
+pub use values::{Listen, ListenAddress, ServerAddress, ServerSettings, resolve_tcp as resolve};
 
 /// All settings of a process.
 #[derive(Debug, Clone, Default)]

@@ -3,11 +3,10 @@
 
 use redstart_common::command::{self, CommandId, CommandSpec, Mode, keys};
 use redstart_common::net::buffer;
-use redstart_common::resp::{Args, RequestScanner};
+use redstart_common::resp::{Args, RequestScanner, RespWrite, encode, error};
 
 use super::{ClientId, split, transaction};
 use crate::backend::Refusal;
-use crate::gather::header;
 use crate::local;
 use crate::output::{LARGE_BYTES, Output};
 use crate::route::distribution::ServerIndex;
@@ -48,12 +47,7 @@ impl Request<'_> {
 
 /// Appends arguments as an array of bulk strings.
 pub fn write_args(args: Args<'_>, out: &mut Vec<u8>) {
-    header(out, b'*', args.len() as u64);
-    for arg in args {
-        header(out, b'$', arg.len() as u64);
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
+    encode::request(out, args.iter());
 }
 
 /// Dispatches every complete request in `bytes`, as far as the client may go on. Says how many bytes are used up.
@@ -61,6 +55,9 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
     let now_us = core.clock.now_us();
     let Some(client) = core.down.clients.get_mut(id) else { return bytes.len() };
     client.active_us = now_us;
+    if client.pending.is_empty() {
+        client.barrier = false;
+    }
     core.pools[client.pool].refresh();
     let mut scanner = std::mem::take(&mut core.scanner);
     if client.scanner.is_inside() {
@@ -88,7 +85,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
             Ok(None) => break,
             Err(error) => {
                 client.closing = true;
-                core.down.clients.reply(id, now_us, |out| texts::error(out, &error.wire()));
+                core.down.clients.reply(id, now_us, |out| out.error(error.wire()));
                 scanner = RequestScanner::default();
                 at = bytes.len();
             }
@@ -161,7 +158,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     let pool = &mut core.pools[client.pool];
     pool.stats.requests += 1;
     let Some(command) = command::lookup(args.at(0)) else {
-        return refuse(core, id, now_us, |out| texts::unknown_command(out, args));
+        return refuse(core, id, now_us, |out| out.error(error::unknown_command(args)));
     };
     let mut row = command.spec();
     if row.is_container()
@@ -169,15 +166,20 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     {
         match command::lookup_sub(Mode::Server, command, name) {
             Some(sub) => row = sub.spec(),
+            None if local::is_newer(row.name, name) => {
+                return local::newer(core, id, args, now_us);
+            }
             None => {
-                return refuse(core, id, now_us, |out| texts::unknown_subcommand(out, row, name));
+                return refuse(core, id, now_us, |out| {
+                    out.error(error::unknown_subcommand(row.name.as_bytes(), name));
+                });
             }
         }
     }
     pool.stats.commands[row.id.index()] += 1;
     client.command = Some(row.id);
     if !row.accepts_count(args.len()) {
-        return refuse(core, id, now_us, |out| texts::arity(out, row));
+        return refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
     }
     let plan = core.plans[row.id.index()];
     if client.authenticated
@@ -196,7 +198,7 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let now_us = request.now_us;
     if !client.authenticated && !request.row.flags.contains(command::spec::Flags::NO_AUTH) {
-        return refuse(core, id, now_us, |out| texts::error(out, texts::NOAUTH));
+        return refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
     }
     if client.transaction.is_some() && transaction::take(core, id, request, plan) {
         return;
@@ -270,7 +272,7 @@ fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
         Place::Server(server) => server,
         Place::NoKeys => anywhere(core, id),
         Place::Several => {
-            return refuse(core, id, request.now_us, |out| texts::error(out, texts::CROSSSLOT));
+            return refuse(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
         }
     };
     forward(core, id, server, request.now_us, |output| request.write(output));
@@ -280,6 +282,9 @@ fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
 pub fn refuse(core: &mut Core, id: ClientId, now_us: u64, write: impl FnOnce(&mut Vec<u8>)) {
     if let Some(client) = core.down.clients.get_mut(id) {
         core.pools[client.pool].stats.refused += 1;
+        if let Some(transaction) = &mut client.transaction {
+            transaction.fail();
+        }
     }
     core.down.clients.reply(id, now_us, write);
 }
@@ -320,5 +325,5 @@ fn unreachable_server(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refu
     if let Some(client) = core.down.clients.get_mut(id) {
         core.pools[client.pool].stats.forward_errors += 1;
     }
-    core.down.clients.reply(id, now_us, |out| texts::error(out, refusal.text()));
+    core.down.clients.reply(id, now_us, |out| out.error(refusal.text()));
 }

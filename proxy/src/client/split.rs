@@ -1,13 +1,12 @@
 //! Requests that go to several servers: cut by key, sent to all, or walking from one to the next.
 
-use redstart_common::resp::Args;
+use redstart_common::resp::{Args, RespWrite, error};
 
 use super::ClientId;
 use super::dispatch::{Request, anywhere, forward, refuse};
 use crate::backend::pipeline::Target;
 use crate::gather::{GatherId, Merge, decode_cursor, header};
 use crate::route::distribution::ServerIndex;
-use crate::texts;
 use crate::worker::Core;
 
 /// No part yet.
@@ -62,7 +61,7 @@ impl Scratch {
 pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge, step: usize) {
     let Request { args, now_us, row, .. } = request;
     if !(args.len() - 1).is_multiple_of(step) {
-        return refuse(core, id, now_us, |out| texts::arity(out, row));
+        return refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
     }
     let mut scratch = std::mem::take(&mut core.split);
     let found = assign(core, id, args, step, &mut scratch);
@@ -162,7 +161,7 @@ fn send_parts(
 
 fn fail_part(core: &mut Core, gather: GatherId, part: u32, text: &[u8], now_us: u64) {
     let mut reply = Vec::with_capacity(text.len() + 3);
-    texts::error(&mut reply, text);
+    reply.error(text);
     core.down.answer(Target::Part { gather, part }, &reply, now_us);
 }
 
@@ -224,7 +223,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse::<u64>().ok());
     let Some(cursor) = cursor else {
-        return refuse(core, id, now_us, |out| texts::error(out, b"ERR invalid cursor"));
+        return refuse(core, id, now_us, |out| out.error(error::INVALID_CURSOR));
     };
     if servers == 1 {
         return forward(core, id, Some(0), now_us, |output| request.write(output));

@@ -69,7 +69,7 @@ impl Listen {
 ///
 /// # Errors
 /// When the name does not resolve.
-pub(crate) fn resolve_tcp(host: &str, port: u16) -> std::io::Result<SocketAddr> {
+pub fn resolve_tcp(host: &str, port: u16) -> std::io::Result<SocketAddr> {
     let host = match host.trim_start_matches('[').trim_end_matches(']') {
         "" | "*" => "0.0.0.0",
         other => other,

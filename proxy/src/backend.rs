@@ -1,0 +1,413 @@
+//! The connections of a worker to the servers: one (or a few) per server and protocol version, shared by all
+//! clients, pipelined, written once a turn.
+
+pub mod connection;
+pub mod health;
+pub mod pipeline;
+pub mod probe;
+pub mod skipper;
+
+use std::io;
+use std::task::Waker;
+
+use redstart_common::metric::Histogram;
+use redstart_common::net::{Stream, buffer};
+use redstart_common::resp::ReplyScanner;
+
+use self::pipeline::{Pipeline, Slot, Target};
+use self::skipper::Skipper;
+use crate::client::ClientId;
+use crate::output::{EAGER_BYTES, Output, Sent};
+use crate::route::distribution::ServerIndex;
+
+/// The state of a connection.
+#[derive(Debug)]
+pub enum Link {
+    /// Not wanted yet.
+    Idle,
+    /// On its way; requests wait for it.
+    Connecting,
+    /// Open.
+    Up(Stream),
+    /// Failed. Requests are refused until this time, in microseconds of the worker's clock.
+    Down {
+        /// When it may be tried again.
+        until_us: u64,
+        /// Why it failed.
+        why: String,
+    },
+}
+
+/// Why a request was not sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(String);
+
+impl Refusal {
+    /// No server of the pool is alive.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self("ERR Connection refused".to_owned())
+    }
+
+    /// The error text, with its code.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// Waits after the first failure of a connection, in microseconds; doubled up to the maximum.
+const BACKOFF_FIRST_US: u64 = 20_000;
+const BACKOFF_MAX_US: u64 = 1_000_000;
+/// Replies that may be owed to one connection.
+const PIPELINE_MAX: usize = 1 << 20;
+
+/// A reply that is being passed on piece by piece.
+#[derive(Debug)]
+pub struct Streaming {
+    /// How far it has come.
+    pub skipper: Skipper,
+    /// Who gets it; `None` when the client does not want to hear it.
+    pub client: Option<ClientId>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its pool.
+    pub pool: usize,
+    /// Its server.
+    pub server: ServerIndex,
+    /// Whether it speaks RESP3.
+    pub resp3: bool,
+    /// Its state.
+    pub link: Link,
+    /// Which connection it is, counted up whenever one ends.
+    pub epoch: u32,
+    /// Who waits for replies.
+    pub pipeline: Pipeline,
+    /// Requests on their way out.
+    pub output: Output,
+    /// Requests queued since the last complete write.
+    pub unsent: u64,
+    dirty: bool,
+    /// The kernel takes no more; the task sends the rest.
+    pub blocked: bool,
+    /// An incomplete reply.
+    pub input: Vec<u8>,
+    /// How far that reply is known.
+    pub scanner: ReplyScanner,
+    /// The reply that is being passed on.
+    pub streaming: Option<Streaming>,
+    /// Wakes its task.
+    pub waker: Option<Waker>,
+    /// When the server last sent anything, in microseconds of the worker's clock.
+    pub heard_us: u64,
+    backoff_us: u64,
+    /// No good reply has come since the last failure.
+    pub suspect: bool,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+/// What a connection has counted since it was last asked.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the same names as in the statistics")]
+pub struct Counters {
+    pub eof: u64,
+    pub errors: u64,
+    pub timed_out: u64,
+    pub requests: u64,
+    pub request_bytes: u64,
+    pub responses: u64,
+    pub response_bytes: u64,
+    pub error_responses: u64,
+    pub latency: Histogram,
+}
+
+impl Backend {
+    fn new(pool: usize, server: ServerIndex, resp3: bool) -> Self {
+        Self {
+            pool,
+            server,
+            resp3,
+            link: Link::Idle,
+            epoch: 0,
+            pipeline: Pipeline::default(),
+            output: Output::default(),
+            unsent: 0,
+            dirty: false,
+            blocked: false,
+            input: Vec::new(),
+            scanner: ReplyScanner::default(),
+            streaming: None,
+            waker: None,
+            heard_us: 0,
+            backoff_us: 0,
+            suspect: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Whether the connection is open.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up(_))
+    }
+}
+
+/// All connections of a worker.
+#[derive(Debug, Default)]
+pub struct Upstream {
+    backends: Vec<Backend>,
+    dirty: Vec<usize>,
+    /// Connections that are to be opened.
+    wanted: Vec<usize>,
+    /// Connections that broke while being written.
+    broken: Vec<(usize, io::Error)>,
+    /// Request bytes that may wait for one connection.
+    pub queue_bytes_max: usize,
+}
+
+impl Upstream {
+    /// No connections.
+    #[must_use]
+    pub fn new(queue_bytes_max: usize) -> Self {
+        Self { queue_bytes_max, ..Self::default() }
+    }
+
+    /// Adds a connection; its index is the count before.
+    pub fn add(&mut self, pool: usize, server: ServerIndex, resp3: bool) {
+        self.backends.push(Backend::new(pool, server, resp3));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.backends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.backends.is_empty()
+    }
+
+    /// A connection.
+    #[inline]
+    pub fn get_mut(&mut self, backend: usize) -> &mut Backend {
+        &mut self.backends[backend]
+    }
+
+    /// All connections.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Backend)> {
+        self.backends.iter_mut().enumerate()
+    }
+
+    /// Whether a request may be queued; asks for the connection if it is not there.
+    ///
+    /// # Errors
+    /// When the server cannot be reached now, or too much waits for it already.
+    #[inline]
+    pub fn check(&mut self, backend: usize, now_us: u64) -> Result<(), Refusal> {
+        let it = &mut self.backends[backend];
+        if it.is_up() && it.output.len() < self.queue_bytes_max && it.pipeline.len() < PIPELINE_MAX {
+            return Ok(());
+        }
+        self.check_closely(backend, now_us)
+    }
+
+    #[cold]
+    fn check_closely(&mut self, backend: usize, now_us: u64) -> Result<(), Refusal> {
+        let it = &mut self.backends[backend];
+        match &it.link {
+            Link::Down { until_us, why } if now_us < *until_us => {
+                return Err(Refusal(format!("ERR {why}")));
+            }
+            Link::Idle | Link::Down { .. } => {
+                it.link = Link::Connecting;
+                self.wanted.push(backend);
+            }
+            Link::Connecting | Link::Up(_) => {}
+        }
+        if it.output.len() >= self.queue_bytes_max || it.pipeline.len() >= PIPELINE_MAX {
+            return Err(Refusal("ERR too many requests wait for the server of this key".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Queues a request that [`Upstream::check`] let pass.
+    #[inline]
+    pub fn send(
+        &mut self,
+        backend: usize,
+        target: Target,
+        now_us: u64,
+        write: impl FnOnce(&mut Output),
+    ) {
+        let it = &mut self.backends[backend];
+        let before = it.output.len();
+        write(&mut it.output);
+        let bytes = it.output.len() - before;
+        it.pipeline.push(Slot { target, bytes: bytes as u32, at_us: now_us });
+        it.unsent += 1;
+        it.counters.requests += 1;
+        it.counters.request_bytes += bytes as u64;
+        if !it.dirty {
+            it.dirty = true;
+            self.dirty.push(backend);
+        }
+        if it.output.len() >= EAGER_BYTES {
+            self.send_if_large(backend);
+        }
+    }
+
+    /// The buffer to which more of the request queued last is appended.
+    #[inline]
+    pub fn extend(&mut self, backend: usize) -> &mut Vec<u8> {
+        self.backends[backend].output.tail()
+    }
+
+    /// Sends what waits if it is much, rather than at the end of the turn.
+    pub fn send_if_large(&mut self, backend: usize) {
+        let it = &mut self.backends[backend];
+        if it.output.len() < EAGER_BYTES || it.blocked {
+            return;
+        }
+        let Link::Up(stream) = &it.link else { return };
+        match it.output.send(stream) {
+            Ok(Sent::All) => it.unsent = 0,
+            Ok(Sent::Some) => {
+                it.blocked = true;
+                if let Some(waker) = &it.waker {
+                    waker.wake_by_ref();
+                }
+            }
+            // Whoever is queueing goes on undisturbed; the connection is closed at the end of the turn.
+            Err(error) => {
+                it.blocked = true;
+                self.broken.push((backend, error));
+            }
+        }
+    }
+
+    /// Sends what waits on every connection.
+    pub fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for backend in dirty.drain(..) {
+            let it = &mut self.backends[backend];
+            it.dirty = false;
+            if it.blocked {
+                continue;
+            }
+            let Link::Up(stream) = &it.link else { continue };
+            match it.output.send(stream) {
+                Ok(Sent::All) => it.unsent = 0,
+                Ok(Sent::Some) => {
+                    it.blocked = true;
+                    if let Some(waker) = &it.waker {
+                        waker.wake_by_ref();
+                    }
+                }
+                Err(error) => self.broken.push((backend, error)),
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// The connections that broke while being written, since the last call.
+    pub fn take_broken(&mut self) -> Vec<(usize, io::Error)> {
+        std::mem::take(&mut self.broken)
+    }
+
+    /// The connections to open, since the last call.
+    pub fn take_wanted(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Whether any connection is to be opened or closed.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.wanted.is_empty() || !self.broken.is_empty()
+    }
+
+    /// Asks for a connection before anyone needs it.
+    pub fn want(&mut self, backend: usize) {
+        if matches!(self.backends[backend].link, Link::Idle) {
+            self.backends[backend].link = Link::Connecting;
+            self.wanted.push(backend);
+        }
+    }
+
+    /// A connection is open: sends what waited for it.
+    pub fn opened(&mut self, backend: usize, stream: Stream, now_us: u64) {
+        let it = &mut self.backends[backend];
+        it.link = Link::Up(stream);
+        it.heard_us = now_us;
+        it.blocked = false;
+        if !it.dirty {
+            it.dirty = true;
+            self.dirty.push(backend);
+        }
+    }
+
+    /// Ends a connection. Everyone who waits on it is handed to `each`; the client whose reply broke off in the
+    /// middle is returned.
+    ///
+    /// An orderly end that nobody notices is no failure: the connection is opened again when it is needed.
+    pub fn close(
+        &mut self,
+        backend: usize,
+        why: &str,
+        now_us: u64,
+        each: impl FnMut(Slot),
+    ) -> Option<ClientId> {
+        let it = &mut self.backends[backend];
+        let was_idle = it.is_up() && it.pipeline.is_empty();
+        it.epoch = it.epoch.wrapping_add(1);
+        it.link = if was_idle {
+            Link::Idle
+        } else {
+            it.backoff_us = (it.backoff_us * 2).clamp(BACKOFF_FIRST_US, BACKOFF_MAX_US);
+            Link::Down { until_us: now_us + it.backoff_us, why: why.to_owned() }
+        };
+        if let Some(waker) = it.waker.take() {
+            waker.wake();
+        }
+        it.suspect = true;
+        it.output.clear();
+        it.unsent = 0;
+        it.blocked = false;
+        buffer::give(std::mem::take(&mut it.input));
+        it.scanner = ReplyScanner::default();
+        let broken = it.streaming.take();
+        if broken.is_some() {
+            // Its waiter is told by being dropped.
+            it.pipeline.pop();
+        }
+        it.pipeline.fail(each);
+        broken.and_then(|streaming| streaming.client)
+    }
+
+    /// A good reply came: the server is well.
+    pub fn is_well(&mut self, backend: usize) {
+        let it = &mut self.backends[backend];
+        it.suspect = false;
+        it.backoff_us = 0;
+    }
+}
+
+/// The operating system's words for an error, as C's `strerror` has them.
+#[must_use]
+pub fn error_text(error: &io::Error) -> String {
+    if let Some(code) = error.raw_os_error() {
+        return nix::errno::Errno::from_raw(code).desc().to_owned();
+    }
+    match error.kind() {
+        io::ErrorKind::TimedOut => nix::errno::Errno::ETIMEDOUT.desc().to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero => {
+            nix::errno::Errno::ECONNRESET.desc().to_owned()
+        }
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,305 @@
+//! The task of a server connection: opens it, then reads replies and hands each to whoever is owed it.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use redstart_common::log;
+use redstart_common::net::{buffer, turn};
+use redstart_common::resp::{ReplyLimits, ReplyScanner};
+use tokio::io::ReadBuf;
+
+use super::pipeline::Target;
+use super::skipper::Skipper;
+use super::{Link, Streaming, error_text, probe};
+use crate::output::LARGE_BYTES;
+use crate::worker::{Core, Worker};
+
+/// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
+const PREFIX_BYTES_MAX: usize = 8 * 1024;
+/// Reads after which other connections get their turn.
+const READS_MAX: u32 = 16;
+
+/// Opens a connection and serves it until it ends.
+pub async fn run(worker: Rc<Worker>, backend: usize) {
+    let (shared, server, resp3, epoch) = {
+        let core = &mut *worker.core.borrow_mut();
+        let it = core.up.get_mut(backend);
+        let shared = std::sync::Arc::clone(&core.pools[it.pool].shared);
+        (shared, usize::from(it.server), it.resp3, it.epoch)
+    };
+    let settings = &shared.settings;
+    let opened = probe::open(settings, &settings.servers[server], resp3).await;
+    {
+        let core = &mut *worker.core.borrow_mut();
+        if core.up.get_mut(backend).epoch != epoch {
+            return;
+        }
+        match opened {
+            Ok(stream) => {
+                let now_us = core.clock.now_us();
+                core.up.opened(backend, stream, now_us);
+            }
+            Err(error) => {
+                let why = error_text(&error);
+                log!(
+                    Warning,
+                    "pool '{}': cannot connect to server '{}': {why}",
+                    settings.name,
+                    settings.servers[server].name
+                );
+                core.close_backend(backend, &why, Ending::Error);
+                return;
+            }
+        }
+    }
+    poll_fn(|cx| poll(&worker, backend, epoch, cx)).await;
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The server closed it.
+    Eof,
+    /// It failed, or the server talked nonsense.
+    Error,
+    /// The server was silent for too long.
+    Silence,
+}
+
+enum Step {
+    Wait,
+    Again,
+    End,
+}
+
+fn poll(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -> Poll<()> {
+    for _ in 0..READS_MAX {
+        let step = step(worker, backend, epoch, cx);
+        worker.end_turn_if_full();
+        match step {
+            Step::Wait => return Poll::Pending,
+            Step::End => return Poll::Ready(()),
+            Step::Again => {}
+        }
+    }
+    turn::end();
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -> Step {
+    let core = &mut *worker.core.borrow_mut();
+    let it = core.up.get_mut(backend);
+    if it.epoch != epoch {
+        return Step::End;
+    }
+    let Link::Up(stream) = &mut it.link else { return Step::End };
+    if it.waker.is_none() {
+        it.waker = Some(cx.waker().clone());
+    }
+    if it.blocked {
+        match it.output.poll_send(stream, cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => {
+                it.blocked = false;
+                it.unsent = 0;
+            }
+            Poll::Ready(Err(error)) => {
+                core.close_backend(backend, &error_text(&error), Ending::Error);
+                return Step::End;
+            }
+        }
+    }
+    buffer::with_read_buffer(|shared| {
+        let it = core.up.get_mut(backend);
+        let Link::Up(stream) = &mut it.link else { return Step::End };
+        let kept = it.input.len();
+        let prefix = if kept <= PREFIX_BYTES_MAX { kept } else { 0 };
+        shared[..prefix].copy_from_slice(&it.input[..prefix]);
+        let mut space = ReadBuf::new(&mut shared[prefix..]);
+        let count = match stream.poll_read(cx, &mut space) {
+            Poll::Pending => return Step::Wait,
+            Poll::Ready(Ok(())) => space.filled().len(),
+            Poll::Ready(Err(error)) => {
+                core.close_backend(backend, &error_text(&error), Ending::Error);
+                return Step::End;
+            }
+        };
+        if count == 0 {
+            let why = nix::errno::Errno::ECONNRESET.desc();
+            core.close_backend(backend, why, Ending::Eof);
+            return Step::End;
+        }
+        it.heard_us = core.clock.now_us();
+        let mut input = std::mem::take(&mut it.input);
+        let used = if kept > prefix {
+            input.extend_from_slice(&shared[..count]);
+            replies_owned(core, backend, &mut input)
+        } else {
+            let bytes = &shared[..prefix + count];
+            replies(core, backend, bytes).inspect(|used| keep(&mut input, &bytes[*used..]))
+        };
+        match used {
+            Ok(_) => {
+                core.up.get_mut(backend).input = input;
+                Step::Again
+            }
+            Err(Nonsense) => {
+                let it = core.up.get_mut(backend);
+                let settings = &core.pools[it.pool].shared.settings;
+                log!(
+                    Warning,
+                    "pool '{}': server '{}' sent what is no reply; its connection is closed",
+                    settings.name,
+                    settings.servers[usize::from(it.server)].name
+                );
+                core.close_backend(backend, "Invalid argument", Ending::Error);
+                Step::End
+            }
+        }
+    })
+}
+
+/// Keeps the rest for later.
+fn keep(input: &mut Vec<u8>, rest: &[u8]) {
+    if rest.is_empty() {
+        if input.capacity() > 0 {
+            buffer::give(std::mem::take(input));
+        }
+        return;
+    }
+    if input.capacity() == 0 {
+        *input = buffer::take();
+    }
+    input.clear();
+    input.extend_from_slice(rest);
+}
+
+/// The server sent something that is no reply, or a reply that nobody asked for.
+#[derive(Debug)]
+struct Nonsense;
+
+/// Hands on every complete reply in `bytes`. Says how many bytes are used up.
+fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonsense> {
+    let now_us = core.clock.now_us();
+    let Core { up, down, .. } = core;
+    let it = up.get_mut(backend);
+    let mut at = 0;
+    let mut well = false;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        if let Some(streaming) = &mut it.streaming {
+            let (count, complete) = streaming.skipper.feed(rest).map_err(|_| Nonsense)?;
+            at += count;
+            let client = streaming.client;
+            it.counters.response_bytes += count as u64;
+            if let Some(client) = client {
+                down.clients.stream(client, &rest[..count]);
+            }
+            if complete {
+                it.streaming = None;
+                let slot = it.pipeline.pop().ok_or(Nonsense)?;
+                it.counters.responses += 1;
+                it.counters.latency.record(now_us.saturating_sub(slot.at_us));
+                if let Target::Client { id, .. } = slot.target {
+                    down.clients.end_stream(id, now_us);
+                }
+                well = true;
+            }
+            continue;
+        }
+        match it.scanner.scan(rest, &ReplyLimits::default()) {
+            Ok(Some(len)) => {
+                let reply = &rest[..len];
+                at += len;
+                // Nobody asked: a RESP3 push belongs to no request.
+                if reply[0] == b'>' {
+                    continue;
+                }
+                let slot = it.pipeline.pop().ok_or(Nonsense)?;
+                it.counters.responses += 1;
+                it.counters.response_bytes += len as u64;
+                if reply[0] == b'-' {
+                    it.counters.error_responses += 1;
+                }
+                it.counters.latency.record(now_us.saturating_sub(slot.at_us));
+                well |= slot.target != Target::Nobody;
+                match slot.target {
+                    Target::Client { id, sequence } => {
+                        down.clients.answer(id, sequence, reply, now_us);
+                    }
+                    target => down.answer(target, reply, now_us),
+                }
+            }
+            Ok(None) => {
+                if rest.len() >= LARGE_BYTES && rest[0] != b'>' && begin_stream(it, down) {
+                    continue;
+                }
+                break;
+            }
+            Err(_) => return Err(Nonsense),
+        }
+    }
+    if well && it.suspect {
+        let (pool, server) = (it.pool, it.server);
+        up.is_well(backend);
+        core.pools[pool].shared.succeeded(server);
+    }
+    Ok(at)
+}
+
+/// Begins to pass on the reply at hand piece by piece, if that is possible: it goes to a client whose turn it is,
+/// or to nobody.
+fn begin_stream(it: &mut super::Backend, down: &mut crate::worker::Downstream) -> bool {
+    let client = match it.pipeline.front() {
+        Some(Target::Client { id, sequence }) => {
+            if !down.clients.is_there(id) {
+                None
+            } else if !down.clients.may_stream(id, sequence) {
+                return false;
+            } else {
+                down.clients.begin_stream(id).then_some(id)
+            }
+        }
+        Some(Target::Nobody) => None,
+        Some(Target::Part { .. }) | None => return false,
+    };
+    it.scanner = ReplyScanner::default();
+    it.streaming = Some(Streaming { skipper: Skipper::default(), client });
+    true
+}
+
+/// As [`replies`], with bytes that were kept: a single large reply is handed on without being copied. What is not
+/// used up stays in `input`.
+fn replies_owned(core: &mut Core, backend: usize, input: &mut Vec<u8>) -> Result<usize, Nonsense> {
+    let it = core.up.get_mut(backend);
+    if it.streaming.is_none()
+        && let Some(Target::Client { id, sequence }) = it.pipeline.front()
+    {
+        match it.scanner.scan(input, &ReplyLimits::default()) {
+            Ok(Some(len)) if len == input.len() && input[0] != b'>' && input[0] != b'-' => {
+                let now_us = core.clock.now_us();
+                let slot = it.pipeline.pop().ok_or(Nonsense)?;
+                it.counters.responses += 1;
+                it.counters.response_bytes += len as u64;
+                it.counters.latency.record(now_us.saturating_sub(slot.at_us));
+                let reply = std::mem::take(input);
+                core.down.clients.answer_owned(id, sequence, reply, now_us);
+                return Ok(len);
+            }
+            // The scanner has moved on to the next reply: look at this one again.
+            Ok(Some(_)) => it.scanner = ReplyScanner::default(),
+            Ok(None) if core.down.clients.may_stream(id, sequence) => {}
+            Ok(None) => return Ok(0),
+            Err(_) => return Err(Nonsense),
+        }
+    }
+    let used = replies(core, backend, input)?;
+    if used == input.len() {
+        buffer::give(std::mem::take(input));
+    } else {
+        input.drain(..used);
+    }
+    Ok(used)
+}

@@ -1,0 +1,244 @@
+//! The command line: nutcracker's options with their meaning, and a few more.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use redstart_common::log;
+use redstart_common::net::buffer;
+
+use crate::proxy::{Proxy, set_up_log, write_pid};
+use crate::settings::{Settings, rows};
+use crate::{embedded, stats_page};
+
+/// One endpoint over many Redis servers.
+///
+/// Without --conf-file the proxy starts engines in its own process and listens on 127.0.0.1:22121. A file
+/// conf/nutcracker.yml is not read unless it is named.
+#[derive(Debug, Parser)]
+#[command(name = "redstart-proxy", disable_version_flag = true)]
+struct Arguments {
+    /// Print the version and exit.
+    #[arg(short = 'V', long)]
+    version: bool,
+    /// Test the configuration and exit.
+    #[arg(short, long)]
+    test_conf: bool,
+    /// Run in the background.
+    #[arg(short, long)]
+    daemonize: bool,
+    /// Describe the statistics and exit.
+    #[arg(short = 'D', long)]
+    describe_stats: bool,
+    /// How much is logged: 0 to 11 [default: 5].
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=11))]
+    verbose: Option<u8>,
+    /// The log file [default: standard output].
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<String>,
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    conf_file: Option<PathBuf>,
+    /// Port of the JSON statistics, 0 for none [default: 22222].
+    #[arg(short, long, value_name = "N")]
+    stats_port: Option<u16>,
+    /// Address of the JSON statistics [default: 0.0.0.0].
+    #[arg(short = 'a', long, value_name = "ADDR")]
+    stats_addr: Option<String>,
+    /// Milliseconds between two refreshes of the JSON statistics [default: 30000].
+    #[arg(short = 'i', long, value_name = "MS")]
+    stats_interval: Option<u64>,
+    /// Where the process id is written.
+    #[arg(short, long, value_name = "FILE")]
+    pid_file: Option<String>,
+    /// Size of a read buffer in bytes, 512 to 16777216 [default: 65536].
+    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(512..=16_777_216))]
+    mbuf_size: Option<u32>,
+    /// Worker threads [default: one per core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Engines in this process when there is no configuration file [default: one per core, 2 to 8].
+    #[arg(long, value_name = "N", conflicts_with = "conf_file", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    embedded: Option<u16>,
+    /// Where Prometheus scrapes, host:port.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
+    /// Describe the keys of the configuration file and exit.
+    #[arg(long)]
+    help_config: bool,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.version {
+        println!("This is redstart-proxy-{}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    if arguments.describe_stats {
+        print!("{}", described_stats());
+        return ExitCode::SUCCESS;
+    }
+    if arguments.help_config {
+        print!("{}", described_keys());
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("redstart-proxy: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let mut settings = match &arguments.conf_file {
+        Some(file) => Settings::load(file)?,
+        None => Settings::default(),
+    };
+    if arguments.test_conf {
+        let Some(file) = &arguments.conf_file else {
+            return Err("--test-conf needs --conf-file".into());
+        };
+        println!("redstart-proxy: configuration file '{}' syntax is ok", file.display());
+        return Ok(());
+    }
+    apply(arguments, &mut settings);
+    let mut engines = Vec::new();
+    let is_embedded = arguments.conf_file.is_none();
+    if is_embedded {
+        settings.pools.clear();
+    }
+    if let Some(bytes) = arguments.mbuf_size {
+        buffer::set_read_buffer_bytes(bytes as usize);
+    }
+    raise_file_limit();
+    if arguments.daemonize {
+        // No thread exists yet, so none is lost.
+        nix::unistd::daemon(true, false)?;
+    }
+    set_up_log(&settings);
+    if is_embedded {
+        let count = arguments.embedded.map_or_else(embedded::default_count, usize::from);
+        let (pool, started) = embedded::pool(count)
+            .map_err(|error| format!("no configuration file given, and {error}; try --conf-file"))?;
+        settings.pools.push(pool);
+        engines = started;
+    }
+    let pid_file = settings.global.pid_file.clone().map(PathBuf::from);
+    let proxy = Proxy::bind(settings)?;
+    if let Some(path) = &pid_file {
+        write_pid(path)?;
+    }
+    if is_embedded {
+        welcome(engines.len());
+    }
+    let ended = proxy.run();
+    if let Some(path) = &pid_file {
+        // It may be gone already.
+        let _ = std::fs::remove_file(path);
+    }
+    drop(engines);
+    ended.map_err(Into::into)
+}
+
+/// What the command line says wins over the file.
+fn apply(arguments: &Arguments, settings: &mut Settings) {
+    let global = &mut settings.global;
+    let given = |from: &Option<String>, to: &mut Option<String>| {
+        if from.is_some() {
+            to.clone_from(from);
+        }
+    };
+    given(&arguments.output, &mut global.log_file);
+    given(&arguments.stats_addr, &mut global.stats_address);
+    given(&arguments.pid_file, &mut global.pid_file);
+    given(&arguments.metrics, &mut global.metrics);
+    global.log_level = arguments.verbose.or(global.log_level);
+    global.stats_interval_ms = arguments.stats_interval.or(global.stats_interval_ms);
+    global.workers = arguments.workers.map(usize::from).or(global.workers);
+    // nutcracker's port is the default with a file, as there; without one nobody expects an open port.
+    let default_port = arguments.conf_file.as_ref().map(|_| 22222);
+    global.stats_port = arguments.stats_port.or(global.stats_port).or(default_port);
+}
+
+fn welcome(engines: usize) {
+    log!(
+        Notice,
+        "no configuration file: {engines} engines run in this process; their data is in memory only"
+    );
+    log!(
+        Notice,
+        "try: redis-cli -p {} set hello world; redis-cli -p {} info servers",
+        embedded::PORT,
+        embedded::PORT
+    );
+}
+
+/// As many open files as the system lets us have: clients and servers are limited by nothing else.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // The limit that was there serves as well.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn described_stats() -> String {
+    let mut text = String::from("This is redstart-proxy; its statistics are nutcracker's.\n");
+    for (title, figures) in
+        [("pool stats:", stats_page::POOL_FIGURES), ("server stats:", stats_page::SERVER_FIGURES)]
+    {
+        text.push_str(&format!("\n{title}\n"));
+        for (name, meaning) in figures {
+            text.push_str(&format!("  {name:<20}\"{meaning}\"\n"));
+        }
+    }
+    text
+}
+
+fn described_keys() -> String {
+    let mut text = String::new();
+    for (title, rows) in [("global", rows::GLOBAL), ("a pool", rows::POOL)] {
+        text.push_str(&format!("Keys of {title}:\n"));
+        for row in rows {
+            text.push_str(&format!("  {:<24}[{}] {}\n", row.name, row.default, row.doc));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_options_are_nutcrackers() {
+        Arguments::command().debug_assert();
+        let arguments = Arguments::parse_from([
+            "redstart-proxy", "-d", "-D", "-t", "-V", "-v", "11", "-o", "log", "-c", "conf", "-s", "1", "-a",
+            "::1", "-i", "5", "-p", "pid", "-m", "512",
+        ]);
+        assert!(arguments.daemonize && arguments.describe_stats && arguments.test_conf);
+        assert_eq!((arguments.verbose, arguments.mbuf_size), (Some(11), Some(512)));
+        for bad in [&["x", "-v", "12"][..], &["x", "-m", "511"], &["x", "--workers", "0"], &["x", "--nonsense"]] {
+            assert!(Arguments::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let mut settings = Settings::default();
+        settings.global.stats_port = Some(7);
+        settings.global.workers = Some(3);
+        apply(&Arguments::parse_from(["x", "-c", "f", "--workers", "5"]), &mut settings);
+        assert_eq!((settings.global.stats_port, settings.global.workers), (Some(7), Some(5)));
+        apply(&Arguments::parse_from(["x", "-s", "0"]), &mut settings);
+        assert_eq!(settings.global.stats_port, Some(0));
+    }
+}

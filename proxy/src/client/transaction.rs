@@ -1,0 +1,160 @@
+//! `MULTI` … `EXEC`: composed here, sent whole to the one server that owns all its keys.
+//!
+//! The commands are kept as bytes until EXEC. They then travel as one block on the shared connection, MULTI first
+//! and EXEC last, so that nothing of another client can come between; the `+OK` and `+QUEUED` in between are
+//! swallowed and the reply to EXEC is the client's.
+
+use super::ClientId;
+use super::dispatch::{Place, Request, anywhere, forward, place, refuse, write_args};
+use crate::backend::Refusal;
+use crate::backend::pipeline::Target;
+use crate::route::distribution::ServerIndex;
+use crate::route::plan::{Local, Plan};
+use crate::worker::Core;
+use redstart_common::resp::{RespWrite, error};
+
+/// Bytes a transaction may gather.
+const BYTES_MAX: usize = 1 << 30;
+
+/// A transaction being composed.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    commands: Vec<u8>,
+    count: usize,
+    server: Option<ServerIndex>,
+    failed: bool,
+}
+
+impl Transaction {
+    /// A command in it was refused: EXEC will do nothing.
+    pub fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// Commands so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.commands.len()
+    }
+}
+
+/// `MULTI` outside a transaction.
+pub fn begin(core: &mut Core, id: ClientId, now_us: u64) {
+    if let Some(client) = core.down.clients.get_mut(id) {
+        client.transaction = Some(Box::default());
+    }
+    core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+}
+
+/// A command inside a transaction. Says whether it was dealt with; what was not takes its usual way.
+pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> bool {
+    let now_us = request.now_us;
+    let found = match plan {
+        Plan::Local(Local::Exec) => {
+            exec(core, id, now_us);
+            return true;
+        }
+        Plan::Local(Local::Discard) => {
+            if let Some(client) = core.down.clients.get_mut(id) {
+                client.transaction = None;
+            }
+            core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+            return true;
+        }
+        Plan::Local(Local::Quit | Local::Reset) => return false,
+        Plan::Local(Local::Multi) => {
+            core.down.clients.reply(id, now_us, |out| out.error(error::NESTED_MULTI));
+            return true;
+        }
+        Plan::Local(Local::Ping | Local::Echo | Local::Time | Local::Unwatch) | Plan::Anywhere => {
+            Ok(None)
+        }
+        Plan::Key(_) | Plan::Keys | Plan::KeysUnlessBlocking | Plan::Split { .. } => {
+            let Some(client) = core.down.clients.get_mut(id) else { return true };
+            let pool = client.pool;
+            match place(core, pool, request) {
+                Place::NoKeys => Ok(None),
+                Place::Server(Some(server)) => Ok(Some(server)),
+                Place::Server(None) => Err(Refusal::nobody().text().to_vec()),
+                Place::Several => Err(error::CROSS_SLOT.into()),
+            }
+        }
+        Plan::Every(_) | Plan::Scan | Plan::Local(_) | Plan::Refuse => {
+            let name = request.row.name.replace('|', " ");
+            Err(format!("ERR command '{name}' is not supported inside a transaction through the proxy")
+                .into_bytes())
+        }
+    };
+    let Some(client) = core.down.clients.get_mut(id) else { return true };
+    let Some(transaction) = &mut client.transaction else { return false };
+    let problem = match found {
+        Err(text) => Some(text),
+        Ok(Some(server)) if transaction.server.is_some_and(|other| other != server) => {
+            Some(error::CROSS_SLOT.into())
+        }
+        Ok(_) if transaction.commands.len() + request.raw.len() > BYTES_MAX => {
+            Some(b"ERR the transaction is too large".to_vec())
+        }
+        Ok(server) => {
+            transaction.server = transaction.server.or(server);
+            transaction.count += 1;
+            if request.is_inline() {
+                write_args(request.args, &mut transaction.commands);
+            } else {
+                transaction.commands.extend_from_slice(request.raw);
+            }
+            None
+        }
+    };
+    match problem {
+        None => core.down.clients.reply(id, now_us, |out| out.simple("QUEUED")),
+        Some(text) => refuse(core, id, now_us, |out| out.error(&text)),
+    }
+    true
+}
+
+fn exec(core: &mut Core, id: ClientId, now_us: u64) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let Some(transaction) = client.transaction.take() else { return };
+    if transaction.failed {
+        return refuse(core, id, now_us, |out| out.error(error::EXEC_ABORT));
+    }
+    if transaction.is_empty() {
+        return core.down.clients.reply(id, now_us, |out| out.array_len(0));
+    }
+    let resp3 = client.resp3;
+    let pool = &mut core.pools[client.pool];
+    // The servers may have changed while the transaction was composed: its keys must still lie where they lay.
+    pool.refresh();
+    let server = match transaction.server {
+        Some(server) if pool.topology.is_live(server) => Some(server),
+        Some(_) => None,
+        None => anywhere(core, id),
+    };
+    let Some(server) = server else { return forward(core, id, None, now_us, |_| {}) };
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let backend = core.pools[client.pool].backend(server, resp3, id.index);
+    if core.up.check(backend, now_us).is_err() {
+        return forward(core, id, Some(server), now_us, |_| {});
+    }
+    core.up.send(backend, Target::Nobody, now_us, |output| output.push(b"*1\r\n$5\r\nMULTI\r\n"));
+    for _ in 1..transaction.count {
+        core.up.send(backend, Target::Nobody, now_us, |_| {});
+    }
+    core.up.send(backend, Target::Nobody, now_us, |output| output.push_owned(transaction.commands));
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let target = Target::Client { id, sequence: client.begin(now_us) };
+    core.up.send(backend, target, now_us, |output| output.push(b"*1\r\n$4\r\nEXEC\r\n"));
+}

@@ -1,0 +1,156 @@
+//! How the threads of the process speak with each other: rarely, and never about a request on its way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use redstart_common::net::Stream;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::settings::Global;
+use crate::stats::PoolStats;
+use crate::topology::fixed::SharedPool;
+use crate::worker::Loads;
+
+/// A connection on its way from one thread to another.
+#[derive(Debug)]
+pub enum Handed {
+    /// Over TCP.
+    Tcp(std::net::TcpStream),
+    /// Over a Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Handed {
+    /// Takes a stream out of this thread's event loop.
+    ///
+    /// # Errors
+    /// What the event loop says.
+    pub fn from_stream(stream: Stream) -> std::io::Result<Self> {
+        Ok(match stream {
+            Stream::Tcp(stream) => Self::Tcp(stream.into_std()?),
+            Stream::Unix(stream) => Self::Unix(stream.into_std()?),
+        })
+    }
+
+    /// Ties it to this thread's event loop.
+    ///
+    /// # Errors
+    /// What the event loop says.
+    pub fn into_stream(self) -> std::io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => tokio::net::TcpStream::from_std(stream)?.into(),
+            Self::Unix(stream) => tokio::net::UnixStream::from_std(stream)?.into(),
+        })
+    }
+}
+
+/// Which clients a `CLIENT KILL` means. All given conditions must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Which {
+    /// The pool of whoever asks; nobody reaches beyond.
+    pub pool: usize,
+    /// The client's number.
+    pub number: Option<u64>,
+    /// Its address.
+    pub address: Option<String>,
+    /// The proxy's end.
+    pub local_address: Option<String>,
+    /// Not this one.
+    pub except: Option<u64>,
+}
+
+/// A request from one thread to a worker.
+#[derive(Debug)]
+pub enum Message {
+    /// Serve this connection.
+    Accept(Handed, usize),
+    /// Describe your clients that meet the conditions.
+    List(Which, oneshot::Sender<Vec<(u64, String)>>),
+    /// Drop the clients that meet the conditions and say how many there were.
+    Kill(Which, oneshot::Sender<u64>),
+}
+
+/// What the threads know of each other.
+#[derive(Debug)]
+pub struct Directory {
+    /// A line to each worker.
+    pub workers: Vec<mpsc::UnboundedSender<Message>>,
+    /// How many clients each worker has.
+    pub loads: Loads,
+    /// The pools.
+    pub pools: Vec<Arc<SharedPool>>,
+    /// Settings of the process.
+    pub global: Global,
+    /// What each worker counted, at its last report.
+    reports: Mutex<Vec<Vec<PoolStats>>>,
+    /// When the process started.
+    pub started: Instant,
+    stopping: AtomicBool,
+}
+
+impl Directory {
+    /// The directory of a process, and the end of each worker's line.
+    #[must_use]
+    pub fn new(
+        workers: usize,
+        pools: Vec<Arc<SharedPool>>,
+        global: Global,
+    ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Message>>) {
+        let (senders, receivers) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let directory = Self {
+            workers: senders,
+            loads: Loads::new(workers),
+            pools,
+            global,
+            reports: Mutex::new(vec![Vec::new(); workers]),
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+        };
+        (Arc::new(directory), receivers)
+    }
+
+    /// Milliseconds since the process started.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// A worker has one client less.
+    pub fn client_left(&self, worker: usize) {
+        self.loads.leave(worker);
+    }
+
+    /// Takes a worker's report.
+    pub fn report(&self, worker: usize, pools: Vec<PoolStats>) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = reports.get_mut(worker) {
+            *place = pools;
+        }
+    }
+
+    /// All workers' reports together, a pool each. At most a second old.
+    #[must_use]
+    pub fn totals(&self) -> Vec<PoolStats> {
+        let mut totals: Vec<PoolStats> =
+            self.pools.iter().map(|pool| PoolStats::new(pool.settings.servers.len())).collect();
+        let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        for report in reports.iter() {
+            for (total, pool) in totals.iter_mut().zip(report) {
+                total.merge(pool);
+            }
+        }
+        totals
+    }
+
+    /// Asks everything to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is ending.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,59 @@
+//! In-process engines, for a proxy without a configuration. The only file of the proxy that knows the server.
+
+use std::io;
+
+use redstart_common::net::Address;
+
+use crate::settings::{
+    DistributionKind, Listen, PoolSettings, ServerAddress, ServerSettings,
+};
+
+/// Where the proxy listens without a configuration.
+pub const HOST: &str = "127.0.0.1";
+/// Its port.
+pub const PORT: u16 = 22121;
+
+/// A running engine: where it listens, and what keeps it alive.
+pub struct Engine {
+    address: Address,
+    _alive: Box<dyn std::any::Any + Send>,
+}
+
+/// Starts an engine.
+fn start(_index: usize) -> io::Result<Engine> {
+    Err(io::Error::other("this build has no embedded engines"))
+}
+
+/// How many engines there are by default: one per core, from 2 to 8.
+#[must_use]
+pub fn default_count() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
+}
+
+/// Starts `count` engines and gives the pool over them. The engines live as long as the second value.
+///
+/// # Errors
+/// When an engine does not start.
+pub fn pool(count: usize) -> io::Result<(PoolSettings, Vec<Engine>)> {
+    let engines: Vec<Engine> = (0..count).map(start).collect::<io::Result<_>>()?;
+    let servers = engines
+        .iter()
+        .enumerate()
+        .map(|(index, engine)| ServerSettings {
+            name: format!("engine{index}"),
+            address: match &engine.address {
+                Address::Tcp(address) => {
+                    ServerAddress::Tcp { host: address.ip().to_string(), port: address.port() }
+                }
+                Address::Unix { path, .. } => ServerAddress::Unix(path.clone()),
+            },
+            weight: 1,
+        })
+        .collect();
+    let mut pool = PoolSettings::new("embedded", Listen::tcp(HOST, PORT), servers);
+    pool.distribution = DistributionKind::Ketama;
+    pool.hash_tag = Some(*b"{}");
+    pool.preconnect = true;
+    pool.embedded = true;
+    Ok((pool, engines))
+}

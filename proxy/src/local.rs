@@ -1,0 +1,121 @@
+//! What the proxy answers itself.
+
+mod client_command;
+mod config;
+mod hello;
+mod info;
+
+use redstart_common::clock;
+use redstart_common::command::{Mode, reply};
+use redstart_common::resp::encode::Proto;
+use redstart_common::resp::{Args, RespWrite, error};
+
+use crate::client::dispatch::{Request, refuse};
+use crate::client::{ClientId, ReplyMode, transaction};
+use crate::route::plan::Local;
+use crate::texts;
+use crate::worker::Core;
+
+/// The version of Redis whose behaviour is offered.
+pub const REDIS_VERSION: &str = "7.0.15";
+
+/// Whether a sub-command came after the Redis whose table is used, and is answered all the same.
+#[must_use]
+pub fn is_newer(container: &str, name: &[u8]) -> bool {
+    container == "client"
+        && (name.eq_ignore_ascii_case(b"setinfo") || name.eq_ignore_ascii_case(b"no-touch"))
+}
+
+/// Answers such a sub-command.
+pub fn newer(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    if !client.authenticated {
+        return refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
+    }
+    if args.get(1).is_some_and(|name| name.eq_ignore_ascii_case(b"setinfo")) {
+        client_command::set_info(core, id, args, now_us);
+    } else {
+        client_command::no_touch(core, id, args, now_us);
+    }
+}
+
+/// The protocol a client speaks.
+fn proto(core: &mut Core, id: ClientId) -> Proto {
+    let resp3 = core.down.clients.get_mut(id).is_some_and(|client| client.resp3);
+    if resp3 { Proto::Resp3 } else { Proto::Resp2 }
+}
+
+/// Answers one of the proxy's own commands.
+pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local) {
+    let Request { args, now_us, .. } = request;
+    match local {
+        Local::Ping => match args.get(1) {
+            None => core.down.clients.reply(id, now_us, |out| out.simple("PONG")),
+            Some(text) if args.len() == 2 => {
+                core.down.clients.reply(id, now_us, |out| out.bulk(text));
+            }
+            Some(_) => refuse(core, id, now_us, |out| out.error(error::wrong_arity("ping"))),
+        },
+        Local::Echo => core.down.clients.reply(id, now_us, |out| out.bulk(args.at(1))),
+        Local::Quit => {
+            core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+            if let Some(client) = core.down.clients.get_mut(id) {
+                client.closing = true;
+            }
+        }
+        Local::ReadMode => core.down.clients.reply(id, now_us, |out| out.simple("OK")),
+        Local::Time => core.down.clients.reply(id, now_us, |out| {
+            let now = clock::unix_us();
+            out.array_len(2);
+            out.bulk_integer(now / 1_000_000);
+            out.bulk_integer(now % 1_000_000);
+        }),
+        Local::Select => select(core, id, request),
+        Local::Auth => hello::auth(core, id, request),
+        Local::Hello => hello::hello(core, id, request),
+        Local::Reset => reset(core, id, now_us),
+        Local::Multi => transaction::begin(core, id, now_us),
+        Local::Exec => refuse(core, id, now_us, |out| out.error(error::EXEC_WITHOUT_MULTI)),
+        Local::Discard => refuse(core, id, now_us, |out| out.error(error::DISCARD_WITHOUT_MULTI)),
+        Local::Unwatch => core.down.clients.reply(id, now_us, |out| out.simple("OK")),
+        Local::Command => {
+            let proto = proto(core, id);
+            let mut answered = true;
+            core.down.clients.reply(id, now_us, |out| {
+                answered = reply::answer(&Mode::Server, request.row.id, args, proto, out);
+                if !answered {
+                    texts::not_shared(out, request.row);
+                }
+            });
+        }
+        Local::Client => client_command::answer(core, id, request),
+        Local::Config => config::answer(core, id, request),
+        Local::Info => info::answer(core, id, request),
+    }
+}
+
+fn select(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let index = std::str::from_utf8(request.args.at(1)).ok().and_then(|text| text.parse::<i64>().ok());
+    match index {
+        Some(0) => core.down.clients.reply(id, request.now_us, |out| out.simple("OK")),
+        Some(_) => {
+            refuse(core, id, request.now_us, |out| out.error(error::DB_INDEX_OUT_OF_RANGE));
+        }
+        None => refuse(core, id, request.now_us, |out| out.error(error::NOT_AN_INTEGER)),
+    }
+}
+
+fn reset(core: &mut Core, id: ClientId, now_us: u64) {
+    if let Some(client) = core.down.clients.get_mut(id) {
+        client.transaction = None;
+        client.reply_mode = ReplyMode::On;
+        client.session.name = None;
+        client.session.no_evict = false;
+        client.session.no_touch = false;
+        client.authenticated = core.pools[client.pool].shared.settings.redis_auth.is_none();
+        // Requests in flight belong to the other protocol's connection: none may overtake them.
+        client.barrier = client.resp3 && !client.pending.is_empty();
+        client.resp3 = false;
+    }
+    core.down.clients.reply(id, now_us, |out| out.simple("RESET"));
+}

@@ -1,0 +1,304 @@
+//! `CLIENT` and its sub-commands, for the clients of the proxy.
+
+use redstart_common::resp::encode::Proto;
+use redstart_common::resp::{Args, RespWrite, error};
+use tokio::sync::oneshot;
+
+use crate::client::dispatch::{Request, refuse};
+use crate::client::session::describe;
+use crate::client::{ClientId, ReplyMode};
+use crate::control::{Message, Which};
+use crate::texts;
+use crate::worker::Core;
+
+const NAME_ERROR: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// A name that may be shown in a list; an empty one takes the name away.
+pub fn checked_name(name: &[u8]) -> Result<Option<Box<str>>, &'static str> {
+    if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        return Err(NAME_ERROR);
+    }
+    let name = String::from_utf8_lossy(name);
+    Ok((!name.is_empty()).then(|| name.into()))
+}
+
+/// Answers `CLIENT …`.
+pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Request { args, now_us, row, .. } = request;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let proto = if client.resp3 { Proto::Resp3 } else { Proto::Resp2 };
+    match row.name {
+        "client|id" => {
+            let number = client.session.number as i64;
+            core.down.clients.reply(id, now_us, |out| out.integer(number));
+        }
+        "client|getname" => {
+            let name = client.session.name.clone();
+            core.down.clients.reply(id, now_us, |out| match name {
+                Some(name) => out.bulk(name.as_bytes()),
+                None => out.null(proto),
+            });
+        }
+        "client|setname" => match checked_name(args.at(2)) {
+            Ok(name) => {
+                client.session.name = name;
+                core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+            }
+            Err(text) => refuse(core, id, now_us, |out| out.error(text)),
+        },
+        "client|reply" => reply_mode(core, id, request),
+        "client|info" => {
+            let mut line = String::new();
+            describe(client, now_us, &mut line);
+            line.push('\n');
+            core.down.clients.reply(id, now_us, |out| out.verbatim(*b"txt", line.as_bytes(), proto));
+        }
+        "client|no-evict" => match on_or_off(args.at(2)) {
+            Some(on) => {
+                client.session.no_evict = on;
+                core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+            }
+            None => refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
+        },
+        "client|list" => list(core, id, request, proto),
+        "client|kill" => kill(core, id, request),
+        // Nobody waits here for a key, so there is nobody to wake.
+        "client|unblock" => core.down.clients.reply(id, now_us, |out| out.integer(0)),
+        "client|getredir" => core.down.clients.reply(id, now_us, |out| out.integer(-1)),
+        "client|trackinginfo" => core.down.clients.reply(id, now_us, |out| {
+            out.map_len(3, proto);
+            out.bulk(b"flags");
+            out.set_len(1, proto);
+            out.bulk(b"off");
+            out.bulk(b"redirect");
+            out.integer(-1);
+            out.bulk(b"prefixes");
+            out.array_len(0);
+        }),
+        "client|help" => core.down.clients.reply(id, now_us, help),
+        _ => refuse(core, id, now_us, |out| texts::not_shared(out, row)),
+    }
+}
+
+/// `CLIENT SETINFO` came after 7.0: its row is not in the table, yet every current library sends it first.
+pub fn set_info(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let (4, Some(attribute), Some(value)) = (args.len(), args.get(2), args.get(3)) else {
+        return refuse(core, id, now_us, |out| out.error(error::wrong_arity("client|setinfo")));
+    };
+    let place = match attribute.to_ascii_lowercase().as_slice() {
+        b"lib-name" => &mut client.session.library,
+        b"lib-ver" => &mut client.session.library_version,
+        _ => {
+            let mut text = b"ERR Unrecognized option '".to_vec();
+            text.extend_from_slice(attribute);
+            text.push(b'\'');
+            return refuse(core, id, now_us, |out| out.error(&text));
+        }
+    };
+    match checked_name(value) {
+        Ok(value) => {
+            *place = value;
+            core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+        }
+        Err(_) => {
+            let mut text = attribute.to_ascii_lowercase();
+            text.splice(0..0, *b"ERR ");
+            text.extend_from_slice(b" cannot contain spaces, newlines or special characters.");
+            refuse(core, id, now_us, |out| out.error(&text));
+        }
+    }
+}
+
+/// `CLIENT NO-TOUCH on|off`, later than 7.0 as well.
+pub fn no_touch(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    match args.get(2).and_then(on_or_off) {
+        Some(on) if args.len() == 3 => {
+            client.session.no_touch = on;
+            core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+        }
+        _ => refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
+    }
+}
+
+fn on_or_off(word: &[u8]) -> Option<bool> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"on" => Some(true),
+        b"off" => Some(false),
+        _ => None,
+    }
+}
+
+fn reply_mode(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Request { args, now_us, .. } = request;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    match args.at(2).to_ascii_lowercase().as_slice() {
+        b"on" => {
+            client.reply_mode = ReplyMode::On;
+            core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+        }
+        b"off" => client.reply_mode = ReplyMode::Off,
+        b"skip" if client.reply_mode == ReplyMode::On => client.reply_mode = ReplyMode::SkipNext,
+        b"skip" => {}
+        _ => refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
+    }
+}
+
+fn help(out: &mut Vec<u8>) {
+    const LINES: &[&str] = &[
+        "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands (through the proxy) are:",
+        "GETNAME, GETREDIR, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, REPLY, SETINFO, SETNAME, TRACKINGINFO, UNBLOCK.",
+        "HELP",
+        "    Print this help.",
+    ];
+    out.array_len(LINES.len());
+    LINES.iter().for_each(|line| out.simple(line));
+}
+
+fn number(word: &[u8]) -> Option<u64> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// `CLIENT LIST [TYPE type] [ID id …]`, over all workers.
+fn list(core: &mut Core, id: ClientId, request: Request<'_>, proto: Proto) {
+    let Request { args, now_us, .. } = request;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let which = Which { pool: client.pool, ..Which::default() };
+    let mut wanted: Option<Vec<u64>> = None;
+    let mut nobody = false;
+    match args.get(2).map(<[u8]>::to_ascii_uppercase).as_deref() {
+        None => {}
+        Some(b"TYPE") if args.len() == 4 => match args.at(3).to_ascii_lowercase().as_slice() {
+            b"normal" => {}
+            b"master" | b"replica" | b"slave" | b"pubsub" => nobody = true,
+            other => {
+                let mut text = b"ERR Unknown client type '".to_vec();
+                text.extend_from_slice(other);
+                text.push(b'\'');
+                return refuse(core, id, now_us, |out| out.error(&text));
+            }
+        },
+        Some(b"ID") if args.len() >= 4 => {
+            let ids: Option<Vec<u64>> = args.iter().skip(3).map(number).collect();
+            let Some(ids) = ids else {
+                return refuse(core, id, now_us, |out| out.error("ERR Invalid client ID"));
+            };
+            wanted = Some(ids);
+        }
+        Some(_) => return refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
+    }
+    let directory = std::sync::Arc::clone(&core.directory);
+    later(core, id, now_us, async move {
+        let mut lines: Vec<(u64, String)> = Vec::new();
+        for worker in directory.workers.iter().filter(|_| !nobody) {
+            let (send, receive) = oneshot::channel();
+            if worker.send(Message::List(which.clone(), send)).is_ok() {
+                lines.extend(receive.await.unwrap_or_default());
+            }
+        }
+        lines.retain(|(number, _)| wanted.as_ref().is_none_or(|ids| ids.contains(number)));
+        lines.sort_unstable();
+        let mut text = String::new();
+        for (_, line) in lines {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        let mut reply = Vec::new();
+        reply.verbatim(*b"txt", text.as_bytes(), proto);
+        reply
+    });
+}
+
+/// `CLIENT KILL address` and `CLIENT KILL [ID n] [ADDR a] [LADDR a] [TYPE t] [USER u] [SKIPME y|n]`.
+fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Request { args, now_us, .. } = request;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let own = client.session.number;
+    let mut which = Which { pool: client.pool, except: Some(own), ..Which::default() };
+    let is_old_form = args.len() == 3;
+    let mut nobody = false;
+    if is_old_form {
+        which.address = Some(String::from_utf8_lossy(args.at(2)).into_owned());
+        which.except = None;
+    } else {
+        let mut at = 2;
+        while at < args.len() {
+            let (word, Some(value)) = (args.at(at).to_ascii_uppercase(), args.get(at + 1)) else {
+                return refuse(core, id, now_us, |out| out.error(error::SYNTAX));
+            };
+            let text = || String::from_utf8_lossy(value).into_owned();
+            match (word.as_slice(), value.to_ascii_lowercase().as_slice()) {
+                (b"ID", _) => match number(value).filter(|number| *number > 0) {
+                    Some(number) => which.number = Some(number),
+                    None => {
+                        return refuse(core, id, now_us, |out| {
+                            out.error("ERR client-id should be greater than 0");
+                        });
+                    }
+                },
+                (b"ADDR", _) => which.address = Some(text()),
+                (b"LADDR", _) => which.local_address = Some(text()),
+                (b"TYPE", b"normal") | (b"USER", b"default") => {}
+                (b"TYPE", b"master" | b"replica" | b"slave" | b"pubsub") | (b"USER", _) => {
+                    nobody = true;
+                }
+                (b"SKIPME", b"yes") => which.except = Some(own),
+                (b"SKIPME", b"no") => which.except = None,
+                _ => return refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
+            }
+            at += 2;
+        }
+    }
+    // Whoever kills itself still hears of it.
+    let spares_itself = which.except.is_none();
+    which.except = Some(own);
+    let mine = core.down.clients.get_mut(id).is_some_and(|client| {
+        spares_itself
+            && !nobody
+            && which.number.is_none_or(|number| number == own)
+            && which.address.as_ref().is_none_or(|address| *address == client.session.address)
+            && which
+                .local_address
+                .as_ref()
+                .is_none_or(|address| *address == client.session.local_address)
+    });
+    let directory = std::sync::Arc::clone(&core.directory);
+    later(core, id, now_us, async move {
+        let mut count = u64::from(mine);
+        for worker in directory.workers.iter().filter(|_| !nobody) {
+            let (send, receive) = oneshot::channel();
+            if worker.send(Message::Kill(which.clone(), send)).is_ok() {
+                count += receive.await.unwrap_or(0);
+            }
+        }
+        let mut reply = Vec::new();
+        match (is_old_form, count) {
+            (true, 0) => reply.error("ERR No such client"),
+            (true, _) => reply.simple("OK"),
+            (false, _) => reply.integer(count as i64),
+        }
+        reply
+    });
+    if mine && let Some(client) = core.down.clients.get_mut(id) {
+        client.closing = true;
+    }
+}
+
+/// Answers a request once something that takes a while is done.
+fn later(
+    core: &mut Core,
+    id: ClientId,
+    now_us: u64,
+    reply: impl Future<Output = Vec<u8>> + 'static,
+) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let sequence = client.begin(now_us);
+    let Some(worker) = core.me.upgrade() else { return };
+    tokio::task::spawn_local(async move {
+        let reply = reply.await;
+        let core = &mut *worker.core.borrow_mut();
+        let now_us = core.clock.now_us();
+        core.down.clients.answer_owned(id, sequence, reply, now_us);
+    });
+}

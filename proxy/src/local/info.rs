@@ -1,0 +1,214 @@
+//! `INFO`: the fields that tools look for, as a single standalone server would show them, and the proxy's own
+//! sections about pools and servers.
+
+use std::fmt::Write;
+
+use redstart_common::resp::RespWrite;
+
+use super::REDIS_VERSION;
+use crate::client::ClientId;
+use crate::client::dispatch::Request;
+use crate::local::proto;
+use crate::settings::ListenAddress;
+use crate::stats::PoolStats;
+use crate::worker::Core;
+
+type Section = (&'static str, fn(&Core, usize, &[PoolStats], &mut String) -> std::fmt::Result);
+
+const SECTIONS: &[Section] = &[
+    ("server", server),
+    ("clients", clients),
+    ("memory", memory),
+    ("persistence", persistence),
+    ("stats", stats),
+    ("replication", replication),
+    ("cpu", cpu),
+    ("commandstats", commandstats),
+    ("cluster", cluster),
+    ("pool", pool),
+    ("servers", servers),
+];
+
+/// Shown only when asked for by name, or by `all`.
+const ON_REQUEST: &[&str] = &["commandstats"];
+
+/// `INFO [section …]`
+pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let proto = proto(core, id);
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let pool = client.pool;
+    // Other workers' figures are at most a second old; one's own are of this moment.
+    let report = core.snapshot();
+    core.directory.report(core.number, report);
+    let totals = core.directory.totals();
+    let wanted: Vec<Vec<u8>> =
+        request.args.iter().skip(1).map(<[u8]>::to_ascii_lowercase).collect();
+    let is_wanted = |name: &str| {
+        let by_default = !ON_REQUEST.contains(&name);
+        (wanted.is_empty() && by_default)
+            || wanted.iter().any(|word| match word.as_slice() {
+                b"all" | b"everything" => true,
+                b"default" => by_default,
+                other => other == name.as_bytes(),
+            })
+    };
+    let mut text = String::new();
+    for (name, write) in SECTIONS.iter().filter(|(name, _)| is_wanted(name)) {
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        let (first, rest) = name.split_at(1);
+        // Writing to a string does not fail.
+        let _ = write!(text, "# {}{rest}\r\n", first.to_ascii_uppercase());
+        let _ = write(core, pool, &totals, &mut text);
+    }
+    core.down.clients.reply(id, request.now_us, |out| out.verbatim(*b"txt", text.as_bytes(), proto));
+}
+
+fn server(core: &Core, pool: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let port = match &core.pools[pool].shared.settings.listen.address {
+        ListenAddress::Tcp { port, .. } => *port,
+        ListenAddress::Unix { .. } => 0,
+    };
+    let seconds = core.directory.started.elapsed().as_secs();
+    write!(
+        out,
+        "redis_version:{REDIS_VERSION}\r\nredstart_version:{}\r\nredis_mode:standalone\r\nredstart_mode:proxy\r\n\
+         os:{}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\ntcp_port:{port}\r\n\
+         uptime_in_seconds:{seconds}\r\nuptime_in_days:{}\r\nworkers:{}\r\n",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        usize::BITS,
+        std::process::id(),
+        seconds / 86_400,
+        core.directory.workers.len(),
+    )
+}
+
+fn clients(core: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let max = core.pools[pool].shared.settings.client_connections;
+    write!(
+        out,
+        "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
+        totals[pool].clients,
+        if max == 0 { i32::MAX as usize } else { max },
+    )
+}
+
+fn memory(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let rss = resident_bytes().unwrap_or(0);
+    write!(out, "used_memory:{rss}\r\nused_memory_rss:{rss}\r\nmaxmemory:0\r\nmem_allocator:jemalloc\r\n")
+}
+
+/// Resident memory of the process.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(page).ok()?)
+}
+
+fn persistence(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    // A proxy has nothing to load; clients that wait for this line may begin.
+    write!(out, "loading:0\r\n")
+}
+
+fn stats(_: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let total = &totals[pool];
+    let (mut sent, mut received) = (0, 0);
+    for server in &total.servers {
+        sent += server.request_bytes;
+        received += server.response_bytes;
+    }
+    write!(
+        out,
+        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{sent}\r\n\
+         total_net_output_bytes:{received}\r\ntotal_error_replies:{}\r\n",
+        total.clients_total,
+        total.requests,
+        total.refused
+            + total.forward_errors
+            + total.servers.iter().map(|server| server.error_responses).sum::<u64>(),
+    )
+}
+
+fn replication(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    write!(out, "role:master\r\nconnected_slaves:0\r\n")
+}
+
+fn cpu(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Ok(()) };
+    let (system, user) = (usage.system_time(), usage.user_time());
+    write!(
+        out,
+        "used_cpu_sys:{}.{:06}\r\nused_cpu_user:{}.{:06}\r\n",
+        system.tv_sec(),
+        system.tv_usec(),
+        user.tv_sec(),
+        user.tv_usec()
+    )
+}
+
+fn commandstats(_: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    for (spec, calls) in redstart_common::command::all().iter().zip(totals[pool].commands.iter()) {
+        if *calls > 0 {
+            write!(out, "cmdstat_{}:calls={calls}\r\n", spec.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn cluster(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    write!(out, "cluster_enabled:0\r\n")
+}
+
+fn pool(core: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let it = &core.pools[pool];
+    let (settings, total) = (&it.shared.settings, &totals[pool]);
+    write!(
+        out,
+        "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\nservers:{}\r\nservers_live:{}\r\nrequests:{}\r\n\
+         fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\n",
+        settings.name,
+        settings.listen.text,
+        settings.hash.name(),
+        settings.distribution.name(),
+        settings.servers.len(),
+        it.topology.live.len(),
+        total.requests,
+        total.fragments,
+        total.forward_errors,
+        total.latency.percentile_us(0.5),
+        total.latency.percentile_us(0.99),
+    )
+}
+
+fn servers(core: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let it = &core.pools[pool];
+    let ejections = it.shared.ejections();
+    for (index, (settings, stats)) in
+        it.shared.settings.servers.iter().zip(&totals[pool].servers).enumerate()
+    {
+        let state = if it.topology.is_live(index as u16) { "live" } else { "ejected" };
+        write!(
+            out,
+            "server{index}:name={},address={},weight={},state={state},connections={},requests={},responses={},\
+             errors={},timeouts={},ejections={},in_flight={},latency_us_p50={},latency_us_p99={}\r\n",
+            settings.name,
+            settings.address,
+            settings.weight,
+            stats.connections,
+            stats.requests,
+            stats.responses,
+            stats.error_responses,
+            stats.timed_out,
+            ejections.get(index).map_or(0, |(count, _)| *count),
+            stats.in_queue + stats.out_queue,
+            stats.latency.percentile_us(0.5),
+            stats.latency.percentile_us(0.99),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! What Prometheus scrapes. Workers count for themselves; once a second their sums are handed to the `metrics`
+//! registry, which the exporter publishes. Nothing here runs per request.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram as Published, Label, counter, gauge, histogram};
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use redstart_common::command;
+use redstart_common::metric::Histogram;
+
+use crate::control::Directory;
+use crate::stats::{PoolStats, ServerStats};
+
+/// Bounds of the latency buckets, in seconds.
+const BUCKETS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+    10.0, 30.0,
+];
+
+const REQUEST_SECONDS: &str = "redstart_proxy_request_duration_seconds";
+const BACKEND_SECONDS: &str = "redstart_proxy_backend_duration_seconds";
+
+/// Publishes on `address`.
+///
+/// # Errors
+/// When the address cannot be bound or another recorder is installed.
+pub fn install(address: SocketAddr) -> Result<(), metrics_exporter_prometheus::BuildError> {
+    PrometheusBuilder::new()
+        .with_http_listener(address)
+        .set_buckets_for_metric(Matcher::Full(REQUEST_SECONDS.to_owned()), BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(BACKEND_SECONDS.to_owned()), BUCKETS)?
+        .upkeep_timeout(Duration::from_secs(5))
+        .install()?;
+    describe();
+    Ok(())
+}
+
+fn describe() {
+    describe_gauge!("redstart_proxy_clients", "Clients connected now.");
+    describe_counter!("redstart_proxy_clients_accepted_total", "Clients accepted.");
+    describe_counter!("redstart_proxy_clients_left_total", "Clients that closed their connection.");
+    describe_counter!("redstart_proxy_clients_failed_total", "Clients whose connection failed or was closed by the proxy.");
+    describe_counter!("redstart_proxy_requests_total", "Requests received from clients.");
+    describe_counter!("redstart_proxy_commands_total", "Requests received from clients, by command.");
+    describe_counter!("redstart_proxy_refused_total", "Requests the proxy refused with an error of its own.");
+    describe_counter!("redstart_proxy_forward_errors_total", "Requests that could not be sent to a server.");
+    describe_counter!("redstart_proxy_fragments_total", "Parts of requests that were split over servers.");
+    describe_histogram!(REQUEST_SECONDS, "Time from reading a request to its reply being on its way.");
+    describe_gauge!("redstart_proxy_backend_connections", "Connections open to the server.");
+    describe_gauge!("redstart_proxy_backend_ejected", "1 while the server is ejected from its pool.");
+    describe_gauge!("redstart_proxy_backend_unsent_requests", "Requests queued for the server and not sent yet.");
+    describe_gauge!("redstart_proxy_backend_in_flight_requests", "Requests sent to the server and not answered yet.");
+    describe_counter!("redstart_proxy_backend_ejections_total", "Times the server was ejected from its pool.");
+    describe_counter!("redstart_proxy_backend_closed_total", "Connections the server closed.");
+    describe_counter!("redstart_proxy_backend_failed_total", "Connections to the server that failed otherwise.");
+    describe_counter!("redstart_proxy_backend_timeouts_total", "Requests the server did not answer in time.");
+    describe_counter!("redstart_proxy_backend_requests_total", "Requests sent to the server.");
+    describe_counter!("redstart_proxy_backend_request_bytes_total", "Bytes of requests sent to the server.");
+    describe_counter!("redstart_proxy_backend_responses_total", "Replies received from the server.");
+    describe_counter!("redstart_proxy_backend_response_bytes_total", "Bytes of replies received from the server.");
+    describe_counter!("redstart_proxy_backend_error_responses_total", "Error replies received from the server.");
+    describe_histogram!(BACKEND_SECONDS, "Time from queueing a request for the server to its reply.");
+}
+
+/// A published histogram and what of ours it has seen.
+struct Seen {
+    published: Published,
+    before: Histogram,
+}
+
+impl Seen {
+    fn new(published: Published) -> Self {
+        Self { published, before: Histogram::default() }
+    }
+
+    fn push(&mut self, now: &Histogram) {
+        let mut before = self.before.iter().peekable();
+        for (upper_us, count) in now.iter() {
+            while before.next_if(|(upper, _)| *upper < upper_us).is_some() {}
+            let known = before.next_if(|(upper, _)| *upper == upper_us).map_or(0, |(_, count)| count);
+            let new = usize::try_from(count.saturating_sub(known)).unwrap_or(usize::MAX);
+            if new > 0 {
+                self.published.record_many(upper_us as f64 / 1e6, new);
+            }
+        }
+        self.before = now.clone();
+    }
+}
+
+struct ServerHandles {
+    gauges: [Gauge; 4],
+    counters: [Counter; 9],
+    latency: Seen,
+}
+
+impl ServerHandles {
+    fn new(pool: &str, server: &str) -> Self {
+        let labels = [Label::new("pool", pool.to_owned()), Label::new("server", server.to_owned())];
+        let gauge = |name: &'static str| gauge!(name, labels.to_vec());
+        let counter = |name: &'static str| counter!(name, labels.to_vec());
+        Self {
+            gauges: [
+                gauge("redstart_proxy_backend_connections"),
+                gauge("redstart_proxy_backend_ejected"),
+                gauge("redstart_proxy_backend_unsent_requests"),
+                gauge("redstart_proxy_backend_in_flight_requests"),
+            ],
+            counters: [
+                counter("redstart_proxy_backend_ejections_total"),
+                counter("redstart_proxy_backend_closed_total"),
+                counter("redstart_proxy_backend_failed_total"),
+                counter("redstart_proxy_backend_timeouts_total"),
+                counter("redstart_proxy_backend_requests_total"),
+                counter("redstart_proxy_backend_request_bytes_total"),
+                counter("redstart_proxy_backend_responses_total"),
+                counter("redstart_proxy_backend_response_bytes_total"),
+                counter("redstart_proxy_backend_error_responses_total"),
+            ],
+            latency: Seen::new(histogram!(BACKEND_SECONDS, labels.to_vec())),
+        }
+    }
+
+    fn push(&mut self, stats: &ServerStats, is_live: bool, ejections: u64) {
+        let gauges = [
+            stats.connections,
+            u64::from(!is_live),
+            stats.in_queue,
+            stats.out_queue,
+        ];
+        for (gauge, value) in self.gauges.iter().zip(gauges) {
+            gauge.set(value as f64);
+        }
+        let counters = [
+            ejections,
+            stats.eof,
+            stats.errors,
+            stats.timed_out,
+            stats.requests,
+            stats.request_bytes,
+            stats.responses,
+            stats.response_bytes,
+            stats.error_responses,
+        ];
+        for (counter, value) in self.counters.iter().zip(counters) {
+            counter.absolute(value);
+        }
+        self.latency.push(&stats.latency);
+    }
+}
+
+struct PoolHandles {
+    name: String,
+    clients: Gauge,
+    counters: [Counter; 7],
+    commands: HashMap<usize, Counter>,
+    latency: Seen,
+    servers: Vec<ServerHandles>,
+}
+
+impl PoolHandles {
+    fn new(name: &str, servers: impl Iterator<Item = String>) -> Self {
+        let labels = [Label::new("pool", name.to_owned())];
+        let counter = |name: &'static str| counter!(name, labels.to_vec());
+        Self {
+            name: name.to_owned(),
+            clients: gauge!("redstart_proxy_clients", labels.to_vec()),
+            counters: [
+                counter("redstart_proxy_clients_accepted_total"),
+                counter("redstart_proxy_clients_left_total"),
+                counter("redstart_proxy_clients_failed_total"),
+                counter("redstart_proxy_requests_total"),
+                counter("redstart_proxy_refused_total"),
+                counter("redstart_proxy_forward_errors_total"),
+                counter("redstart_proxy_fragments_total"),
+            ],
+            commands: HashMap::new(),
+            latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
+            servers: servers.map(|server| ServerHandles::new(name, &server)).collect(),
+        }
+    }
+
+    fn push(&mut self, stats: &PoolStats) {
+        self.clients.set(stats.clients as f64);
+        let counters = [
+            stats.clients_total,
+            stats.client_eof,
+            stats.client_errors,
+            stats.requests,
+            stats.refused,
+            stats.forward_errors,
+            stats.fragments,
+        ];
+        for (counter, value) in self.counters.iter().zip(counters) {
+            counter.absolute(value);
+        }
+        for (index, calls) in stats.commands.iter().enumerate().filter(|(_, calls)| **calls > 0) {
+            let pool = &self.name;
+            self.commands
+                .entry(index)
+                .or_insert_with(|| {
+                    let command = command::all().get(index).map_or("", |spec| spec.name);
+                    counter!("redstart_proxy_commands_total", "pool" => pool.clone(), "command" => command)
+                })
+                .absolute(*calls);
+        }
+        self.latency.push(&stats.latency);
+    }
+}
+
+/// Hands the workers' sums to the registry.
+pub struct Publisher {
+    pools: Vec<PoolHandles>,
+}
+
+impl Publisher {
+    /// A publisher for the pools of a process.
+    #[must_use]
+    pub fn new(directory: &Directory) -> Self {
+        let pools = directory
+            .pools
+            .iter()
+            .map(|pool| {
+                let servers = pool.settings.servers.iter().map(|server| server.name.clone());
+                PoolHandles::new(&pool.settings.name, servers)
+            })
+            .collect();
+        Self { pools }
+    }
+
+    /// Publishes the figures as of now.
+    pub fn push(&mut self, directory: &Directory) {
+        let totals = directory.totals();
+        for ((handles, total), shared) in
+            self.pools.iter_mut().zip(&totals).zip(&directory.pools)
+        {
+            handles.push(total);
+            let topology = shared.topology.load();
+            let ejections = shared.ejections();
+            for (index, (server, stats)) in
+                handles.servers.iter_mut().zip(&total.servers).enumerate()
+            {
+                let count = ejections.get(index).map_or(0, |(count, _)| *count);
+                server.push(stats, topology.is_live(index as u16), count);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_new_is_published() {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Full("latency".to_owned()), BUCKETS)
+            .expect("buckets")
+            .build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let mut seen = Seen::new(histogram!("latency"));
+            let mut ours = Histogram::default();
+            ours.record_many(10, 5);
+            ours.record(3_000_000);
+            seen.push(&ours);
+            seen.push(&ours);
+            ours.record(10);
+            ours.record(700);
+            seen.push(&ours);
+        });
+        let text = handle.render();
+        assert!(text.contains("latency_count 8"), "{text}");
+        assert!(text.contains("latency_bucket{le=\"0.00005\"} 6"), "{text}");
+        assert!(text.contains("latency_bucket{le=\"0.001\"} 7"), "{text}");
+    }
+}

@@ -1,0 +1,343 @@
+//! Builds the parts and draws the threads; the only file that knows them all.
+//!
+//! ```text
+//!   main thread    signals · accepting (unless a worker does it itself) · probes of ejected servers · metrics
+//!   worker-0 …     each with its clients, its connections to servers, its counters
+//!   stats          twemproxy's JSON page
+//!   exporter       Prometheus
+//! ```
+
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redstart_common::log;
+use redstart_common::log::Level;
+use redstart_common::net::listen::{Bound, Options, bind};
+use redstart_common::net::{Address, Listener, Stream, turn};
+use redstart_common::resp::{RespWrite, error};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::backend::probe;
+use crate::control::{Directory, Handed, Message};
+use crate::metrics::{self, Publisher};
+use crate::settings::{ListenAddress, PoolSettings, Settings};
+use crate::topology::fixed::SharedPool;
+use crate::worker::Worker;
+use crate::{stats_page, tick};
+
+/// Between two looks at which ejected servers are due for a probe.
+const PROBE_TICK: Duration = Duration::from_millis(50);
+/// Pause after accepting failed, so that a process out of descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Everything that is bound before any thread starts, so that errors are told to whoever started the program.
+pub struct Proxy {
+    settings: Settings,
+    workers: usize,
+    /// Per pool, its listeners: one, or one per worker.
+    listeners: Vec<Vec<Bound>>,
+    stats: Option<TcpListener>,
+    metrics: Option<std::net::SocketAddr>,
+}
+
+fn with_place(place: &str) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("cannot listen on {place}: {error}"))
+}
+
+impl Proxy {
+    /// Binds every listener.
+    ///
+    /// # Errors
+    /// When one cannot be bound.
+    pub fn bind(settings: Settings) -> io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = settings.global.workers.unwrap_or(cores).max(1);
+        let mut listeners = Vec::new();
+        for pool in &settings.pools {
+            let is_tcp = matches!(pool.listen.address, ListenAddress::Tcp { .. });
+            let count = if pool.reuseport && is_tcp { workers } else { 1 };
+            let options =
+                Options { backlog: pool.backlog, reuse_port: pool.reuseport && is_tcp };
+            let mut bound = Vec::new();
+            for _ in 0..count {
+                let address = pool.listen.resolve().map_err(with_place(&pool.listen.text))?;
+                bound.push(bind(&address, options).map_err(with_place(&pool.listen.text))?);
+            }
+            listeners.push(bound);
+        }
+        let global = &settings.global;
+        let stats = match global.stats_port {
+            Some(port) if port > 0 => {
+                let host = global.stats_address.as_deref().unwrap_or("0.0.0.0");
+                let place = format!("{host}:{port}");
+                let address = crate::settings::resolve(host, port).map_err(with_place(&place))?;
+                let options = Options::default();
+                match bind(&Address::Tcp(address), options).map_err(with_place(&place))? {
+                    Bound::Tcp(listener) => {
+                        listener.set_nonblocking(false)?;
+                        Some(listener)
+                    }
+                    Bound::Unix(_) => None,
+                }
+            }
+            _ => None,
+        };
+        let metrics = match global.metrics.as_deref().and_then(|text| text.rsplit_once(':')) {
+            Some((host, port)) => {
+                let port = port.parse().map_err(io::Error::other)?;
+                Some(crate::settings::resolve(host, port)?)
+            }
+            None => None,
+        };
+        Ok(Self { settings, workers, listeners, stats, metrics })
+    }
+
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    /// When a thread cannot be started or the metrics cannot be published.
+    pub fn run(self) -> io::Result<()> {
+        let pools: Vec<Arc<SharedPool>> =
+            self.settings.pools.iter().cloned().map(SharedPool::new).map(Arc::new).collect();
+        let global = self.settings.global.clone();
+        let (directory, receivers) = Directory::new(self.workers, pools.clone(), global);
+        self.announce();
+        if let Some(address) = self.metrics {
+            metrics::install(address).map_err(io::Error::other)?;
+        }
+        if let Some(listener) = self.stats {
+            let interval = self.settings.global.stats_interval_ms.unwrap_or(30_000);
+            let interval = Duration::from_millis(interval);
+            stats_page::serve(listener, Arc::clone(&directory), interval)?;
+        }
+        // Listeners that a worker serves itself, and those the main thread serves for all.
+        let mut own: Vec<Vec<(usize, Bound)>> = (0..self.workers).map(|_| Vec::new()).collect();
+        let mut shared = Vec::new();
+        for (pool, bound) in self.listeners.into_iter().enumerate() {
+            let is_own = self.workers == 1 || bound.len() > 1;
+            for (worker, listener) in bound.into_iter().enumerate() {
+                if is_own {
+                    own[worker].push((pool, listener));
+                } else {
+                    shared.push((pool, listener));
+                }
+            }
+        }
+        for (number, (receiver, listeners)) in receivers.into_iter().zip(own).enumerate() {
+            let directory = Arc::clone(&directory);
+            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                if let Err(error) = work(number, directory, receiver, listeners) {
+                    log!(Warning, "worker {number} cannot run: {error}");
+                    std::process::exit(1);
+                }
+            })?;
+        }
+        let publisher = self.metrics.map(|_| Publisher::new(&directory));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(supervise(&directory, shared, publisher))?;
+        remove_sockets(&self.settings.pools);
+        Ok(())
+    }
+
+    fn announce(&self) {
+        for (pool, bound) in self.settings.pools.iter().zip(&self.listeners) {
+            let place = bound
+                .first()
+                .and_then(Bound::local_address)
+                .map_or_else(|| pool.listen.text.clone(), |address| address.to_string());
+            log!(
+                Notice,
+                "pool '{}' listens on {place}: {} server(s), {} over {}",
+                pool.name,
+                pool.servers.len(),
+                pool.distribution.name(),
+                pool.hash.name()
+            );
+            for warning in pool.warnings() {
+                log!(Warning, "{warning}");
+            }
+        }
+        if let Some(stats) = self.stats.as_ref().and_then(|stats| stats.local_addr().ok()) {
+            log!(Notice, "statistics as JSON on {stats}");
+        }
+        if let Some(address) = self.metrics {
+            log!(Notice, "metrics for Prometheus on http://{address}/metrics");
+        }
+        log!(Notice, "{} worker(s) ready to accept connections", self.workers);
+    }
+}
+
+fn remove_sockets(pools: &[PoolSettings]) {
+    for pool in pools {
+        if let ListenAddress::Unix { path, .. } = &pool.listen.address {
+            // It may be gone already.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The life of a worker's thread.
+fn work(
+    number: usize,
+    directory: Arc<Directory>,
+    receiver: UnboundedReceiver<Message>,
+    listeners: Vec<(usize, Bound)>,
+) -> io::Result<()> {
+    turn::runtime()?.block_on(async move {
+        let worker = Worker::new(
+            number,
+            &directory.pools,
+            &directory.global,
+            Arc::clone(&directory),
+        );
+        worker.start();
+        for (pool, bound) in listeners {
+            let listener = bound.into_listener()?;
+            let worker = Rc::clone(&worker);
+            let directory = Arc::clone(&directory);
+            tokio::task::spawn_local(async move {
+                loop {
+                    if let Some(stream) = accept(&listener, &directory.pools[pool]).await {
+                        directory.loads.enter(number);
+                        worker.accept(stream, pool);
+                    }
+                }
+            });
+        }
+        tick::listen(worker, receiver).await;
+        Ok(())
+    })
+}
+
+/// Accepts the next connection, or tells it that the pool is full.
+async fn accept(listener: &Listener, pool: &SharedPool) -> Option<Stream> {
+    match listener.accept().await {
+        Ok(stream) if pool.admit_client() => Some(stream),
+        Ok(stream) => {
+            let mut text = Vec::new();
+            text.error(error::MAX_CLIENTS);
+            // The first readiness may not be known yet: wait for it, but not for a peer that does not read.
+            let mut stream = stream;
+            let send = std::future::poll_fn(|cx| stream.poll_write(cx, &text));
+            let _ = tokio::time::timeout(Duration::from_millis(100), send).await;
+            None
+        }
+        Err(error) => {
+            log!(Warning, "accepting a connection failed: {error}");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// The life of the main thread.
+async fn supervise(
+    directory: &Arc<Directory>,
+    listeners: Vec<(usize, Bound)>,
+    mut publisher: Option<Publisher>,
+) -> io::Result<()> {
+    for (pool, bound) in listeners {
+        let listener = bound.into_listener()?;
+        let directory = Arc::clone(directory);
+        tokio::spawn(async move {
+            loop {
+                let Some(stream) = accept(&listener, &directory.pools[pool]).await else { continue };
+                let Ok(handed) = Handed::from_stream(stream) else {
+                    directory.pools[pool].release_client();
+                    continue;
+                };
+                let worker = directory.loads.enter_least();
+                // The workers live as long as the process.
+                let _ = directory.workers[worker].send(Message::Accept(handed, pool));
+            }
+        });
+    }
+    let may_eject = directory.pools.iter().any(|pool| pool.settings.auto_eject_hosts);
+    let mut probes = tokio::time::interval(if may_eject { PROBE_TICK } else { Duration::from_secs(3600) });
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    let mut louder = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGTTIN as i32))?;
+    let mut quieter = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGTTOU as i32))?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // The log file is opened for each line, so a rotated one is left at once.
+            _ = hangup.recv() => log!(Notice, "SIGHUP: the log continues here"),
+            _ = user1.recv() => {}
+            _ = user2.recv() => {}
+            _ = louder.recv() => shift_level(1),
+            _ = quieter.recv() => shift_level(-1),
+            _ = probes.tick() => probe_ejected(directory),
+            _ = seconds.tick() => {
+                if let Some(publisher) = &mut publisher {
+                    publisher.push(directory);
+                }
+            }
+        }
+    }
+    log!(Notice, "told to stop; bye");
+    directory.stop();
+    Ok(())
+}
+
+fn shift_level(by: i8) {
+    const LEVELS: [Level; 4] = [Level::Warning, Level::Notice, Level::Verbose, Level::Debug];
+    let place = LEVELS.iter().position(|level| *level == log::level()).unwrap_or(1);
+    let place = place.saturating_add_signed(by.into()).min(LEVELS.len() - 1);
+    log::set_level(LEVELS[place]);
+    log!(Warning, "log level is {} now", LEVELS[place].name());
+}
+
+fn probe_ejected(directory: &Arc<Directory>) {
+    for (index, pool) in directory.pools.iter().enumerate() {
+        for server in pool.due_for_probe(directory.now_ms()) {
+            let directory = Arc::clone(directory);
+            tokio::spawn(async move {
+                let pool = &directory.pools[index];
+                let settings = &pool.settings;
+                let name = &settings.servers[usize::from(server)].name;
+                let is_well =
+                    probe::is_well(settings, &settings.servers[usize::from(server)]).await;
+                pool.probed(server, is_well, directory.now_ms());
+                if is_well {
+                    log!(Notice, "pool '{}': server '{name}' is back", settings.name);
+                } else {
+                    log!(Verbose, "pool '{}': server '{name}' is not well yet", settings.name);
+                }
+            });
+        }
+    }
+}
+
+/// Sends log lines where the settings say.
+pub fn set_up_log(settings: &Settings) {
+    let level = match settings.global.log_level.unwrap_or(5) {
+        0..=4 => Level::Warning,
+        5 => Level::Notice,
+        6..=7 => Level::Verbose,
+        _ => Level::Debug,
+    };
+    log::set_level(level);
+    log::set_role('P');
+    log::set_file(settings.global.log_file.as_ref().map(PathBuf::from));
+}
+
+/// Writes the process id where the settings say.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_pid(path: &Path) -> io::Result<()> {
+    std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot write '{}': {error}", path.display()))
+    })
+}

@@ -1,0 +1,141 @@
+//! twemproxy's statistics: one JSON object to whoever connects, then the connection is closed.
+//!
+//! Shape and names are twemproxy's, because collectors parse them: process-wide figures, then an object per pool
+//! with its own figures and an object per server.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::control::Directory;
+
+/// The figures and their explanations, as `--describe-stats` prints them.
+pub const POOL_FIGURES: &[(&str, &str)] = &[
+    ("client_eof", "# eof on client connections"),
+    ("client_err", "# errors on client connections"),
+    ("client_connections", "# active client connections"),
+    ("server_ejects", "# times backend server was ejected"),
+    ("forward_error", "# times we encountered a forwarding error"),
+    ("fragments", "# fragments created from a multi-vector request"),
+];
+
+/// The same for servers.
+pub const SERVER_FIGURES: &[(&str, &str)] = &[
+    ("server_eof", "# eof on server connections"),
+    ("server_err", "# errors on server connections"),
+    ("server_timedout", "# timeouts on server connections"),
+    ("server_connections", "# active server connections"),
+    ("server_ejected_at", "timestamp when server was ejected in usec since epoch"),
+    ("requests", "# requests"),
+    ("request_bytes", "total request bytes"),
+    ("responses", "# responses"),
+    ("response_bytes", "total response bytes"),
+    ("in_queue", "# requests in incoming queue"),
+    ("in_queue_bytes", "current request bytes in incoming queue"),
+    ("out_queue", "# requests in outgoing queue"),
+    ("out_queue_bytes", "current request bytes in outgoing queue"),
+];
+
+/// The version of twemproxy whose shape this is.
+const VERSION: &str = "0.5.0";
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The page as of now.
+#[must_use]
+pub fn page(directory: &Directory) -> String {
+    let totals = directory.totals();
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let timestamp =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let accepted: u64 = totals.iter().map(|pool| pool.clients_total).sum();
+    let clients: u64 = totals.iter().map(|pool| pool.clients).sum();
+    let servers: u64 =
+        totals.iter().flat_map(|pool| &pool.servers).map(|server| server.connections).sum();
+    let mut out = format!(
+        "{{\"service\":\"nutcracker\", \"source\":{}, \"version\":\"{VERSION}\", \"uptime\":{}, \
+         \"timestamp\":{timestamp}, \"total_connections\":{}, \"curr_connections\":{}",
+        quoted(&host.to_string_lossy()),
+        directory.started.elapsed().as_secs(),
+        accepted + servers,
+        clients + servers,
+    );
+    for (shared, total) in directory.pools.iter().zip(&totals) {
+        let ejections = shared.ejections();
+        let figures = [
+            total.client_eof,
+            total.client_errors,
+            total.clients,
+            ejections.iter().map(|(count, _)| count).sum(),
+            total.forward_errors,
+            total.fragments,
+        ];
+        // Writing to a string does not fail.
+        let _ = write!(out, ", {}: {{", quoted(&shared.settings.name));
+        object(&mut out, POOL_FIGURES, &figures);
+        for ((server, stats), (_, ejected_at)) in
+            shared.settings.servers.iter().zip(&total.servers).zip(&ejections)
+        {
+            let figures = [
+                stats.eof,
+                stats.errors,
+                stats.timed_out,
+                stats.connections,
+                *ejected_at,
+                stats.requests,
+                stats.request_bytes,
+                stats.responses,
+                stats.response_bytes,
+                stats.in_queue,
+                stats.in_queue_bytes,
+                stats.out_queue,
+                stats.out_queue_bytes,
+            ];
+            let _ = write!(out, ", {}: {{", quoted(&server.name));
+            object(&mut out, SERVER_FIGURES, &figures);
+            out.push('}');
+        }
+        out.push('}');
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn object(out: &mut String, names: &[(&str, &str)], figures: &[u64]) {
+    for (place, ((name, _), figure)) in names.iter().zip(figures).enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        let _ = write!(out, "{comma}\"{name}\":{figure}");
+    }
+}
+
+/// Serves the page on a thread of its own. It is made anew when it is older than `interval`.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn serve(
+    listener: TcpListener,
+    directory: Arc<Directory>,
+    interval: Duration,
+) -> std::io::Result<()> {
+    let body = move || {
+        let mut made: Option<(Instant, String)> = None;
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else {
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            };
+            if made.as_ref().is_none_or(|(at, _)| at.elapsed() >= interval) {
+                made = Some((Instant::now(), page(&directory)));
+            }
+            let text = made.as_ref().map_or("", |(_, text)| text);
+            // A reader that does not read must not hold the others up.
+            let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
+            let _ = stream.write_all(text.as_bytes());
+        }
+    };
+    std::thread::Builder::new().name("stats".to_owned()).spawn(body).map(drop)
+}

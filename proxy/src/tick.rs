@@ -1,0 +1,106 @@
+//! What a worker does by the clock: timeouts, reports, giving memory back, and listening to the other threads.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use redstart_common::net::buffer;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::client::{Gone, session};
+use crate::control::{Message, Which};
+use crate::worker::Worker;
+
+/// Between two looks at the timeouts, at most.
+const TICK_MAX: Duration = Duration::from_millis(100);
+/// Between two looks at the timeouts, at least.
+const TICK_MIN: Duration = Duration::from_millis(2);
+/// Between two reports.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// Runs a worker's clock.
+pub async fn run(worker: Rc<Worker>) {
+    let shortest_ms = worker
+        .core
+        .borrow()
+        .pools
+        .iter()
+        .filter_map(|pool| pool.shared.settings.timeout_ms)
+        .min();
+    let tick = shortest_ms
+        .map_or(REPORT, |ms| Duration::from_millis(ms / 8).clamp(TICK_MIN, TICK_MAX));
+    let mut ticks = interval(tick);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reported = Instant::now();
+    loop {
+        ticks.tick().await;
+        let core = &mut *worker.core.borrow_mut();
+        if shortest_ms.is_some() {
+            core.expire();
+        }
+        if reported.elapsed() >= REPORT - TICK_MIN {
+            reported = Instant::now();
+            let report = core.snapshot();
+            core.directory.report(core.number, report);
+            core.trim();
+            buffer::trim();
+        }
+    }
+}
+
+/// Serves what other threads ask of a worker, until they are gone.
+pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>) {
+    while let Some(message) = messages.recv().await {
+        match message {
+            Message::Accept(handed, pool) => match handed.into_stream() {
+                Ok(stream) => worker.accept(stream, pool),
+                Err(_) => {
+                    let core = worker.core.borrow();
+                    core.pools[pool].shared.release_client();
+                    core.directory.client_left(core.number);
+                }
+            },
+            Message::List(which, answer) => {
+                let core = &mut *worker.core.borrow_mut();
+                let now_us = core.clock.now_us();
+                let found = core
+                    .down
+                    .clients
+                    .iter()
+                    .filter(|client| meets(client, &which))
+                    .map(|client| {
+                        let mut line = String::new();
+                        session::describe(client, now_us, &mut line);
+                        (client.session.number, line)
+                    })
+                    .collect();
+                // Whoever asked may be gone.
+                let _ = answer.send(found);
+            }
+            Message::Kill(which, answer) => {
+                let core = &mut *worker.core.borrow_mut();
+                let found: Vec<_> = core
+                    .down
+                    .clients
+                    .iter()
+                    .filter(|client| meets(client, &which))
+                    .map(|client| client.id)
+                    .collect();
+                let count = found.len() as u64;
+                for id in found {
+                    core.close_client(id, Gone::Failed);
+                }
+                let _ = answer.send(count);
+            }
+        }
+    }
+}
+
+fn meets(client: &crate::client::Client, which: &Which) -> bool {
+    let session = &client.session;
+    client.pool == which.pool
+        && which.number.is_none_or(|number| number == session.number)
+        && which.address.as_ref().is_none_or(|address| *address == session.address)
+        && which.local_address.as_ref().is_none_or(|address| *address == session.local_address)
+        && which.except != Some(session.number)
+}

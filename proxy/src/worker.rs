@@ -1,0 +1,412 @@
+//! A worker: one thread with its own clients and its own connections to servers.
+//!
+//! All its state is one structure, borrowed for the length of a batch by whichever task has something to do. A
+//! turn of its loop reads what is readable, moves requests and replies between outputs, and at its end writes every
+//! server connection and then every client that has something to be written.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use redstart_common::log;
+use redstart_common::net::{Stream, turn};
+use redstart_common::resp::{Limits, RequestScanner, RespWrite};
+
+use crate::backend::connection::{self, Ending};
+use crate::backend::pipeline::{Slot, Target};
+use crate::backend::{Upstream, error_text};
+use crate::client::session::Session;
+use crate::client::split::Scratch;
+use crate::client::{ClientId, Clients, Gone, task};
+use crate::control::Directory;
+use crate::gather::Gathers;
+use crate::route::plan::{Plan, plan};
+use crate::route::pool::{LANES, Pool};
+use crate::settings::Global;
+use crate::stats::PoolStats;
+use crate::topology::fixed::SharedPool;
+
+/// Tombstones on a connection after which it is closed.
+const TOMBSTONES_MAX: usize = 1024;
+/// Connections with output after which a turn ends though there is more to do.
+const MARKED_MAX: usize = 512;
+
+/// Time as a worker sees it: read once a turn, in microseconds since its start.
+#[derive(Debug)]
+pub struct TurnClock {
+    start: Instant,
+    now_us: u64,
+    is_fresh: bool,
+}
+
+impl TurnClock {
+    fn new() -> Self {
+        // Not from zero: so that differences from "never" are large.
+        Self { start: Instant::now(), now_us: 0, is_fresh: false }
+    }
+
+    /// The present turn's time.
+    #[inline]
+    pub fn now_us(&mut self) -> u64 {
+        if !self.is_fresh {
+            self.now_us = self.start.elapsed().as_micros() as u64;
+            self.is_fresh = true;
+        }
+        self.now_us
+    }
+}
+
+/// The clients of a worker and the replies being put together for them.
+#[derive(Debug, Default)]
+pub struct Downstream {
+    /// The clients.
+    pub clients: Clients,
+    /// Split requests.
+    pub gathers: Gathers,
+}
+
+impl Downstream {
+    /// Hands a reply to whoever is owed it.
+    pub fn answer(&mut self, target: Target, reply: &[u8], now_us: u64) {
+        match target {
+            Target::Client { id, sequence } => self.clients.answer(id, sequence, reply, now_us),
+            Target::Part { gather, part } => {
+                if let Some(merged) = self.gathers.part(gather, part, reply) {
+                    self.clients.answer_owned(merged.client, merged.sequence, merged.reply, now_us);
+                }
+            }
+            Target::Nobody => {}
+        }
+    }
+}
+
+/// Bounds of what clients may do.
+#[derive(Debug)]
+pub struct Bounds {
+    /// Requests in flight.
+    pub in_flight_max: usize,
+    /// Sizes of requests.
+    pub request: Limits,
+    /// The same before a password was given.
+    pub unauthenticated: Limits,
+}
+
+/// Everything a worker knows.
+pub struct Core {
+    /// Clients.
+    pub down: Downstream,
+    /// Server connections.
+    pub up: Upstream,
+    /// Pools.
+    pub pools: Vec<Pool>,
+    /// What to do with each command, by id.
+    pub plans: Box<[Plan]>,
+    /// The scanner of whichever client's batch is at hand.
+    pub scanner: RequestScanner,
+    /// Vectors for splitting.
+    pub split: Scratch,
+    /// Bounds.
+    pub limits: Bounds,
+    /// Time.
+    pub clock: TurnClock,
+    /// The other workers and what they counted.
+    pub directory: Arc<Directory>,
+    /// Itself, for tasks it starts.
+    pub me: std::rc::Weak<Worker>,
+    /// Its number.
+    pub number: usize,
+}
+
+/// A worker.
+pub struct Worker {
+    /// Its state; borrowed for a batch, never across a wait.
+    pub core: RefCell<Core>,
+}
+
+static CLIENT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl Worker {
+    /// A worker over `pools`.
+    #[must_use]
+    pub fn new(
+        number: usize,
+        pools: &[Arc<SharedPool>],
+        global: &Global,
+        directory: Arc<Directory>,
+    ) -> Rc<Self> {
+        let mut up = Upstream::new(global.backend_queue_bytes_max);
+        let mut own = Vec::new();
+        for (index, shared) in pools.iter().enumerate() {
+            let seed = rand::random();
+            own.push(Pool::new(Arc::clone(shared), up.len(), seed));
+            for server in 0..shared.settings.servers.len() {
+                for lane in 0..LANES {
+                    for _ in 0..shared.settings.server_connections {
+                        up.add(index, server as u16, lane == 1);
+                    }
+                }
+            }
+        }
+        let request = Limits { proto_max_bulk_len: global.bulk_bytes_max, ..Limits::default() };
+        let down = Downstream {
+            clients: Clients::new(pools.len(), global.client_output_bytes_max),
+            gathers: Gathers::default(),
+        };
+        Rc::new_cyclic(|me| Self {
+            core: RefCell::new(Core {
+                down,
+                up,
+                pools: own,
+                plans: redstart_common::command::all().iter().map(plan).collect(),
+                scanner: RequestScanner::default(),
+                split: Scratch::default(),
+                limits: Bounds {
+                    in_flight_max: global.client_in_flight_max,
+                    request,
+                    unauthenticated: Limits { unauthenticated: true, ..request },
+                },
+                clock: TurnClock::new(),
+                directory,
+                me: me.clone(),
+                number,
+            }),
+        })
+    }
+
+    /// Hooks the worker into its thread's turn and starts its clock. To be called within its runtime.
+    pub fn start(self: &Rc<Self>) {
+        let hooked = Rc::downgrade(self);
+        turn::add_hook(move || {
+            if let Some(worker) = hooked.upgrade() {
+                worker.flush();
+            }
+        });
+        let core = &mut *self.core.borrow_mut();
+        for index in 0..core.up.len() {
+            let it = core.up.get_mut(index);
+            let is_wanted = core.pools[it.pool].shared.settings.preconnect && !it.resp3;
+            if is_wanted {
+                core.up.want(index);
+            }
+        }
+        tokio::task::spawn_local(crate::tick::run(Rc::clone(self)));
+    }
+
+    /// Takes a connection in. The pool has counted it already.
+    pub fn accept(self: &Rc<Self>, stream: Stream, pool: usize) {
+        let id = {
+            let core = &mut *self.core.borrow_mut();
+            let settings = &core.pools[pool].shared.settings;
+            if settings.tcpkeepalive {
+                // Without keepalive the connection serves as well.
+                let _ = stream.set_keepalive(std::time::Duration::from_secs(300));
+            }
+            let number = CLIENT_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+            let path = settings.listen.text.split(' ').next().unwrap_or_default();
+            let session = Session::new(number, stream.peer_name(path), stream.local_name(path));
+            let authenticated = settings.redis_auth.is_none();
+            core.pools[pool].stats.clients_total += 1;
+            let now_us = core.clock.now_us();
+            core.down.clients.insert(pool, stream, authenticated, session, now_us)
+        };
+        tokio::task::spawn_local(task::serve(Rc::clone(self), id));
+    }
+
+    /// The end of a turn.
+    fn flush(self: &Rc<Self>) {
+        let core = &mut *self.core.borrow_mut();
+        let in_flight_max = core.limits.in_flight_max;
+        loop {
+            core.up.flush();
+            for (backend, error) in core.up.take_broken() {
+                if core.up.get_mut(backend).is_up() {
+                    core.close_backend(backend, &error_text(&error), Ending::Error);
+                }
+            }
+            let pools = &core.pools;
+            let directory = &core.directory;
+            core.down.clients.flush(in_flight_max, |pool| {
+                pools[pool].shared.release_client();
+                directory.client_left(core.number);
+            });
+            if !core.up.has_news() && core.down.clients.marked() == 0 {
+                break;
+            }
+            for backend in core.up.take_wanted() {
+                tokio::task::spawn_local(connection::run(Rc::clone(self), backend));
+            }
+        }
+        core.clock.is_fresh = false;
+    }
+
+    /// Ends the turn early when much has gathered. To be called where nothing is borrowed.
+    #[inline]
+    pub fn end_turn_if_full(&self) {
+        if self.core.borrow().down.clients.marked() >= MARKED_MAX {
+            turn::end();
+        }
+    }
+}
+
+impl Core {
+    /// Lets go of a client.
+    pub fn close_client(&mut self, id: ClientId, why: Gone) {
+        if let Some(client) = self.down.clients.remove(id, why) {
+            self.pools[client.pool].shared.release_client();
+            self.directory.client_left(self.number);
+        }
+    }
+
+    /// Ends a server connection and tells everyone who waits on it.
+    pub fn close_backend(&mut self, backend: usize, why: &str, how: Ending) {
+        let now_us = self.clock.now_us();
+        let mut text = Vec::new();
+        text.error(format!("ERR {why}"));
+        let it = self.up.get_mut(backend);
+        let was_needed = !it.pipeline.is_empty() || !it.is_up();
+        match how {
+            Ending::Eof => it.counters.eof += 1,
+            Ending::Error => it.counters.errors += 1,
+            Ending::Silence => it.counters.timed_out += 1,
+        }
+        let (pool, server) = (it.pool, it.server);
+        let down = &mut self.down;
+        let broken = self.up.close(backend, why, now_us, |slot: Slot| {
+            down.answer(slot.target, &text, now_us);
+        });
+        if let Some(client) = broken {
+            down.clients.break_stream(client);
+        }
+        if was_needed {
+            self.note_failure(pool, server);
+        }
+    }
+
+    fn note_failure(&mut self, pool: usize, server: u16) {
+        let shared = &self.pools[pool].shared;
+        if shared.failed(server, self.directory.now_ms()) {
+            let settings = &shared.settings;
+            log!(
+                Warning,
+                "pool '{}': server '{}' is ejected for at least {} ms",
+                settings.name,
+                settings.servers[usize::from(server)].name,
+                settings.server_retry_timeout_ms
+            );
+            self.pools[pool].refresh();
+        }
+    }
+
+    /// Tells those whose time is up, and closes connections whose server has fallen silent.
+    pub fn expire(&mut self) {
+        let now_us = self.clock.now_us();
+        let mut text = Vec::new();
+        text.error("ERR Connection timed out");
+        for index in 0..self.up.len() {
+            let it = self.up.get_mut(index);
+            let (pool, server) = (it.pool, it.server);
+            let Some(timeout_ms) = self.pools[pool].shared.settings.timeout_ms else { continue };
+            if it.pipeline.is_empty() {
+                continue;
+            }
+            let timeout_us = timeout_ms * 1000;
+            let Some(deadline_us) = now_us.checked_sub(timeout_us) else { continue };
+            let mut told = 0;
+            let is_busy = it.streaming.is_some();
+            let down = &mut self.down;
+            it.pipeline.expire(deadline_us, is_busy, |slot| {
+                told += 1;
+                down.answer(slot.target, &text, now_us);
+            });
+            it.counters.timed_out += told;
+            it.suspect |= told > 0;
+            let oldest_us = it.pipeline.oldest_us().unwrap_or(now_us);
+            let silent_since_us = it.heard_us.max(oldest_us + timeout_us);
+            let is_silent = it.is_up() && silent_since_us <= deadline_us;
+            if is_silent || it.pipeline.tombstones() > TOMBSTONES_MAX {
+                self.close_backend(index, "Connection timed out", Ending::Silence);
+            } else if told > 0 {
+                self.note_failure(pool, server);
+            }
+        }
+    }
+
+    /// What has been counted, as of now.
+    pub fn snapshot(&mut self) -> Vec<PoolStats> {
+        let mut clients = vec![0; self.pools.len()];
+        for client in self.down.clients.iter() {
+            clients[client.pool] += 1;
+        }
+        for (index, pool) in self.pools.iter_mut().enumerate() {
+            pool.stats.clients = clients[index];
+            (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
+            pool.stats.latency = self.down.clients.latency[index].clone();
+            for server in &mut pool.stats.servers {
+                server.connections = 0;
+                server.in_queue = 0;
+                server.in_queue_bytes = 0;
+                server.out_queue = 0;
+                server.out_queue_bytes = 0;
+            }
+        }
+        for (_, it) in self.up.iter_mut() {
+            let stats = &mut self.pools[it.pool].stats.servers[usize::from(it.server)];
+            let counted = std::mem::take(&mut it.counters);
+            stats.eof += counted.eof;
+            stats.errors += counted.errors;
+            stats.timed_out += counted.timed_out;
+            stats.requests += counted.requests;
+            stats.request_bytes += counted.request_bytes;
+            stats.responses += counted.responses;
+            stats.response_bytes += counted.response_bytes;
+            stats.error_responses += counted.error_responses;
+            stats.latency.merge(&counted.latency);
+            stats.connections += u64::from(it.is_up());
+            stats.in_queue += it.unsent;
+            stats.in_queue_bytes += it.output.len() as u64;
+            stats.out_queue += (it.pipeline.len() as u64).saturating_sub(it.unsent);
+            stats.out_queue_bytes += it.pipeline.bytes().saturating_sub(it.output.len() as u64);
+        }
+        self.pools.iter().map(|pool| pool.stats.clone()).collect()
+    }
+
+    /// Gives back memory that is not needed now.
+    pub fn trim(&mut self) {
+        self.down.clients.trim();
+        self.down.gathers.trim();
+        for (_, it) in self.up.iter_mut() {
+            it.pipeline.trim();
+        }
+    }
+}
+
+/// How many clients each worker has, to find the least loaded.
+#[derive(Debug, Default)]
+pub struct Loads(Box<[AtomicUsize]>);
+
+impl Loads {
+    /// No clients yet.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| AtomicUsize::new(0)).collect())
+    }
+
+    /// Counts a client in on the least loaded worker and names that.
+    pub fn enter_least(&self) -> usize {
+        let least = (0..self.0.len()).min_by_key(|n| self.0[*n].load(Ordering::Relaxed)).unwrap_or(0);
+        self.enter(least);
+        least
+    }
+
+    /// Counts a client in.
+    pub fn enter(&self, worker: usize) {
+        self.0[worker].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a client out.
+    pub fn leave(&self, worker: usize) {
+        self.0[worker].fetch_sub(1, Ordering::Relaxed);
+    }
+}
