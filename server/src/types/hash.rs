@@ -1,21 +1,250 @@
-//! The hash type.
+//! Hashes: fields with values. Small ones are a listpack of field, value, field, value …; larger ones a bag.
+
+use rand::Rng;
+
+use super::Limits;
+use crate::encoding::bag::{Bag, Tail};
+use crate::encoding::listpack::{Element, Listpack};
 
 /// A hash.
-#[derive(Default, Clone)]
-pub struct Hash {
-    slots: Vec<u64>,
+#[derive(Clone)]
+pub enum Hash {
+    /// Field, value, field, value …
+    Packed(Listpack),
+    /// Fields found by hashing.
+    Table(Box<Bag<Tail>>),
 }
 
+impl Default for Hash {
+    fn default() -> Self {
+        Self::Packed(Listpack::new())
+    }
+}
+
+/// A field's value as it is stored.
+pub type FieldValue<'a> = Element<'a>;
+
 impl Hash {
-    /// Elements.
+    /// Fields.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        match self {
+            Self::Packed(pack) => pack.len() / 2,
+            Self::Table(bag) => bag.len(),
+        }
+    }
+
+    /// Whether there is no field.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The name OBJECT ENCODING answers.
     #[must_use]
     pub fn encoding_name(&self) -> &'static str {
-        "listpack"
+        match self {
+            Self::Packed(_) => "listpack",
+            Self::Table(_) => "hashtable",
+        }
+    }
+
+    fn place(pack: &Listpack, field: &[u8]) -> Option<usize> {
+        pack.find(pack.first(), field, 1)
+    }
+
+    /// The value of a field.
+    #[must_use]
+    pub fn get(&self, field: &[u8]) -> Option<FieldValue<'_>> {
+        match self {
+            Self::Packed(pack) => pack.get(pack.after(Self::place(pack, field)?)),
+            Self::Table(bag) => bag.get(field).map(|item| Element::Bytes(item.tail())),
+        }
+    }
+
+    /// Whether a field is there.
+    #[must_use]
+    pub fn contains(&self, field: &[u8]) -> bool {
+        match self {
+            Self::Packed(pack) => Self::place(pack, field).is_some(),
+            Self::Table(bag) => bag.get(field).is_some(),
+        }
+    }
+
+    /// Becomes a table if any of `texts` is too long for a packed hash, as Redis does before it looks at the fields.
+    pub fn prepare<'t>(&mut self, texts: impl Iterator<Item = &'t [u8]>, limits: &Limits) {
+        if let Self::Packed(pack) = self {
+            let mut sum = 0;
+            for text in texts {
+                sum += text.len();
+                if text.len() > limits.hash_value {
+                    return self.spread();
+                }
+            }
+            if !pack.has_room_for(sum) {
+                self.spread();
+            }
+        }
+    }
+
+    fn spread(&mut self) {
+        if let Self::Packed(pack) = self {
+            let mut bag = Bag::default();
+            let mut elements = pack.iter();
+            while let (Some(field), Some(value)) = (elements.next(), elements.next()) {
+                field.with_text(|field| value.with_text(|value| bag.set(field, value)));
+            }
+            *self = Self::Table(Box::new(bag));
+        }
+    }
+
+    /// Sets a field. Answers whether it is new.
+    pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+        if field.len() > limits.hash_value || value.len() > limits.hash_value {
+            self.spread();
+        }
+        match self {
+            Self::Packed(pack) => {
+                let new = match Self::place(pack, field) {
+                    Some(position) => {
+                        let value_at = pack.after(position);
+                        pack.replace(value_at, value);
+                        false
+                    }
+                    None => {
+                        pack.push_back(field);
+                        pack.push_back(value);
+                        true
+                    }
+                };
+                if new && self.len() > limits.hash_entries {
+                    self.spread();
+                }
+                new
+            }
+            Self::Table(bag) => bag.set(field, value),
+        }
+    }
+
+    /// Removes a field. Answers whether it was there.
+    pub fn remove(&mut self, field: &[u8]) -> bool {
+        match self {
+            Self::Packed(pack) => match Self::place(pack, field) {
+                Some(position) => {
+                    pack.remove(position, 2);
+                    true
+                }
+                None => false,
+            },
+            Self::Table(bag) => bag.remove(field),
+        }
+    }
+
+    /// Calls `visit` with each field and its value.
+    pub fn for_each(&self, mut visit: impl FnMut(Element<'_>, Element<'_>)) {
+        match self {
+            Self::Packed(pack) => {
+                let mut elements = pack.iter();
+                while let (Some(field), Some(value)) = (elements.next(), elements.next()) {
+                    visit(field, value);
+                }
+            }
+            Self::Table(bag) => {
+                for item in bag.iter() {
+                    visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
+                }
+            }
+        }
+    }
+
+    /// Visits some fields and answers the next cursor, 0 at the end; a packed hash is visited whole.
+    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(Element<'_>, Element<'_>)) -> u64 {
+        match self {
+            Self::Packed(_) => {
+                self.for_each(visit);
+                0
+            }
+            Self::Table(bag) => bag.scan(cursor, |item| {
+                visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
+            }),
+        }
+    }
+
+    /// Calls `visit` with a random field and its value.
+    pub fn with_random(&self, visit: impl FnOnce(Element<'_>, Element<'_>)) {
+        match self {
+            Self::Packed(pack) => {
+                let fields = pack.len() / 2;
+                if fields == 0 {
+                    return;
+                }
+                let index = rand::rng().random_range(0..fields) * 2;
+                let found = pack.seek(index).and_then(|position| {
+                    Some((pack.get(position)?, pack.get(pack.after(position))?))
+                });
+                if let Some((field, value)) = found {
+                    visit(field, value);
+                }
+            }
+            Self::Table(bag) => {
+                if let Some(item) = bag.random() {
+                    visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn spreads_at_redis_thresholds() {
+        let limits = Limits::default();
+        let mut hash = Hash::default();
+        for n in 0..limits.hash_entries {
+            hash.set(n.to_string().as_bytes(), b"v", &limits);
+        }
+        assert_eq!(hash.encoding_name(), "listpack");
+        hash.set(b"one more", b"v", &limits);
+        assert_eq!(hash.encoding_name(), "hashtable");
+        let mut hash = Hash::default();
+        hash.set(b"f", &[b'v'; 64], &limits);
+        assert_eq!(hash.encoding_name(), "listpack");
+        hash.set(b"f", &[b'v'; 65], &limits);
+        assert_eq!(hash.encoding_name(), "hashtable");
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_map(
+            steps in prop::collection::vec((0_u8..3, 0_u16..60, prop::collection::vec(any::<u8>(), 0..40)), 1..200),
+            entries in 1_usize..80,
+        ) {
+            let limits = Limits { hash_entries: entries, hash_value: 30, ..Limits::default() };
+            let mut hash = Hash::default();
+            let mut model = BTreeMap::new();
+            for (what, field, value) in steps {
+                let field = field.to_string().into_bytes();
+                if what < 2 {
+                    let new = model.insert(field.clone(), value.clone()).is_none();
+                    prop_assert_eq!(hash.set(&field, &value, &limits), new);
+                } else {
+                    prop_assert_eq!(hash.remove(&field), model.remove(&field).is_some());
+                }
+                prop_assert_eq!(hash.get(&field).map(Element::to_vec), model.get(&field).cloned());
+                prop_assert_eq!(hash.len(), model.len());
+            }
+            let mut all = BTreeMap::new();
+            hash.for_each(|field, value| {
+                all.insert(field.to_vec(), value.to_vec());
+            });
+            prop_assert_eq!(all, model);
+        }
     }
 }

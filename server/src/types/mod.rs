@@ -12,6 +12,36 @@ pub use zset::Zset;
 
 use crate::keyspace::entry::Kind;
 
+/// How large collections may be in their packed forms.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Fields of a packed hash.
+    pub hash_entries: usize,
+    /// Bytes of a field or value of a packed hash.
+    pub hash_value: usize,
+    /// Integers of an integer set.
+    pub set_intset_entries: usize,
+    /// Members of a packed sorted set.
+    pub zset_entries: usize,
+    /// Bytes of a member of a packed sorted set.
+    pub zset_value: usize,
+    /// Size of a list's node: elements when positive, else -1 to -5 for 4 to 64 KiB.
+    pub list_node: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hash_entries: 512,
+            hash_value: 64,
+            set_intset_entries: 512,
+            zset_entries: 128,
+            zset_value: 64,
+            list_node: -2,
+        }
+    }
+}
+
 /// A value that is not a string.
 #[derive(Clone)]
 pub enum Object {
