@@ -204,6 +204,12 @@ impl Clients {
         self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
     }
 
+    /// Whether a client is still there.
+    #[must_use]
+    pub fn is_there(&self, id: ClientId) -> bool {
+        self.slab.get(id.index as usize).is_some_and(|client| client.id == id)
+    }
+
     /// All clients.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
         self.slab.iter().map(|(_, client)| client)

@@ -77,7 +77,8 @@ impl Seen {
     }
 
     fn push(&mut self, now: &Histogram) {
-        let mut before = self.before.iter().peekable();
+        let before = std::mem::replace(&mut self.before, now.clone());
+        let mut before = before.iter().peekable();
         for (upper_us, count) in now.iter() {
             while before.next_if(|(upper, _)| *upper < upper_us).is_some() {}
             let known = before.next_if(|(upper, _)| *upper == upper_us).map_or(0, |(_, count)| count);
@@ -86,7 +87,6 @@ impl Seen {
                 self.published.record_many(upper_us as f64 / 1e6, new);
             }
         }
-        self.before = now.clone();
     }
 }
 

@@ -49,7 +49,7 @@ fn quoted(text: &str) -> String {
 #[must_use]
 pub fn page(directory: &Directory) -> String {
     let totals = directory.totals();
-    let host = nix::unistd::gethostname().unwrap_or_default();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let timestamp =
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let accepted: u64 = totals.iter().map(|pool| pool.clients_total).sum();
@@ -59,7 +59,7 @@ pub fn page(directory: &Directory) -> String {
     let mut out = format!(
         "{{\"service\":\"nutcracker\", \"source\":{}, \"version\":\"{VERSION}\", \"uptime\":{}, \
          \"timestamp\":{timestamp}, \"total_connections\":{}, \"curr_connections\":{}",
-        quoted(&host.to_string_lossy()),
+        quoted(host.trim_end()),
         directory.started.elapsed().as_secs(),
         accepted + servers,
         clients + servers,
