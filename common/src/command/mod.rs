@@ -3,7 +3,7 @@
 //! - `spec` says what a row holds, and the files named after Redis's groups hold the rows;
 //! - [`lookup`] finds the row of a request, by name and sub-command;
 //! - [`keys`] finds the keys (and channels) among a request's arguments;
-//! - `reply` prints rows as `COMMAND` and its sub-commands do.
+//! - [`reply`] prints rows as `COMMAND` and its sub-commands do.
 //!
 //! The server hangs its handlers on [`CommandId`]s, the proxy routes by the rows' key specs and tips. A row says
 //! nothing of whether it is implemented.
@@ -11,6 +11,7 @@
 mod bits;
 pub mod keys;
 pub mod lookup;
+pub mod reply;
 pub mod spec;
 
 mod bitmap;
