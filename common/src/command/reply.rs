@@ -468,3 +468,74 @@ fn help(out: &mut Vec<u8>) {
         out.simple(line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Resolved, id_of, resolve};
+    use crate::resp::OwnedArgs;
+
+    /// A server with two commands, one of them renamed.
+    struct Renamed;
+
+    impl Directory for Renamed {
+        fn mode(&self) -> Mode {
+            Mode::Server
+        }
+
+        fn find(&self, name: &[u8]) -> Option<CommandId> {
+            match name.to_ascii_lowercase().as_slice() {
+                b"get" => Some(id_of("get")),
+                b"hidden" => Some(id_of("config")),
+                _ => None,
+            }
+        }
+
+        fn commands(&self) -> impl Iterator<Item = &'static CommandSpec> + Clone {
+            [id_of("get"), id_of("config")].into_iter().map(CommandId::spec)
+        }
+    }
+
+    fn answered(words: &str, proto: Proto) -> String {
+        let words: Vec<_> = words.split(' ').collect();
+        let owned = OwnedArgs::from_slices(&words);
+        let args = owned.as_args();
+        let Resolved::Command(id) = resolve(args.at(0), args.get(1)) else { panic!("no command") };
+        let mut out = Vec::new();
+        assert!(answer(&Renamed, id, args, proto, &mut out));
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_directory_decides_what_there_is_and_by_what_name() {
+        assert_eq!(answered("command count", Proto::Resp2), ":2\r\n");
+        assert_eq!(answered("command info set config", Proto::Resp2), "*2\r\n$-1\r\n$-1\r\n");
+        assert_eq!(answered("command info set", Proto::Resp3), "*1\r\n_\r\n");
+        assert!(
+            answered("command info hidden|get", Proto::Resp2)
+                .starts_with("*1\r\n*10\r\n$10\r\nconfig|get\r\n")
+        );
+        assert_eq!(answered("command docs set", Proto::Resp3), "%0\r\n");
+        assert_eq!(
+            answered("command list filterby aclcat String", Proto::Resp2),
+            "*1\r\n$3\r\nget\r\n"
+        );
+        assert_eq!(
+            answered("command getkeys set k v", Proto::Resp2),
+            "-ERR Invalid command specified\r\n"
+        );
+        assert_eq!(answered("command getkeys get k", Proto::Resp2), "*1\r\n$1\r\nk\r\n");
+        assert_eq!(
+            answered("command getkeysandflags get k", Proto::Resp3),
+            "*1\r\n*2\r\n$1\r\nk\r\n~2\r\n+RO\r\n+access\r\n"
+        );
+    }
+
+    #[test]
+    fn other_commands_are_not_answered() {
+        let owned = OwnedArgs::from_slices(&["get", "k"]);
+        let mut out = Vec::new();
+        assert!(!answer(&Mode::Server, id_of("get"), owned.as_args(), Proto::Resp2, &mut out));
+        assert!(out.is_empty());
+    }
+}
