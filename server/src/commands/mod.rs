@@ -5,12 +5,14 @@ pub mod client;
 mod connection;
 mod expiry;
 mod generic;
+mod hash;
 mod info;
 mod keys;
 mod lcs;
 mod options;
 mod pubsub;
 mod server;
+mod set;
 mod string;
 mod transactions;
 
@@ -27,9 +29,11 @@ pub(crate) const GROUPS: &[Handlers] = &[
     client::HANDLERS,
     connection::HANDLERS,
     generic::HANDLERS,
+    hash::HANDLERS,
     keys::HANDLERS,
     pubsub::HANDLERS,
     server::HANDLERS,
+    set::HANDLERS,
     string::HANDLERS,
     transactions::HANDLERS,
 ];
@@ -48,4 +52,12 @@ pub(crate) fn add_long_double(
     old.add(amount)
         .to_human()
         .ok_or(CommandError::new("ERR increment would produce NaN or Infinity"))
+}
+
+/// `count` different places below `length`, ascending: a fair choice of a part.
+pub(crate) fn choose_some(count: usize, length: usize) -> Vec<usize> {
+    use rand::seq::index;
+    let mut chosen = index::sample(&mut rand::rng(), length, count).into_vec();
+    chosen.sort_unstable();
+    chosen
 }

@@ -1,0 +1,377 @@
+//! Hashes.
+
+use redstart_common::glob;
+use redstart_common::number;
+use redstart_common::resp::Proto;
+
+use super::Handlers;
+use super::keys::{cursor, scan_options};
+use super::options::{Options, integer, integer_within};
+use crate::client::Reply;
+use crate::dispatch::Call;
+use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::dispatch::notify::Classes;
+use crate::encoding::listpack::Element;
+use crate::types::Hash;
+
+pub(super) const HANDLERS: Handlers = &[
+    ("hdel", hdel),
+    ("hexists", hexists),
+    ("hget", hget),
+    ("hgetall", hgetall),
+    ("hincrby", hincrby),
+    ("hincrbyfloat", hincrbyfloat),
+    ("hkeys", hkeys),
+    ("hlen", hlen),
+    ("hmget", hmget),
+    ("hmset", hmset),
+    ("hrandfield", hrandfield),
+    ("hscan", hscan),
+    ("hset", hset),
+    ("hsetnx", hsetnx),
+    ("hstrlen", hstrlen),
+    ("hvals", hvals),
+];
+
+impl Reply {
+    /// An element of a packed value as a string of bytes.
+    #[inline]
+    pub fn element(&mut self, element: Element<'_>) {
+        match element {
+            Element::Int(number) => self.bulk_int(number),
+            Element::Bytes(bytes) => self.bulk(bytes),
+        }
+    }
+}
+
+/// Sets all pairs of the call and answers how many fields are new.
+fn set_pairs(call: &mut Call<'_>, name: &str) -> Result<i64, CommandError> {
+    let args = call.args;
+    if !args.len().is_multiple_of(2) {
+        return Err(CommandError::arity(name));
+    }
+    let key = args.at(1);
+    let limits = &call.core.settings.packed;
+    let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
+    let pairs = args.tail(2);
+    hash.prepare(pairs.iter(), limits);
+    let mut created = 0;
+    for at in (0..pairs.len()).step_by(2) {
+        created += i64::from(hash.set(pairs.at(at), pairs.at(at + 1), limits));
+    }
+    call.modified(key);
+    call.notify(Classes::HASH, "hset", key);
+    call.dirty((pairs.len() / 2) as u64);
+    Ok(created)
+}
+
+/// `HSET key field value [field value ...]`
+pub fn hset(call: &mut Call<'_>) -> CommandResult {
+    let created = set_pairs(call, "hset")?;
+    call.client.reply.integer(created);
+    Ok(())
+}
+
+/// `HMSET key field value [field value ...]`
+pub fn hmset(call: &mut Call<'_>) -> CommandResult {
+    set_pairs(call, "hmset")?;
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `HSETNX key field value`
+pub fn hsetnx(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let (key, field, value) = (args.at(1), args.at(2), args.at(3));
+    let there = call
+        .keyspace
+        .db(call.client.db)
+        .write_as::<Hash>(key)?
+        .is_some_and(|hash| hash.contains(field));
+    if there {
+        call.client.reply.integer(0);
+        return Ok(());
+    }
+    let limits = &call.core.settings.packed;
+    let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
+    hash.prepare([field, value].into_iter(), limits);
+    hash.set(field, value, limits);
+    call.modified(key);
+    call.notify(Classes::HASH, "hset", key);
+    call.dirty(1);
+    call.client.reply.integer(1);
+    Ok(())
+}
+
+/// `HGET key field`
+pub fn hget(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
+    match hash.and_then(|hash| hash.get(args.at(2))) {
+        Some(value) => call.client.reply.element(value),
+        None => call.client.reply.null(),
+    }
+    Ok(())
+}
+
+/// `HMGET key field [field ...]`
+pub fn hmget(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
+    let fields = args.tail(2);
+    call.client.reply.array(fields.len());
+    for field in fields.iter() {
+        match hash.and_then(|hash| hash.get(field)) {
+            Some(value) => call.client.reply.element(value),
+            None => call.client.reply.null(),
+        }
+    }
+    Ok(())
+}
+
+/// `HDEL key field [field ...]`
+pub fn hdel(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let key = args.at(1);
+    let Some(hash) = call.keyspace.db(call.client.db).write_as::<Hash>(key)? else {
+        call.client.reply.integer(0);
+        return Ok(());
+    };
+    let removed = args.tail(2).iter().filter(|field| hash.remove(field)).count();
+    let empty = hash.is_empty();
+    if removed > 0 {
+        if empty {
+            call.db().remove(key);
+        }
+        call.modified(key);
+        call.notify(Classes::HASH, "hdel", key);
+        if empty {
+            call.removed(key);
+        }
+        call.dirty(removed as u64);
+    }
+    call.client.reply.count(removed);
+    Ok(())
+}
+
+/// `HLEN key`
+pub fn hlen(call: &mut Call<'_>) -> CommandResult {
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(call.args.at(1))?;
+    call.client.reply.count(hash.map_or(0, Hash::len));
+    Ok(())
+}
+
+/// `HEXISTS key field`
+pub fn hexists(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
+    let there = hash.is_some_and(|hash| hash.contains(args.at(2)));
+    call.client.reply.integer(i64::from(there));
+    Ok(())
+}
+
+/// `HSTRLEN key field`
+pub fn hstrlen(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
+    let length = hash
+        .and_then(|hash| hash.get(args.at(2)))
+        .map_or(0, |value| value.with_text(<[u8]>::len));
+    call.client.reply.count(length);
+    Ok(())
+}
+
+/// `HGETALL key`
+pub fn hgetall(call: &mut Call<'_>) -> CommandResult {
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(call.args.at(1))?;
+    let reply = &mut call.client.reply;
+    reply.map(hash.map_or(0, Hash::len));
+    if let Some(hash) = hash {
+        hash.for_each(|field, value| {
+            reply.element(field);
+            reply.element(value);
+        });
+    }
+    Ok(())
+}
+
+/// `HKEYS key`
+pub fn hkeys(call: &mut Call<'_>) -> CommandResult {
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(call.args.at(1))?;
+    let reply = &mut call.client.reply;
+    reply.array(hash.map_or(0, Hash::len));
+    if let Some(hash) = hash {
+        hash.for_each(|field, _| reply.element(field));
+    }
+    Ok(())
+}
+
+/// `HVALS key`
+pub fn hvals(call: &mut Call<'_>) -> CommandResult {
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(call.args.at(1))?;
+    let reply = &mut call.client.reply;
+    reply.array(hash.map_or(0, Hash::len));
+    if let Some(hash) = hash {
+        hash.for_each(|_, value| reply.element(value));
+    }
+    Ok(())
+}
+
+/// `HINCRBY key field increment`
+pub fn hincrby(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let (key, field) = (args.at(1), args.at(2));
+    let amount = integer(args.at(3))?;
+    let old = match call.keyspace.db(call.client.db).read_as::<Hash>(key)? {
+        None => 0,
+        Some(hash) => match hash.get(field) {
+            None => 0,
+            Some(Element::Int(number)) => number,
+            Some(Element::Bytes(bytes)) => number::parse_i64(bytes)
+                .ok_or(CommandError::new("ERR hash value is not an integer"))?,
+        },
+    };
+    let new = old
+        .checked_add(amount)
+        .ok_or(CommandError::new("ERR increment or decrement would overflow"))?;
+    let limits = &call.core.settings.packed;
+    let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
+    hash.set(field, itoa::Buffer::new().format(new).as_bytes(), limits);
+    call.modified(key);
+    call.notify(Classes::HASH, "hincrby", key);
+    call.dirty(1);
+    call.client.reply.integer(new);
+    Ok(())
+}
+
+/// `HINCRBYFLOAT key field increment`
+pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let (key, field, amount) = (args.at(1), args.at(2), args.at(3));
+    if number::LongDouble::parse(amount).is_none() {
+        return Err(crate::dispatch::error::NOT_A_FLOAT);
+    }
+    let old = match call.keyspace.db(call.client.db).read_as::<Hash>(key)? {
+        None => b"0".to_vec(),
+        Some(hash) => hash.get(field).map_or_else(|| b"0".to_vec(), Element::to_vec),
+    };
+    let text = super::add_long_double(
+        &old,
+        amount,
+        CommandError::new("ERR hash value is not a float"),
+    )?;
+    let limits = &call.core.settings.packed;
+    let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
+    hash.set(field, text.as_bytes(), limits);
+    call.modified(key);
+    call.notify(Classes::HASH, "hincrbyfloat", key);
+    call.dirty(1);
+    call.client.reply.bulk(text.as_bytes());
+    call.propagate_instead(&[b"HSET", key, field, text.as_bytes()]);
+    Ok(())
+}
+
+/// `HSCAN key cursor [MATCH pattern] [COUNT count]`
+pub fn hscan(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let mut at = cursor(args.at(2))?;
+    let options = scan_options(Options::new(args, 3), false)?;
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
+    let reply = &mut call.client.reply;
+    reply.array(2);
+    let Some(hash) = hash else {
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(());
+    };
+    let mut found = Vec::new();
+    let (mut looked, mut buckets) = (0, options.count.saturating_mul(10));
+    loop {
+        at = hash.scan(at, |field, value| {
+            looked += 1;
+            let fits = options
+                .pattern
+                .is_none_or(|pattern| field.with_text(|text| glob::matches(pattern, text, false)));
+            if fits {
+                found.push(field.to_vec());
+                found.push(value.to_vec());
+            }
+        });
+        buckets -= 1;
+        if at == 0 || looked >= options.count || buckets == 0 {
+            break;
+        }
+    }
+    reply.bulk(at.to_string().as_bytes());
+    reply.array(found.len());
+    found.iter().for_each(|text| reply.bulk(text));
+    Ok(())
+}
+
+/// The largest count a random-member command takes with values, on either side of zero.
+pub(super) const RANDOM_COUNT: std::ops::RangeInclusive<i64> = -(i64::MAX / 2)..=i64::MAX / 2;
+
+/// `HRANDFIELD key [count [WITHVALUES]]`
+pub fn hrandfield(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    if args.len() > 4 || (args.len() == 4 && !args.at(3).eq_ignore_ascii_case(b"WITHVALUES")) {
+        return Err(SYNTAX);
+    }
+    let with_values = args.len() == 4;
+    let Some(count) = args.get(2) else {
+        let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
+        let reply = &mut call.client.reply;
+        match hash {
+            Some(hash) => hash.with_random(|field, _| reply.element(field)),
+            None => reply.null(),
+        }
+        return Ok(());
+    };
+    let count = if with_values {
+        integer_within(count, RANDOM_COUNT, "ERR value is out of range")?
+    } else {
+        integer_within(count, -i64::MAX..=i64::MAX, "ERR value is out of range")?
+    };
+    let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
+    let reply = &mut call.client.reply;
+    let pairs = reply.proto == Proto::Resp3;
+    let mut answer = |reply: &mut Reply, field: Element<'_>, value: Element<'_>| {
+        if with_values && pairs {
+            reply.array(2);
+        }
+        reply.element(field);
+        if with_values {
+            reply.element(value);
+        }
+    };
+    let width = if with_values && !pairs { 2 } else { 1 };
+    let Some(hash) = hash.filter(|_| count != 0) else {
+        reply.array(0);
+        return Ok(());
+    };
+    if count < 0 {
+        let draws = count.unsigned_abs() as usize;
+        reply.array(draws * width);
+        for _ in 0..draws {
+            hash.with_random(|field, value| answer(reply, field, value));
+        }
+        return Ok(());
+    }
+    let wanted = (count as usize).min(hash.len());
+    reply.array(wanted * width);
+    if wanted == hash.len() {
+        hash.for_each(|field, value| answer(reply, field, value));
+        return Ok(());
+    }
+    let chosen = super::choose_some(wanted, hash.len());
+    let (mut index, mut next) = (0, chosen.iter().copied().peekable());
+    // Positions in the order of `for_each`, which does not change while the hash does not.
+    hash.for_each(|field, value| {
+        if next.peek() == Some(&index) {
+            next.next();
+            answer(reply, field, value);
+        }
+        index += 1;
+    });
+    Ok(())
+}

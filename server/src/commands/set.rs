@@ -1,0 +1,508 @@
+//! Sets.
+
+use redstart_common::glob;
+
+use super::Handlers;
+use super::keys::{cursor, scan_options};
+use super::options::{Options, integer, integer_within};
+use crate::dispatch::Call;
+use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::dispatch::notify::Classes;
+use crate::encoding::listpack::Element;
+use crate::keyspace::{Db, Deadline, WrongType};
+use crate::types::{Limits, Object, Set};
+
+pub(super) const HANDLERS: Handlers = &[
+    ("sadd", sadd),
+    ("scard", scard),
+    ("sdiff", sdiff),
+    ("sdiffstore", sdiffstore),
+    ("sinter", sinter),
+    ("sintercard", sintercard),
+    ("sinterstore", sinterstore),
+    ("sismember", sismember),
+    ("smembers", smembers),
+    ("smismember", smismember),
+    ("smove", smove),
+    ("spop", spop),
+    ("srandmember", srandmember),
+    ("srem", srem),
+    ("sscan", sscan),
+    ("sunion", sunion),
+    ("sunionstore", sunionstore),
+];
+
+/// `SADD key member [member ...]`
+pub fn sadd(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let key = args.at(1);
+    let limits = &call.core.settings.packed;
+    let set = call.keyspace.db(call.client.db).write_or_create::<Set>(key)?;
+    let added = args.tail(2).iter().filter(|member| set.insert(member, limits)).count();
+    if added > 0 {
+        call.modified(key);
+        call.notify(Classes::SET, "sadd", key);
+        call.dirty(added as u64);
+    }
+    call.client.reply.count(added);
+    Ok(())
+}
+
+/// `SREM key member [member ...]`
+pub fn srem(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let key = args.at(1);
+    let Some(set) = call.keyspace.db(call.client.db).write_as::<Set>(key)? else {
+        call.client.reply.integer(0);
+        return Ok(());
+    };
+    let removed = args.tail(2).iter().filter(|member| set.remove(member)).count();
+    let empty = set.is_empty();
+    if removed > 0 {
+        after_removal(call, key, empty, "srem");
+        call.dirty(removed as u64);
+    }
+    call.client.reply.count(removed);
+    Ok(())
+}
+
+/// What follows when members have left a set.
+fn after_removal(call: &mut Call<'_>, key: &[u8], empty: bool, event: &str) {
+    if empty {
+        call.db().remove(key);
+    }
+    call.modified(key);
+    call.notify(Classes::SET, event, key);
+    if empty {
+        call.removed(key);
+    }
+}
+
+/// `SCARD key`
+pub fn scard(call: &mut Call<'_>) -> CommandResult {
+    let set = call.keyspace.db(call.client.db).read_as::<Set>(call.args.at(1))?;
+    call.client.reply.count(set.map_or(0, Set::len));
+    Ok(())
+}
+
+/// `SISMEMBER key member`
+pub fn sismember(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let set = call.keyspace.db(call.client.db).read_as::<Set>(args.at(1))?;
+    let there = set.is_some_and(|set| set.contains(args.at(2)));
+    call.client.reply.integer(i64::from(there));
+    Ok(())
+}
+
+/// `SMISMEMBER key member [member ...]`
+pub fn smismember(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let set = call.keyspace.db(call.client.db).read_as::<Set>(args.at(1))?;
+    let members = args.tail(2);
+    call.client.reply.array(members.len());
+    for member in members.iter() {
+        let there = set.is_some_and(|set| set.contains(member));
+        call.client.reply.integer(i64::from(there));
+    }
+    Ok(())
+}
+
+/// `SMEMBERS key`
+pub fn smembers(call: &mut Call<'_>) -> CommandResult {
+    let set = call.keyspace.db(call.client.db).read_as::<Set>(call.args.at(1))?;
+    let reply = &mut call.client.reply;
+    reply.set(set.map_or(0, Set::len));
+    if let Some(set) = set {
+        set.for_each(|member| reply.element(member));
+    }
+    Ok(())
+}
+
+/// `SMOVE source destination member`
+pub fn smove(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let (from, to, member) = (args.at(1), args.at(2), args.at(3));
+    let db = call.keyspace.db(call.client.db);
+    if db.read_as::<Set>(from)?.is_none() {
+        call.client.reply.integer(0);
+        return Ok(());
+    }
+    db.read_as::<Set>(to)?;
+    if from == to {
+        let there = db.read_as::<Set>(from)?.is_some_and(|set| set.contains(member));
+        call.client.reply.integer(i64::from(there));
+        return Ok(());
+    }
+    let Some(source) = db.write_as::<Set>(from)? else { return Ok(()) };
+    if !source.remove(member) {
+        call.client.reply.integer(0);
+        return Ok(());
+    }
+    let empty = source.is_empty();
+    after_removal(call, from, empty, "srem");
+    let limits = &call.core.settings.packed;
+    let added =
+        call.keyspace.db(call.client.db).write_or_create::<Set>(to)?.insert(member, limits);
+    call.modified(to);
+    call.dirty(1);
+    if added {
+        call.dirty(1);
+        call.notify(Classes::SET, "sadd", to);
+    }
+    call.client.reply.integer(1);
+    Ok(())
+}
+
+/// `SPOP key [count]`
+pub fn spop(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    if args.len() > 3 {
+        return Err(SYNTAX);
+    }
+    let key = args.at(1);
+    let Some(count) = args.get(2) else {
+        return pop_one(call, key);
+    };
+    let count = integer_within(count, 0..=i64::MAX, "ERR value is out of range, must be positive")?;
+    let Some(set) = call.keyspace.db(call.client.db).write_as::<Set>(key)? else {
+        call.client.reply.set(0);
+        return Ok(());
+    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count == 0 {
+        call.client.reply.set(0);
+        return Ok(());
+    }
+    let size = set.len();
+    if count >= size {
+        let reply = &mut call.client.reply;
+        reply.set(size);
+        set.for_each(|member| reply.element(member));
+        call.db().remove(key);
+        call.modified(key);
+        call.notify(Classes::SET, "spop", key);
+        call.removed(key);
+        call.dirty(size as u64);
+        let lazily = call.core.settings.lazyfree_lazy_server_del;
+        call.propagate_instead(&[if lazily { b"UNLINK" } else { b"DEL" }, key]);
+        return Ok(());
+    }
+    let popped = random_members(set, count);
+    for member in &popped {
+        set.remove(member);
+    }
+    call.client.reply.set(popped.len());
+    popped.iter().for_each(|member| call.client.reply.bulk(member));
+    call.modified(key);
+    call.notify(Classes::SET, "spop", key);
+    call.dirty(popped.len() as u64);
+    call.propagate_nothing();
+    if call.core.effects.wanted() {
+        for part in popped.chunks(1024) {
+            let mut removal: Vec<&[u8]> = vec![b"SREM", key];
+            removal.extend(part.iter().map(Vec::as_slice));
+            call.propagate_instead(&removal);
+        }
+    }
+    Ok(())
+}
+
+fn pop_one(call: &mut Call<'_>, key: &[u8]) -> CommandResult {
+    let Some(set) = call.keyspace.db(call.client.db).write_as::<Set>(key)? else {
+        call.client.reply.null();
+        return Ok(());
+    };
+    let mut popped = Vec::new();
+    set.with_random(|member| popped = member.to_vec());
+    set.remove(&popped);
+    let empty = set.is_empty();
+    call.client.reply.bulk(&popped);
+    after_removal(call, key, empty, "spop");
+    call.dirty(1);
+    call.propagate_instead(&[b"SREM", key, &popped]);
+    Ok(())
+}
+
+/// `count` different members, fewer than the set has.
+fn random_members(set: &Set, count: usize) -> Vec<Vec<u8>> {
+    let size = set.len();
+    // A few of many are drawn one by one; a large part is chosen by place in one walk.
+    if count * 3 < size && size > 1000 {
+        let mut drawn = hashbrown::HashSet::with_hasher(foldhash::fast::RandomState::default());
+        while drawn.len() < count {
+            set.with_random(|member| {
+                drawn.insert(member.to_vec());
+            });
+        }
+        return drawn.into_iter().collect();
+    }
+    let chosen = super::choose_some(count, size);
+    let mut members = Vec::with_capacity(count);
+    let (mut index, mut next) = (0, chosen.iter().copied().peekable());
+    set.for_each(|member| {
+        if next.peek() == Some(&index) {
+            next.next();
+            members.push(member.to_vec());
+        }
+        index += 1;
+    });
+    members
+}
+
+/// `SRANDMEMBER key [count]`
+pub fn srandmember(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    if args.len() > 3 {
+        return Err(SYNTAX);
+    }
+    let count = match args.get(2) {
+        Some(count) => Some(integer_within(
+            count,
+            -i64::MAX..=i64::MAX,
+            "ERR value is out of range, value must between -9223372036854775807 and \
+             9223372036854775807",
+        )?),
+        None => None,
+    };
+    let set = call.keyspace.db(call.client.db).read_as::<Set>(args.at(1))?;
+    let reply = &mut call.client.reply;
+    let Some(count) = count else {
+        match set {
+            Some(set) => set.with_random(|member| reply.element(member)),
+            None => reply.null(),
+        }
+        return Ok(());
+    };
+    let Some(set) = set.filter(|_| count != 0) else {
+        reply.array(0);
+        return Ok(());
+    };
+    if count < 0 {
+        let draws = count.unsigned_abs() as usize;
+        reply.array(draws);
+        for _ in 0..draws {
+            set.with_random(|member| reply.element(member));
+        }
+        return Ok(());
+    }
+    let size = set.len();
+    if count as usize >= size {
+        reply.array(size);
+        set.for_each(|member| reply.element(member));
+    } else {
+        let members = random_members(set, count as usize);
+        reply.array(members.len());
+        members.iter().for_each(|member| reply.bulk(member));
+    }
+    Ok(())
+}
+
+/// `SSCAN key cursor [MATCH pattern] [COUNT count]`
+pub fn sscan(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let mut at = cursor(args.at(2))?;
+    let options = scan_options(Options::new(args, 3), false)?;
+    let set = call.keyspace.db(call.client.db).read_as::<Set>(args.at(1))?;
+    let reply = &mut call.client.reply;
+    reply.array(2);
+    let Some(set) = set else {
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(());
+    };
+    let mut found = Vec::new();
+    let (mut looked, mut buckets) = (0, options.count.saturating_mul(10));
+    loop {
+        at = set.scan(at, |member| {
+            looked += 1;
+            let fits = options
+                .pattern
+                .is_none_or(|pattern| member.with_text(|text| glob::matches(pattern, text, false)));
+            if fits {
+                found.push(member.to_vec());
+            }
+        });
+        buckets -= 1;
+        if at == 0 || looked >= options.count || buckets == 0 {
+            break;
+        }
+    }
+    reply.bulk(at.to_string().as_bytes());
+    reply.array(found.len());
+    found.iter().for_each(|text| reply.bulk(text));
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Union,
+    Difference,
+    Intersection,
+}
+
+/// Has each key looked up once, so that it expires and counts, and refuses other types.
+fn touch_all<'k>(
+    db: &mut Db,
+    keys: impl Iterator<Item = &'k [u8]>,
+) -> Result<(), WrongType> {
+    for key in keys {
+        db.read_as::<Set>(key)?;
+    }
+    Ok(())
+}
+
+/// A set that was just touched; absent keys are `None`.
+fn look<'d>(db: &'d Db, key: &[u8]) -> Option<&'d Set> {
+    match db.look(key)?.object()? {
+        Object::Set(set) => Some(set),
+        _ => None,
+    }
+}
+
+/// The members of a union, difference or intersection of sets that were just touched.
+fn combine(db: &Db, operation: Operation, keys: &[&[u8]], limits: &Limits) -> Set {
+    let mut result = Set::default();
+    let mut add = |member: Element<'_>| {
+        member.with_text(|member| result.insert(member, limits));
+    };
+    match operation {
+        Operation::Union => {
+            for set in keys.iter().filter_map(|key| look(db, key)) {
+                set.for_each(&mut add);
+            }
+        }
+        Operation::Difference => {
+            let Some(first) = look(db, keys[0]) else { return result };
+            let others: Vec<&Set> = keys[1..].iter().filter_map(|key| look(db, key)).collect();
+            if keys[1..].contains(&keys[0]) {
+                return result;
+            }
+            first.for_each(|member| {
+                let elsewhere =
+                    member.with_text(|text| others.iter().any(|other| other.contains(text)));
+                if !elsewhere {
+                    add(member);
+                }
+            });
+        }
+        Operation::Intersection => {
+            intersect(db, keys, |member| {
+                add(member);
+                true
+            });
+        }
+    }
+    result
+}
+
+/// Calls `visit` with each member of an intersection until it answers `false`.
+fn intersect(db: &Db, keys: &[&[u8]], mut visit: impl FnMut(Element<'_>) -> bool) {
+    let Some(mut sets) = keys.iter().map(|key| look(db, key)).collect::<Option<Vec<&Set>>>() else {
+        return;
+    };
+    sets.sort_by_key(|set| set.len());
+    let Some((smallest, others)) = sets.split_first() else { return };
+    smallest.all(|member| {
+        let everywhere = member.with_text(|text| others.iter().all(|other| other.contains(text)));
+        !everywhere || visit(member)
+    });
+}
+
+fn answer_combined(call: &mut Call<'_>, operation: Operation) -> CommandResult {
+    let keys: Vec<&[u8]> = call.args.tail(1).iter().collect();
+    let db = call.keyspace.db(call.client.db);
+    touch_all(db, keys.iter().copied())?;
+    let set = combine(db, operation, &keys, &call.core.settings.packed);
+    let reply = &mut call.client.reply;
+    reply.set(set.len());
+    set.for_each(|member| reply.element(member));
+    Ok(())
+}
+
+fn store_combined(call: &mut Call<'_>, operation: Operation, event: &str) -> CommandResult {
+    let target = call.arg(1);
+    let keys: Vec<&[u8]> = call.args.tail(2).iter().collect();
+    let db = call.keyspace.db(call.client.db);
+    touch_all(db, keys.iter().copied())?;
+    let set = combine(db, operation, &keys, &call.core.settings.packed);
+    let size = set.len();
+    if size > 0 {
+        call.db().set_object(target, Object::Set(set), Deadline::Clear);
+        call.modified(target);
+        call.notify(Classes::SET, event, target);
+        call.dirty(1);
+    } else if call.db().remove(target) {
+        call.modified(target);
+        call.removed(target);
+        call.dirty(1);
+    }
+    call.client.reply.count(size);
+    Ok(())
+}
+
+/// `SUNION key [key ...]`
+pub fn sunion(call: &mut Call<'_>) -> CommandResult {
+    answer_combined(call, Operation::Union)
+}
+
+/// `SDIFF key [key ...]`
+pub fn sdiff(call: &mut Call<'_>) -> CommandResult {
+    answer_combined(call, Operation::Difference)
+}
+
+/// `SINTER key [key ...]`
+pub fn sinter(call: &mut Call<'_>) -> CommandResult {
+    answer_combined(call, Operation::Intersection)
+}
+
+/// `SUNIONSTORE destination key [key ...]`
+pub fn sunionstore(call: &mut Call<'_>) -> CommandResult {
+    store_combined(call, Operation::Union, "sunionstore")
+}
+
+/// `SDIFFSTORE destination key [key ...]`
+pub fn sdiffstore(call: &mut Call<'_>) -> CommandResult {
+    store_combined(call, Operation::Difference, "sdiffstore")
+}
+
+/// `SINTERSTORE destination key [key ...]`
+pub fn sinterstore(call: &mut Call<'_>) -> CommandResult {
+    store_combined(call, Operation::Intersection, "sinterstore")
+}
+
+/// `SINTERCARD numkeys key [key ...] [LIMIT limit]`
+pub fn sintercard(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let count = integer_within(
+        args.at(1),
+        1..=i64::MAX,
+        "ERR numkeys should be greater than 0",
+    )
+    .map_err(|_| CommandError::new("ERR numkeys should be greater than 0"))?;
+    if count > args.len() as i64 - 2 {
+        return Err(CommandError::new("ERR Number of keys can't be greater than number of args"));
+    }
+    let count = count as usize;
+    let keys: Vec<&[u8]> = args.tail(2).iter().take(count).collect();
+    let mut limit = 0;
+    let mut options = Options::new(args, 2 + count);
+    while let Some(word) = options.word() {
+        if !word.eq_ignore_ascii_case(b"LIMIT") || options.left() == 0 {
+            return Err(SYNTAX);
+        }
+        limit = integer(options.need()?)
+            .ok()
+            .filter(|limit| *limit >= 0)
+            .ok_or(CommandError::new("ERR LIMIT can't be negative"))? as usize;
+    }
+    let db = call.keyspace.db(call.client.db);
+    touch_all(db, keys.iter().copied())?;
+    let mut found = 0;
+    intersect(db, &keys, |_| {
+        found += 1;
+        found != limit
+    });
+    call.client.reply.count(found);
+    Ok(())
+}
+
