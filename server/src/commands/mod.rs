@@ -9,6 +9,7 @@ mod hash;
 mod info;
 mod keys;
 mod lcs;
+mod list;
 mod options;
 mod pubsub;
 mod server;
@@ -31,6 +32,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     generic::HANDLERS,
     hash::HANDLERS,
     keys::HANDLERS,
+    list::HANDLERS,
     pubsub::HANDLERS,
     server::HANDLERS,
     set::HANDLERS,

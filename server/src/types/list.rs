@@ -1,21 +1,546 @@
-//! The list type.
+//! Lists: one listpack while small, then a deque of listpacks of bounded size.
+//!
+//! OBJECT ENCODING answers `quicklist` for both, as 7.0.15 does for every list.
+
+use std::collections::VecDeque;
+
+use super::Limits;
+use crate::encoding::listpack::{Element, Listpack};
 
 /// A list.
-#[derive(Default, Clone)]
-pub struct List {
-    slots: Vec<u64>,
+#[derive(Clone)]
+pub enum List {
+    /// One node.
+    Packed(Listpack),
+    /// Several nodes, none empty.
+    Quick(Box<Quick>),
+}
+
+/// Several nodes.
+#[derive(Clone)]
+pub struct Quick {
+    nodes: VecDeque<Listpack>,
+    length: usize,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self::Packed(Listpack::new())
+    }
+}
+
+/// Which end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The front: LEFT.
+    Front,
+    /// The back: RIGHT.
+    Back,
+}
+
+/// Bytes of a node that is bounded by its count of elements.
+const COUNTED_NODE_BYTES_MAX: usize = 8192;
+/// Bytes an element takes beside its text, at most.
+const ELEMENT_OVERHEAD: usize = 10;
+
+fn fits(pack: &Listpack, more: usize, limits: &Limits) -> bool {
+    let bytes = pack.total() + more + ELEMENT_OVERHEAD;
+    match limits.list_node {
+        node @ -5..=-1 => bytes <= 2048 << node.unsigned_abs(),
+        node => bytes <= COUNTED_NODE_BYTES_MAX && (pack.len() as i64) < node.max(1),
+    }
 }
 
 impl List {
     /// Elements.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        match self {
+            Self::Packed(pack) => pack.len(),
+            Self::Quick(quick) => quick.length,
+        }
+    }
+
+    /// Whether there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The name OBJECT ENCODING answers.
     #[must_use]
     pub fn encoding_name(&self) -> &'static str {
-        "listpack"
+        "quicklist"
+    }
+
+    /// Nodes, for statistics and files.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        match self {
+            Self::Packed(_) => 1,
+            Self::Quick(quick) => quick.nodes.len(),
+        }
+    }
+
+    /// The node with an index.
+    #[must_use]
+    pub fn node(&self, index: usize) -> Option<&Listpack> {
+        match self {
+            Self::Packed(pack) => (index == 0).then_some(pack),
+            Self::Quick(quick) => quick.nodes.get(index),
+        }
+    }
+
+    fn node_mut(&mut self, index: usize) -> Option<&mut Listpack> {
+        match self {
+            Self::Packed(pack) => (index == 0).then_some(pack),
+            Self::Quick(quick) => quick.nodes.get_mut(index),
+        }
+    }
+
+    fn quick(&mut self) -> &mut Quick {
+        if let Self::Packed(pack) = self {
+            let pack = std::mem::take(pack);
+            let length = pack.len();
+            let nodes = if length == 0 { VecDeque::new() } else { VecDeque::from([pack]) };
+            *self = Self::Quick(Box::new(Quick { nodes, length }));
+        }
+        match self {
+            Self::Quick(quick) => quick,
+            Self::Packed(_) => unreachable!("made quick above"),
+        }
+    }
+
+    /// Becomes one packed node again when only one is left.
+    fn settle(&mut self) {
+        if let Self::Quick(quick) = self
+            && quick.nodes.len() <= 1
+        {
+            *self = Self::Packed(quick.nodes.pop_front().unwrap_or_default());
+        }
+    }
+
+    /// Adds an element at an end.
+    #[inline]
+    pub fn push(&mut self, end: End, text: &[u8], limits: &Limits) {
+        if let Self::Packed(pack) = self
+            && (pack.is_empty() || fits(pack, text.len(), limits))
+        {
+            match end {
+                End::Front => pack.push_front(text),
+                End::Back => pack.push_back(text),
+            }
+            return;
+        }
+        let quick = self.quick();
+        quick.length += 1;
+        let node = match end {
+            End::Front => quick.nodes.front_mut(),
+            End::Back => quick.nodes.back_mut(),
+        };
+        match (node.filter(|node| fits(node, text.len(), limits)), end) {
+            (Some(node), End::Front) => node.push_front(text),
+            (Some(node), End::Back) => node.push_back(text),
+            (None, _) => {
+                let mut node = Listpack::new();
+                node.push_back(text);
+                match end {
+                    End::Front => quick.nodes.push_front(node),
+                    End::Back => quick.nodes.push_back(node),
+                }
+            }
+        }
+    }
+
+    /// Takes the element at an end away and calls `visit` with it. Answers whether there was one.
+    #[inline]
+    pub fn pop(&mut self, end: End, visit: impl FnOnce(Element<'_>)) -> bool {
+        let last = self.node_count() - 1;
+        let index = if end == End::Front { 0 } else { last };
+        let Some(node) = self.node_mut(index) else { return false };
+        let position = match end {
+            End::Front => node.first(),
+            End::Back => match node.last() {
+                Some(position) => position,
+                None => return false,
+            },
+        };
+        let Some(element) = node.get(position) else { return false };
+        visit(element);
+        node.remove(position, 1);
+        if let Self::Quick(quick) = self {
+            quick.length -= 1;
+            if quick.nodes.get(index).is_some_and(Listpack::is_empty) {
+                quick.nodes.remove(index);
+            }
+            self.settle();
+        }
+        true
+    }
+
+    /// The node and the place in it of an index, counted from the nearer end.
+    fn locate(&self, index: usize) -> Option<(usize, usize)> {
+        match self {
+            Self::Packed(pack) => (index < pack.len()).then_some((0, index)),
+            Self::Quick(quick) => {
+                if index >= quick.length {
+                    return None;
+                }
+                if index < quick.length / 2 {
+                    let mut rest = index;
+                    for (place, node) in quick.nodes.iter().enumerate() {
+                        let length = node.len();
+                        if rest < length {
+                            return Some((place, rest));
+                        }
+                        rest -= length;
+                    }
+                } else {
+                    let mut behind = quick.length - index;
+                    for (place, node) in quick.nodes.iter().enumerate().rev() {
+                        let length = node.len();
+                        if behind <= length {
+                            return Some((place, length - behind));
+                        }
+                        behind -= length;
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// The element with an index.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Element<'_>> {
+        let (place, rest) = self.locate(index)?;
+        let node = self.node(place)?;
+        node.get(node.seek(rest)?)
+    }
+
+    /// Puts another element in the place of the one with an index. Answers whether there is one.
+    pub fn set(&mut self, index: usize, text: &[u8], limits: &Limits) -> bool {
+        let Some((place, rest)) = self.locate(index) else { return false };
+        let Some(node) = self.node_mut(place) else { return false };
+        let Some(position) = node.seek(rest) else { return false };
+        if node.len() == 1 || fits(node, text.len(), limits) {
+            node.replace(position, text);
+        } else {
+            node.remove(position, 1);
+            if let Self::Quick(quick) = self {
+                quick.length -= 1;
+            }
+            self.insert_at(place, rest, text, limits);
+        }
+        true
+    }
+
+    /// Adds an element to node `place` before its element `rest`, splitting the node when it is full.
+    fn insert_at(&mut self, place: usize, rest: usize, text: &[u8], limits: &Limits) {
+        if let Some(node) = self.node_mut(place)
+            && (node.is_empty() || fits(node, text.len(), limits))
+        {
+            let position = node.seek(rest).unwrap_or(node.end());
+            node.insert(position, text);
+            if let Self::Quick(quick) = self {
+                quick.length += 1;
+            }
+            return;
+        }
+        let quick = self.quick();
+        quick.length += 1;
+        let Some(node) = quick.nodes.get_mut(place) else { return };
+        let position = node.seek(rest).unwrap_or(node.end());
+        let tail = node.split_off(position);
+        let mut fresh = Listpack::new();
+        fresh.push_back(text);
+        let mut at = place + 1;
+        if node.is_empty() {
+            quick.nodes.remove(place);
+            at = place;
+        }
+        quick.nodes.insert(at, fresh);
+        if !tail.is_empty() {
+            quick.nodes.insert(at + 1, tail);
+        }
+        self.settle();
+    }
+
+    /// Adds an element before or behind the first that is `pivot`. Answers whether that was found.
+    pub fn insert(&mut self, pivot: &[u8], before: bool, text: &[u8], limits: &Limits) -> bool {
+        let mut found = None;
+        for place in 0..self.node_count() {
+            let Some(node) = self.node(place) else { break };
+            if let Some(index) = node.iter().position(|element| element.is(pivot)) {
+                found = Some((place, index));
+                break;
+            }
+        }
+        let Some((place, index)) = found else { return false };
+        self.insert_at(place, if before { index } else { index + 1 }, text, limits);
+        true
+    }
+
+    /// Calls `visit` with the elements from `start` to `end`, both included and within the list.
+    pub fn range(&self, start: usize, end: usize, mut visit: impl FnMut(Element<'_>)) {
+        let Some((mut place, rest)) = self.locate(start) else { return };
+        let mut left = end + 1 - start;
+        let Some(mut node) = self.node(place) else { return };
+        let Some(mut position) = node.seek(rest) else { return };
+        loop {
+            for element in node.iter_from(position) {
+                if left == 0 {
+                    return;
+                }
+                visit(element);
+                left -= 1;
+            }
+            place += 1;
+            match self.node(place) {
+                Some(next) if left > 0 => {
+                    node = next;
+                    position = node.first();
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Calls `visit` with each element and its index, from the front or the back, until it answers `false`.
+    pub fn walk(&self, from: End, mut visit: impl FnMut(usize, Element<'_>) -> bool) {
+        match from {
+            End::Front => {
+                let mut index = 0;
+                for place in 0..self.node_count() {
+                    let Some(node) = self.node(place) else { return };
+                    for element in node.iter() {
+                        if !visit(index, element) {
+                            return;
+                        }
+                        index += 1;
+                    }
+                }
+            }
+            End::Back => {
+                let mut index = self.len();
+                for place in (0..self.node_count()).rev() {
+                    let Some(node) = self.node(place) else { return };
+                    for element in node.iter_back() {
+                        index -= 1;
+                        if !visit(index, element) {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes up to `limit` elements that are `text`, seen from an end; 0 is no limit. Answers how many it were.
+    pub fn remove(&mut self, text: &[u8], from: End, limit: usize) -> usize {
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let mut removed = 0;
+        let count = self.node_count();
+        for step in 0..count {
+            let place = if from == End::Front { step } else { count - 1 - step };
+            let Some(node) = self.node_mut(place) else { break };
+            match from {
+                End::Front => {
+                    let mut position = node.first();
+                    while removed < limit
+                        && let Some(found) = node.find(position, text, 0)
+                    {
+                        node.remove(found, 1);
+                        position = found;
+                        removed += 1;
+                    }
+                }
+                End::Back => {
+                    let mut position = node.last();
+                    while removed < limit
+                        && let Some(here) = position
+                    {
+                        position = node.before(here);
+                        if node.get(here).is_some_and(|element| element.is(text)) {
+                            node.remove(here, 1);
+                            removed += 1;
+                        }
+                    }
+                }
+            }
+            if removed == limit {
+                break;
+            }
+        }
+        if let Self::Quick(quick) = self
+            && removed > 0
+        {
+            quick.length -= removed;
+            quick.nodes.retain(|node| !node.is_empty());
+            self.settle();
+        }
+        removed
+    }
+
+    /// Removes `count` elements from an end.
+    pub fn cut(&mut self, end: End, count: usize) {
+        let mut left = count;
+        if let Self::Quick(quick) = self {
+            while left > 0 {
+                let node = match end {
+                    End::Front => quick.nodes.front_mut(),
+                    End::Back => quick.nodes.back_mut(),
+                };
+                let Some(node) = node else { break };
+                let length = node.len();
+                if length > left {
+                    break;
+                }
+                left -= length;
+                quick.length -= length;
+                match end {
+                    End::Front => quick.nodes.pop_front(),
+                    End::Back => quick.nodes.pop_back(),
+                };
+            }
+            self.settle();
+        }
+        if left == 0 {
+            return;
+        }
+        let place = if end == End::Front { 0 } else { self.node_count() - 1 };
+        let Some(node) = self.node_mut(place) else { return };
+        let length = node.len();
+        let gone = left.min(length);
+        let position = match end {
+            End::Front => node.first(),
+            End::Back => node.seek(length - gone).unwrap_or(node.end()),
+        };
+        node.remove(position, gone);
+        if let Self::Quick(quick) = self {
+            quick.length -= gone;
+        }
+    }
+
+    /// Adds a whole node at the back, as files hold them.
+    pub fn push_node(&mut self, node: Listpack) {
+        if node.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            *self = Self::Packed(node);
+            return;
+        }
+        let quick = self.quick();
+        quick.length += node.len();
+        quick.nodes.push_back(node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts(list: &List) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        list.walk(End::Front, |_, element| {
+            all.push(element.to_vec());
+            true
+        });
+        all
+    }
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            (0_i64..30).prop_map(|n| n.to_string().into_bytes()),
+            prop::collection::vec(b'a'..b'c', 0..3),
+            (100_usize..300).prop_map(|n| vec![b'x'; n]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_deque(
+            steps in prop::collection::vec((0_u8..10, any::<u16>(), text()), 1..200),
+            node in prop_oneof![Just(-1_i64), Just(3), Just(1), Just(7)],
+        ) {
+            let limits = Limits { list_node: node, ..Limits::default() };
+            let mut list = List::default();
+            let mut model: VecDeque<Vec<u8>> = VecDeque::new();
+            for (what, place, text) in steps {
+                let index = if model.is_empty() { 0 } else { place as usize % model.len() };
+                match what {
+                    0 | 1 => {
+                        list.push(End::Back, &text, &limits);
+                        model.push_back(text);
+                    }
+                    2 | 3 => {
+                        list.push(End::Front, &text, &limits);
+                        model.push_front(text);
+                    }
+                    4 => {
+                        let end = if place % 2 == 0 { End::Front } else { End::Back };
+                        let mut popped = None;
+                        list.pop(end, |element| popped = Some(element.to_vec()));
+                        let expected = if end == End::Front { model.pop_front() } else { model.pop_back() };
+                        prop_assert_eq!(popped, expected);
+                    }
+                    5 => {
+                        let done = list.set(index, &text, &limits);
+                        prop_assert_eq!(done, !model.is_empty());
+                        if done {
+                            model[index] = text;
+                        }
+                    }
+                    6 if !model.is_empty() => {
+                        let pivot = model[index].clone();
+                        let at = model.iter().position(|held| *held == pivot).expect("there");
+                        let before = place % 2 == 0;
+                        prop_assert!(list.insert(&pivot, before, &text, &limits));
+                        model.insert(if before { at } else { at + 1 }, text);
+                    }
+                    7 => {
+                        let limit = place as usize % 3;
+                        let removed = list.remove(&text, if place % 2 == 0 { End::Front } else { End::Back }, limit);
+                        let mut expected = 0;
+                        let mut places: Vec<usize> = (0..model.len()).filter(|at| model[*at] == text).collect();
+                        if place % 2 == 1 {
+                            places.reverse();
+                        }
+                        if limit > 0 {
+                            places.truncate(limit);
+                        }
+                        places.sort_unstable();
+                        for at in places.into_iter().rev() {
+                            model.remove(at);
+                            expected += 1;
+                        }
+                        prop_assert_eq!(removed, expected);
+                    }
+                    8 => {
+                        let count = place as usize % (model.len() + 1).min(5);
+                        if place % 2 == 0 {
+                            list.cut(End::Front, count);
+                            model.drain(..count);
+                        } else {
+                            list.cut(End::Back, count);
+                            model.truncate(model.len() - count);
+                        }
+                    }
+                    _ if !model.is_empty() => {
+                        prop_assert_eq!(list.get(index).map(Element::to_vec), Some(model[index].clone()));
+                        let end = (index + 3).min(model.len() - 1);
+                        let mut range = Vec::new();
+                        list.range(index, end, |element| range.push(element.to_vec()));
+                        prop_assert_eq!(range, model.range(index..=end).cloned().collect::<Vec<_>>());
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(list.len(), model.len());
+            }
+            prop_assert_eq!(texts(&list), Vec::from(model));
+        }
     }
 }
