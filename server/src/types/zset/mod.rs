@@ -1,0 +1,453 @@
+//! Sorted sets: members with scores, in the order of scores and then of bytes.
+//!
+//! Small ones are a listpack of member, score, member, score …, in order; larger ones a bag, which finds a member's
+//! score, and a [`Tree`], which knows the order.
+
+mod tree;
+
+use rand::Rng;
+use redstart_common::number::{FloatText, parse_f64};
+
+use super::Limits;
+use crate::encoding::bag::Bag;
+use crate::encoding::listpack::{Element, Listpack};
+use tree::{Key, Tree};
+
+/// A sorted set.
+pub enum Zset {
+    /// Member, score, member, score …
+    Packed(Listpack),
+    /// Found by hashing, ordered by the tree.
+    Tree(Box<Large>),
+}
+
+/// A sorted set that is not packed.
+#[derive(Default)]
+pub struct Large {
+    // Dropped after the tree, whose keys lead to its items.
+    tree: Tree,
+    bag: Bag<f64>,
+}
+
+impl Default for Zset {
+    fn default() -> Self {
+        Self::Packed(Listpack::new())
+    }
+}
+
+impl Clone for Zset {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Packed(pack) => Self::Packed(pack.clone()),
+            Self::Tree(_) => {
+                let mut large = Large::default();
+                self.walk(0, false, |member, score| {
+                    member.with_text(|member| large.add(member, score));
+                    true
+                });
+                Self::Tree(Box::new(large))
+            }
+        }
+    }
+}
+
+impl Large {
+    fn add(&mut self, member: &[u8], score: f64) {
+        let item = self.bag.insert_at(member, score);
+        // SAFETY: the item lives until `remove` or `change` takes its key out of the tree first.
+        self.tree.insert(unsafe { Key::new(score, item) });
+    }
+
+    fn change(&mut self, member: &[u8], score: f64) {
+        let Some(item) = self.bag.address(member) else { return };
+        // SAFETY: the item is the bag's and lives; its old key leaves the tree before the new one enters.
+        unsafe {
+            let old = item.as_ref().extra();
+            self.tree.remove(&Key::new(old, item));
+            self.bag.set_number(item, score);
+            self.tree.insert(Key::new(score, item));
+        }
+    }
+
+    fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        let item = self.bag.address(member)?;
+        // SAFETY: the item is the bag's and lives; it is freed after its key has left the tree.
+        let score = unsafe {
+            let score = item.as_ref().extra();
+            self.tree.remove(&Key::new(score, item));
+            score
+        };
+        self.bag.remove(member);
+        Some(score)
+    }
+
+    fn key_of(&self, member: &[u8]) -> Option<Key> {
+        let item = self.bag.address(member)?;
+        // SAFETY: the item lives while the set is borrowed.
+        Some(unsafe { Key::new(item.as_ref().extra(), item) })
+    }
+}
+
+/// The number a score in a listpack stands for.
+fn score_of(element: Element<'_>) -> f64 {
+    match element {
+        Element::Int(number) => number as f64,
+        Element::Bytes(bytes) => parse_f64(bytes).unwrap_or(0.0),
+    }
+}
+
+/// Pairs of a packed set, in order, each with the member's position.
+fn pairs(pack: &Listpack) -> impl Iterator<Item = (usize, Element<'_>, f64)> {
+    let mut position = pack.first();
+    std::iter::from_fn(move || {
+        let here = position;
+        let member = pack.get(here)?;
+        let score_at = pack.after(here);
+        let score = score_of(pack.get(score_at)?);
+        position = pack.after(score_at);
+        Some((here, member, score))
+    })
+}
+
+impl Zset {
+    /// Members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Packed(pack) => pack.len() / 2,
+            Self::Tree(large) => large.bag.len(),
+        }
+    }
+
+    /// Whether there is no member.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name OBJECT ENCODING answers.
+    #[must_use]
+    pub fn encoding_name(&self) -> &'static str {
+        match self {
+            Self::Packed(_) => "listpack",
+            Self::Tree(_) => "skiplist",
+        }
+    }
+
+    /// A member's score.
+    #[must_use]
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        match self {
+            Self::Packed(pack) => {
+                let position = pack.find(pack.first(), member, 1)?;
+                pack.get(pack.after(position)).map(score_of)
+            }
+            Self::Tree(large) => large.bag.get(member).map(|item| item.extra()),
+        }
+    }
+
+    /// Gives a member a score, adding it if it is new. Answers whether it is.
+    pub fn set(&mut self, member: &[u8], score: f64, limits: &Limits) -> bool {
+        match self {
+            Self::Packed(pack) => {
+                let old = pack.find(pack.first(), member, 1);
+                let grows = old.is_none()
+                    && (pack.len() / 2 + 1 > limits.zset_entries
+                        || member.len() > limits.zset_value
+                        || !pack.has_room_for(member.len()));
+                if grows {
+                    self.spread();
+                    return self.set(member, score, limits);
+                }
+                if let Some(position) = old {
+                    pack.remove(position, 2);
+                }
+                let place = pairs(pack)
+                    .find(|(_, held, held_score)| {
+                        *held_score > score
+                            || (*held_score == score && held.with_text(|held| held > member))
+                    })
+                    .map_or(pack.end(), |(position, _, _)| position);
+                let mut text = FloatText::new();
+                let text = text.format_17g(score);
+                pack.insert(place, member);
+                let behind = pack.after(place);
+                pack.insert(behind, text.as_bytes());
+                old.is_none()
+            }
+            Self::Tree(large) => match large.bag.get(member).map(|item| item.extra()) {
+                Some(old) => {
+                    if old != score {
+                        large.change(member, score);
+                    }
+                    false
+                }
+                None => {
+                    large.add(member, score);
+                    true
+                }
+            },
+        }
+    }
+
+    fn spread(&mut self) {
+        if let Self::Packed(pack) = self {
+            let mut large = Large::default();
+            for (_, member, score) in pairs(pack) {
+                member.with_text(|member| large.add(member, score));
+            }
+            *self = Self::Tree(Box::new(large));
+        }
+    }
+
+    /// Becomes a tree at once if `members` of up to `longest` bytes are to come that a packed set cannot hold.
+    pub fn expect(&mut self, members: usize, longest: usize, limits: &Limits) {
+        if members > limits.zset_entries || longest > limits.zset_value {
+            self.spread();
+        }
+    }
+
+    /// Becomes packed again if it is small enough, as the results of set operations do.
+    pub fn shrink(&mut self, limits: &Limits) {
+        let Self::Tree(large) = self else { return };
+        let longest = large.bag.iter().map(|item| item.key().len()).max().unwrap_or(0);
+        if large.bag.len() > limits.zset_entries || longest > limits.zset_value {
+            return;
+        }
+        let mut pack = Listpack::new();
+        let mut text = FloatText::new();
+        large.tree.walk(0, |key| {
+            pack.push_back(key.member());
+            pack.push_back(text.format_17g(key.score).as_bytes());
+            true
+        });
+        *self = Self::Packed(pack);
+    }
+
+    /// Removes a member and answers its score.
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        match self {
+            Self::Packed(pack) => {
+                let position = pack.find(pack.first(), member, 1)?;
+                let score = pack.get(pack.after(position)).map(score_of);
+                pack.remove(position, 2);
+                score
+            }
+            Self::Tree(large) => large.remove(member),
+        }
+    }
+
+    /// A member's position, from the lowest score or (`reverse`) the highest.
+    #[must_use]
+    pub fn rank(&self, member: &[u8], reverse: bool) -> Option<usize> {
+        let rank = match self {
+            Self::Packed(pack) => pairs(pack).position(|(_, held, _)| held.is(member))?,
+            Self::Tree(large) => large.tree.rank(&large.key_of(member)?),
+        };
+        Some(if reverse { self.len() - 1 - rank } else { rank })
+    }
+
+    /// How many members come first, of which `is_before` holds; it must hold for a beginning of the order only.
+    pub fn count_before(&self, mut is_before: impl FnMut(Element<'_>, f64) -> bool) -> usize {
+        match self {
+            Self::Packed(pack) => {
+                pairs(pack).take_while(|(_, member, score)| is_before(*member, *score)).count()
+            }
+            Self::Tree(large) => {
+                large.tree.count_before(|key| is_before(Element::Bytes(key.member()), key.score))
+            }
+        }
+    }
+
+    /// Calls `visit` with members in order (or backwards) from a position on, until it answers `false`. Backwards,
+    /// position 0 is the last member.
+    pub fn walk(
+        &self,
+        start: usize,
+        reverse: bool,
+        mut visit: impl FnMut(Element<'_>, f64) -> bool,
+    ) {
+        match self {
+            Self::Packed(pack) if !reverse => {
+                for (_, member, score) in pairs(pack).skip(start) {
+                    if !visit(member, score) {
+                        return;
+                    }
+                }
+            }
+            Self::Packed(pack) => {
+                let mut backwards = pack.iter_back().skip(start * 2);
+                while let (Some(score), Some(member)) = (backwards.next(), backwards.next()) {
+                    if !visit(member, score_of(score)) {
+                        return;
+                    }
+                }
+            }
+            Self::Tree(large) => {
+                let visit = |key: &Key| visit(Element::Bytes(key.member()), key.score);
+                if reverse {
+                    large.tree.walk_back(start, visit);
+                } else {
+                    large.tree.walk(start, visit);
+                }
+            }
+        }
+    }
+
+    /// Removes `count` members from a position on.
+    pub fn remove_range(&mut self, start: usize, count: usize) {
+        match self {
+            Self::Packed(pack) => {
+                if let Some(position) = pack.seek(start * 2) {
+                    pack.remove(position, count * 2);
+                }
+            }
+            Self::Tree(large) => {
+                let mut members = Vec::with_capacity(count);
+                large.tree.walk(start, |key| {
+                    if members.len() < count {
+                        members.push(key.member().to_vec());
+                    }
+                    members.len() < count
+                });
+                for member in members.iter().take(count) {
+                    large.remove(member);
+                }
+            }
+        }
+    }
+
+    /// Visits some members and answers the next cursor, 0 at the end; a packed set is visited whole.
+    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(Element<'_>, f64)) -> u64 {
+        match self {
+            Self::Packed(pack) => {
+                pairs(pack).for_each(|(_, member, score)| visit(member, score));
+                0
+            }
+            Self::Tree(large) => {
+                large.bag.scan(cursor, |item| visit(Element::Bytes(item.key()), item.extra()))
+            }
+        }
+    }
+
+    /// Calls `visit` with a random member.
+    pub fn with_random(&self, visit: impl FnOnce(Element<'_>, f64)) {
+        match self {
+            Self::Packed(pack) => {
+                let members = pack.len() / 2;
+                if members > 0 {
+                    let index = rand::rng().random_range(0..members);
+                    if let Some((_, member, score)) = pairs(pack).nth(index) {
+                        visit(member, score);
+                    }
+                }
+            }
+            Self::Tree(large) => {
+                if let Some(item) = large.bag.random() {
+                    visit(Element::Bytes(item.key()), item.extra());
+                }
+            }
+        }
+    }
+
+    /// Checks the whole structure. For tests.
+    ///
+    /// # Panics
+    /// When an invariant does not hold.
+    pub fn check(&self) {
+        if let Self::Tree(large) = self {
+            large.tree.check();
+            assert_eq!(large.tree.len(), large.bag.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ordered(model: &BTreeMap<Vec<u8>, i64>) -> Vec<(Vec<u8>, f64)> {
+        let mut all: Vec<_> =
+            model.iter().map(|(member, score)| (member.clone(), *score as f64 / 2.0)).collect();
+        all.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+        all
+    }
+
+    fn all(zset: &Zset, reverse: bool) -> Vec<(Vec<u8>, f64)> {
+        let mut all = Vec::new();
+        zset.walk(0, reverse, |member, score| {
+            all.push((member.to_vec(), score));
+            true
+        });
+        all
+    }
+
+    #[test]
+    fn a_large_set_stays_in_order_through_growth_and_decay() {
+        let limits = Limits::default();
+        let mut zset = Zset::default();
+        let count = 20_000_u64;
+        for n in 0..count {
+            let member = (n * 7919 % count).to_string();
+            assert!(zset.set(member.as_bytes(), (n * 31 % 1000) as f64, &limits));
+        }
+        zset.check();
+        assert_eq!(zset.count_before(|_, score| score < 500.0), 10_000);
+        for n in (0..count).filter(|n| n % 10 != 3) {
+            assert!(zset.remove(n.to_string().as_bytes()).is_some());
+        }
+        zset.check();
+        let members = all(&zset, false);
+        assert_eq!(members.len(), 2000);
+        for (rank, (member, _)) in members.iter().enumerate() {
+            assert_eq!(zset.rank(member, false), Some(rank));
+        }
+        zset.remove_range(0, 2000);
+        zset.check();
+        assert!(zset.is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn behaves_like_a_sorted_map(
+            steps in prop::collection::vec((0_u8..4, 0_u16..500, -20_i64..20), 1..1500),
+            entries in prop_oneof![Just(128_usize), Just(10)],
+        ) {
+            let limits = Limits { zset_entries: entries, ..Limits::default() };
+            let mut zset = Zset::default();
+            let mut model = BTreeMap::new();
+            for (what, member, score) in steps {
+                let member = member.to_string().into_bytes();
+                if what < 3 {
+                    let new = model.insert(member.clone(), score).is_none();
+                    prop_assert_eq!(zset.set(&member, score as f64 / 2.0, &limits), new);
+                } else {
+                    let gone = zset.remove(&member);
+                    prop_assert_eq!(gone, model.remove(&member).map(|score| score as f64 / 2.0));
+                }
+            }
+            zset.check();
+            let mut expected = ordered(&model);
+            prop_assert_eq!(all(&zset, false), expected.clone());
+            for (rank, (member, score)) in expected.iter().enumerate() {
+                prop_assert_eq!(zset.rank(member, false), Some(rank));
+                prop_assert_eq!(zset.score(member), Some(*score));
+            }
+            let mut copy = zset.clone();
+            copy.check();
+            let (start, count) = (expected.len() / 3, expected.len() / 4);
+            copy.remove_range(start, count);
+            copy.check();
+            let mut rest = expected.clone();
+            rest.drain(start..start + count);
+            prop_assert_eq!(all(&copy, false), rest);
+            expected.reverse();
+            prop_assert_eq!(all(&zset, true), expected);
+        }
+    }
+}
