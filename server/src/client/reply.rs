@@ -139,6 +139,13 @@ impl Reply {
         self.out().double(number, proto);
     }
 
+    /// A floating point number, always as a string of bytes.
+    pub fn bulk_double(&mut self, number: f64) {
+        let mut text = number::FloatText::new();
+        let text = text.format_17g(number);
+        self.bulk(text.as_bytes());
+    }
+
     /// A floating point number in the human form, always as a string of bytes.
     pub fn bulk_human(&mut self, number: f64) {
         let text = number::format_human(number);

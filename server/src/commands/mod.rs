@@ -16,6 +16,7 @@ mod server;
 mod set;
 mod string;
 mod transactions;
+mod zset;
 
 use redstart_common::number;
 
@@ -38,6 +39,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     set::HANDLERS,
     string::HANDLERS,
     transactions::HANDLERS,
+    zset::HANDLERS,
 ];
 
 /// Adds two numbers as Redis does on x86: in 80-bit floats, printed with 17 decimals and no trailing zeros.

@@ -1,0 +1,548 @@
+//! Sorted sets: adding, asking for one member, popping. Ranges and set operations have files of their own.
+
+mod combine;
+mod range;
+
+use redstart_common::glob;
+use redstart_common::resp::Proto;
+
+use super::Handlers;
+use super::keys::{cursor, scan_options};
+use super::list::{MultiPop, multi_pop};
+use super::options::{Options, float, integer_within, timeout_ms};
+use crate::client::Reply;
+use crate::dispatch::Call;
+use crate::dispatch::blocking::Nothing;
+use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::dispatch::notify::Classes;
+use crate::encoding::listpack::Element;
+use crate::keyspace::Kind;
+use crate::types::Zset;
+
+pub(super) const HANDLERS: Handlers = &[
+    ("bzmpop", bzmpop),
+    ("bzpopmax", bzpopmax),
+    ("bzpopmin", bzpopmin),
+    ("zadd", zadd),
+    ("zcard", zcard),
+    ("zcount", range::zcount),
+    ("zdiff", combine::zdiff),
+    ("zdiffstore", combine::zdiffstore),
+    ("zincrby", zincrby),
+    ("zinter", combine::zinter),
+    ("zintercard", combine::zintercard),
+    ("zinterstore", combine::zinterstore),
+    ("zlexcount", range::zlexcount),
+    ("zmpop", zmpop),
+    ("zmscore", zmscore),
+    ("zpopmax", zpopmax),
+    ("zpopmin", zpopmin),
+    ("zrandmember", zrandmember),
+    ("zrange", range::zrange),
+    ("zrangebylex", range::zrangebylex),
+    ("zrangebyscore", range::zrangebyscore),
+    ("zrangestore", range::zrangestore),
+    ("zrank", zrank),
+    ("zrem", zrem),
+    ("zremrangebylex", range::zremrangebylex),
+    ("zremrangebyrank", range::zremrangebyrank),
+    ("zremrangebyscore", range::zremrangebyscore),
+    ("zrevrange", range::zrevrange),
+    ("zrevrangebylex", range::zrevrangebylex),
+    ("zrevrangebyscore", range::zrevrangebyscore),
+    ("zrevrank", zrevrank),
+    ("zscan", zscan),
+    ("zscore", zscore),
+    ("zunion", combine::zunion),
+    ("zunionstore", combine::zunionstore),
+];
+
+#[derive(Default, Clone, Copy)]
+struct AddOptions {
+    only_new: bool,
+    only_old: bool,
+    greater: bool,
+    less: bool,
+    changed: bool,
+    increment: bool,
+}
+
+/// What became of one member.
+enum Added {
+    New(f64),
+    Updated(f64),
+    Same(f64),
+    Refused,
+}
+
+const NAN: CommandError = CommandError::new("ERR resulting score is not a number (NaN)");
+
+fn add_one(
+    call: &mut Call<'_>,
+    key: &[u8],
+    member: &[u8],
+    score: f64,
+    options: AddOptions,
+) -> Result<Added, CommandError> {
+    let limits = &call.core.settings.packed;
+    let db = call.keyspace.db(call.client.db);
+    let old = db.read_as::<Zset>(key)?.and_then(|zset| zset.score(member));
+    let Some(old) = old else {
+        if options.only_old {
+            return Ok(Added::Refused);
+        }
+        db.write_or_create::<Zset>(key)?.set(member, score, limits);
+        return Ok(Added::New(score));
+    };
+    if options.only_new {
+        return Ok(Added::Refused);
+    }
+    let new = if options.increment { old + score } else { score };
+    if new.is_nan() {
+        return Err(NAN);
+    }
+    if (options.less && new >= old) || (options.greater && new <= old) {
+        return Ok(Added::Refused);
+    }
+    if new == old {
+        return Ok(Added::Same(new));
+    }
+    db.write_or_create::<Zset>(key)?.set(member, new, limits);
+    Ok(Added::Updated(new))
+}
+
+fn add(call: &mut Call<'_>, increments: bool) -> CommandResult {
+    let args = call.args;
+    let key = args.at(1);
+    let mut options = AddOptions { increment: increments, ..AddOptions::default() };
+    let mut cursor = Options::new(args, 2);
+    if !increments {
+        loop {
+            let flag = match cursor.peek() {
+                Some(word) if word.eq_ignore_ascii_case(b"NX") => &mut options.only_new,
+                Some(word) if word.eq_ignore_ascii_case(b"XX") => &mut options.only_old,
+                Some(word) if word.eq_ignore_ascii_case(b"GT") => &mut options.greater,
+                Some(word) if word.eq_ignore_ascii_case(b"LT") => &mut options.less,
+                Some(word) if word.eq_ignore_ascii_case(b"CH") => &mut options.changed,
+                Some(word) if word.eq_ignore_ascii_case(b"INCR") => &mut options.increment,
+                _ => break,
+            };
+            *flag = true;
+            cursor.skip(1);
+        }
+    }
+    let pairs = args.tail(cursor.position());
+    if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
+        return Err(SYNTAX);
+    }
+    if options.only_new && options.only_old {
+        return Err(CommandError::new("ERR XX and NX options at the same time are not compatible"));
+    }
+    let exclusive = [options.greater, options.less, options.only_new];
+    if exclusive.iter().filter(|set| **set).count() > 1 {
+        return Err(CommandError::new(
+            "ERR GT, LT, and/or NX options at the same time are not compatible",
+        ));
+    }
+    if options.increment && pairs.len() > 2 {
+        return Err(CommandError::new("ERR INCR option supports a single increment-element pair"));
+    }
+    // All scores are read before anything changes, so that a wrong one changes nothing.
+    let count = pairs.len() / 2;
+    let mut scores = smallvec::SmallVec::<[f64; 8]>::with_capacity(count);
+    for at in 0..count {
+        scores.push(float(pairs.at(at * 2))?);
+    }
+    let there = call.keyspace.db(call.client.db).read_as::<Zset>(key)?.is_some();
+    if !there && !options.only_old {
+        let longest = (0..count).map(|at| pairs.at(at * 2 + 1).len()).max().unwrap_or(0);
+        let limits = &call.core.settings.packed;
+        let zset = call.keyspace.db(call.client.db).write_or_create::<Zset>(key)?;
+        // As in Redis, a first member that is too long, or no packed members at all, decide the form.
+        let first = if limits.zset_entries == 0 { usize::MAX } else { 0 };
+        zset.expect(first, longest, limits);
+    }
+    let (mut new, mut updated) = (0, 0);
+    let mut last = Added::Refused;
+    for (at, score) in scores.iter().enumerate() {
+        last = add_one(call, key, pairs.at(at * 2 + 1), *score, options)?;
+        match last {
+            Added::New(_) => new += 1,
+            Added::Updated(_) => updated += 1,
+            Added::Same(_) | Added::Refused => {}
+        }
+    }
+    if options.increment {
+        match last {
+            Added::New(score) | Added::Updated(score) | Added::Same(score) => {
+                call.client.reply.double(score);
+            }
+            Added::Refused => call.client.reply.null(),
+        }
+    } else {
+        call.client.reply.integer(if options.changed { new + updated } else { new });
+    }
+    if new + updated > 0 {
+        call.modified(key);
+        let event = if options.increment { "zincr" } else { "zadd" };
+        call.notify(Classes::ZSET, event, key);
+        call.dirty((new + updated) as u64);
+    }
+    Ok(())
+}
+
+/// `ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]`
+pub fn zadd(call: &mut Call<'_>) -> CommandResult {
+    add(call, false)
+}
+
+/// `ZINCRBY key increment member`
+pub fn zincrby(call: &mut Call<'_>) -> CommandResult {
+    add(call, true)
+}
+
+/// `ZCARD key`
+pub fn zcard(call: &mut Call<'_>) -> CommandResult {
+    let zset = call.keyspace.db(call.client.db).read_as::<Zset>(call.args.at(1))?;
+    call.client.reply.count(zset.map_or(0, Zset::len));
+    Ok(())
+}
+
+/// `ZSCORE key member`
+pub fn zscore(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
+    match zset.and_then(|zset| zset.score(args.at(2))) {
+        Some(score) => call.client.reply.double(score),
+        None => call.client.reply.null(),
+    }
+    Ok(())
+}
+
+/// `ZMSCORE key member [member ...]`
+pub fn zmscore(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
+    let members = args.tail(2);
+    call.client.reply.array(members.len());
+    for member in members.iter() {
+        match zset.and_then(|zset| zset.score(member)) {
+            Some(score) => call.client.reply.double(score),
+            None => call.client.reply.null(),
+        }
+    }
+    Ok(())
+}
+
+fn rank(call: &mut Call<'_>, reverse: bool) -> CommandResult {
+    let args = call.args;
+    let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
+    match zset.and_then(|zset| zset.rank(args.at(2), reverse)) {
+        Some(rank) => call.client.reply.count(rank),
+        None => call.client.reply.null(),
+    }
+    Ok(())
+}
+
+/// `ZRANK key member`
+pub fn zrank(call: &mut Call<'_>) -> CommandResult {
+    rank(call, false)
+}
+
+/// `ZREVRANK key member`
+pub fn zrevrank(call: &mut Call<'_>) -> CommandResult {
+    rank(call, true)
+}
+
+/// What follows when members have left a sorted set.
+fn after_removal(call: &mut Call<'_>, key: &[u8], empty: bool, event: &str, removed: usize) {
+    if empty {
+        call.db().remove(key);
+    }
+    call.modified(key);
+    call.notify(Classes::ZSET, event, key);
+    if empty {
+        call.removed(key);
+    }
+    call.dirty(removed as u64);
+}
+
+/// `ZREM key member [member ...]`
+pub fn zrem(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let key = args.at(1);
+    let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else {
+        call.client.reply.integer(0);
+        return Ok(());
+    };
+    let removed = args.tail(2).iter().filter(|member| zset.remove(member).is_some()).count();
+    let empty = zset.is_empty();
+    if removed > 0 {
+        after_removal(call, key, empty, "zrem", removed);
+    }
+    call.client.reply.count(removed);
+    Ok(())
+}
+
+fn pop_event(highest: bool) -> &'static str {
+    if highest { "zpopmax" } else { "zpopmin" }
+}
+
+/// Takes up to `count` members from an end, answering each with `answer`. Answers how many it were, and whether
+/// none is left.
+fn pop_members(
+    zset: &mut Zset,
+    highest: bool,
+    count: usize,
+    mut answer: impl FnMut(Element<'_>, f64),
+) -> (usize, bool) {
+    let length = zset.len();
+    let count = count.min(length);
+    if count > 0 {
+        let mut left = count;
+        zset.walk(0, highest, |member, score| {
+            answer(member, score);
+            left -= 1;
+            left > 0
+        });
+        zset.remove_range(if highest { length - count } else { 0 }, count);
+    }
+    (count, count == length)
+}
+
+fn pop(call: &mut Call<'_>, highest: bool) -> CommandResult {
+    let args = call.args;
+    if args.len() > 3 {
+        return Err(SYNTAX);
+    }
+    let key = args.at(1);
+    let count = match args.get(2) {
+        None => None,
+        Some(count) => Some(integer_within(
+            count,
+            0..=i64::MAX,
+            "ERR value is out of range, must be positive",
+        )? as usize),
+    };
+    let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else {
+        call.client.reply.array(0);
+        return Ok(());
+    };
+    let reply = &mut call.client.reply;
+    let wanted = count.unwrap_or(1).min(zset.len());
+    // In RESP3, pairs are nested when a count was given.
+    let nested = count.is_some() && reply.proto == Proto::Resp3;
+    reply.array(if nested { wanted } else { wanted * 2 });
+    let (popped, empty) = pop_members(zset, highest, wanted, |member, score| {
+        if nested {
+            reply.array(2);
+        }
+        reply.element(member);
+        reply.double(score);
+    });
+    if popped > 0 {
+        after_removal(call, key, empty, pop_event(highest), popped);
+    }
+    Ok(())
+}
+
+/// `ZPOPMIN key [count]`
+pub fn zpopmin(call: &mut Call<'_>) -> CommandResult {
+    pop(call, false)
+}
+
+/// `ZPOPMAX key [count]`
+pub fn zpopmax(call: &mut Call<'_>) -> CommandResult {
+    pop(call, true)
+}
+
+fn pop_word(highest: bool) -> &'static [u8] {
+    if highest { b"ZPOPMAX" } else { b"ZPOPMIN" }
+}
+
+fn blocking_pop(call: &mut Call<'_>, highest: bool) -> CommandResult {
+    let args = call.args;
+    let last = args.len() - 1;
+    let timeout = timeout_ms(args.at(last), call.now_ms())?;
+    for key in args.iter().take(last).skip(1) {
+        let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else { continue };
+        let reply = &mut call.client.reply;
+        reply.array(3);
+        reply.bulk(key);
+        let (popped, empty) = pop_members(zset, highest, 1, |member, score| {
+            reply.element(member);
+            reply.double(score);
+        });
+        after_removal(call, key, empty, pop_event(highest), popped);
+        call.propagate_instead(&[pop_word(highest), key]);
+        return Ok(());
+    }
+    call.block(Kind::Zset, args.iter().take(last).skip(1), timeout, Nothing::NullArray);
+    Ok(())
+}
+
+/// `BZPOPMIN key [key ...] timeout`
+pub fn bzpopmin(call: &mut Call<'_>) -> CommandResult {
+    blocking_pop(call, false)
+}
+
+/// `BZPOPMAX key [key ...] timeout`
+pub fn bzpopmax(call: &mut Call<'_>) -> CommandResult {
+    blocking_pop(call, true)
+}
+
+fn which_end(word: &[u8]) -> Result<bool, CommandError> {
+    if word.eq_ignore_ascii_case(b"max") {
+        Ok(true)
+    } else if word.eq_ignore_ascii_case(b"min") {
+        Ok(false)
+    } else {
+        Err(SYNTAX)
+    }
+}
+
+/// Pops from the first sorted set that has something. Answers whether one had.
+fn pop_several(
+    call: &mut Call<'_>,
+    wanted: &MultiPop<'_>,
+    highest: bool,
+) -> Result<bool, CommandError> {
+    for key in &wanted.keys {
+        let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else { continue };
+        let count = wanted.count.min(zset.len());
+        let reply: &mut Reply = &mut call.client.reply;
+        reply.array(2);
+        reply.bulk(key);
+        reply.array(count);
+        let (popped, empty) = pop_members(zset, highest, count, |member, score| {
+            reply.array(2);
+            reply.element(member);
+            reply.double(score);
+        });
+        after_removal(call, key, empty, pop_event(highest), popped);
+        if call.core.effects.wanted() {
+            call.propagate_instead(&[pop_word(highest), key, popped.to_string().as_bytes()]);
+        }
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// `ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]`
+pub fn zmpop(call: &mut Call<'_>) -> CommandResult {
+    let wanted = multi_pop(call, 1)?;
+    let highest = which_end(wanted.place)?;
+    if !pop_several(call, &wanted, highest)? {
+        call.client.reply.null_array();
+    }
+    Ok(())
+}
+
+/// `BZMPOP timeout numkeys key [key ...] MIN | MAX [COUNT count]`
+pub fn bzmpop(call: &mut Call<'_>) -> CommandResult {
+    let timeout = timeout_ms(call.arg(1), call.now_ms())?;
+    let wanted = multi_pop(call, 2)?;
+    let highest = which_end(wanted.place)?;
+    if !pop_several(call, &wanted, highest)? {
+        call.block(Kind::Zset, wanted.keys.iter().copied(), timeout, Nothing::NullArray);
+    }
+    Ok(())
+}
+
+/// `ZSCAN key cursor [MATCH pattern] [COUNT count]`
+pub fn zscan(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let mut at = cursor(args.at(2))?;
+    let options = scan_options(Options::new(args, 3), false)?;
+    let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
+    let reply = &mut call.client.reply;
+    reply.array(2);
+    let Some(zset) = zset else {
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(());
+    };
+    let mut found = Vec::new();
+    let (mut looked, mut buckets) = (0, options.count.saturating_mul(10));
+    loop {
+        at = zset.scan(at, |member, score| {
+            looked += 1;
+            let fits = options
+                .pattern
+                .is_none_or(|pattern| member.with_text(|text| glob::matches(pattern, text, false)));
+            if fits {
+                found.push((member.to_vec(), score));
+            }
+        });
+        buckets -= 1;
+        if at == 0 || looked >= options.count || buckets == 0 {
+            break;
+        }
+    }
+    reply.bulk(at.to_string().as_bytes());
+    reply.array(found.len() * 2);
+    for (member, score) in &found {
+        reply.bulk(member);
+        reply.bulk_double(*score);
+    }
+    Ok(())
+}
+
+/// `ZRANDMEMBER key [count [WITHSCORES]]`
+pub fn zrandmember(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    if args.len() > 4 || (args.len() == 4 && !args.at(3).eq_ignore_ascii_case(b"WITHSCORES")) {
+        return Err(SYNTAX);
+    }
+    let with_scores = args.len() == 4;
+    let Some(count) = args.get(2) else {
+        let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
+        let reply = &mut call.client.reply;
+        match zset {
+            Some(zset) => zset.with_random(|member, _| reply.element(member)),
+            None => reply.null(),
+        }
+        return Ok(());
+    };
+    let range =
+        if with_scores { super::hash::RANDOM_COUNT } else { -i64::MAX..=i64::MAX };
+    let count = integer_within(count, range, "ERR value is out of range")?;
+    let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
+    let reply = &mut call.client.reply;
+    let nested = reply.proto == Proto::Resp3;
+    let answer = |reply: &mut Reply, member: Element<'_>, score: f64| {
+        if with_scores && nested {
+            reply.array(2);
+        }
+        reply.element(member);
+        if with_scores {
+            reply.double(score);
+        }
+    };
+    let width = if with_scores && !nested { 2 } else { 1 };
+    let Some(zset) = zset.filter(|_| count != 0) else {
+        reply.array(0);
+        return Ok(());
+    };
+    if count < 0 {
+        let draws = count.unsigned_abs() as usize;
+        reply.array(draws * width);
+        for _ in 0..draws {
+            zset.with_random(|member, score| answer(reply, member, score));
+        }
+        return Ok(());
+    }
+    let wanted = (count as usize).min(zset.len());
+    reply.array(wanted * width);
+    let chosen = super::choose_some(wanted, zset.len());
+    let (mut index, mut next) = (0, chosen.iter().copied().peekable());
+    zset.walk(0, false, |member, score| {
+        if next.peek() == Some(&index) {
+            next.next();
+            answer(reply, member, score);
+        }
+        index += 1;
+        next.peek().is_some()
+    });
+    Ok(())
+}
