@@ -47,6 +47,9 @@ pub enum ReplyMode {
 /// Bytes of replies, written and parked, above which no more requests are read.
 const UNREAD_BYTES_PAUSE: usize = 1 << 20;
 
+/// A window in which active clients are counted, in microseconds.
+const WINDOW_US: u64 = 2048;
+
 /// One client.
 #[derive(Debug)]
 pub struct Client {
@@ -68,6 +71,8 @@ pub struct Client {
     pub output: Output,
     /// On the list of clients with output.
     dirty: bool,
+    /// The last window of time in which it sent something.
+    window: u64,
     /// The kernel takes no more; the task sends the rest.
     pub blocked: bool,
     /// Stopped parsing until requests in flight are answered or output has left.
@@ -141,6 +146,9 @@ pub struct Clients {
     generation: u32,
     dirty: Vec<ClientId>,
     doomed: Vec<(ClientId, Gone)>,
+    window: u64,
+    active: usize,
+    active_before: usize,
     /// Time from reading a request to its reply being on its way, by pool.
     pub latency: Vec<Histogram>,
     /// Reply bytes a client may leave unread.
@@ -183,6 +191,7 @@ impl Clients {
             pending: Pending::default(),
             output: Output::default(),
             dirty: false,
+            window: 0,
             blocked: false,
             paused: false,
             barrier: false,
@@ -227,6 +236,30 @@ impl Clients {
         self.slab.is_empty()
     }
 
+    /// A client has sent something: counts the clients of each window of time.
+    #[inline]
+    pub fn note_active(&mut self, id: ClientId, now_us: u64) {
+        let window = now_us / WINDOW_US;
+        if self.window != window {
+            self.active_before = if self.window + 1 == window { self.active } else { 0 };
+            self.active = 0;
+            self.window = window;
+        }
+        if let Some(client) = self.slab.get_mut(id.index as usize)
+            && client.window != window
+        {
+            client.window = window;
+            self.active += 1;
+        }
+    }
+
+    /// Clients that have sent something in the present window of time or in the one before, whichever had more.
+    #[inline]
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.active.max(self.active_before)
+    }
+
     /// Hands a client the reply to one of its requests.
     #[inline]
     pub fn answer(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
@@ -236,7 +269,12 @@ impl Clients {
         };
         let latency = &mut self.latency[client.pool];
         client.pending.answer(sequence, reply, &mut client.output, now_us as u32, latency);
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+        Self::after_answer(
+            client,
+            &mut self.dirty,
+            &mut self.doomed,
+            self.output_bytes_max,
+        );
     }
 
     /// As [`Clients::answer`], with a reply in its own buffer.
@@ -248,7 +286,12 @@ impl Clients {
         };
         let latency = &mut self.latency[client.pool];
         client.pending.answer_owned(sequence, reply, &mut client.output, now_us as u32, latency);
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+        Self::after_answer(
+            client,
+            &mut self.dirty,
+            &mut self.doomed,
+            self.output_bytes_max,
+        );
     }
 
     /// Answers a request that is being dispatched, from here.
@@ -268,7 +311,12 @@ impl Clients {
             client.pending.answer(sequence, &reply, &mut client.output, now_us as u32, latency);
             buffer::give(reply);
         }
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+        Self::after_answer(
+            client,
+            &mut self.dirty,
+            &mut self.doomed,
+            self.output_bytes_max,
+        );
     }
 
     #[inline]
@@ -328,7 +376,12 @@ impl Clients {
         }
         if !rest.is_empty() {
             client.output.push(rest);
-            Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+            Self::after_answer(
+            client,
+            &mut self.dirty,
+            &mut self.doomed,
+            self.output_bytes_max,
+        );
         }
     }
 
@@ -340,7 +393,12 @@ impl Clients {
         };
         let latency = &mut self.latency[client.pool];
         client.pending.end_stream(&mut client.output, now_us as u32, latency);
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+        Self::after_answer(
+            client,
+            &mut self.dirty,
+            &mut self.doomed,
+            self.output_bytes_max,
+        );
     }
 
     /// A client whose reply broke off in the middle can only be dropped.

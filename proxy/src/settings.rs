@@ -51,6 +51,8 @@ pub struct Global {
     pub client_in_flight_max: usize,
     /// Request bytes that may wait for one backend connection before further ones are refused.
     pub backend_queue_bytes_max: usize,
+    /// How long a worker rests at the end of a turn when many clients are active, in microseconds; 0 is never.
+    pub coalesce_us: u64,
     /// Largest request argument, in bytes (Redis's `proto-max-bulk-len`).
     pub bulk_bytes_max: usize,
 }
@@ -69,6 +71,7 @@ impl Default for Global {
             client_output_bytes_max: 256 << 20,
             client_in_flight_max: 4096,
             backend_queue_bytes_max: 256 << 20,
+            coalesce_us: 20,
             bulk_bytes_max: 512 << 20,
         }
     }

@@ -91,6 +91,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
             }
         }
     }
+    core.down.clients.note_active(id, now_us);
     if !scanner.is_inside() {
         core.scanner = scanner;
     } else if let Some(client) = core.down.clients.get_mut(id) {
@@ -149,6 +150,7 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
     client.active_us = now_us;
     let server = pool.server_of(key);
     forward(core, id, server, now_us, |output| output.push_owned(input));
+    core.down.clients.note_active(id, now_us);
     None
 }
 

@@ -210,6 +210,7 @@ fn set_global(global: &mut Global, key: &str, text: &str) -> Result<(), String> 
             limit => global.client_in_flight_max = to_usize(limit),
         },
         "backend_queue_limit" => global.backend_queue_bytes_max = values::bytes(text)?,
+        "coalesce" => global.coalesce_us = values::number(text, 100_000)?,
         "proto_max_bulk_len" => global.bulk_bytes_max = values::bytes(text)?,
         _ => return Err(unknown(rows::GLOBAL)),
     }

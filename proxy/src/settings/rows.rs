@@ -28,6 +28,7 @@ pub const GLOBAL: &[Row] = &[
     row("client_output_limit", "256mb", "Reply bytes a client may leave unread before it is dropped."),
     row("client_in_flight_limit", "4096", "Requests of a client in flight before the proxy stops reading from it."),
     row("backend_queue_limit", "256mb", "Request bytes waiting for one server connection before more are refused."),
+    row("coalesce", "20", "Microseconds a worker rests at the end of a turn when many clients are active, so that requests gather; 0 is never."),
     row("proto_max_bulk_len", "512mb", "Largest argument of a request."),
 ];
 

@@ -1,0 +1,177 @@
+//! What files mean, and what is said about those that mean nothing.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Settings, String> {
+    Settings::parse("proxy.yml", text).map_err(|error| error.to_string())
+}
+
+fn pool(keys: &str) -> PoolSettings {
+    let text = format!("alpha:\n  listen: 127.0.0.1:22121\n  redis: true\n{keys}");
+    let text = if keys.contains("servers:") { text } else { text + "  servers:\n   - h:1:1\n" };
+    parse(&text).expect("a good file").pools.remove(0)
+}
+
+fn names(pool: &PoolSettings) -> Vec<&str> {
+    pool.servers.iter().map(|server| server.name.as_str()).collect()
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config")
+}
+
+#[test]
+fn the_sample_files_load_and_explain_every_key() {
+    let mut seen = 0;
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder()).expect("config/") {
+        let path = entry.expect("an entry").path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("proxy")) {
+            Settings::load(&path).unwrap_or_else(|error| panic!("{error}"));
+            text.push_str(&std::fs::read_to_string(&path).expect("text"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2);
+    // Where output goes is for the command line, mostly.
+    let elsewhere = ["log_file", "pid_file"];
+    for row in rows::GLOBAL.iter().chain(rows::POOL) {
+        let is_shown = text.lines().any(|line| line.trim_start().starts_with(&format!("{}:", row.name)));
+        assert!(is_shown || elsewhere.contains(&row.name), "no sample shows '{}'", row.name);
+    }
+}
+
+#[test]
+fn defaults_are_twemproxys() {
+    let pool = pool("");
+    assert_eq!(pool.hash, HashKind::default());
+    assert_eq!(pool.hash.name(), "fnv1a_64");
+    assert_eq!(pool.distribution, DistributionKind::Ketama);
+    assert_eq!((pool.timeout_ms, pool.backlog, pool.client_connections), (None, 512, 0));
+    assert_eq!((pool.server_retry_timeout_ms, pool.server_failure_limit), (30_000, 2));
+    assert_eq!((pool.server_connections, pool.redis_db), (1, 0));
+    assert!(!(pool.preconnect || pool.auto_eject_hosts || pool.tcpkeepalive || pool.reuseport));
+}
+
+#[test]
+fn servers_are_named_and_numbered_as_twemproxy_does() {
+    let list = "  servers:\n   - 10.0.0.1:11211:1\n   - 10.0.0.1:6380:2\n   - /run/a.sock:3\n   - host:7:1 b\n   - [::1]:7:1 aa\n";
+    // Flow characters need quotes in YAML; a bare [::1] is none.
+    let list = list.replace("[::1]:7:1 aa", "\"[::1]:7:1 aa\"");
+    let sorted = pool(&list);
+    assert_eq!(names(&sorted), ["b", "aa", "10.0.0.1", "/run/a.sock:", "10.0.0.1:6380"]);
+    let as_written = pool(&format!("  server_order: file\n{list}"));
+    assert_eq!(names(&as_written), ["10.0.0.1", "10.0.0.1:6380", "/run/a.sock:", "b", "aa"]);
+    assert_eq!(as_written.servers[2].address, ServerAddress::Unix("/run/a.sock".into()));
+    assert_eq!(as_written.servers[2].weight, 3);
+    assert_eq!(as_written.servers[4].address.to_string(), "[::1]:7");
+}
+
+#[test]
+fn listeners_are_addresses_or_paths_with_a_mode() {
+    let listen = |text: &str| {
+        let text = format!("a:\n  listen: {text}\n  redis: true\n  servers:\n   - h:1:1\n");
+        parse(&text).map(|mut settings| settings.pools.remove(0).listen.address)
+    };
+    assert_eq!(listen("0.0.0.0:1"), Ok(ListenAddress::Tcp { host: "0.0.0.0".into(), port: 1 }));
+    let unix = |mode| Ok(ListenAddress::Unix { path: "/tmp/a b".into(), mode });
+    assert_eq!(listen("/tmp/a b 0755"), unix(Some(0o755)));
+    assert_eq!(listen("/tmp/ab"), Ok(ListenAddress::Unix { path: "/tmp/ab".into(), mode: None }));
+    for bad in ["22121", "h:0", "h:65536", "h:-1", "h:x", "/tmp/a 0999", "/tmp/a 01000"] {
+        assert!(listen(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn crc16_follows_the_order_of_the_servers() {
+    assert_eq!(pool("  hash: crc16\n").hash, HashKind::Crc16);
+    assert_eq!(pool("  hash: crc16\n  server_order: file\n").hash, HashKind::PredixyCrc16);
+    assert_eq!(pool("  hash: crc16_predixy\n").hash, HashKind::PredixyCrc16);
+    assert_eq!(pool("  server_order: file\n  hash: crc16_twemproxy\n").hash, HashKind::Crc16);
+}
+
+/// predixy's rule on the keys of the hash-tag transcript.
+#[test]
+fn hash_tags_choose_the_group_as_predixy_does() {
+    use crate::route::distribution::Distribution;
+    use crate::route::pool::hash_of;
+    let pool = pool(
+        "  hash: crc16\n  hash_tag: \"{}\"\n  distribution: modula\n  server_order: file\n  servers:\n   - h:2:1\n   - h:1:1\n",
+    );
+    let distribution = Distribution::build(pool.distribution, &pool.servers, &[0, 1]);
+    for (key, group) in [("k1", 0), ("k2", 1), ("{oo}k1", 1), ("{oo}k2", 1)] {
+        let hash = hash_of(pool.hash, pool.char_sign, pool.hash_tag, key.as_bytes());
+        assert_eq!(distribution.server(hash), Some(group), "{key}");
+    }
+}
+
+#[test]
+fn values_are_taken_as_written() {
+    let pool = pool("  redis_auth: 0123\n  timeout: 0\n  server_failure_limit: 3\n");
+    assert_eq!(pool.redis_auth.as_deref(), Some("0123"));
+    assert_eq!((pool.timeout_ms, pool.server_failure_limit), (None, 3));
+}
+
+#[test]
+fn global_is_not_a_pool() {
+    let settings = parse(
+        "global:\n  workers: 3\n  client_output_limit: 1mb\n  stats_port: 0\na:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n",
+    )
+    .expect("a good file");
+    assert_eq!(settings.pools.len(), 1);
+    assert_eq!(settings.global.workers, Some(3));
+    assert_eq!(settings.global.client_output_bytes_max, 1 << 20);
+    assert_eq!(settings.global.stats_port, Some(0));
+}
+
+#[test]
+fn an_error_names_file_line_pool_and_key() {
+    let rest = "  redis: true\n  servers:\n   - h:1:1\n";
+    for (text, wanted) in [
+        (format!("a:\n  listen: h:1\n  timeout: soon\n{rest}"), "proxy.yml:3: pool 'a': 'timeout' is not a number"),
+        (format!("a:\n  listen: h:1\n  hash: sha1\n{rest}"), "proxy.yml:3: pool 'a': 'hash' 'sha1' is not a valid hash"),
+        (format!("a:\n  listen: h:1\n  colour: red\n{rest}"), "proxy.yml:3: pool 'a': 'colour' is unknown; known are"),
+        (format!("a:\n  listen: h:1\n  preconnect: yes\n{rest}"), "proxy.yml:3: pool 'a': 'preconnect' is not \"true\""),
+        (format!("a:\n  listen: h:1\n  hash_tag: \"{{\"\n{rest}"), "proxy.yml:3: pool 'a': 'hash_tag' is not two"),
+        (format!("a:\n  listen: h:1\n  server_connections: 0\n{rest}"), "proxy.yml:3: pool 'a': 'server_connections' cannot be 0"),
+        (format!("a:\n{rest}"), "proxy.yml:1: pool 'a': 'listen' is missing"),
+        ("a:\n  listen: h:1\n  redis: false\n  servers:\n   - h:1:1\n".to_owned(), "proxy.yml:3: pool 'a': 'redis' must be"),
+        ("a:\n  listen: h:1\n  servers:\n   - h:1:1\n".to_owned(), "proxy.yml:1: pool 'a': must be 'redis: true'"),
+        ("a:\n  listen: h:1\n  redis: true\n".to_owned(), "proxy.yml:1: pool 'a': has no servers"),
+        ("a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n   - h:x:1\n".to_owned(), "proxy.yml:6: pool 'a': server 'h:x:1' has an invalid port"),
+        ("a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:0\n".to_owned(), "proxy.yml:5: pool 'a': server 'h:1:0' has a zero weight"),
+        ("a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n   - h:1:2\n".to_owned(), "proxy.yml:4: pool 'a': has servers with the same name 'h:1'"),
+        (format!("a:\n  listen: h:1\n{rest}b:\n  listen: h:1\n{rest}"), "proxy.yml:7: pool 'b': 'listen' is the same as that of pool 'a'"),
+        (format!("global:\n  workers: 0\na:\n  listen: h:1\n{rest}"), "proxy.yml:2: global: 'workers' cannot be 0"),
+    ] {
+        let error = parse(&text).expect_err(&text);
+        assert!(error.starts_with(wanted), "{error}\nwanted: {wanted}");
+    }
+}
+
+#[test]
+fn what_is_given_twice_or_is_no_yaml_is_refused_with_its_line() {
+    let rest = "  redis: true\n  servers:\n   - h:1:1\n";
+    for (text, words) in [
+        (format!("a:\n  listen: h:1\n  listen: h:2\n{rest}"), "duplicate"),
+        (format!("a:\n  listen: h:1\n{rest}a:\n  listen: h:2\n{rest}"), "twice"),
+        ("a: [\n".to_owned(), "line"),
+        ("just text\n".to_owned(), "pools"),
+        (String::new(), "pools"),
+        ("a:\n  listen: {x: y}\n".to_owned(), "line 2"),
+    ] {
+        let error = parse(&text).expect_err(&text);
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "[a-c:\\- \\n\\[\\]{}\"'0-9/&*#]{0,200}") {
+        let _ = parse(&text);
+    }
+}
