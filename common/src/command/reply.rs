@@ -112,17 +112,17 @@ pub fn info_row(spec: &CommandSpec, mode: Mode, proto: Proto, out: &mut Vec<u8>)
         out.integer(place.into());
     }
     categories(spec.categories, proto, out);
-    set_of(spec.tips.words.len(), proto, out);
+    out.set_reply_len(spec.tips.words.len(), proto);
     for tip in spec.tips.words {
         out.bulk(tip.as_bytes());
     }
-    set_of(spec.keys.specs.len(), proto, out);
+    out.set_reply_len(spec.keys.specs.len(), proto);
     for key_spec in spec.keys.specs {
         key_spec_row(key_spec, proto, out);
     }
     let subs = subcommands(spec, mode);
     match subs.clone().count() {
-        0 => set_of(0, proto, out),
+        0 => out.set_reply_len(0, proto),
         count => out.array_len(count),
     }
     for sub in subs {
@@ -132,25 +132,20 @@ pub fn info_row(spec: &CommandSpec, mode: Mode, proto: Proto, out: &mut Vec<u8>)
 
 /// A set of words as simple strings.
 fn words(words: impl Iterator<Item = &'static str> + Clone, proto: Proto, out: &mut Vec<u8>) {
-    set_of(words.clone().count(), proto, out);
+    out.set_reply_len(words.clone().count(), proto);
     for word in words {
         out.simple(word);
     }
 }
 
 fn categories(categories: Categories, proto: Proto, out: &mut Vec<u8>) {
-    set_of(categories.words().count(), proto, out);
+    out.set_reply_len(categories.words().count(), proto);
     for word in categories.words() {
         out.push(b'+');
         out.push(b'@');
         out.extend_from_slice(word.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// Begins a set of `len` values. (Called by its path: `Vec` has a `set_len` of its own.)
-fn set_of(len: usize, proto: Proto, out: &mut Vec<u8>) {
-    RespWrite::set_len(out, len, proto);
 }
 
 fn field(name: &str, out: &mut Vec<u8>) {
@@ -271,7 +266,7 @@ pub fn docs_row(spec: &CommandSpec, mode: Mode, proto: Proto, out: &mut Vec<u8>)
     }
     if !spec.history.is_empty() {
         field("history", out);
-        set_of(spec.history.len(), proto, out);
+        out.set_reply_len(spec.history.len(), proto);
         for (since, change) in spec.history {
             out.array_len(2);
             out.bulk(since.as_bytes());
