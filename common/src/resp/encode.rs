@@ -46,9 +46,8 @@ pub trait RespWrite {
     fn array_len(&mut self, len: usize);
     /// Begins a map of `pairs` keys and values: in RESP2 an array twice as long.
     fn map_len(&mut self, pairs: usize, proto: Proto);
-    /// Begins a set of `len` values: in RESP2 an array. `Vec` has a method of that name itself, so it is called as
-    /// `RespWrite::set_len(out, …)`.
-    fn set_len(&mut self, len: usize, proto: Proto);
+    /// Begins a set of `len` values: in RESP2 an array. (`set_len` is a method of `Vec` itself.)
+    fn set_reply_len(&mut self, len: usize, proto: Proto);
     /// Begins an out-of-band message of `len` values: in RESP2 an array.
     fn push_len(&mut self, len: usize, proto: Proto);
     /// Begins `pairs` attributes of the value that follows them. RESP3 only.
@@ -129,7 +128,7 @@ impl RespWrite for Vec<u8> {
         }
     }
 
-    fn set_len(&mut self, len: usize, proto: Proto) {
+    fn set_reply_len(&mut self, len: usize, proto: Proto) {
         match proto {
             Proto::Resp2 => header(self, b'*', len),
             Proto::Resp3 => header(self, b'~', len),
@@ -264,7 +263,7 @@ mod tests {
             (|out, proto| out.null(proto), "$-1\r\n", "_\r\n"),
             (|out, proto| out.null_array(proto), "*-1\r\n", "_\r\n"),
             (|out, proto| out.map_len(7, proto), "*14\r\n", "%7\r\n"),
-            (|out, proto| RespWrite::set_len(out, 0, proto), "*0\r\n", "~0\r\n"),
+            (|out, proto| out.set_reply_len(0, proto), "*0\r\n", "~0\r\n"),
             (|out, proto| out.push_len(3, proto), "*3\r\n", ">3\r\n"),
             (
                 |out, proto| out.double(0.1, proto),
