@@ -6,10 +6,13 @@
 //! ```
 
 pub mod allocator;
+pub mod banner;
 pub mod client;
 pub mod commands;
 pub mod connection;
 pub mod cron;
+mod disk;
+pub mod embedded;
 pub mod dispatch;
 pub mod encoding;
 pub mod engine;

@@ -1,33 +1,204 @@
-//! Arguments → settings → `Server::run`.
+//! Arguments → settings → `Server::run`; log lines and exit codes are redis-server's.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use redstart_common::memory::Counting;
-use redstart_server::engine::Engine;
+use redstart_common::{log, log as logging};
+use redstart_server::engine::{Engine, Shell};
 use redstart_server::server::{self, Server};
-use redstart_server::settings::Settings;
+use redstart_server::settings::{Settings, file};
+use redstart_server::{REDIS_VERSION, banner};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn main() {
-    let mut settings = Settings::default();
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    for pair in args.chunks(2) {
-        if let [name, value] = pair
-            && name == "--port"
-        {
-            settings.port = value.parse().unwrap_or(6379);
+const USAGE: &str = "\
+Usage: ./redstart-server [/path/to/redis.conf] [options] [-]
+       ./redstart-server - (read config from stdin)
+       ./redstart-server -v or --version
+       ./redstart-server -h or --help
+
+Examples:
+       ./redstart-server (run the server with default conf)
+       echo 'maxmemory 128mb' | ./redstart-server -
+       ./redstart-server /etc/redis/6379.conf
+       ./redstart-server --port 7777
+       ./redstart-server /etc/myredis.conf --loglevel verbose -
+";
+
+fn version() -> String {
+    format!(
+        "Redis server v={REDIS_VERSION} sha=00000000:0 malloc=jemalloc-5.3.1 bits={} build={}\n\
+         Redstart server v={}",
+        usize::BITS,
+        env!("CARGO_PKG_VERSION"),
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    match args.first().map(String::as_str) {
+        Some("-v" | "--version") => {
+            println!("{}", version());
+            return ExitCode::SUCCESS;
+        }
+        Some("-h" | "--help") => {
+            eprint!("{USAGE}");
+            return ExitCode::FAILURE;
+        }
+        Some("--test-memory") => {
+            eprintln!("Redstart does not test memory: use memtest86.");
+            return ExitCode::FAILURE;
+        }
+        _ => {}
+    }
+    match configure(&args) {
+        Ok((settings, config_file)) => run(settings, config_file, args.is_empty()),
+        Err(error) => {
+            eprint!("{}", error.report());
+            ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the file, standard input and options, in this order.
+fn configure(args: &[String]) -> Result<(Settings, Option<PathBuf>), file::ConfigError> {
+    let line = file::command_line(args);
+    let mut settings = Settings::default();
+    // The path must hold after a change of directory.
+    let path = line.file.as_deref().map(|path| std::path::absolute(path).unwrap_or(path.into()));
+    if let Some(path) = &path {
+        let text = file::read(path)?;
+        file::load(&mut settings, &text)?;
+    }
+    if line.stdin {
+        let text = file::read("-".as_ref())?;
+        file::load(&mut settings, &text)?;
+    }
+    file::load(&mut settings, &line.lines)?;
+    Ok((settings, path))
+}
+
+fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode {
+    logging::set_level(settings.loglevel);
+    logging::set_file((!settings.logfile.is_empty()).then(|| PathBuf::from(&settings.logfile)));
+    logging::set_role('C');
+    if settings.daemonize
+        && let Err(error) = nix::unistd::daemon(true, false)
+    {
+        log!(Warning, "Can't become a daemon: {error}");
+        return ExitCode::FAILURE;
+    }
+    log!(Warning, "oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    log!(
+        Warning,
+        "Redis version={REDIS_VERSION}, bits={}, commit=00000000, modified=0, pid={}, just started",
+        usize::BITS,
+        std::process::id()
+    );
+    if bare {
+        log!(
+            Warning,
+            "Warning: no config file specified, using the default config. In order to specify a \
+             config file use redstart-server /path/to/redis.conf"
+        );
+    } else {
+        log!(Warning, "Configuration loaded");
+    }
+    logging::set_role('M');
+    let mut settings = settings;
+    server::raise_file_limit(&mut settings);
     let bound = match server::bind(&settings) {
         Ok(bound) => bound,
-        Err((at, error)) => {
-            eprintln!("{at}: {error}");
-            std::process::exit(1);
+        Err(error) => {
+            log!(Warning, "{}", error.warning());
+            log!(Warning, "{}", error.verdict());
+            return ExitCode::FAILURE;
         }
     };
-    let engine = Engine::new(settings);
-    if let Err(error) = Server::run(engine, bound, std::future::pending()) {
-        eprintln!("{error}");
-        std::process::exit(1);
+    let pidfile = pid_file(&settings);
+    if let Some(path) = &pidfile
+        && let Err(error) = std::fs::write(path, format!("{}\n", std::process::id()))
+    {
+        log!(Warning, "Failed to write PID file: {error}");
     }
+    let port = bound.iter().find_map(|socket| socket.local_address()).map_or(0, |at| at.port());
+    let interactive = settings.logfile.is_empty() && std::io::stdout().is_terminal();
+    if interactive || settings.always_show_logo {
+        logging::raw(logging::Level::Notice, &banner::text(port));
+    } else {
+        log!(Notice, "Running mode=standalone, port={port}.");
+    }
+    let unixsocket = settings.unixsocket.clone();
+    let mut engine = Engine::new(settings);
+    engine.core.shell = Shell {
+        port,
+        config_file,
+        executable: std::env::current_exe()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default(),
+        ..Shell::default()
+    };
+    log!(Warning, "Server initialized");
+    if port != 0 {
+        log!(Notice, "Ready to accept connections");
+    }
+    if !unixsocket.is_empty() {
+        log!(Notice, "The server is now ready to accept connections at {unixsocket}");
+    }
+    let outcome = Server::run(engine, bound, asked_to_end());
+    if let Some(path) = pidfile {
+        log!(Notice, "Removing the pid file.");
+        // It may have been removed by others; the process ends either way.
+        let _ = std::fs::remove_file(path);
+    }
+    if !unixsocket.is_empty() {
+        log!(Notice, "Removing the unix socket file.");
+        let _ = std::fs::remove_file(unixsocket);
+    }
+    match outcome {
+        Ok(_) => {
+            log!(Warning, "Redis is now ready to exit, bye bye...");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log!(Warning, "The event loop failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn pid_file(settings: &Settings) -> Option<PathBuf> {
+    match (settings.pidfile.as_str(), settings.daemonize) {
+        ("", false) => None,
+        ("", true) => Some(PathBuf::from("/var/run/redis.pid")),
+        (path, _) => Some(PathBuf::from(path)),
+    }
+}
+
+/// Waits for a signal that asks the process to end.
+async fn asked_to_end() {
+    let wait = |kind: SignalKind, name: &'static str| async move {
+        match signal(kind) {
+            Ok(mut signals) => {
+                signals.recv().await;
+                log!(Warning, "Received {name} scheduling shutdown...");
+            }
+            // Without a handler the signal ends the process in its own way.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    // Like redis-server, a hang-up of the terminal is not a reason to end.
+    let hangups = signal(SignalKind::hangup());
+    tokio::select! {
+        () = wait(SignalKind::terminate(), "SIGTERM") => {}
+        () = wait(SignalKind::interrupt(), "SIGINT") => {}
+    }
+    drop(hangups);
+    log!(Warning, "User requested shutdown...");
 }

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::client::{Client, Flags};
 use crate::connection::Connection;
 use crate::engine::Engine;
+use crate::settings::Settings;
 
 /// An engine and the way to its end.
 pub struct Server {
@@ -172,32 +173,67 @@ async fn alarms(server: Rc<Server>) {
     }
 }
 
-/// Binds what the settings name.
+/// An address that could not be bound.
+#[derive(Debug)]
+pub struct BindError {
+    address: String,
+    port: u16,
+    unix: bool,
+    error: io::Error,
+}
+
+impl BindError {
+    /// The log line that says what failed.
+    #[must_use]
+    pub fn warning(&self) -> String {
+        let text = self.error.to_string();
+        let reason = text.split(" (os error").next().unwrap_or_default();
+        if self.unix {
+            format!("Failed opening Unix socket: bind: {reason}")
+        } else {
+            format!(
+                "Warning: Could not create server TCP listening socket {}:{}: bind: {reason}",
+                self.address, self.port
+            )
+        }
+    }
+
+    /// The log line that says what follows.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        if self.unix {
+            "Failed listening on the Unix socket, aborting.".to_owned()
+        } else {
+            format!("Failed listening on port {} (TCP), aborting.", self.port)
+        }
+    }
+}
+
+/// Binds what the settings name. An address with `-` in front may be missing on this machine.
 ///
 /// # Errors
-/// The address that could not be bound, and why.
-pub fn bind(settings: &crate::settings::Settings) -> Result<Vec<Bound>, (String, io::Error)> {
+/// The first address that could not be bound.
+pub fn bind(settings: &Settings) -> Result<Vec<Bound>, BindError> {
     let options = Options { backlog: settings.tcp_backlog, reuse_port: false };
     let mut bound = Vec::new();
     if settings.port != 0 || settings.ephemeral_port {
         for (name, optional) in settings.bind_addresses() {
-            let at = |error| (format!("{name}:{}", settings.port), error);
+            let fail = |error| BindError {
+                address: name.clone(),
+                port: settings.port,
+                unix: false,
+                error,
+            };
             let addresses = match crate::settings::resolve(&name, settings.port) {
                 Ok(addresses) => addresses,
                 Err(_) if optional => continue,
-                Err(error) => return Err(at(error)),
+                Err(error) => return Err(fail(error)),
             };
             for address in addresses {
                 match listen::bind(&Address::Tcp(address), options) {
                     Ok(socket) => bound.push(socket),
-                    Err(error)
-                        if optional
-                            && matches!(
-                                error.kind(),
-                                io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
-                            ) => {}
-                    Err(error) if optional && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
-                    Err(error) => return Err(at(error)),
+                    Err(error) if optional && is_missing(&error) => {}
+                    Err(error) => return Err(fail(error)),
                 }
             }
         }
@@ -207,12 +243,53 @@ pub fn bind(settings: &crate::settings::Settings) -> Result<Vec<Bound>, (String,
             path: settings.unixsocket.clone().into(),
             mode: (settings.unixsocketperm != 0).then_some(settings.unixsocketperm),
         };
-        match listen::bind(&address, options) {
-            Ok(socket) => bound.push(socket),
-            Err(error) => return Err((settings.unixsocket.clone(), error)),
-        }
+        let socket = listen::bind(&address, options).map_err(|error| BindError {
+            address: settings.unixsocket.clone(),
+            port: 0,
+            unix: true,
+            error,
+        })?;
+        bound.push(socket);
     }
     Ok(bound)
+}
+
+/// Whether the machine has no such address or protocol.
+fn is_missing(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT]
+        .into_iter()
+        .any(|known| code == Some(known))
+}
+
+/// Descriptors the process needs beside those of clients.
+const RESERVED_FILES: u64 = 32;
+
+/// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what the limit allows.
+pub fn raise_file_limit(settings: &mut Settings) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = settings.maxclients as u64 + RESERVED_FILES;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if soft >= wanted {
+        return;
+    }
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
+        .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted), hard));
+    let now = getrlimit(Resource::RLIMIT_NOFILE).map_or(soft, |(soft, _)| soft);
+    if raised.is_ok() && now >= wanted {
+        log!(
+            Notice,
+            "Increased maximum number of open files to {wanted} (it was originally set to {soft})."
+        );
+    } else {
+        let clients = now.saturating_sub(RESERVED_FILES).max(1);
+        log!(
+            Warning,
+            "maxclients has been reduced to {clients} to compensate for low ulimit. If you need \
+             higher maxclients increase 'ulimit -n'."
+        );
+        settings.maxclients = clients as usize;
+    }
 }
 
 /// A stream's kind, for the protected mode.

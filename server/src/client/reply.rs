@@ -40,6 +40,11 @@ impl Reply {
         &mut self.bytes
     }
 
+    /// The output, for those who encode themselves.
+    pub fn encoded(&mut self) -> &mut Vec<u8> {
+        self.out()
+    }
+
     /// Bytes that are encoded already.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out().extend_from_slice(bytes);
@@ -124,7 +129,7 @@ impl Reply {
     /// The head of a set; an array in RESP2.
     pub fn set(&mut self, elements: usize) {
         let proto = self.proto;
-        RespWrite::set_len(self.out(), elements, proto);
+        RespWrite::set_reply_len(self.out(), elements, proto);
     }
 
     /// The head of a push message; an array in RESP2.
@@ -183,7 +188,7 @@ impl Reply {
     /// Ends a set that was begun.
     pub fn end_set(&mut self, open: Open, elements: usize) {
         let proto = self.proto;
-        self.insert_head(open, |out| RespWrite::set_len(out, elements, proto));
+        self.insert_head(open, |out| RespWrite::set_reply_len(out, elements, proto));
     }
 
     fn insert_head(&mut self, open: Open, head: impl FnOnce(&mut Vec<u8>)) {

@@ -1,7 +1,7 @@
 //! Times to live as options give them: `EX`, `PX`, `EXAT`, `PXAT`.
 
-use super::options::{Options, integer};
-use crate::dispatch::error::{CommandError, SYNTAX};
+use super::options::integer;
+use crate::dispatch::error::CommandError;
 
 /// How an expiry is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +53,4 @@ impl Unit {
             Self::UnixSeconds | Self::UnixMillis => Some(ms),
         }
     }
-}
-
-/// Reads the amount behind an expiry option.
-///
-/// # Errors
-/// A syntax error when nothing follows.
-pub fn amount<'a>(options: &mut Options<'a>) -> Result<&'a [u8], CommandError> {
-    options.word().ok_or(SYNTAX)
 }

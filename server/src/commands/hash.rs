@@ -335,7 +335,7 @@ pub fn hrandfield(call: &mut Call<'_>) -> CommandResult {
     let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
     let reply = &mut call.client.reply;
     let pairs = reply.proto == Proto::Resp3;
-    let mut answer = |reply: &mut Reply, field: Element<'_>, value: Element<'_>| {
+    let answer = |reply: &mut Reply, field: Element<'_>, value: Element<'_>| {
         if with_values && pairs {
             reply.array(2);
         }

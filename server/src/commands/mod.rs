@@ -2,6 +2,8 @@
 //! what values mean is in [`crate::types`].
 
 pub mod client;
+mod command;
+mod config;
 mod connection;
 mod expiry;
 mod generic;
@@ -29,6 +31,8 @@ pub(crate) type Handlers = &'static [(&'static str, Handler)];
 /// All handlers.
 pub(crate) const GROUPS: &[Handlers] = &[
     client::HANDLERS,
+    command::HANDLERS,
+    config::HANDLERS,
     connection::HANDLERS,
     generic::HANDLERS,
     hash::HANDLERS,

@@ -72,14 +72,6 @@ impl<'a> Options<'a> {
     pub fn integer(&mut self) -> Result<i64, CommandError> {
         integer(self.need()?)
     }
-
-    /// Demands that nothing is left.
-    ///
-    /// # Errors
-    /// A syntax error when something is.
-    pub fn end(&self) -> Result<(), CommandError> {
-        if self.left() == 0 { Ok(()) } else { Err(SYNTAX) }
-    }
 }
 
 /// A number.

@@ -462,7 +462,7 @@ fn set_pairs(call: &mut Call<'_>) {
 }
 
 fn check_pairs(call: &Call<'_>, name: &str) -> CommandResult {
-    if call.args.len() % 2 == 0 { Err(CommandError::arity(name)) } else { Ok(()) }
+    if call.args.len().is_multiple_of(2) { Err(CommandError::arity(name)) } else { Ok(()) }
 }
 
 /// `MSET key value [key value ...]`

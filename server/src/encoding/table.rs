@@ -443,7 +443,7 @@ impl<T: Item> Table<T> {
             self.level += 1;
         }
         let new_bits = old_bits + 1;
-        let rehash = new_bits % 8 == 0;
+        let rehash = new_bits.is_multiple_of(8);
         let mut words = Vec::with_capacity(2 * SLOTS);
         self.drain_chain(split, &mut words);
         for word in words {
@@ -464,7 +464,7 @@ impl<T: Item> Table<T> {
         let bits = self.bits_of(last);
         let old_bits = bits - 1;
         let into = last - (1 << old_bits);
-        let rehash = bits % 8 == 0;
+        let rehash = bits.is_multiple_of(8);
         let mut words = Vec::with_capacity(2 * SLOTS);
         self.drain_chain(last, &mut words);
         if rehash {

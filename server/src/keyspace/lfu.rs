@@ -23,7 +23,7 @@ pub fn fresh(now_ms: i64) -> u32 {
 pub fn decay(data: u32, now_ms: i64, decay_minutes: u32) -> u32 {
     let then = data >> 8;
     let elapsed = minutes(now_ms).wrapping_sub(then) & 0xffff;
-    let periods = if decay_minutes == 0 { 0 } else { elapsed / decay_minutes };
+    let periods = elapsed.checked_div(decay_minutes).unwrap_or(0);
     (then << 8) | (data & 0xff).saturating_sub(periods)
 }
 

@@ -1,5 +1,8 @@
 //! The server's settings, typed. `rows.rs` names each for redis.conf, the command line and CONFIG.
 
+pub mod file;
+pub mod rows;
+
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -181,7 +184,6 @@ pub struct Settings {
     pub lazyfree_lazy_user_flush: bool,
     /// The packed forms' limits: `*-max-listpack-*` and `set-max-intset-entries`.
     pub packed: crate::types::Limits,
-    pub list_compress_depth: u32,
     pub loglevel: redstart_common::log::Level,
     pub logfile: String,
     pub dir: String,
@@ -190,6 +192,8 @@ pub struct Settings {
     pub always_show_logo: bool,
     pub enable_debug_command: Protected,
     pub enable_protected_configs: Protected,
+    /// Parameters of features that are off, by the names of their rows.
+    pub dormant: std::collections::BTreeMap<&'static str, String>,
 }
 
 /// Who may use what `enable-*-command` guards.
@@ -242,7 +246,6 @@ impl Default for Settings {
             lazyfree_lazy_user_del: false,
             lazyfree_lazy_user_flush: false,
             packed: crate::types::Limits::default(),
-            list_compress_depth: 0,
             loglevel: redstart_common::log::Level::Notice,
             logfile: String::new(),
             dir: ".".to_owned(),
@@ -251,6 +254,7 @@ impl Default for Settings {
             always_show_logo: false,
             enable_debug_command: Protected::No,
             enable_protected_configs: Protected::No,
+            dormant: std::collections::BTreeMap::new(),
         }
     }
 }

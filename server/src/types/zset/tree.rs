@@ -272,16 +272,11 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// Keys.
+    /// How many keys there are.
     #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "the set asks its bag")]
     pub fn len(&self) -> usize {
         self.length
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
     }
 
     /// Adds a key that is not there.

@@ -1,0 +1,49 @@
+//! `COMMAND` and its sub-commands, answered from the table.
+
+use redstart_common::command::{CommandId, CommandSpec, Mode, lookup_in, reply};
+
+use super::Handlers;
+use crate::dispatch::Call;
+use crate::dispatch::error::CommandResult;
+use crate::engine::handlers;
+
+pub(super) const HANDLERS: Handlers = &[
+    ("command", command),
+    ("command|count", command),
+    ("command|docs", command),
+    ("command|getkeys", command),
+    ("command|getkeysandflags", command),
+    ("command|help", command),
+    ("command|info", command),
+    ("command|list", command),
+];
+
+/// The commands this server runs: rows whose handler is not written yet are left out.
+struct Running;
+
+fn runs(row: &CommandSpec) -> bool {
+    handlers().of(row.id).is_some()
+        || row.subcommands().iter().any(|sub| handlers().of(sub.id).is_some())
+}
+
+impl reply::Directory for Running {
+    fn mode(&self) -> Mode {
+        Mode::Server
+    }
+
+    fn find(&self, name: &[u8]) -> Option<CommandId> {
+        lookup_in(Mode::Server, name).filter(|id| runs(id.spec()))
+    }
+
+    fn commands(&self) -> impl Iterator<Item = &'static CommandSpec> + Clone {
+        redstart_common::command::commands(Mode::Server).filter(|row| runs(row))
+    }
+}
+
+/// `COMMAND [COUNT | DOCS | GETKEYS | GETKEYSANDFLAGS | HELP | INFO | LIST] …`
+pub fn command(call: &mut Call<'_>) -> CommandResult {
+    let proto = call.client.reply.proto;
+    let out = call.client.reply.encoded();
+    reply::answer(&Running, call.row, call.args, proto, out);
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! `CONFIG`.
+
+use redstart_common::glob;
+
+use super::Handlers;
+use crate::dispatch::Call;
+use crate::dispatch::error::{CommandError, CommandResult};
+use crate::settings::rows::{ROWS, Row, When, find};
+use crate::settings::{Protected, file};
+
+pub(super) const HANDLERS: Handlers = &[
+    ("config|get", get),
+    ("config|help", help),
+    ("config|resetstat", resetstat),
+    ("config|rewrite", rewrite),
+    ("config|set", set),
+];
+
+/// `CONFIG GET parameter [parameter ...]`
+pub fn get(call: &mut Call<'_>) -> CommandResult {
+    let mut found: Vec<(&str, &Row)> = Vec::new();
+    for pattern in call.args.tail(2).iter() {
+        for row in ROWS {
+            for name in std::iter::once(row.name).chain(row.alias) {
+                let known = found.iter().any(|(held, _)| *held == name);
+                if !known && glob::matches(pattern, name.as_bytes(), true) {
+                    found.push((name, row));
+                }
+            }
+        }
+    }
+    call.client.reply.map(found.len());
+    for (name, row) in found {
+        call.client.reply.bulk(name.as_bytes());
+        let value = row.print(&call.core.settings);
+        call.client.reply.bulk(value.as_bytes());
+    }
+    Ok(())
+}
+
+fn failed(name: &str, reason: &str) -> CommandError {
+    CommandError::made(format!(
+        "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
+    ))
+}
+
+/// `CONFIG SET parameter value [parameter value ...]`
+pub fn set(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args.tail(2);
+    if !args.len().is_multiple_of(2) {
+        return Err(CommandError::arity("config|set"));
+    }
+    let mut changes: Vec<(&'static Row, String, String)> = Vec::new();
+    for at in (0..args.len()).step_by(2) {
+        let name = String::from_utf8_lossy(args.at(at)).into_owned();
+        let Some(row) = find(&name) else {
+            return Err(CommandError::made(format!(
+                "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
+            )));
+        };
+        let guarded = match row.when {
+            When::Live => false,
+            When::Start => return Err(failed(&name, "can't set immutable config")),
+            When::Protected => match call.core.settings.enable_protected_configs {
+                Protected::Yes => false,
+                Protected::Local => !is_local(call),
+                Protected::No => true,
+            },
+        };
+        if guarded {
+            return Err(failed(&name, "can't set protected config"));
+        }
+        if changes.iter().any(|(known, _, _)| std::ptr::eq(*known, row)) {
+            return Err(failed(&name, "duplicate parameter"));
+        }
+        changes.push((row, name, String::from_utf8_lossy(args.at(at + 1)).into_owned()));
+    }
+    // All or nothing: the new settings take the place of the old once every value is read.
+    let mut settings = call.core.settings.clone();
+    for (row, name, value) in &changes {
+        let words: Vec<&str> = if row.name == "bind" {
+            value.split_ascii_whitespace().collect()
+        } else {
+            vec![value]
+        };
+        row.parse(&mut settings, &words).map_err(|reason| failed(name, &reason))?;
+    }
+    if settings.bind != call.core.settings.bind {
+        return Err(failed("bind", "Redstart does not support changing addresses while it runs yet"));
+    }
+    redstart_common::log::set_level(settings.loglevel);
+    call.core.settings = settings;
+    call.core.apply_settings(&call.keyspace.shared);
+    call.client.reply.ok();
+    Ok(())
+}
+
+fn is_local(call: &Call<'_>) -> bool {
+    let address = &call.client.address;
+    call.client.flags.any(crate::client::Flags::UNIX)
+        || address.starts_with("127.")
+        || address.starts_with("[::1]")
+}
+
+/// `CONFIG RESETSTAT`
+pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
+    call.core.stats.reset();
+    let shared = &call.keyspace.shared;
+    shared.hits.set(0);
+    shared.misses.set(0);
+    shared.expired_keys.set(0);
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CONFIG REWRITE`
+pub fn rewrite(call: &mut Call<'_>) -> CommandResult {
+    let Some(path) = call.core.shell.config_file.clone() else {
+        return Err(CommandError::new("ERR The server is running without a config file"));
+    };
+    let fail = |error: std::io::Error| {
+        redstart_common::log!(Warning, "CONFIG REWRITE failed: {error}");
+        CommandError::made(format!("ERR Rewriting config file: {error}"))
+    };
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let new = file::rewrite(&old, &call.core.settings);
+    crate::disk::replace(&path, new.as_bytes()).map_err(fail)?;
+    redstart_common::log!(Warning, "CONFIG REWRITE executed with success.");
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CONFIG HELP`
+pub fn help(call: &mut Call<'_>) -> CommandResult {
+    call.client.reply.help(
+        "CONFIG",
+        &[
+            "GET <pattern>",
+            "    Return parameters matching the glob-like <pattern> and their values.",
+            "SET <directive> <value>",
+            "    Set the configuration <directive> to <value>.",
+            "RESETSTAT",
+            "    Reset statistics reported by the INFO command.",
+            "REWRITE",
+            "    Rewrite the configuration file.",
+        ],
+    );
+    Ok(())
+}
