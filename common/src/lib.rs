@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod float;
 pub mod glob;
 pub mod hash;
 pub mod log;

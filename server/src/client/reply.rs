@@ -151,12 +151,6 @@ impl Reply {
         self.bulk(text.as_bytes());
     }
 
-    /// A floating point number in the human form, always as a string of bytes.
-    pub fn bulk_human(&mut self, number: f64) {
-        let text = number::format_human(number);
-        self.bulk(text.as_bytes());
-    }
-
     /// A truth value: `#t`, or 1 and 0 in RESP2.
     pub fn boolean(&mut self, truth: bool) {
         let proto = self.proto;

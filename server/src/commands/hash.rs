@@ -1,7 +1,7 @@
 //! Hashes.
 
 use redstart_common::glob;
-use redstart_common::number;
+use redstart_common::{float, number};
 use redstart_common::resp::Proto;
 
 use super::Handlers;
@@ -248,7 +248,7 @@ pub fn hincrby(call: &mut Call<'_>) -> CommandResult {
 pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (key, field, amount) = (args.at(1), args.at(2), args.at(3));
-    if number::LongDouble::parse(amount).is_none() {
+    if float::LongDouble::parse(amount).is_none() {
         return Err(crate::dispatch::error::NOT_A_FLOAT);
     }
     let old = match call.keyspace.db(call.client.db).read_as::<Hash>(key)? {
