@@ -142,7 +142,9 @@ mod tests {
         yes("[^a-c]", "d");
         yes("[\\]]", "]");
         yes("[\\-x]", "-");
-        yes("[a-]", "-");
+        // The bracket is the end of the range, and the class lacks one.
+        yes("[a-]", "_");
+        no("[a-]", "-");
         no("[]", "a");
         yes("[^]", "a");
     }
