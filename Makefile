@@ -1,0 +1,54 @@
+# make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
+# make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
+# make fmt     formats the sources
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+
+# Debian's packages of the programs that the tests run beside our own.
+PROGRAMS := redis-server redis-cli redis-benchmark nutcracker prometheus promtool
+PACKAGES := redis-server redis-tools nutcracker prometheus
+
+# Tests start processes of their own; with more threads than this they wait for each other's processor time.
+TEST_THREADS ?= 2
+
+VENV := target/venv
+
+.PHONY: test bench fmt tools venv
+
+test: tools venv
+	cargo build --workspace --all-targets
+	cargo test --workspace -- --test-threads=$(TEST_THREADS)
+
+# ROUNDS, REQUESTS and ONLY are handed on: `make bench ROUNDS=3 ONLY=server`.
+bench: tools
+	cargo build --release --workspace --bins
+	python3 tests/bench/run.py --target target/release \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(ONLY),--only $(ONLY))
+
+fmt:
+	cargo fmt --all
+
+# Installs what is missing where that is possible, and otherwise says what to install. Debian starts no service of
+# these packages that the tests would need.
+tools:
+	@export PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
+	for program in $(PROGRAMS); do command -v "$$program" >/dev/null || missing+=" $$program"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing $(PACKAGES) (missing:$$missing)"; \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y $(PACKAGES); \
+	else \
+		echo "Missing programs:$$missing" >&2; \
+		echo "The tests run them beside Redstart. On Debian: apt-get install $(PACKAGES)" >&2; \
+		exit 1; \
+	fi
+
+# redis-py, for the interoperability test; the test says so when it is not there.
+venv: $(VENV)/ready
+
+$(VENV)/ready:
+	@mkdir -p target
+	@if python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet 'redis>=5'; then touch $@; else \
+		echo "redis-py could not be installed; the test of it will be left out" >&2; rm -rf $(VENV); fi
