@@ -110,6 +110,13 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     } else {
         log!(Warning, "Configuration loaded");
     }
+    if !settings.save.is_empty() {
+        log!(
+            Warning,
+            "WARNING: `save` is set, but snapshots are not written yet: the data set is in memory \
+             only and is lost when the process ends."
+        );
+    }
     logging::set_role('M');
     let mut settings = settings;
     server::raise_file_limit(&mut settings);

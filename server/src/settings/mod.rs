@@ -192,6 +192,8 @@ pub struct Settings {
     pub always_show_logo: bool,
     pub enable_debug_command: Protected,
     pub enable_protected_configs: Protected,
+    /// After so many seconds and changes a snapshot is wanted. None is written yet: the start-up log says so.
+    pub save: Vec<(i64, i64)>,
     /// Parameters of features that are off, by the names of their rows.
     pub dormant: std::collections::BTreeMap<&'static str, String>,
 }
@@ -254,6 +256,7 @@ impl Default for Settings {
             always_show_logo: false,
             enable_debug_command: Protected::No,
             enable_protected_configs: Protected::No,
+            save: Vec::new(),
             dormant: std::collections::BTreeMap::new(),
         }
     }

@@ -210,7 +210,7 @@ pub static ROWS: &[Row] = &[
     // Scripts.
     alias("busy-reply-threshold", "lua-time-limit", Kind::Dormant("5000")),
     // Snapshots and the log.
-    row("save", Live, Kind::Only("", "saving snapshots")),
+    row("save", Live, Kind::Own { get: print_save, set: set_save }),
     row("dbfilename", Live, Kind::Dormant("dump.rdb")),
     row("rdbcompression", Live, Kind::Dormant("yes")),
     row("rdbchecksum", Start, Kind::Dormant("yes")),
@@ -434,6 +434,34 @@ fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), Stri
         }
     }
     settings.client_output_buffer_limit = classes;
+    Ok(())
+}
+
+fn print_save(settings: &Settings) -> String {
+    let points = settings.save.iter().map(|(seconds, changes)| format!("{seconds} {changes}"));
+    points.collect::<Vec<_>>().join(" ")
+}
+
+/// Several words are a line of a file and add to what is there; one word is the whole, as CONFIG SET gives it.
+fn set_save(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let parts: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+    let mut points = Vec::new();
+    if !parts.len().is_multiple_of(2) {
+        return Err("Invalid save parameters".to_owned());
+    }
+    for pair in parts.chunks_exact(2) {
+        let number = |text: &str, least: i64| {
+            parse_i64(text.as_bytes()).filter(|number| *number >= least && *number <= INT_MAX)
+        };
+        match (number(pair[0], 1), number(pair[1], 0)) {
+            (Some(seconds), Some(changes)) => points.push((seconds, changes)),
+            _ => return Err("Invalid save parameters".to_owned()),
+        }
+    }
+    if words.len() == 1 {
+        settings.save.clear();
+    }
+    settings.save.extend(points);
     Ok(())
 }
 
