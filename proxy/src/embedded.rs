@@ -3,6 +3,7 @@
 use std::io;
 
 use redstart_common::net::Address;
+use redstart_server::embedded::{Embedded, EmbeddedHandle};
 
 use crate::settings::{
     DistributionKind, Listen, PoolSettings, ServerAddress, ServerSettings,
@@ -12,17 +13,6 @@ use crate::settings::{
 pub const HOST: &str = "127.0.0.1";
 /// Its port.
 pub const PORT: u16 = 22121;
-
-/// A running engine: where it listens, and what keeps it alive.
-pub struct Engine {
-    address: Address,
-    _alive: Box<dyn std::any::Any + Send>,
-}
-
-/// Starts an engine.
-fn start(_index: usize) -> io::Result<Engine> {
-    Err(io::Error::other("this build has no embedded engines"))
-}
 
 /// How many engines there are by default: one per core, from 2 to 8.
 #[must_use]
@@ -34,18 +24,19 @@ pub fn default_count() -> usize {
 ///
 /// # Errors
 /// When an engine does not start.
-pub fn pool(count: usize) -> io::Result<(PoolSettings, Vec<Engine>)> {
-    let engines: Vec<Engine> = (0..count).map(start).collect::<io::Result<_>>()?;
+pub fn pool(count: usize) -> io::Result<(PoolSettings, Vec<EmbeddedHandle>)> {
+    let engines: Vec<EmbeddedHandle> =
+        (0..count).map(Embedded::start).collect::<io::Result<_>>()?;
     let servers = engines
         .iter()
         .enumerate()
         .map(|(index, engine)| ServerSettings {
             name: format!("engine{index}"),
-            address: match &engine.address {
+            address: match engine.address() {
                 Address::Tcp(address) => {
                     ServerAddress::Tcp { host: address.ip().to_string(), port: address.port() }
                 }
-                Address::Unix { path, .. } => ServerAddress::Unix(path.clone()),
+                Address::Unix { path, .. } => ServerAddress::Unix(path),
             },
             weight: 1,
         })

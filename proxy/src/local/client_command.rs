@@ -68,7 +68,7 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
         "client|trackinginfo" => core.down.clients.reply(id, now_us, |out| {
             out.map_len(3, proto);
             out.bulk(b"flags");
-            RespWrite::set_len(out, 1, proto);
+            out.set_reply_len(1, proto);
             out.bulk(b"off");
             out.bulk(b"redirect");
             out.integer(-1);

@@ -33,7 +33,7 @@ fn get(core: &mut Core, id: ClientId, request: Request<'_>) {
     let found: Vec<&(&str, String)> = shown
         .iter()
         .filter(|(name, _)| {
-            patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()))
+            patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes(), false))
         })
         .collect();
     core.down.clients.reply(id, request.now_us, |out| {

@@ -114,7 +114,9 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "script|exists" => return Plan::Every(Merge::And),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
         // These move data behind the proxy's back, or wait for what happens elsewhere.
-        "migrate" | "wait" | "object" | "memory" | "script|debug" | "script|kill" | "function|kill" => {
+        "migrate" | "wait" | "pfdebug" | "script|debug" | "script|kill" | "function|kill" => return Plan::Refuse,
+        // These change the state of the connection, which all clients share.
+        "watch" | "asking" | "restore-asking" | "replconf" | "monitor" | "failover" => {
             return Plan::Refuse;
         }
         "msetnx" => return Plan::Keys,
@@ -132,7 +134,7 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         }
         RequestPolicy::AllShards | RequestPolicy::AllNodes => {
             let is_admin = spec.flags.contains(Flags::ADMIN);
-            let is_for_one = matches!(top, "latency" | "slowlog" | "config" | "wait");
+            let is_for_one = matches!(top, "latency" | "slowlog" | "config" | "wait" | "memory");
             if !is_admin && !is_for_one {
                 return Plan::Every(merge_of(spec.tips.response).unwrap_or(Merge::Concatenate));
             }
@@ -200,7 +202,8 @@ mod tests {
         assert_eq!(named("dbsize"), Plan::Every(Merge::Sum));
         assert_eq!(named("keys"), Plan::Every(Merge::Concatenate));
         for name in ["blpop", "subscribe", "monitor", "shutdown", "watch", "replicaof", "psync", "debug",
-                     "save", "wait", "cluster|slots", "acl|list", "slowlog|get", "migrate", "bzpopmin"] {
+                     "save", "wait", "cluster|slots", "acl|list", "slowlog|get", "migrate", "bzpopmin", "memory|stats",
+                     "asking", "ssubscribe", "psubscribe"] {
             assert_eq!(named(name), Plan::Refuse, "{name}");
         }
         assert_eq!(named("config|get"), Plan::Local(Local::Config));
