@@ -314,6 +314,8 @@ impl Connection {
             pending.extend_from_slice(fresh);
         }
         let work: &[u8] = if joined { pending } else { fresh };
+        self.input_bytes.set(work.len());
+        self.input_capacity.set(buffer::READ_BUFFER_BYTES);
         let mut at = 0;
         let mut limits = Limits {
             proto_max_bulk_len: engine.core.settings.proto_max_bulk_len,

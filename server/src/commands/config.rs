@@ -5,7 +5,7 @@ use redstart_common::glob;
 use super::Handlers;
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult};
-use crate::settings::rows::{ROWS, Row, When, find};
+use crate::settings::rows::{HIDDEN, ROWS, Row, When, find};
 use crate::settings::{Protected, file};
 
 pub(super) const HANDLERS: Handlers = &[
@@ -23,7 +23,9 @@ pub fn get(call: &mut Call<'_>) -> CommandResult {
         for row in ROWS {
             for name in std::iter::once(row.name).chain(row.alias) {
                 let known = found.iter().any(|(held, _)| *held == name);
-                if !known && glob::matches(pattern, name.as_bytes(), true) {
+                let hidden =
+                    HIDDEN.contains(&name) && !pattern.eq_ignore_ascii_case(name.as_bytes());
+                if !known && !hidden && glob::matches(pattern, name.as_bytes(), true) {
                     found.push((name, row));
                 }
             }
@@ -85,8 +87,14 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         };
         row.parse(&mut settings, &words).map_err(|reason| failed(name, &reason))?;
     }
-    if settings.bind != call.core.settings.bind {
-        return Err(failed("bind", "Redstart does not support changing addresses while it runs yet"));
+    for (name, changes) in [
+        ("bind", settings.bind != call.core.settings.bind),
+        ("port", settings.port != call.core.settings.port),
+    ] {
+        if changes {
+            let reason = "Redstart does not support changing addresses while it runs yet";
+            return Err(failed(name, reason));
+        }
     }
     redstart_common::log::set_level(settings.loglevel);
     call.core.settings = settings;

@@ -65,7 +65,7 @@ pub fn exists(call: &mut Call<'_>) -> CommandResult {
     let mut found = 0;
     let db = call.keyspace.db(call.client.db);
     for key in call.args.tail(1).iter() {
-        found += i64::from(db.read(key).is_some());
+        found += i64::from(db.inspect(key).is_some());
     }
     call.client.reply.integer(found);
     Ok(())
@@ -73,12 +73,18 @@ pub fn exists(call: &mut Call<'_>) -> CommandResult {
 
 /// `TOUCH key [key ...]`
 pub fn touch(call: &mut Call<'_>) -> CommandResult {
-    exists(call)
+    let mut found = 0;
+    let db = call.keyspace.db(call.client.db);
+    for key in call.args.tail(1).iter() {
+        found += i64::from(db.read(key).is_some());
+    }
+    call.client.reply.integer(found);
+    Ok(())
 }
 
 /// `TYPE key`
 pub fn type_of(call: &mut Call<'_>) -> CommandResult {
-    let name = call.keyspace.db(call.client.db).peek(call.args.at(1));
+    let name = call.keyspace.db(call.client.db).inspect(call.args.at(1));
     let name = name.map_or("none", |entry| entry.kind().name());
     call.client.reply.simple(name);
     Ok(())
@@ -314,7 +320,7 @@ pub fn pexpireat(call: &mut Call<'_>) -> CommandResult {
 /// Answers what `shown` makes of a key's deadline; -2 without the key, -1 without a deadline.
 fn deadline_with(call: &mut Call<'_>, shown: impl Fn(i64, i64) -> i64) -> CommandResult {
     let now = call.now_ms();
-    let answer = match call.keyspace.db(call.client.db).peek(call.args.at(1)) {
+    let answer = match call.keyspace.db(call.client.db).inspect(call.args.at(1)) {
         None => -2,
         Some(entry) => entry.deadline().map_or(-1, |deadline| shown(deadline, now)),
     };

@@ -248,8 +248,10 @@ pub fn hincrby(call: &mut Call<'_>) -> CommandResult {
 pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (key, field, amount) = (args.at(1), args.at(2), args.at(3));
-    if float::LongDouble::parse(amount).is_none() {
-        return Err(crate::dispatch::error::NOT_A_FLOAT);
+    match float::LongDouble::parse(amount) {
+        None => return Err(crate::dispatch::error::NOT_A_FLOAT),
+        Some(float::LongDouble::Finite { .. }) => {}
+        Some(_) => return Err(CommandError::new("ERR value is NaN or Infinity")),
     }
     let old = match call.keyspace.db(call.client.db).read_as::<Hash>(key)? {
         None => b"0".to_vec(),

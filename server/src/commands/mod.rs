@@ -5,6 +5,7 @@ pub mod client;
 mod command;
 mod config;
 mod connection;
+mod debug;
 mod expiry;
 mod generic;
 mod hash;
@@ -12,10 +13,12 @@ mod info;
 mod keys;
 mod lcs;
 mod list;
+mod memory;
 mod options;
 mod pubsub;
 mod server;
 mod set;
+mod sort;
 mod string;
 mod transactions;
 mod zset;
@@ -34,13 +37,16 @@ pub(crate) const GROUPS: &[Handlers] = &[
     command::HANDLERS,
     config::HANDLERS,
     connection::HANDLERS,
+    debug::HANDLERS,
     generic::HANDLERS,
     hash::HANDLERS,
     keys::HANDLERS,
     list::HANDLERS,
+    memory::HANDLERS,
     pubsub::HANDLERS,
     server::HANDLERS,
     set::HANDLERS,
+    sort::HANDLERS,
     string::HANDLERS,
     transactions::HANDLERS,
     zset::HANDLERS,

@@ -254,9 +254,12 @@ impl Core {
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray) => client.reply.null_array(),
-            (Unblock::Error, _) => client
-                .reply
-                .error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            (Unblock::Error, _) => {
+                let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+                client.reply.error(text);
+                self.stats.count_error(text);
+                self.stats.of_mut(blocked.command).failed += 1;
+            }
         }
         if client.flags.any(Flags::REPLY_OFF) {
             client.reply.truncate(before);

@@ -49,6 +49,11 @@ fn runs_within_multi(id: CommandId) -> bool {
     AT_ONCE.contains(&id)
 }
 
+/// Whether a command's answers are messages, which CLIENT REPLY does not silence.
+fn answers_by_push(id: CommandId) -> bool {
+    id.spec().name.ends_with("subscribe")
+}
+
 /// Finds the row of a call, sub-commands included.
 fn find(args: Args<'_>) -> Found {
     match command::resolve(args.at(0), args.get(1)) {
@@ -105,7 +110,9 @@ impl Engine {
             Found::Refused(error) => self.refuse(client, None, &error),
         }
         if client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP)) {
-            client.reply.truncate(before);
+            if !client.last_command.is_some_and(answers_by_push) {
+                client.reply.truncate(before);
+            }
             client.flags.clear(Flags::REPLY_SKIP);
         }
         if self.core.blocking.has_ready() && !client.flags.any(Flags::EXECUTING) {
@@ -226,9 +233,6 @@ pub(crate) fn run(
     handler: Handler,
     args: Args<'_>,
 ) {
-    if core.has_monitors() {
-        core.feed_monitors(client, id, args);
-    }
     let before = client.reply.bytes.len();
     let dirty = core.effects.dirty;
     let db = client.db;
@@ -245,6 +249,10 @@ pub(crate) fn run(
         client.reply.truncate(before);
         client.reply.error(error.text());
         core.stats.count_error(error.text());
+    }
+    // Behind the command itself, so that those within EXEC come before it.
+    if core.has_monitors() && !client.flags.any(Flags::SERVING) {
+        core.feed_monitors(client, id, args);
     }
     if core.effects.dirty != dirty && core.effects.form == Form::AsGiven {
         core.effects.push_args(db, args);

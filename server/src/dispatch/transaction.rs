@@ -137,6 +137,8 @@ pub fn exec(call: &mut Call<'_>) -> CommandResult {
         run_queued(call, queued);
     }
     call.client.last_command = Some(own_row);
+    // That a command within failed is its own failure, not EXEC's.
+    call.client.reply.failed = false;
     call.client.flags.clear(Flags::EXECUTING);
     call.propagate_nothing();
     call.core.effects.end_transaction();

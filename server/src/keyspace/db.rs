@@ -168,6 +168,20 @@ impl Db {
         Some(entry)
     }
 
+    /// Looks a key up to say something about it: counts the hit or miss, and leaves the eviction data alone.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        let Some(found) = self.find_live(table::hash(key), key) else {
+            self.shared.misses.set(self.shared.misses.get() + 1);
+            if self.shared.watch_misses.get() {
+                self.shared.note(IncidentKind::Missed, self.index, key);
+            }
+            return None;
+        };
+        self.shared.hits.set(self.shared.hits.get() + 1);
+        // SAFETY: a live entry of this database.
+        Some(unsafe { &*found.as_ptr() })
+    }
+
     /// Looks a key up without leaving a trace, but for removing it when it is past its deadline.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         // SAFETY: a live entry of this database.

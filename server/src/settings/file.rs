@@ -78,10 +78,12 @@ fn apply(settings: &mut Settings, name: &str, values: &[&str]) -> Result<(), Str
             _ => "Bad directive or wrong number of arguments".to_owned(),
         });
     };
-    if values.is_empty() {
-        return Err("wrong number of arguments".to_owned());
+    match (values, &row.kind) {
+        // Without values a list is emptied.
+        ([], Kind::Own { .. }) if matches!(row.name, "save" | "bind") => row.parse(settings, &[""]),
+        ([], _) => Err("wrong number of arguments".to_owned()),
+        _ => row.parse(settings, values),
     }
-    row.parse(settings, values)
 }
 
 /// Reads a configuration file; `-` is standard input.

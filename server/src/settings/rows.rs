@@ -112,7 +112,7 @@ use When::{Live, Start};
 pub static ROWS: &[Row] = &[
     // Network.
     row("bind", Live, Kind::Own { get: |s| s.bind.join(" "), set: set_bind }),
-    row("port", Start, number!(port, 0, 65_535)),
+    row("port", Live, number!(port, 0, 65_535)),
     row("protected-mode", Live, flag!(protected_mode)),
     row("tcp-backlog", Start, number!(tcp_backlog, 0, INT_MAX)),
     row("tcp-keepalive", Live, number!(tcp_keepalive, 0, INT_MAX)),
@@ -299,6 +299,10 @@ pub static ROWS: &[Row] = &[
     row("tls-session-cache-timeout", Live, Kind::Dormant("300")),
     row("tls-session-caching", Live, Kind::Dormant("yes")),
 ];
+
+/// Rows that CONFIG GET shows only when asked by their full names: they are for tests.
+pub const HIDDEN: &[&str] =
+    &["key-load-delay", "rdb-key-save-delay", "loading-process-events-interval-bytes", "use-exit-on-panic"];
 
 /// The row with a name, in any case of letters; older names count.
 #[must_use]

@@ -34,6 +34,15 @@ impl Hash {
         }
     }
 
+    /// Bytes that the hash has allocated.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        match self {
+            Self::Packed(pack) => pack.allocated_bytes(),
+            Self::Table(bag) => bag.allocated_bytes(),
+        }
+    }
+
     /// Whether there is no field.
     #[must_use]
     pub fn is_empty(&self) -> bool {

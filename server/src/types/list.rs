@@ -61,6 +61,15 @@ impl List {
         }
     }
 
+    /// Bytes that the list has allocated.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        match self {
+            Self::Packed(pack) => pack.allocated_bytes(),
+            Self::Quick(quick) => quick.nodes.iter().map(Listpack::allocated_bytes).sum(),
+        }
+    }
+
     /// Whether there is no element.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -89,6 +89,17 @@ impl Object {
         }
     }
 
+    /// Bytes that the collection has allocated beside its entry.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        match self {
+            Self::List(list) => list.allocated_bytes(),
+            Self::Set(set) => set.allocated_bytes(),
+            Self::Hash(hash) => hash.allocated_bytes(),
+            Self::Zset(zset) => zset.allocated_bytes(),
+        }
+    }
+
     /// Whether nothing is left; such a key is removed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

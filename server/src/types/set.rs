@@ -53,6 +53,16 @@ impl Set {
         }
     }
 
+    /// Bytes that the set has allocated.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        match self {
+            Self::Ints(ints) => ints.as_bytes().len(),
+            Self::Packed(pack) => pack.allocated_bytes(),
+            Self::Table(bag) => bag.allocated_bytes(),
+        }
+    }
+
     /// Whether there is no member.
     #[must_use]
     pub fn is_empty(&self) -> bool {

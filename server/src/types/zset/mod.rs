@@ -120,6 +120,15 @@ impl Zset {
         }
     }
 
+    /// Bytes that the sorted set has allocated.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        match self {
+            Self::Packed(pack) => pack.allocated_bytes(),
+            Self::Tree(large) => large.bag.allocated_bytes() + large.tree.allocated_bytes(),
+        }
+    }
+
     /// Whether there is no member.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -75,6 +75,19 @@ impl Node {
         }
     }
 
+    fn allocated_bytes(&self) -> usize {
+        match self {
+            Self::Leaf(keys) => keys.capacity() * size_of::<Key>(),
+            Self::Inner(children) => {
+                children.capacity() * size_of::<Child>()
+                    + children
+                        .iter()
+                        .map(|child| size_of::<Self>() + child.node.allocated_bytes())
+                        .sum::<usize>()
+            }
+        }
+    }
+
     fn low(&self) -> Option<Key> {
         match self {
             Self::Leaf(keys) => keys.first().copied(),
@@ -277,6 +290,12 @@ impl Tree {
     #[allow(clippy::len_without_is_empty, reason = "the set asks its bag")]
     pub fn len(&self) -> usize {
         self.length
+    }
+
+    /// Bytes of all nodes.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        self.root.allocated_bytes()
     }
 
     /// Adds a key that is not there.

@@ -1,0 +1,323 @@
+//! `DEBUG`: for tests, and only where `enable-debug-command` allows.
+
+use redstart_common::glob;
+use redstart_common::resp::{Proto, RespWrite};
+use sha1::{Digest, Sha1};
+
+use super::Handlers;
+use super::options::integer;
+use crate::client::Flags;
+use crate::dispatch::Call;
+use crate::dispatch::error::{CommandError, CommandResult, NO_SUCH_KEY};
+use crate::encoding::listpack::Element;
+use crate::keyspace::{Entry, Str};
+use crate::settings::Protected;
+use crate::types::Object;
+
+pub(super) const HANDLERS: Handlers = &[("debug", debug)];
+
+/// `DEBUG subcommand [argument ...]`
+pub fn debug(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let allowed = match call.core.settings.enable_debug_command {
+        Protected::Yes => true,
+        Protected::No => false,
+        Protected::Local => {
+            call.client.flags.any(Flags::UNIX) || call.client.address.starts_with("127.")
+        }
+    };
+    if !allowed {
+        return Err(CommandError::new(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
+             you can run it from a local connection, otherwise you need to set this option in the \
+             configuration file, and then restart the server.",
+        ));
+    }
+    let word = String::from_utf8_lossy(args.at(1)).to_ascii_lowercase();
+    match (word.as_str(), args.len()) {
+        ("help", 2) => help(call),
+        ("sleep", 3) => sleep(call),
+        ("set-active-expire", 3) => {
+            call.core.settings.active_expire = args.at(2) != b"0";
+            call.client.reply.ok();
+            Ok(())
+        }
+        ("object", 3) => object(call),
+        ("digest", 2) => {
+            let digest = dataset_digest(call);
+            call.client.reply.simple(&hex(digest));
+            Ok(())
+        }
+        ("digest-value", _) => {
+            call.client.reply.array(args.len() - 2);
+            for key in args.tail(2).iter() {
+                let digest = match call.db().peek(key) {
+                    Some(entry) => value_digest(entry),
+                    None => [0; 20],
+                };
+                call.client.reply.bulk(hex(digest).as_bytes());
+            }
+            Ok(())
+        }
+        ("protocol", 3) => protocol(call),
+        ("stringmatch-len", 4) => {
+            let length = usize::try_from(integer(args.at(2))?).unwrap_or(0).min(1 << 28);
+            let text = vec![b'a'; length];
+            let found = glob::matches(args.at(3), &text, false);
+            call.client.reply.integer(i64::from(found));
+            Ok(())
+        }
+        ("change-repl-id", 2) => {
+            call.core.replication_id = crate::engine::random_hex();
+            call.client.reply.ok();
+            Ok(())
+        }
+        ("error", 3) => Err(CommandError::made(String::from_utf8_lossy(args.at(2)).into_owned())),
+        ("log", 3) => {
+            redstart_common::log!(Warning, "DEBUG LOG: {}", String::from_utf8_lossy(args.at(2)));
+            call.client.reply.ok();
+            Ok(())
+        }
+        ("populate", 3..=5) => populate(call),
+        _ => Err(CommandError::made(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+            String::from_utf8_lossy(args.at(1))
+        ))),
+    }
+}
+
+fn sleep(call: &mut Call<'_>) -> CommandResult {
+    let seconds: f64 = std::str::from_utf8(call.arg(2))
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .filter(|seconds: &f64| (0.0..1e6).contains(seconds))
+        .ok_or(crate::dispatch::error::NOT_A_FLOAT)?;
+    // It is asked for: the whole server stands still.
+    std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+    call.client.reply.ok();
+    Ok(())
+}
+
+fn object(call: &mut Call<'_>) -> CommandResult {
+    let key = call.arg(2);
+    let clock = call.keyspace.shared.lru_clock.get();
+    let entry = call.keyspace.db(call.client.db).peek(key).ok_or(NO_SUCH_KEY)?;
+    let mut length = 0;
+    each_text(entry, |text| length += text.len() + 1);
+    let idle = clock.wrapping_sub(entry.lru()) & 0xff_ffff;
+    let mut line = format!(
+        "Value at:{:p} refcount:1 encoding:{} serializedlength:{length} lru:{} lru_seconds_idle:{idle}",
+        entry,
+        entry.encoding_name(),
+        entry.lru(),
+    );
+    if let Some(Object::List(list)) = entry.object() {
+        let nodes = list.node_count();
+        let mean = list.len() as f64 / nodes.max(1) as f64;
+        line += &format!(" ql_nodes:{nodes} ql_avg_node:{mean:.2} ql_listpack_max:{} ql_compressed:0 ql_uncompressed_size:{length}", call.core.settings.packed.list_node);
+    }
+    call.client.reply.simple(&line);
+    Ok(())
+}
+
+fn each_text(entry: &Entry, mut visit: impl FnMut(&[u8])) {
+    match (entry.string(), entry.object()) {
+        (Some(Str::Int(number)), _) => visit(number.to_string().as_bytes()),
+        (Some(Str::Bytes(bytes)), _) => visit(bytes),
+        (None, Some(Object::List(list))) => list.walk(crate::types::list::End::Front, |_, element| {
+            element.with_text(&mut visit);
+            true
+        }),
+        (None, Some(Object::Set(set))) => set.for_each(|member| member.with_text(&mut visit)),
+        (None, Some(Object::Hash(hash))) => hash.for_each(|field, value| {
+            field.with_text(&mut visit);
+            value.with_text(&mut visit);
+        }),
+        (None, Some(Object::Zset(zset))) => zset.walk(0, false, |member, _| {
+            member.with_text(&mut visit);
+            true
+        }),
+        (None, None) => {}
+    }
+}
+
+type Sum = [u8; 20];
+
+fn hex(digest: Sum) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Adds a text where order does not count.
+fn add(digest: &mut Sum, text: &[u8]) {
+    for (held, byte) in digest.iter_mut().zip(Sha1::digest(text)) {
+        *held ^= byte;
+    }
+}
+
+/// Adds a text where order counts.
+fn mix(digest: &mut Sum, text: &[u8]) {
+    add(digest, text);
+    *digest = Sha1::digest(*digest).into();
+}
+
+/// The digest of one value, by Redis's rules, so that equal data gives equal digests whatever its form.
+fn value_digest(entry: &Entry) -> Sum {
+    let mut digest = [0; 20];
+    match (entry.string(), entry.object()) {
+        (Some(_), _) | (None, Some(Object::List(_))) => {
+            each_text(entry, |text| mix(&mut digest, text));
+        }
+        (None, Some(Object::Set(set))) => {
+            set.for_each(|member| member.with_text(|text| add(&mut digest, text)));
+        }
+        (None, Some(Object::Zset(zset))) => {
+            let mut number = redstart_common::number::FloatText::new();
+            zset.walk(0, false, |member, score| {
+                let mut pair = [0; 20];
+                member.with_text(|text| mix(&mut pair, text));
+                mix(&mut pair, number.format_17g(score).as_bytes());
+                add(&mut digest, &pair);
+                true
+            });
+        }
+        (None, Some(Object::Hash(hash))) => {
+            hash.for_each(|field: Element<'_>, value: Element<'_>| {
+                let mut pair = [0; 20];
+                field.with_text(|text| mix(&mut pair, text));
+                value.with_text(|text| mix(&mut pair, text));
+                add(&mut digest, &pair);
+            });
+        }
+        (None, None) => {}
+    }
+    if entry.deadline().is_some() {
+        add(&mut digest, b"!!expire!!");
+    }
+    digest
+}
+
+fn dataset_digest(call: &Call<'_>) -> Sum {
+    let mut all = [0; 20];
+    for db in call.keyspace.dbs.iter().filter(|db| !db.is_empty()) {
+        mix(&mut all, &(db.index() as u32).to_be_bytes());
+        for entry in db.iter() {
+            let mut digest = [0; 20];
+            mix(&mut digest, entry.key());
+            mix(&mut digest, &(entry.kind() as u32).to_be_bytes());
+            for (held, byte) in digest.iter_mut().zip(value_digest(entry)) {
+                *held ^= byte;
+            }
+            add(&mut all, &digest);
+        }
+    }
+    all
+}
+
+fn protocol(call: &mut Call<'_>) -> CommandResult {
+    let word = String::from_utf8_lossy(call.arg(2)).to_ascii_lowercase();
+    let proto = call.client.reply.proto;
+    let out = call.client.reply.encoded();
+    match word.as_str() {
+        "string" => out.bulk(b"Hello World"),
+        "integer" => out.integer(12345),
+        "double" => out.double(3.141, proto),
+        "null" => out.null(proto),
+        "array" => {
+            out.array_len(3);
+            (0..3).for_each(|n| out.integer(n));
+        }
+        "set" => {
+            out.set_reply_len(3, proto);
+            (0..3).for_each(|n| out.integer(n));
+        }
+        "map" => {
+            out.map_len(3, proto);
+            for n in 0..3 {
+                out.integer(n);
+                out.boolean(n == 1, proto);
+            }
+        }
+        "attrib" => {
+            if proto == Proto::Resp3 {
+                out.attribute_len(1);
+                out.bulk(b"key-popularity");
+                out.array_len(2);
+                out.bulk(b"key:123");
+                out.integer(90);
+            }
+            out.bulk(b"Some real reply following the attribute");
+        }
+        "push" => {
+            out.push_len(2, proto);
+            out.bulk(b"server-cpu-usage");
+            out.integer(42);
+        }
+        "verbatim" => out.verbatim(*b"txt", b"This is a verbatim\nstring", proto),
+        "bignum" => out.big_number(b"1234567999999999999999999999999999999", proto),
+        "true" => out.boolean(true, proto),
+        "false" => out.boolean(false, proto),
+        _ => {
+            return Err(CommandError::new(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn populate(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let count = integer(args.at(2))?.max(0);
+    let prefix = args.get(3).unwrap_or(b"key");
+    let size = match args.get(4) {
+        Some(size) => usize::try_from(integer(size)?).unwrap_or(0).min(512 << 20),
+        None => 0,
+    };
+    for n in 0..count {
+        let mut key = prefix.to_vec();
+        key.extend_from_slice(format!(":{n}").as_bytes());
+        if call.db().contains(&key) {
+            continue;
+        }
+        let mut value = format!("value:{n}").into_bytes();
+        if size > 0 {
+            value.resize(size, 0);
+        }
+        call.db().set_string(&key, &value, crate::keyspace::Deadline::Clear);
+        call.modified(&key);
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+fn help(call: &mut Call<'_>) -> CommandResult {
+    call.client.reply.help(
+        "DEBUG",
+        &[
+            "CHANGE-REPL-ID",
+            "    Change the replication IDs of the instance.",
+            "DIGEST",
+            "    Output a hex signature representing the current DB content.",
+            "DIGEST-VALUE <key> [<key> ...]",
+            "    Output a hex signature of the values of all the specified keys.",
+            "ERROR <string>",
+            "    Return a Redis protocol error with <string> as message.",
+            "LOG <message>",
+            "    Write <message> to the server log.",
+            "OBJECT <key>",
+            "    Show low level info about <key> and associated value.",
+            "POPULATE <count> [<prefix>] [<size>]",
+            "    Create <count> string keys named key:<num>.",
+            "PROTOCOL <type>",
+            "    Reply with a test value of the specified type.",
+            "SET-ACTIVE-EXPIRE <0|1>",
+            "    Setting it to 0 disables expiring keys in background.",
+            "SLEEP <seconds>",
+            "    Stop the server for <seconds>. Decimals allowed.",
+            "STRINGMATCH-LEN <len> <pattern>",
+            "    Run glob style matching against a string of <len> letters.",
+        ],
+    );
+    Ok(())
+}
