@@ -195,6 +195,29 @@ mod tests {
         yes(&("*a".repeat(50_000) + "*"), &"a".repeat(50_000));
     }
 
+    #[test]
+    fn verdicts_equal_those_of_redis() {
+        fn bytes(hex: &str) -> Vec<u8> {
+            let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            (0..hex.len()).step_by(2).map(digit).collect()
+        }
+        let mut count = 0;
+        for line in include_str!("../../tests/golden/glob.tsv").lines().skip(1) {
+            let [case, pattern, text, verdict] = line.split('\t').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let (pattern, text) = (bytes(pattern), bytes(text));
+            let shown = format!("{} on {}", pattern.escape_ascii(), text.escape_ascii());
+            assert_eq!(
+                matches(&pattern, &text, case == "folded"),
+                verdict == "1",
+                "{case} {shown}"
+            );
+            count += 1;
+        }
+        assert!(count > 1500, "only {count} recorded verdicts");
+    }
+
     /// The definition, tried in every way a star can be read.
     fn model(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
         match (pattern, text) {
