@@ -2,7 +2,6 @@
 
 pub mod clock;
 pub mod command;
-pub mod float;
 pub mod glob;
 pub mod hash;
 pub mod log;

@@ -80,6 +80,12 @@ impl LongDouble {
         Some(Self { negative, magnitude })
     }
 
+    /// Whether it is neither infinite nor NaN.
+    #[must_use]
+    pub fn is_finite(self) -> bool {
+        matches!(self.magnitude, Magnitude::Finite { .. })
+    }
+
     /// The sum, rounded once.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

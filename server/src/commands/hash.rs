@@ -1,7 +1,7 @@
 //! Hashes.
 
 use redstart_common::glob;
-use redstart_common::{float, number};
+use redstart_common::number;
 use redstart_common::resp::Proto;
 
 use super::Handlers;
@@ -248,9 +248,9 @@ pub fn hincrby(call: &mut Call<'_>) -> CommandResult {
 pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (key, field, amount) = (args.at(1), args.at(2), args.at(3));
-    match float::LongDouble::parse(amount) {
+    match number::LongDouble::parse(amount) {
         None => return Err(crate::dispatch::error::NOT_A_FLOAT),
-        Some(float::LongDouble::Finite { .. }) => {}
+        Some(amount) if amount.is_finite() => {}
         Some(_) => return Err(CommandError::new("ERR value is NaN or Infinity")),
     }
     let old = match call.keyspace.db(call.client.db).read_as::<Hash>(key)? {

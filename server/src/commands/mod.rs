@@ -23,7 +23,7 @@ mod string;
 mod transactions;
 mod zset;
 
-use redstart_common::float;
+use redstart_common::number;
 
 use crate::dispatch::Handler;
 use crate::dispatch::error::{CommandError, NOT_A_FLOAT};
@@ -61,8 +61,8 @@ pub(crate) fn add_long_double(
     amount: &[u8],
     not_a_number: CommandError,
 ) -> Result<String, CommandError> {
-    let old = float::LongDouble::parse(old).ok_or(not_a_number)?;
-    let amount = float::LongDouble::parse(amount).ok_or(NOT_A_FLOAT)?;
+    let old = number::LongDouble::parse(old).ok_or(not_a_number)?;
+    let amount = number::LongDouble::parse(amount).ok_or(NOT_A_FLOAT)?;
     old.plus(amount)
         .to_human()
         .ok_or(CommandError::new("ERR increment would produce NaN or Infinity"))

@@ -1,6 +1,6 @@
 //! The cursor that reads option words and numbers.
 
-use redstart_common::{float, number};
+use redstart_common::number;
 use redstart_common::resp::Args;
 
 use crate::dispatch::error::{
@@ -101,7 +101,7 @@ pub fn integer_within(
 /// # Errors
 /// When it is none.
 pub fn float(arg: &[u8]) -> Result<f64, CommandError> {
-    float::parse_f64(arg).ok_or(NOT_A_FLOAT)
+    number::parse_f64(arg).ok_or(NOT_A_FLOAT)
 }
 
 /// A blocking command's timeout in seconds, as milliseconds; 0 is for ever.
@@ -109,7 +109,7 @@ pub fn float(arg: &[u8]) -> Result<f64, CommandError> {
 /// # Errors
 /// When it is no number, negative or too large.
 pub fn timeout_ms(arg: &[u8], now_ms: i64) -> Result<i64, CommandError> {
-    let seconds = float::parse_f64(arg).ok_or(TIMEOUT_NOT_A_FLOAT)?;
+    let seconds = number::parse_f64(arg).ok_or(TIMEOUT_NOT_A_FLOAT)?;
     let ms = seconds * 1000.0;
     if ms > i64::MAX as f64 {
         return Err(CommandError::new("ERR timeout is out of range"));

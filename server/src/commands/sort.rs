@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use redstart_common::float::parse_f64;
+use redstart_common::number::parse_f64;
 
 use super::Handlers;
 use super::options::Options;

@@ -1,6 +1,6 @@
 //! Ranges of sorted sets: by rank, by score, by member.
 
-use redstart_common::float::parse_f64;
+use redstart_common::number::parse_f64;
 use redstart_common::resp::Proto;
 
 use super::after_removal;

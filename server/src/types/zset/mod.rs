@@ -6,8 +6,7 @@
 mod tree;
 
 use rand::Rng;
-use redstart_common::float::parse_f64;
-use redstart_common::number::FloatText;
+use redstart_common::number::{FloatText, parse_f64};
 
 use super::Limits;
 use crate::encoding::bag::Bag;
