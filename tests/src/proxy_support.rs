@@ -35,6 +35,17 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
+/// Several ports that were free a moment ago, all different.
+///
+/// # Panics
+/// When there are not so many.
+#[must_use]
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
+}
+
 /// A folder of the test's own, removed with it.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
@@ -126,8 +137,10 @@ impl Process {
     /// Its resident memory in bytes.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.id())).unwrap_or_default();
-        text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/statm", self.id())).unwrap_or_default();
+        text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0)
+            * 4096
     }
 }
 
@@ -162,7 +175,16 @@ impl Redis {
         let folder = Folder::new();
         let mut command = Command::new("redis-server");
         command
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .args(options)
             .current_dir(folder.path());
         let process = Process::start(&mut command, &folder.join("log"));
@@ -237,7 +259,8 @@ impl Proxy {
     #[must_use]
     pub fn start_with(keys: &str, servers: &[u16], arguments: &[&str]) -> Self {
         let port = free_port();
-        let mut config = format!("test:\n  listen: 127.0.0.1:{port}\n  redis: true\n{keys}  servers:\n");
+        let mut config =
+            format!("test:\n  listen: 127.0.0.1:{port}\n  redis: true\n{keys}  servers:\n");
         for (number, server) in servers.iter().enumerate() {
             config += &format!("    - 127.0.0.1:{server}:1 server{number}\n");
         }
@@ -406,6 +429,7 @@ impl Fake {
         let serve = std::sync::Arc::new(serve);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                let _ = stream.set_nodelay(true);
                 let serve = std::sync::Arc::clone(&serve);
                 std::thread::spawn(move || serve(stream));
             }

@@ -45,7 +45,9 @@ fn requests_are_split_and_their_replies_merged() {
     }
     assert_eq!(client.receive(), expected);
     assert_eq!(client.call("DBSIZE"), ":100\r\n");
-    for (command, reply) in [("EXISTS", ":101\r\n"), ("TOUCH", ":101\r\n"), ("UNLINK", ":100\r\n"), ("DEL", ":0\r\n")] {
+    for (command, reply) in
+        [("EXISTS", ":101\r\n"), ("TOUCH", ":101\r\n"), ("UNLINK", ":100\r\n"), ("DEL", ":0\r\n")]
+    {
         let mut request = vec![command.to_owned(), "key:7".to_owned(), "missing".to_owned()];
         request.extend(keys.iter().cloned());
         client.send(&request);
@@ -74,7 +76,9 @@ fn every_server_is_asked_where_that_is_meant() {
         let lines: Vec<&str> = reply.split("\r\n").collect();
         cursor = lines[2].to_owned();
         assert!(cursor.bytes().all(|byte| byte.is_ascii_digit()));
-        seen.extend(lines.iter().filter(|line| line.starts_with("key:")).map(|line| (*line).to_owned()));
+        seen.extend(
+            lines.iter().filter(|line| line.starts_with("key:")).map(|line| (*line).to_owned()),
+        );
         rounds += 1;
         if cursor == "0" {
             break;
@@ -89,7 +93,10 @@ fn every_server_is_asked_where_that_is_meant() {
         let reply = client.call(&format!("EVALSHA {sha} 1 {key} x"));
         assert_eq!(reply, format!("*2\r\n$1\r\n{key}\r\n$1\r\nx\r\n"));
     }
-    assert_eq!(client.call(&format!("SCRIPT EXISTS {sha} 0000000000000000000000000000000000000000")), "*2\r\n:1\r\n:0\r\n");
+    assert_eq!(
+        client.call(&format!("SCRIPT EXISTS {sha} 0000000000000000000000000000000000000000")),
+        "*2\r\n:1\r\n:0\r\n"
+    );
     assert_eq!(client.call("FLUSHALL"), "+OK\r\n");
     assert_eq!(client.call("DBSIZE"), ":0\r\n");
 }
@@ -186,7 +193,9 @@ fn the_proxy_answers_for_itself() {
     );
     assert!(client.call("TIME").starts_with("*2\r\n$10\r\n"));
     let info = client.call("INFO");
-    for line in ["redis_version:7.0.15", "loading:0", "role:master", "cluster_enabled:0", "name:test"] {
+    for line in
+        ["redis_version:7.0.15", "loading:0", "role:master", "cluster_enabled:0", "name:test"]
+    {
         assert!(info.contains(&format!("{line}\r\n")), "{line} in {info}");
     }
     let hello = client.call("HELLO 2");
@@ -271,7 +280,10 @@ fn a_change_of_protocol_overtakes_nothing() {
     let (_servers, proxy) = set_up();
     let mut client = proxy.client();
     for round in 0..200 {
-        client.send_raw(format!("SET k {round}\r\nHELLO 3\r\nGET k\r\nINCR k\r\nHELLO 2\r\nGET k\r\n").as_bytes());
+        client.send_raw(
+            format!("SET k {round}\r\nHELLO 3\r\nGET k\r\nINCR k\r\nHELLO 2\r\nGET k\r\n")
+                .as_bytes(),
+        );
         assert_eq!(client.receive(), "+OK\r\n");
         assert!(client.receive().starts_with('%'));
         let text = round.to_string();
@@ -334,7 +346,8 @@ fn transactions_run_whole_on_one_server() {
          < 2",
     );
     assert_eq!(client.call("MULTI"), "+OK\r\n");
-    let crossed = keys(20).iter().any(|key| client.call(&format!("SET {key} v")).starts_with("-CROSSSLOT"));
+    let crossed =
+        keys(20).iter().any(|key| client.call(&format!("SET {key} v")).starts_with("-CROSSSLOT"));
     assert!(crossed);
     assert!(client.call("EXEC").starts_with("-EXECABORT"));
     assert_eq!(client.call("GET key:0"), "$-1\r\n");
@@ -349,7 +362,8 @@ fn replies_come_in_the_order_of_the_requests() {
     for number in 0..5000 {
         let value = "x".repeat(if number % 500 == 7 { 70_000 } else { number % 40 });
         requests.extend_from_slice(
-            format!("*3\r\n$3\r\nSET\r\n$4\r\n{number:04}\r\n${}\r\n{value}\r\n", value.len()).as_bytes(),
+            format!("*3\r\n$3\r\nSET\r\n$4\r\n{number:04}\r\n${}\r\n{value}\r\n", value.len())
+                .as_bytes(),
         );
         requests.extend_from_slice(format!("GET {number:04}\r\nECHO {number}\r\n").as_bytes());
         let text = number.to_string();
@@ -418,7 +432,9 @@ fn client_connections_is_a_limit() {
     eventually("the test's own probe is gone", || {
         let mut one = proxy.client();
         one.send(&["INFO", "clients"]);
-        one.try_receive().is_some_and(|reply| String::from_utf8_lossy(&reply).contains("connected_clients:1\r\n"))
+        one.try_receive().is_some_and(|reply| {
+            String::from_utf8_lossy(&reply).contains("connected_clients:1\r\n")
+        })
     });
     let mut clients: Vec<Client> = Vec::new();
     eventually("three are let in", || {

@@ -35,7 +35,10 @@ fn a_timeout_costs_one_request_and_not_the_connection() {
         let asked = Instant::now();
         assert_eq!(slow.call(&format!("GET sleepy{round}")), TIMED_OUT);
         let took = asked.elapsed();
-        assert!(took >= Duration::from_millis(150) && took < Duration::from_millis(350), "{took:?}");
+        assert!(
+            took >= Duration::from_millis(150) && took < Duration::from_millis(350),
+            "{took:?}"
+        );
         // The late reply is swallowed; whoever comes next gets the reply to its own request. It may itself have to
         // wait behind the slow one.
         let mut tries = 0;
@@ -103,7 +106,9 @@ fn requests_in_flight_get_an_error_when_the_server_closes() {
 
 #[test]
 fn nonsense_closes_the_server_connection_and_reaches_nobody() {
-    for nonsense in ["HTTP/1.1 400 Bad Request\r\n\r\n", "$-7\r\n", "*1\r\n!\r\n", ":12a\r\n", "\r\n", "\0\0\0"] {
+    for nonsense in
+        ["HTTP/1.1 400 Bad Request\r\n\r\n", "$-7\r\n", "*1\r\n!\r\n", ":12a\r\n", "\r\n", "\0\0\0"]
+    {
         let number = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&number);
         let server = Fake::start(move |mut stream| {
@@ -163,11 +168,16 @@ fn a_reply_that_breaks_off_in_the_middle_ends_the_client() {
 
 #[test]
 fn loading_and_its_like_reach_the_client_as_they_are() {
-    for text in ["-LOADING Redis is loading the dataset in memory\r\n", "-BUSY script\r\n", "-OOM command\r\n"] {
+    for text in [
+        "-LOADING Redis is loading the dataset in memory\r\n",
+        "-BUSY script\r\n",
+        "-OOM command\r\n",
+    ] {
         let server = Fake::start(move |mut stream| {
             each_request(&mut stream, |stream, _| stream.write_all(text.as_bytes()).is_ok());
         });
-        let proxy = Proxy::start("  auto_eject_hosts: true\n  server_failure_limit: 1\n", &[server.port]);
+        let proxy =
+            Proxy::start("  auto_eject_hosts: true\n  server_failure_limit: 1\n", &[server.port]);
         let mut client = proxy.client();
         for _ in 0..5 {
             assert_eq!(client.call("GET a"), text);
@@ -190,7 +200,7 @@ fn an_ejected_server_returns_only_when_it_is_well() {
         (0..60).all(|number| client.call(&format!("SET {} v", value_of(number))) == "+OK\r\n")
     };
     eventually("the dead server is out", || all_served(&mut client));
-    assert!(client.call("INFO servers").contains("name=server2,") );
+    assert!(client.call("INFO servers").contains("name=server2,"));
     assert!(client.call("INFO servers").contains("state=ejected"));
     // It listens, but has not loaded its data yet.
     let probes = Arc::new(AtomicUsize::new(0));
@@ -205,7 +215,10 @@ fn an_ejected_server_returns_only_when_it_is_well() {
                         b"PING" => "+PONG\r\n".to_owned(),
                         b"INFO" => {
                             probed.fetch_add(1, Ordering::SeqCst);
-                            let info = format!("loading:{}\r\n", u8::from(is_loading.load(Ordering::SeqCst)));
+                            let info = format!(
+                                "loading:{}\r\n",
+                                u8::from(is_loading.load(Ordering::SeqCst))
+                            );
                             format!("${}\r\n{info}\r\n", info.len())
                         }
                         _ => "+FAKE\r\n".to_owned(),
@@ -298,7 +311,9 @@ fn load(
     while !stop.load(Ordering::Relaxed) {
         let mut requests = Vec::new();
         for _ in 0..100 {
-            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let key = (chance >> 33) % 2000;
             let is_write = chance >> 62 == 0;
             let value = value_of(key);
@@ -313,7 +328,11 @@ fn load(
         while let Some((key, is_write)) = asked.pop_front() {
             let reply = client.receive();
             let value = value_of(key);
-            let right = if is_write { "+OK\r\n".to_owned() } else { format!("${}\r\n{value}\r\n", value.len()) };
+            let right = if is_write {
+                "+OK\r\n".to_owned()
+            } else {
+                format!("${}\r\n{value}\r\n", value.len())
+            };
             if reply.starts_with('-') {
                 errors.fetch_add(1, Ordering::Relaxed);
                 last_error_ms.fetch_max(start.elapsed().as_millis() as u64, Ordering::Relaxed);
@@ -328,10 +347,14 @@ fn load(
 #[test]
 fn bad_clients_are_answered_or_dropped_and_cost_little() {
     let server = Redis::start();
-    let proxy = Proxy::start_with("", &[server.port], &["--workers", "1", "-s", "0", "-m", "16384"]);
+    let proxy =
+        Proxy::start_with("", &[server.port], &["--workers", "1", "-s", "0", "-m", "16384"]);
     for (request, reply) in [
         (&b"*1\r\n:3\r\n"[..], "-ERR Protocol error: expected '$', got ':'\r\n"),
-        (b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$629145600\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+        (
+            b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$629145600\r\n",
+            "-ERR Protocol error: invalid bulk length\r\n",
+        ),
         (b"*x\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
         (b"SET \"a\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
     ] {
@@ -345,7 +368,11 @@ fn bad_clients_are_answered_or_dropped_and_cost_little() {
     let before = proxy.process.resident_bytes();
     // Two million arguments announced, of which few come; half a command; a large value of which little comes.
     let mut idle = Vec::new();
-    for request in [&b"*2000000\r\n$3\r\nDEL\r\n$1\r\na\r\n"[..], b"*2\r\n$3\r\nGE", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$400000000\r\nxxx"] {
+    for request in [
+        &b"*2000000\r\n$3\r\nDEL\r\n$1\r\na\r\n"[..],
+        b"*2\r\n$3\r\nGE",
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$400000000\r\nxxx",
+    ] {
         for _ in 0..50 {
             let mut client = proxy.client();
             client.send_raw(request);

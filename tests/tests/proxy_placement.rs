@@ -8,13 +8,26 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Command;
 
+use redstart_common::resp::encode;
 use redstart_proxy::route::distribution::{Distribution, ServerIndex};
 use redstart_proxy::route::pool::hash_of;
 use redstart_proxy::settings::{PoolSettings, ServerAddress, Settings};
-use redstart_tests::proxy_support::{Client, Fake, Folder, Process, each_request, eventually, free_port};
+use redstart_tests::proxy_support::{
+    Client, Fake, Folder, Process, each_request, eventually, free_port, free_ports,
+};
 
 const HASHES: &[&str] = &[
-    "one_at_a_time", "md5", "crc16", "crc32", "crc32a", "fnv1_64", "fnv1a_64", "fnv1_32", "fnv1a_32", "hsieh", "murmur",
+    "one_at_a_time",
+    "md5",
+    "crc16",
+    "crc32",
+    "crc32a",
+    "fnv1_64",
+    "fnv1a_64",
+    "fnv1_32",
+    "fnv1a_32",
+    "hsieh",
+    "murmur",
     "jenkins",
 ];
 
@@ -37,14 +50,17 @@ fn keys() -> Vec<Vec<u8>> {
     }
     let mut chance = 1_u64;
     let mut next = || {
-        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        chance =
+            chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (chance >> 33) as usize
     };
     for _ in 0..4000 {
         let len = 1 + next() % 40;
         keys.push((0..len).map(|_| next() as u8).collect());
     }
-    for word in ["café", "日本語", "{tag}a", "a{tag}b", "{}{x}", "{", "}{", "{a", "$$", "naïve{über}x"] {
+    for word in
+        ["café", "日本語", "{tag}a", "a{tag}b", "{}{x}", "{", "}{", "{a", "$$", "naïve{über}x"]
+    {
         keys.push(word.as_bytes().to_vec());
     }
     keys
@@ -53,11 +69,12 @@ fn keys() -> Vec<Vec<u8>> {
 fn config(backends: &[u16]) -> (String, Vec<u16>) {
     let mut text = String::new();
     let mut ports = Vec::new();
+    let free = free_ports(HASHES.len() * 2 * SETS.len());
     for hash in HASHES {
         for distribution in ["ketama", "modula"] {
             for (set, weights) in SETS {
                 // Half of the pools look at hash tags, and half give their servers names.
-                let port = free_port();
+                let port = free[ports.len()];
                 let _ = write!(
                     text,
                     "{hash}-{distribution}-{set}:\n  listen: 127.0.0.1:{port}\n  hash: {hash}\n  distribution: {distribution}\n  redis: true\n"
@@ -67,7 +84,11 @@ fn config(backends: &[u16]) -> (String, Vec<u16>) {
                 }
                 text += "  servers:\n";
                 for (number, (weight, backend)) in weights.iter().zip(backends).enumerate() {
-                    let name = if ports.len() % 4 < 2 { String::new() } else { format!(" s{}", number * 7) };
+                    let name = if ports.len() % 4 < 2 {
+                        String::new()
+                    } else {
+                        format!(" s{}", number * 7)
+                    };
                     let _ = writeln!(text, "   - 127.0.0.1:{backend}:{weight}{name}");
                 }
                 ports.push(port);
@@ -98,9 +119,11 @@ fn theirs(port: u16, keys: &[Vec<u8>]) -> Vec<u16> {
     let mut client = Client::connect(port);
     let mut places = Vec::with_capacity(keys.len());
     for batch in keys.chunks(500) {
+        let mut requests = Vec::new();
         for key in batch {
-            client.send(&[b"GET".as_slice(), key]);
+            encode::request(&mut requests, [b"GET".as_slice(), key].into_iter());
         }
+        client.send_raw(&requests);
         for _ in batch {
             let reply = client.receive();
             places.push(reply.trim().trim_start_matches(':').parse().expect("a port"));

@@ -50,14 +50,23 @@ fn the_json_page_has_the_shape_of_nutcrackers() {
     }
     std::fs::write(folder.join("conf.yml"), text).expect("written");
     let mut command = Command::new("nutcracker");
-    command.arg("-c").arg(folder.join("conf.yml")).args(["-a", "127.0.0.1", "-s", &stats.to_string()]);
+    command.arg("-c").arg(folder.join("conf.yml")).args([
+        "-a",
+        "127.0.0.1",
+        "-s",
+        &stats.to_string(),
+    ]);
     command.arg("-o").arg(folder.join("out")).arg("-p").arg(folder.join("pid"));
     let _nutcracker = Process::start(&mut command, &folder.join("log"));
     eventually("nutcracker's page", || TcpStream::connect(("127.0.0.1", stats)).is_ok());
     let own = free_port();
     let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
     let own_text = own.to_string();
-    let proxy = Proxy::start_with("", &ports, &["-s", &own_text, "-a", "127.0.0.1", "-i", "1", "--workers", "2"]);
+    let proxy = Proxy::start_with(
+        "",
+        &ports,
+        &["-s", &own_text, "-a", "127.0.0.1", "-i", "1", "--workers", "2"],
+    );
     let mut client = proxy.client();
     for number in 0..100 {
         assert_eq!(client.call(&format!("SET key{number} v")), "+OK\r\n");
@@ -68,7 +77,10 @@ fn the_json_page_has_the_shape_of_nutcrackers() {
     shape(&serde_json::from_str(&read_all(own)).expect("our JSON"), "", &mut ours);
     assert_eq!(ours, theirs);
     let count = |page: &Value, figure: &str| -> u64 {
-        ["server0", "server1"].iter().filter_map(|server| page["test"][server][figure].as_u64()).sum()
+        ["server0", "server1"]
+            .iter()
+            .filter_map(|server| page["test"][server][figure].as_u64())
+            .sum()
     };
     eventually("the figures are right", || {
         let page: Value = serde_json::from_str(&read_all(own)).expect("our JSON");
@@ -85,7 +97,8 @@ fn prometheus_scrapes_and_promtool_finds_no_fault() {
     let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
     let metrics = free_port();
     let address = format!("127.0.0.1:{metrics}");
-    let proxy = Proxy::start_with("", &ports, &["-s", "0", "--metrics", &address, "--workers", "2"]);
+    let proxy =
+        Proxy::start_with("", &ports, &["-s", "0", "--metrics", &address, "--workers", "2"]);
     assert!(proxy.log().contains(&format!("http://{address}/metrics")), "{}", proxy.log());
     let mut client = proxy.client();
     for number in 0..200 {
@@ -96,8 +109,13 @@ fn prometheus_scrapes_and_promtool_finds_no_fault() {
         page = http_get(metrics, "/metrics").unwrap_or_default();
         page.contains("redstart_proxy_commands_total{pool=\"test\",command=\"set\"} 200")
     });
-    for name in ["redstart_proxy_request_duration_seconds_bucket", "redstart_proxy_backend_duration_seconds_bucket",
-                 "redstart_proxy_backend_in_flight_requests", "redstart_proxy_backend_ejections_total", "redstart_proxy_clients"] {
+    for name in [
+        "redstart_proxy_request_duration_seconds_bucket",
+        "redstart_proxy_backend_duration_seconds_bucket",
+        "redstart_proxy_backend_in_flight_requests",
+        "redstart_proxy_backend_ejections_total",
+        "redstart_proxy_clients",
+    ] {
         assert!(page.contains(&format!("{name}{{")), "{name} in {page}");
     }
     let mut promtool = Command::new("promtool")

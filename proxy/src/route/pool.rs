@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use redstart_common::hash::{CharSign, HashKind};
+use redstart_common::slot::hash_tag;
 
 use super::distribution::{ServerIndex, Wants};
 use crate::stats::PoolStats;
@@ -109,43 +110,8 @@ impl Pool {
 #[must_use]
 pub fn hash_of(hash: HashKind, sign: CharSign, tag: Option<[u8; 2]>, key: &[u8]) -> u64 {
     let part = match tag {
-        Some([open, close]) => tagged(key, open, close),
+        Some(tag) => hash_tag(key, tag),
         None => key,
     };
     if part.is_empty() { 0 } else { hash.hash(part, sign) }
-}
-
-/// The bytes between the first `open` and the first `close` after it, if there are any; else the whole key.
-#[inline]
-fn tagged(key: &[u8], open: u8, close: u8) -> &[u8] {
-    let Some(start) = memchr::memchr(open, key) else { return key };
-    let rest = &key[start + 1..];
-    match memchr::memchr(close, rest) {
-        Some(len) if len > 0 => &rest[..len],
-        _ => key,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_found_as_twemproxy_finds_them() {
-        for (key, part) in [
-            ("{oo}k1", "oo"),
-            ("a{b}c{d}", "b"),
-            ("{}{x}", "{}{x}"),
-            ("{", "{"),
-            ("}{", "}{"),
-            ("}{a}", "a"),
-            ("{a", "{a"),
-            ("", ""),
-            ("plain", "plain"),
-        ] {
-            assert_eq!(tagged(key.as_bytes(), b'{', b'}'), part.as_bytes(), "{key}");
-        }
-        assert_eq!(tagged(b"a$b$c", b'$', b'$'), b"b");
-        assert_eq!(tagged(b"a$$c", b'$', b'$'), b"a$$c");
-    }
 }

@@ -5,6 +5,8 @@
 //! with some pool sizes (25, 47, 50, …) the rounding loses one digest of four points; keys lie where they lie
 //! because of it, so the arithmetic here is the original's, step by step.
 
+use redstart_common::hash::md5_digest;
+
 use super::ServerIndex;
 use crate::settings::ServerSettings;
 
@@ -42,7 +44,7 @@ impl Ring {
             for number in 0..digest_count(server.weight, weight_total, live.len()) {
                 let mut name = format!("{}-{number}", server.name).into_bytes();
                 name.truncate(POINT_NAME_MAX);
-                let digest = md5::compute(&name).0;
+                let digest = md5_digest(&name);
                 for word in digest.chunks_exact(4) {
                     points.push((u32::from_le_bytes([word[0], word[1], word[2], word[3]]), *index));
                 }
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn point_names_give_the_recorded_values() {
-        let digest = md5::compute("server1-8").0;
+        let digest = md5_digest(b"server1-8");
         assert_eq!(u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]), 3_853_726_576);
         assert_eq!(u32::from_le_bytes([digest[12], digest[13], digest[14], digest[15]]), 2_667_054_752);
     }
