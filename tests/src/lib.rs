@@ -1,3 +1,5 @@
-//! Test harness.
+//! Test harness: processes on free ports that end with the test, a client that speaks raw bytes, random commands.
 
+pub mod generator;
 pub mod proxy_support;
+pub mod server_support;
