@@ -1,4 +1,4 @@
-//! Requests whole, in pieces and broken; the texts were compared with redis-server 7.0.15.
+//! Requests whole, in pieces and broken, and what redis-server 7.0.15 made of them.
 
 use proptest::prelude::*;
 
@@ -174,6 +174,60 @@ fn memory_follows_what_arrived_not_what_was_announced() {
     assert!(scanner.spans.capacity() <= SPANS_KEPT);
     scanner.release();
     assert_eq!(scanner.spans.capacity(), 0);
+}
+
+/// Bytes as the recording spells them: hexadecimal parts, `61*70000` for a repeated byte.
+fn unspelled(text: &str) -> Vec<u8> {
+    let part = |part: &str| {
+        let (hex, count) = part.split_once('*').unwrap_or((part, "1"));
+        let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(digit).collect::<Vec<_>>().repeat(count.parse().unwrap())
+    };
+    text.split(',').flat_map(part).collect()
+}
+
+/// What a server that knows ECHO and `EVAL 'return ARGV' 0` answers.
+fn answer(input: &[u8], limits: &Limits) -> Vec<u8> {
+    use crate::resp::{RespWrite as _, error};
+    let (mut scanner, mut at, mut out) = (RequestScanner::new(), 0, Vec::new());
+    loop {
+        let rest = &input[at..];
+        match scanner.scan(rest, limits) {
+            Ok(None) => return out,
+            Err(error) => {
+                out.error(error.wire());
+                return out;
+            }
+            Ok(Some(used)) => at += used,
+        }
+        let args = scanner.args(rest);
+        match args.get(0) {
+            None => {}
+            Some(b"ECHO" | b"echo") if args.len() == 2 => out.bulk(args.at(1)),
+            Some(b"ECHO" | b"echo") => out.error(error::wrong_arity("echo")),
+            Some(b"eval") => {
+                out.array_len(args.len() - 3);
+                args.tail(3).iter().for_each(|arg| out.bulk(arg));
+            }
+            Some(_) => out.error(error::unknown_command(args)),
+        }
+    }
+}
+
+#[test]
+fn requests_are_read_as_redis_reads_them() {
+    let mut count = 0;
+    for line in include_str!("../../../tests/golden/protocol.tsv").lines().skip(1) {
+        let [client, sent, answered] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let limits = Limits { unauthenticated: client == "stranger", ..Limits::default() };
+        let (sent, answered) = (unspelled(sent), unspelled(answered));
+        let ours = answer(&sent, &limits);
+        assert_eq!(ours.escape_ascii().to_string(), answered.escape_ascii().to_string(), "{line}");
+        count += 1;
+    }
+    assert!(count > 450, "only {count} recorded exchanges");
 }
 
 fn any_args() -> impl Strategy<Value = Vec<Vec<u8>>> {
