@@ -14,6 +14,10 @@ pub fn tick(engine: &mut Engine) {
         expire::cycle(&mut engine.keyspace, expire::Cycle::Slow { hz, effort });
         settle(engine);
     }
+    // Also without a command that asks for memory: the limit may have been lowered.
+    if engine.core.out_of_memory() {
+        engine.make_room();
+    }
     close_idle_clients(engine);
     let core = &mut engine.core;
     core.rates.sample(&core.stats);

@@ -132,8 +132,13 @@ impl List {
     /// Adds an element at an end.
     #[inline]
     pub fn push(&mut self, end: End, text: &[u8], limits: &Limits) {
+        // Adding at the front moves the whole node: nodes that grow there stay shorter.
+        let fits = |pack: &Listpack| {
+            let moved = if end == End::Front { pack.total() * 3 } else { 0 };
+            pack.is_empty() || fits(pack, text.len() + moved, limits)
+        };
         if let Self::Packed(pack) = self
-            && (pack.is_empty() || fits(pack, text.len(), limits))
+            && fits(pack)
         {
             match end {
                 End::Front => pack.push_front(text),
@@ -147,7 +152,7 @@ impl List {
             End::Front => quick.nodes.front_mut(),
             End::Back => quick.nodes.back_mut(),
         };
-        match (node.filter(|node| fits(node, text.len(), limits)), end) {
+        match (node.filter(|node| fits(node)), end) {
             (Some(node), End::Front) => node.push_front(text),
             (Some(node), End::Back) => node.push_back(text),
             (None, _) => {
