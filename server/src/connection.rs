@@ -261,7 +261,8 @@ impl Connection {
     fn poll_large_input(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let length = {
             let mut input = self.input.borrow_mut();
-            let wanted = input.scanner.wanted().unwrap_or(0).clamp(buffer::READ_BUFFER_BYTES, 1 << 20);
+            let wanted =
+                input.scanner.wanted().unwrap_or(0).clamp(buffer::READ_BUFFER_BYTES, 1 << 20);
             let pending = &mut input.pending;
             if pending.capacity() - pending.len() < buffer::READ_BUFFER_BYTES / 4 {
                 pending.reserve(wanted);
@@ -322,10 +323,8 @@ impl Connection {
             unauthenticated: !client.authenticated,
             ..Limits::default()
         };
-        const STOP: Flags = Flags::BLOCKED
-            .or(Flags::CLOSE_AFTER_REPLY)
-            .or(Flags::CLOSE_ASAP)
-            .or(Flags::PAUSED);
+        const STOP: Flags =
+            Flags::BLOCKED.or(Flags::CLOSE_AFTER_REPLY).or(Flags::CLOSE_ASAP).or(Flags::PAUSED);
         while at < work.len() && !client.flags.any(STOP) {
             match scanner.scan(&work[at..], &limits) {
                 Ok(Some(length)) => {

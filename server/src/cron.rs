@@ -49,9 +49,7 @@ fn close_idle_clients(engine: &mut Engine) {
     let timeout_ms = engine.core.settings.timeout as i64 * 1000;
     let limits = engine.core.settings.client_output_buffer_limit;
     for client in engine.core.clients.iter_mut() {
-        let spared = client
-            .flags
-            .any(Flags::BLOCKED.or(Flags::SUBSCRIBED).or(Flags::MONITOR));
+        let spared = client.flags.any(Flags::BLOCKED.or(Flags::SUBSCRIBED).or(Flags::MONITOR));
         if timeout_ms > 0 && !spared && now - client.active_ms > timeout_ms {
             log!(Verbose, "Closing idle client");
             client.close_asap();

@@ -35,30 +35,27 @@ impl Embedded {
         let folder = std::env::temp_dir().join(format!("redstart-{}", &unique[..12]));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let path = folder.join(format!("engine-{index}.sock"));
-        let settings = Settings {
-            port: 0,
-            unixsocket: path.display().to_string(),
-            ..Settings::default()
-        };
-        let bound = server::bind(&settings)
-            .map_err(|error| io::Error::other(error.warning()))?;
+        let settings =
+            Settings { port: 0, unixsocket: path.display().to_string(), ..Settings::default() };
+        let bound = server::bind(&settings).map_err(|error| io::Error::other(error.warning()))?;
         let (stop, stopped) = oneshot::channel();
         let (report, started) = mpsc::channel();
-        let thread = std::thread::Builder::new().name(format!("engine-{index}")).spawn(move || {
-            let mut engine = Engine::new(settings);
-            engine.core.shell = Shell { embedded: true, ..Shell::default() };
-            // The starter waits for this; if it is gone there is nobody to serve.
-            if report.send(()).is_err() {
-                return;
-            }
-            let until = async {
-                // Dropping the handle ends the engine as well as asking does.
-                let _ = stopped.await;
-            };
-            if let Err(error) = Server::run(engine, bound, until) {
-                redstart_common::log!(Warning, "engine {index} failed: {error}");
-            }
-        })?;
+        let thread =
+            std::thread::Builder::new().name(format!("engine-{index}")).spawn(move || {
+                let mut engine = Engine::new(settings);
+                engine.core.shell = Shell { embedded: true, ..Shell::default() };
+                // The starter waits for this; if it is gone there is nobody to serve.
+                if report.send(()).is_err() {
+                    return;
+                }
+                let until = async {
+                    // Dropping the handle ends the engine as well as asking does.
+                    let _ = stopped.await;
+                };
+                if let Err(error) = Server::run(engine, bound, until) {
+                    redstart_common::log!(Warning, "engine {index} failed: {error}");
+                }
+            })?;
         started.recv().map_err(|_| io::Error::other("the engine's thread ended at once"))?;
         Ok(EmbeddedHandle { path, stop: Some(stop), thread: Some(thread) })
     }

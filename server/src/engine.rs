@@ -169,7 +169,8 @@ impl Engine {
 
     /// Frees memory by the policy until it is below the limit. Answers whether it is.
     pub(crate) fn make_room(&mut self) -> bool {
-        !self.core.out_of_memory() || crate::keyspace::evict::run(&mut self.keyspace, &mut self.core)
+        !self.core.out_of_memory()
+            || crate::keyspace::evict::run(&mut self.keyspace, &mut self.core)
     }
 
     /// Takes a client out of everything it takes part in.

@@ -486,4 +486,3 @@ fn system_memory_bytes() -> usize {
     });
     kib.unwrap_or(0) * 1024
 }
-

@@ -295,5 +295,6 @@ pub fn raise_file_limit(settings: &mut Settings) {
 /// A stream's kind, for the protected mode.
 #[must_use]
 pub fn is_local(stream: &Stream) -> bool {
-    stream.is_unix() || stream.peer_address().is_none_or(|address| address.ip().to_canonical().is_loopback())
+    stream.is_unix()
+        || stream.peer_address().is_none_or(|address| address.ip().to_canonical().is_loopback())
 }

@@ -158,10 +158,7 @@ fn class(word: &[u8]) -> Result<Class, CommandError> {
             return Ok(class);
         }
     }
-    Err(CommandError::made(format!(
-        "ERR Unknown client type '{}'",
-        String::from_utf8_lossy(word)
-    )))
+    Err(CommandError::made(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word))))
 }
 
 fn client_id(word: &[u8]) -> Result<u64, CommandError> {
@@ -247,9 +244,10 @@ pub fn kill(call: &mut Call<'_>) -> CommandResult {
             let value = options.need()?;
             if word.eq_ignore_ascii_case(b"ID") {
                 let id = number::parse_i64(value).filter(|id| *id > 0);
-                filter.id = Some(id.map(i64::unsigned_abs).ok_or(CommandError::new(
-                    "ERR client-id should be greater than 0",
-                ))?);
+                filter.id = Some(
+                    id.map(i64::unsigned_abs)
+                        .ok_or(CommandError::new("ERR client-id should be greater than 0"))?,
+                );
             } else if word.eq_ignore_ascii_case(b"TYPE") {
                 filter.class = Some(class(value)?);
             } else if word.eq_ignore_ascii_case(b"ADDR") {
@@ -339,9 +337,7 @@ pub fn unblock(call: &mut Call<'_>) -> CommandResult {
         Some(word) if word.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
         Some(word) if word.eq_ignore_ascii_case(b"error") => Unblock::Error,
         Some(_) => {
-            return Err(CommandError::new(
-                "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
-            ));
+            return Err(CommandError::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
         }
     };
     let id = super::options::integer(args.at(2))?;

@@ -80,11 +80,8 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     // All or nothing: the new settings take the place of the old once every value is read.
     let mut settings = call.core.settings.clone();
     for (row, name, value) in &changes {
-        let words: Vec<&str> = if row.name == "bind" {
-            value.split_ascii_whitespace().collect()
-        } else {
-            vec![value]
-        };
+        let words: Vec<&str> =
+            if row.name == "bind" { value.split_ascii_whitespace().collect() } else { vec![value] };
         row.parse(&mut settings, &words).map_err(|reason| failed(name, &reason))?;
     }
     for (name, changes) in [

@@ -115,9 +115,8 @@ pub(super) fn is_plain(name: &[u8]) -> bool {
 }
 
 /// The refusal of a name that is not.
-pub(super) const NAME_NOT_PLAIN: CommandError = CommandError::new(
-    "ERR Client names cannot contain spaces, newlines or special characters.",
-);
+pub(super) const NAME_NOT_PLAIN: CommandError =
+    CommandError::new("ERR Client names cannot contain spaces, newlines or special characters.");
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`
 pub fn hello(call: &mut Call<'_>) -> CommandResult {
@@ -189,8 +188,7 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
 pub fn reset(call: &mut Call<'_>) -> CommandResult {
     transaction::discard_transaction(call);
     for kind in [Channel::Plain, Channel::Pattern, Channel::Shard] {
-        let channels: Vec<Box<[u8]>> =
-            call.client.channels.of(kind).iter().cloned().collect();
+        let channels: Vec<Box<[u8]>> = call.client.channels.of(kind).iter().cloned().collect();
         for channel in channels {
             call.core.pubsub.unsubscribe(call.client, kind, &channel);
         }

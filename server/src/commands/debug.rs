@@ -114,7 +114,10 @@ fn object(call: &mut Call<'_>) -> CommandResult {
     if let Some(Object::List(list)) = entry.object() {
         let nodes = list.node_count();
         let mean = list.len() as f64 / nodes.max(1) as f64;
-        line += &format!(" ql_nodes:{nodes} ql_avg_node:{mean:.2} ql_listpack_max:{} ql_compressed:0 ql_uncompressed_size:{length}", call.core.settings.packed.list_node);
+        line += &format!(
+            " ql_nodes:{nodes} ql_avg_node:{mean:.2} ql_listpack_max:{} ql_compressed:0 ql_uncompressed_size:{length}",
+            call.core.settings.packed.list_node
+        );
     }
     call.client.reply.simple(&line);
     Ok(())
@@ -124,10 +127,12 @@ fn each_text(entry: &Entry, mut visit: impl FnMut(&[u8])) {
     match (entry.string(), entry.object()) {
         (Some(Str::Int(number)), _) => visit(number.to_string().as_bytes()),
         (Some(Str::Bytes(bytes)), _) => visit(bytes),
-        (None, Some(Object::List(list))) => list.walk(crate::types::list::End::Front, |_, element| {
-            element.with_text(&mut visit);
-            true
-        }),
+        (None, Some(Object::List(list))) => {
+            list.walk(crate::types::list::End::Front, |_, element| {
+                element.with_text(&mut visit);
+                true
+            })
+        }
         (None, Some(Object::Set(set))) => set.for_each(|member| member.with_text(&mut visit)),
         (None, Some(Object::Hash(hash))) => hash.for_each(|field, value| {
             field.with_text(&mut visit);
@@ -213,6 +218,7 @@ fn dataset_digest(call: &Call<'_>) -> Sum {
     all
 }
 
+#[allow(clippy::approx_constant, reason = "the number Redis answers with")]
 fn protocol(call: &mut Call<'_>) -> CommandResult {
     let word = String::from_utf8_lossy(call.arg(2)).to_ascii_lowercase();
     let proto = call.client.reply.proto;

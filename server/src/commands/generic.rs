@@ -239,9 +239,7 @@ fn expire_condition(mut options: Options<'_>) -> Result<ExpireCondition, Command
         ));
     }
     if condition.greater && condition.less {
-        return Err(CommandError::new(
-            "ERR GT and LT options at the same time are not compatible",
-        ));
+        return Err(CommandError::new("ERR GT and LT options at the same time are not compatible"));
     }
     Ok(condition)
 }
@@ -262,9 +260,7 @@ fn expire_with(call: &mut Call<'_>, unit: Unit, name: &str) -> CommandResult {
     let condition = expire_condition(Options::new(args, 3))?;
     let amount = integer(args.at(2))?;
     let now = call.now_ms();
-    let at = unit
-        .deadline_of(amount, now)
-        .ok_or_else(|| CommandError::invalid_expire(name))?;
+    let at = unit.deadline_of(amount, now).ok_or_else(|| CommandError::invalid_expire(name))?;
     let Some(entry) = call.keyspace.db(call.client.db).peek(key) else {
         call.client.reply.integer(0);
         return Ok(());
@@ -445,11 +441,8 @@ pub fn object_freq(call: &mut Call<'_>) -> CommandResult {
             Ok(())
         },
         |call, _, lru| {
-            let decayed = crate::keyspace::lfu::decay(
-                lru,
-                call.now_ms(),
-                call.core.settings.lfu_decay_time,
-            );
+            let decayed =
+                crate::keyspace::lfu::decay(lru, call.now_ms(), call.core.settings.lfu_decay_time);
             call.client.reply.integer(i64::from(decayed & 0xff));
         },
     )

@@ -174,9 +174,8 @@ pub fn hexists(call: &mut Call<'_>) -> CommandResult {
 pub fn hstrlen(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
-    let length = hash
-        .and_then(|hash| hash.get(args.at(2)))
-        .map_or(0, |value| value.with_text(<[u8]>::len));
+    let length =
+        hash.and_then(|hash| hash.get(args.at(2))).map_or(0, |value| value.with_text(<[u8]>::len));
     call.client.reply.count(length);
     Ok(())
 }
@@ -257,11 +256,8 @@ pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
         None => b"0".to_vec(),
         Some(hash) => hash.get(field).map_or_else(|| b"0".to_vec(), Element::to_vec),
     };
-    let text = super::add_long_double(
-        &old,
-        amount,
-        CommandError::new("ERR hash value is not a float"),
-    )?;
+    let text =
+        super::add_long_double(&old, amount, CommandError::new("ERR hash value is not a float"))?;
     let limits = &call.core.settings.packed;
     let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
     hash.set(field, text.as_bytes(), limits);

@@ -90,9 +90,8 @@ pub fn swapdb(call: &mut Call<'_>) -> CommandResult {
         return Err(DB_OUT_OF_RANGE);
     };
     if first != second {
-        let there = |call: &Call<'_>, db: usize, key: &[u8]| {
-            call.keyspace.dbs[db].look(key).is_some()
-        };
+        let there =
+            |call: &Call<'_>, db: usize, key: &[u8]| call.keyspace.dbs[db].look(key).is_some();
         let touched: Vec<(usize, Box<[u8]>)> = [first, second]
             .into_iter()
             .flat_map(|db| call.core.watches.keys(db).map(move |(key, _)| (db, Box::from(key))))
@@ -227,10 +226,11 @@ pub fn scan(call: &mut Call<'_>) -> CommandResult {
                 due.push(entry.key().into());
                 return;
             }
-            let fits = options.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key(), false))
-                && options
-                    .kind
-                    .is_none_or(|kind| kind.eq_ignore_ascii_case(entry.kind().name().as_bytes()));
+            let fits =
+                options.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key(), false))
+                    && options.kind.is_none_or(|kind| {
+                        kind.eq_ignore_ascii_case(entry.kind().name().as_bytes())
+                    });
             if fits {
                 found.push(entry.key().into());
             }

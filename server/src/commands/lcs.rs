@@ -19,9 +19,7 @@ fn text(call: &mut Call<'_>, key: &[u8]) -> Result<Vec<u8>, CommandError> {
         Ok(None) => Ok(Vec::new()),
         Ok(Some(Str::Bytes(bytes))) => Ok(bytes.to_vec()),
         Ok(Some(Str::Int(number))) => Ok(number.to_string().into_bytes()),
-        Err(_) => Err(CommandError::new(
-            "ERR The specified keys must contain string values",
-        )),
+        Err(_) => Err(CommandError::new("ERR The specified keys must contain string values")),
     }
 }
 
@@ -100,12 +98,7 @@ pub fn lcs(call: &mut Call<'_>) -> CommandResult {
 }
 
 /// Reads the subsequence off the table, from its end; matches come last first, as Redis lists them.
-fn walk_back(
-    first: &[u8],
-    second: &[u8],
-    table: &[u32],
-    width: usize,
-) -> (Vec<u8>, Vec<Match>) {
+fn walk_back(first: &[u8], second: &[u8], table: &[u32], width: usize) -> (Vec<u8>, Vec<Match>) {
     let mut subsequence = Vec::new();
     let mut matches: Vec<Match> = Vec::new();
     let mut open: Option<Match> = None;

@@ -286,8 +286,7 @@ pub fn ltrim(call: &mut Call<'_>) -> CommandResult {
 pub fn lrem(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let key = args.at(1);
-    let count =
-        integer_within(args.at(2), -i64::MAX..=i64::MAX, "ERR value is out of range")?;
+    let count = integer_within(args.at(2), -i64::MAX..=i64::MAX, "ERR value is out of range")?;
     let Some(list) = call.keyspace.db(call.client.db).write_as::<List>(key)? else {
         call.client.reply.integer(0);
         return Ok(());
@@ -319,11 +318,8 @@ pub fn lpos(call: &mut Call<'_>) -> CommandResult {
             return Err(SYNTAX);
         }
         if word.eq_ignore_ascii_case(b"RANK") {
-            rank = integer_within(
-                options.need()?,
-                -i64::MAX..=i64::MAX,
-                "ERR value is out of range",
-            )?;
+            rank =
+                integer_within(options.need()?, -i64::MAX..=i64::MAX, "ERR value is out of range")?;
             if rank == 0 {
                 return Err(CommandError::new(
                     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the \
@@ -394,11 +390,7 @@ fn end(word: &[u8]) -> Result<End, CommandError> {
 }
 
 /// Moves one element. Answers whether there was one.
-fn move_element(
-    call: &mut Call<'_>,
-    from: End,
-    to: End,
-) -> Result<bool, CommandError> {
+fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, CommandError> {
     let (source, target) = (call.arg(1), call.arg(2));
     let db = call.keyspace.db(call.client.db);
     if db.read_as::<List>(source)?.is_none() {
@@ -514,7 +506,8 @@ pub(super) fn multi_pop<'a>(call: &Call<'a>, at: usize) -> Result<MultiPop<'a>, 
     let numkeys = integer(args.at(at))
         .ok()
         .filter(|count| (1..=i64::from(i32::MAX)).contains(count))
-        .ok_or(CommandError::new("ERR numkeys should be greater than 0"))? as usize;
+        .ok_or(CommandError::new("ERR numkeys should be greater than 0"))?
+        as usize;
     // The word that says where is behind the keys.
     if at + numkeys + 1 >= args.len() {
         return Err(SYNTAX);
@@ -537,7 +530,11 @@ pub(super) fn multi_pop<'a>(call: &Call<'a>, at: usize) -> Result<MultiPop<'a>, 
 }
 
 /// Pops from the first list that has something. Answers whether one had.
-fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_>, from: End) -> Result<bool, CommandError> {
+fn pop_several(
+    call: &mut Call<'_>,
+    wanted: &MultiPop<'_>,
+    from: End,
+) -> Result<bool, CommandError> {
     for key in &wanted.keys {
         let Some(list) = call.keyspace.db(call.client.db).write_as::<List>(key)? else { continue };
         let count = wanted.count.min(list.len());

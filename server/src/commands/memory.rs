@@ -112,4 +112,3 @@ pub fn latency_help(call: &mut Call<'_>) -> CommandResult {
     );
     Ok(())
 }
-

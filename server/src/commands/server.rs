@@ -83,9 +83,7 @@ pub fn slowlog_get(call: &mut Call<'_>) -> CommandResult {
             -1 => call.core.slowlog.len(),
             count if count >= 0 => count as usize,
             _ => {
-                return Err(CommandError::new(
-                    "ERR count should be greater than or equal to -1",
-                ));
+                return Err(CommandError::new("ERR count should be greater than or equal to -1"));
             }
         },
     };

@@ -141,8 +141,7 @@ pub fn smove(call: &mut Call<'_>) -> CommandResult {
     let empty = source.is_empty();
     after_removal(call, from, empty, "srem");
     let limits = &call.core.settings.packed;
-    let added =
-        call.keyspace.db(call.client.db).write_or_create::<Set>(to)?.insert(member, limits);
+    let added = call.keyspace.db(call.client.db).write_or_create::<Set>(to)?.insert(member, limits);
     call.modified(to);
     call.dirty(1);
     if added {
@@ -341,10 +340,7 @@ enum Operation {
 }
 
 /// Has each key looked up once, so that it expires and counts, and refuses other types.
-fn touch_all<'k>(
-    db: &mut Db,
-    keys: impl Iterator<Item = &'k [u8]>,
-) -> Result<(), WrongType> {
+fn touch_all<'k>(db: &mut Db, keys: impl Iterator<Item = &'k [u8]>) -> Result<(), WrongType> {
     for key in keys {
         db.read_as::<Set>(key)?;
     }
@@ -473,12 +469,8 @@ pub fn sinterstore(call: &mut Call<'_>) -> CommandResult {
 /// `SINTERCARD numkeys key [key ...] [LIMIT limit]`
 pub fn sintercard(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    let count = integer_within(
-        args.at(1),
-        1..=i64::MAX,
-        "ERR numkeys should be greater than 0",
-    )
-    .map_err(|_| CommandError::new("ERR numkeys should be greater than 0"))?;
+    let count = integer_within(args.at(1), 1..=i64::MAX, "ERR numkeys should be greater than 0")
+        .map_err(|_| CommandError::new("ERR numkeys should be greater than 0"))?;
     if count > args.len() as i64 - 2 {
         return Err(CommandError::new("ERR Number of keys can't be greater than number of args"));
     }
@@ -505,4 +497,3 @@ pub fn sintercard(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.count(found);
     Ok(())
 }
-

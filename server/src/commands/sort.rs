@@ -85,7 +85,11 @@ struct Sortable {
     text: Option<Vec<u8>>,
 }
 
-fn elements(call: &mut Call<'_>, wanted: &Request<'_>, sorts: bool) -> Result<Vec<Vec<u8>>, CommandError> {
+fn elements(
+    call: &mut Call<'_>,
+    wanted: &Request<'_>,
+    sorts: bool,
+) -> Result<Vec<Vec<u8>>, CommandError> {
     let key = call.arg(1);
     let mut all = Vec::new();
     let Some(entry) = call.keyspace.db(call.client.db).read(key) else { return Ok(all) };
@@ -113,7 +117,10 @@ fn run(call: &mut Call<'_>, read_only: bool) -> CommandResult {
     let mut sorts = wanted.by.is_none_or(|by| by.contains(&b'*'));
     let mut wanted = wanted;
     let is_set = matches!(
-        call.keyspace.db(call.client.db).look(call.args.at(1)).and_then(crate::keyspace::Entry::object),
+        call.keyspace
+            .db(call.client.db)
+            .look(call.args.at(1))
+            .and_then(crate::keyspace::Entry::object),
         Some(Object::Set(_))
     );
     if !sorts && is_set && wanted.store.is_some() {

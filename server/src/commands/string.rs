@@ -5,9 +5,11 @@ use redstart_common::number;
 use super::Handlers;
 use super::expiry::Unit;
 use super::options::{Options, clamp_range, integer};
-use crate::dispatch::error::{CommandError, CommandResult, NOT_AN_INTEGER, STRING_TOO_LONG, SYNTAX};
-use crate::dispatch::notify::Classes;
 use crate::dispatch::Call;
+use crate::dispatch::error::{
+    CommandError, CommandResult, NOT_AN_INTEGER, STRING_TOO_LONG, SYNTAX,
+};
+use crate::dispatch::notify::Classes;
 use crate::keyspace::{Deadline, Str};
 
 pub(super) const HANDLERS: Handlers = &[
@@ -101,8 +103,7 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
             None => call.client.reply.null(),
         }
     }
-    let there =
-        options.condition != Condition::Always && call.db().contains(key);
+    let there = options.condition != Condition::Always && call.db().contains(key);
     if (options.condition == Condition::IfAbsent && there)
         || (options.condition == Condition::IfPresent && !there)
     {
@@ -410,8 +411,7 @@ pub fn incrby(call: &mut Call<'_>) -> CommandResult {
 pub fn decrby(call: &mut Call<'_>) -> CommandResult {
     let amount = integer(call.arg(2))?;
     // The one number whose negative does not fit.
-    let amount =
-        amount.checked_neg().ok_or(CommandError::new("ERR decrement would overflow"))?;
+    let amount = amount.checked_neg().ok_or(CommandError::new("ERR decrement would overflow"))?;
     add(call, amount)
 }
 

@@ -147,13 +147,7 @@ impl<'a> Call<'a> {
         }
         if wanted.any(Classes::KEYEVENT) {
             let channel = format!("__keyevent@{db}__:{event}").into_bytes();
-            core.pubsub.publish(
-                &mut core.clients,
-                Some(&mut *self.client),
-                Plain,
-                &channel,
-                key,
-            );
+            core.pubsub.publish(&mut core.clients, Some(&mut *self.client), Plain, &channel, key);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The refusals, in the order clients rely on.
 
 use redstart_common::command::CommandSpec;
-use redstart_common::command::spec::{Flags as RowFlags};
+use redstart_common::command::spec::Flags as RowFlags;
 
 use super::error::{CommandError, CommandResult};
 use crate::client::{Client, Flags};

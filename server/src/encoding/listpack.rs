@@ -42,7 +42,8 @@ impl Element<'_> {
         match self {
             Self::Bytes(bytes) => bytes == text,
             Self::Int(number) => {
-                text.len() <= INTEGER_TEXT_MAX && itoa::Buffer::new().format(number).as_bytes() == text
+                text.len() <= INTEGER_TEXT_MAX
+                    && itoa::Buffer::new().format(number).as_bytes() == text
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Packed layouts and the table: how values lie in memory, with no word of commands or replies.
 
-pub mod table;
-pub mod listpack;
 pub mod bag;
 pub mod intset;
+pub mod listpack;
+pub mod table;

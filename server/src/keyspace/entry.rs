@@ -203,7 +203,12 @@ impl Entry {
 
     /// Allocates an entry. The caller owns it and gives it back with [`Entry::free`].
     #[must_use]
-    pub fn build(key: &[u8], payload: Payload<'_>, deadline: Option<i64>, lru: u32) -> NonNull<Self> {
+    pub fn build(
+        key: &[u8],
+        payload: Payload<'_>,
+        deadline: Option<i64>,
+        lru: u32,
+    ) -> NonNull<Self> {
         let (kind, flags, bytes): (Kind, u8, &[u8]) = match &payload {
             Payload::Bytes(bytes) => (Kind::String, 0, bytes),
             Payload::Raw(bytes) => (Kind::String, FLAG_RAW, bytes),
@@ -437,9 +442,7 @@ impl Entry {
     #[must_use]
     pub fn key(&self) -> &[u8] {
         // SAFETY: the key's bytes lie there.
-        unsafe {
-            std::slice::from_raw_parts(self.base().add(self.key_offset()), self.key_length())
-        }
+        unsafe { std::slice::from_raw_parts(self.base().add(self.key_offset()), self.key_length()) }
     }
 
     /// What the entry holds.

@@ -24,9 +24,7 @@ struct Candidate {
 
 fn score(policy: Policy, entry: &Entry, clock: u32, now_ms: i64, decay_minutes: u32) -> u64 {
     match policy {
-        Policy::VolatileTtl => {
-            u64::MAX - entry.deadline().map_or(0, i64::unsigned_abs)
-        }
+        Policy::VolatileTtl => u64::MAX - entry.deadline().map_or(0, i64::unsigned_abs),
         Policy::VolatileLfu | Policy::AllkeysLfu => {
             u64::from(255 - (super::lfu::decay(entry.lru(), now_ms, decay_minutes) & 0xff))
         }
@@ -39,7 +37,11 @@ fn draw(db: &Db, volatile: bool) -> Option<&Entry> {
 }
 
 /// Finds the next key to evict.
-fn choose(keyspace: &Keyspace, core: &Core, pool: &mut Vec<Candidate>) -> Option<(usize, Box<[u8]>)> {
+fn choose(
+    keyspace: &Keyspace,
+    core: &Core,
+    pool: &mut Vec<Candidate>,
+) -> Option<(usize, Box<[u8]>)> {
     let policy = core.settings.maxmemory_policy;
     let volatile = policy.is_volatile();
     let count = |db: &Db| if volatile { db.volatile_len() } else { db.len() };

@@ -114,7 +114,8 @@ impl Shared {
             return;
         }
         if self.lfu.get() {
-            let decayed = super::lfu::decay(entry.lru(), self.now_ms.get(), self.lfu_decay_minutes.get());
+            let decayed =
+                super::lfu::decay(entry.lru(), self.now_ms.get(), self.lfu_decay_minutes.get());
             entry.set_lru(super::lfu::touch(decayed, self.now_ms.get(), self.lfu_log_factor.get()));
         } else {
             entry.set_lru(self.lru_clock.get());

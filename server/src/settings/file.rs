@@ -25,7 +25,8 @@ impl ConfigError {
             format!("\n*** FATAL CONFIG FILE ERROR (Redis {}) ***\n", crate::REDIS_VERSION);
         if let Some((number, line)) = &self.line {
             // Writing to a string does not fail.
-            let _ = write!(text, "Reading the configuration file, at line {number}\n>>> '{line}'\n");
+            let _ =
+                write!(text, "Reading the configuration file, at line {number}\n>>> '{line}'\n");
         }
         text + &self.reason + "\n"
     }
@@ -48,7 +49,8 @@ fn load_nested(settings: &mut Settings, text: &str, depth: usize) -> Result<(), 
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let fail = |reason: String| ConfigError { line: Some((index + 1, line.to_owned())), reason };
+        let fail =
+            |reason: String| ConfigError { line: Some((index + 1, line.to_owned())), reason };
         let words = split_words(line.as_bytes())
             .ok_or_else(|| fail("Unbalanced quotes in configuration line".to_owned()))?;
         let words: Vec<String> =

@@ -70,7 +70,10 @@ impl Policy {
     /// The name in redis.conf.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, policy)| *policy == self).map_or("noeviction", |(name, _)| name)
+        Self::NAMES
+            .iter()
+            .find(|(_, policy)| *policy == self)
+            .map_or("noeviction", |(name, _)| name)
     }
 }
 
@@ -119,11 +122,7 @@ impl Default for OutputClasses {
     fn default() -> Self {
         Self {
             normal: OutputLimits::default(),
-            replica: OutputLimits {
-                hard_bytes: 256 << 20,
-                soft_bytes: 64 << 20,
-                soft_seconds: 60,
-            },
+            replica: OutputLimits { hard_bytes: 256 << 20, soft_bytes: 64 << 20, soft_seconds: 60 },
             pubsub: OutputLimits { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_seconds: 60 },
         }
     }
@@ -276,7 +275,6 @@ impl Settings {
     pub fn protects_from(&self, stream: &Stream) -> bool {
         self.protected_mode && self.requirepass.is_empty() && !crate::server::is_local(stream)
     }
-
 }
 
 /// Finds the addresses of a name in `bind`; `*` and `::*` are all of their family.

@@ -38,10 +38,7 @@ pub enum Kind {
         set: fn(&mut Settings, &str),
     },
     /// Anything that has rules of its own.
-    Own {
-        get: fn(&Settings) -> String,
-        set: fn(&mut Settings, &[&str]) -> Result<(), String>,
-    },
+    Own { get: fn(&Settings) -> String, set: fn(&mut Settings, &[&str]) -> Result<(), String> },
     /// A parameter of a feature that is off: kept and shown. The text is its default.
     Dormant(&'static str),
     /// A switch of a feature that is not built yet: only this value is taken.
@@ -118,14 +115,26 @@ pub static ROWS: &[Row] = &[
     row("tcp-keepalive", Live, number!(tcp_keepalive, 0, INT_MAX)),
     row("timeout", Live, number!(timeout, 0, INT_MAX)),
     row("unixsocket", Start, Kind::Text(|s| &mut s.unixsocket)),
-    row("unixsocketperm", Start, Kind::Own { get: |s| format!("{:o}", s.unixsocketperm), set: set_socket_mode }),
+    row(
+        "unixsocketperm",
+        Start,
+        Kind::Own { get: |s| format!("{:o}", s.unixsocketperm), set: set_socket_mode },
+    ),
     row("maxclients", Live, number!(maxclients, 1, u32::MAX as i64)),
     row("bind-source-addr", Live, Kind::Dormant("")),
     row("socket-mark-id", Start, Kind::Only("0", "marking sockets")),
     // Process.
     row("daemonize", Start, flag!(daemonize)),
     row("pidfile", Start, Kind::Text(|s| &mut s.pidfile)),
-    row("loglevel", Live, Kind::Word { words: &["debug", "verbose", "notice", "warning"], get: |s| s.loglevel.name(), set: set_log_level }),
+    row(
+        "loglevel",
+        Live,
+        Kind::Word {
+            words: &["debug", "verbose", "notice", "warning"],
+            get: |s| s.loglevel.name(),
+            set: set_log_level,
+        },
+    ),
     row("logfile", Start, Kind::Text(|s| &mut s.logfile)),
     row("dir", When::Protected, Kind::Own { get: |_| current_dir(), set: set_dir }),
     row("always-show-logo", Start, flag!(always_show_logo)),
@@ -164,7 +173,24 @@ pub static ROWS: &[Row] = &[
     // Data.
     row("databases", Start, number!(databases, 1, INT_MAX)),
     row("maxmemory", Live, bytes!(maxmemory, 0, LONG_MAX)),
-    row("maxmemory-policy", Live, Kind::Word { words: &["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"], get: |s| s.maxmemory_policy.name(), set: set_policy }),
+    row(
+        "maxmemory-policy",
+        Live,
+        Kind::Word {
+            words: &[
+                "volatile-lru",
+                "volatile-lfu",
+                "volatile-random",
+                "volatile-ttl",
+                "allkeys-lru",
+                "allkeys-lfu",
+                "allkeys-random",
+                "noeviction",
+            ],
+            get: |s| s.maxmemory_policy.name(),
+            set: set_policy,
+        },
+    ),
     row("maxmemory-samples", Live, number!(maxmemory_samples, 1, INT_MAX)),
     row("maxmemory-eviction-tenacity", Live, Kind::Dormant("10")),
     row("maxmemory-clients", Live, Kind::Only("0", "evicting clients")),
@@ -176,12 +202,32 @@ pub static ROWS: &[Row] = &[
     row("lazyfree-lazy-server-del", Live, flag!(lazyfree_lazy_server_del)),
     row("lazyfree-lazy-user-del", Live, flag!(lazyfree_lazy_user_del)),
     row("lazyfree-lazy-user-flush", Live, flag!(lazyfree_lazy_user_flush)),
-    alias("hash-max-listpack-entries", "hash-max-ziplist-entries", number!(packed.hash_entries, 0, i64::MAX)),
-    alias("hash-max-listpack-value", "hash-max-ziplist-value", number!(packed.hash_value, 0, i64::MAX)),
+    alias(
+        "hash-max-listpack-entries",
+        "hash-max-ziplist-entries",
+        number!(packed.hash_entries, 0, i64::MAX),
+    ),
+    alias(
+        "hash-max-listpack-value",
+        "hash-max-ziplist-value",
+        number!(packed.hash_value, 0, i64::MAX),
+    ),
     row("set-max-intset-entries", Live, number!(packed.set_intset_entries, 0, i64::MAX)),
-    alias("zset-max-listpack-entries", "zset-max-ziplist-entries", number!(packed.zset_entries, 0, i64::MAX)),
-    alias("zset-max-listpack-value", "zset-max-ziplist-value", number!(packed.zset_value, 0, i64::MAX)),
-    alias("list-max-listpack-size", "list-max-ziplist-size", number!(packed.list_node, i32::MIN as i64, INT_MAX)),
+    alias(
+        "zset-max-listpack-entries",
+        "zset-max-ziplist-entries",
+        number!(packed.zset_entries, 0, i64::MAX),
+    ),
+    alias(
+        "zset-max-listpack-value",
+        "zset-max-ziplist-value",
+        number!(packed.zset_value, 0, i64::MAX),
+    ),
+    alias(
+        "list-max-listpack-size",
+        "list-max-ziplist-size",
+        number!(packed.list_node, i32::MIN as i64, INT_MAX),
+    ),
     row("list-compress-depth", Live, Kind::Dormant("0")),
     row("stream-node-max-bytes", Live, Kind::Dormant("4096")),
     row("stream-node-max-entries", Live, Kind::Dormant("100")),
@@ -197,15 +243,27 @@ pub static ROWS: &[Row] = &[
     row("jemalloc-bg-thread", Live, Kind::Dormant("no")),
     // Clients.
     row("client-query-buffer-limit", Live, bytes!(client_query_buffer_limit, 1 << 20, LONG_MAX)),
-    row("client-output-buffer-limit", Live, Kind::Own { get: print_output_limits, set: set_output_limits }),
+    row(
+        "client-output-buffer-limit",
+        Live,
+        Kind::Own { get: print_output_limits, set: set_output_limits },
+    ),
     row("proto-max-bulk-len", Live, bytes!(proto_max_bulk_len, 1 << 20, LONG_MAX)),
-    row("notify-keyspace-events", Live, Kind::Own { get: |s| s.notify_keyspace_events.letters(), set: set_events }),
+    row(
+        "notify-keyspace-events",
+        Live,
+        Kind::Own { get: |s| s.notify_keyspace_events.letters(), set: set_events },
+    ),
     row("tracking-table-max-keys", Live, Kind::Dormant("1000000")),
     // Watching.
     row("slowlog-log-slower-than", Live, number!(slowlog_log_slower_than, -1, i64::MAX)),
     row("slowlog-max-len", Live, number!(slowlog_max_len, 0, i64::MAX)),
     row("latency-tracking", Live, flag!(latency_tracking)),
-    row("latency-tracking-info-percentiles", Live, Kind::Own { get: print_percentiles, set: set_percentiles }),
+    row(
+        "latency-tracking-info-percentiles",
+        Live,
+        Kind::Own { get: print_percentiles, set: set_percentiles },
+    ),
     row("latency-monitor-threshold", Live, Kind::Dormant("0")),
     // Scripts.
     alias("busy-reply-threshold", "lua-time-limit", Kind::Dormant("5000")),
@@ -301,8 +359,12 @@ pub static ROWS: &[Row] = &[
 ];
 
 /// Rows that CONFIG GET shows only when asked by their full names: they are for tests.
-pub const HIDDEN: &[&str] =
-    &["key-load-delay", "rdb-key-save-delay", "loading-process-events-interval-bytes", "use-exit-on-panic"];
+pub const HIDDEN: &[&str] = &[
+    "key-load-delay",
+    "rdb-key-save-delay",
+    "loading-process-events-interval-bytes",
+    "use-exit-on-panic",
+];
 
 /// The row with a name, in any case of letters; older names count.
 #[must_use]
@@ -417,8 +479,7 @@ fn print_output_limits(settings: &Settings) -> String {
 }
 
 fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    let words: Vec<&str> =
-        words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
     if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".to_owned());
     }
@@ -434,7 +495,11 @@ fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), Stri
             "normal" => classes.normal = limits,
             "slave" | "replica" => classes.replica = limits,
             "pubsub" => classes.pubsub = limits,
-            _ => return Err("Invalid client class specified in buffer limit configuration.".to_owned()),
+            _ => {
+                return Err(
+                    "Invalid client class specified in buffer limit configuration.".to_owned()
+                );
+            }
         }
     }
     settings.client_output_buffer_limit = classes;
@@ -477,10 +542,13 @@ fn print_percentiles(settings: &Settings) -> String {
 fn set_percentiles(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
     let mut shares = Vec::new();
     for word in words.iter().flat_map(|word| word.split_ascii_whitespace()) {
-        let share: f64 = word.parse().map_err(|_| "Invalid latency-tracking-info-percentiles parameters")?;
+        let share: f64 =
+            word.parse().map_err(|_| "Invalid latency-tracking-info-percentiles parameters")?;
         if !(0.0..=100.0).contains(&share) {
-            return Err("latency-tracking-info-percentiles should be a value between 0.0 and 100.0"
-                .to_owned());
+            return Err(
+                "latency-tracking-info-percentiles should be a value between 0.0 and 100.0"
+                    .to_owned(),
+            );
         }
         shares.push(share);
     }

@@ -192,7 +192,11 @@ fn intersect(db: &Db, wanted: &Request<'_>, mut visit: impl FnMut(Element<'_>, f
 
 type Scores = HashMap<Box<[u8]>, f64, foldhash::fast::RandomState>;
 
-fn combine(call: &mut Call<'_>, operation: Operation, wanted: &Request<'_>) -> Result<Zset, CommandError> {
+fn combine(
+    call: &mut Call<'_>,
+    operation: Operation,
+    wanted: &Request<'_>,
+) -> Result<Zset, CommandError> {
     let limits = call.core.settings.packed;
     let db = call.keyspace.db(call.client.db);
     touch_all(db, &wanted.keys)?;

@@ -504,8 +504,7 @@ pub fn zrandmember(call: &mut Call<'_>) -> CommandResult {
         }
         return Ok(());
     };
-    let range =
-        if with_scores { super::hash::RANDOM_COUNT } else { -i64::MAX..=i64::MAX };
+    let range = if with_scores { super::hash::RANDOM_COUNT } else { -i64::MAX..=i64::MAX };
     let count = integer_within(count, range, "ERR value is out of range")?;
     let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
     let reply = &mut call.client.reply;

@@ -43,12 +43,18 @@ impl ScoreRange {
 
     /// The positions within: from the first up to, but not including, the second.
     fn positions(self, zset: &Zset) -> (usize, usize) {
-        let start = zset.count_before(|_, score| {
-            if self.low_open { score <= self.low } else { score < self.low }
-        });
-        let end = zset.count_before(|_, score| {
-            if self.high_open { score < self.high } else { score <= self.high }
-        });
+        let start =
+            zset.count_before(
+                |_, score| {
+                    if self.low_open { score <= self.low } else { score < self.low }
+                },
+            );
+        let end =
+            zset.count_before(
+                |_, score| {
+                    if self.high_open { score < self.high } else { score <= self.high }
+                },
+            );
         (start, end.max(start))
     }
 }

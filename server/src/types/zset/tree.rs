@@ -165,8 +165,8 @@ impl Node {
                 there
             }
             Self::Inner(children) => {
-                let place = children
-                    .partition_point(|child| child.low.order(key) != Ordering::Greater);
+                let place =
+                    children.partition_point(|child| child.low.order(key) != Ordering::Greater);
                 let Some(place) = place.checked_sub(1) else { return false };
                 let child = &mut children[place];
                 if !child.node.remove(key) {
