@@ -71,6 +71,8 @@ pub struct Client {
     pub output: Output,
     /// On the list of clients with output.
     dirty: bool,
+    /// Its output was held back at the end of the last turn.
+    held: bool,
     /// The last window of time in which it sent something.
     window: u64,
     /// The kernel takes no more; the task sends the rest.
@@ -145,6 +147,7 @@ pub struct Clients {
     slab: Slab<Client>,
     generation: u32,
     dirty: Vec<ClientId>,
+    held: Vec<ClientId>,
     doomed: Vec<(ClientId, Gone)>,
     window: u64,
     active: usize,
@@ -191,6 +194,7 @@ impl Clients {
             pending: Pending::default(),
             output: Output::default(),
             dirty: false,
+            held: false,
             window: 0,
             blocked: false,
             paused: false,
@@ -434,15 +438,36 @@ impl Clients {
         Some(client)
     }
 
+    /// Whether output of clients was held back.
+    #[must_use]
+    pub fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Sends what clients wait for, and lets go of those that are done. `removed` is told the pool of each.
-    pub fn flush(&mut self, in_flight_max: usize, mut removed: impl FnMut(usize)) {
+    ///
+    /// With `may_hold`, a client that is still owed replies gets none of them this time, but for much or old output:
+    /// the replies of another server are probably on their way, and all leave in one write.
+    pub fn flush(&mut self, in_flight_max: usize, may_hold: bool, mut removed: impl FnMut(usize)) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.append(&mut self.held);
         for id in dirty.drain(..) {
             let Some(client) =
                 self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
             else {
                 continue;
             };
+            if may_hold
+                && !client.held
+                && !client.blocked
+                && !client.pending.is_empty()
+                && client.output.len() < LARGE_BYTES
+            {
+                client.held = true;
+                self.held.push(id);
+                continue;
+            }
+            client.held = false;
             client.dirty = false;
             if !client.blocked && !client.output.is_empty() {
                 match client.output.send(&client.stream) {

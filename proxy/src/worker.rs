@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use redstart_common::log;
 use redstart_common::net::{Stream, turn};
 use redstart_common::resp::{Limits, RequestScanner, RespWrite};
+use tokio::sync::Notify;
 
 use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
@@ -134,6 +135,8 @@ pub struct Core {
 pub struct Worker {
     /// Its state; borrowed for a batch, never across a wait.
     pub core: RefCell<Core>,
+    /// Told when output is held back: another turn must come soon.
+    again: Notify,
 }
 
 static CLIENT_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -184,6 +187,7 @@ impl Worker {
                 number,
                 rest: Duration::from_micros(global.coalesce_us),
             }),
+            again: Notify::new(),
         })
     }
 
@@ -204,6 +208,14 @@ impl Worker {
             }
         }
         tokio::task::spawn_local(crate::tick::run(Rc::clone(self)));
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                worker.again.notified().await;
+                // Yielding looks at the poller without waiting, lets whoever is ready run, and ends another turn.
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     /// Takes a connection in. The pool has counted it already.
@@ -230,6 +242,8 @@ impl Worker {
     fn flush(self: &Rc<Self>) {
         let core = &mut *self.core.borrow_mut();
         let in_flight_max = core.limits.in_flight_max;
+        let is_busy =
+            core.down.clients.active() >= ACTIVE_CLIENTS_MIN && !core.rest.is_zero();
         loop {
             core.up.flush();
             for (backend, error) in core.up.take_broken() {
@@ -239,7 +253,7 @@ impl Worker {
             }
             let pools = &core.pools;
             let directory = &core.directory;
-            core.down.clients.flush(in_flight_max, |pool| {
+            core.down.clients.flush(in_flight_max, is_busy, |pool| {
                 pools[pool].shared.release_client();
                 directory.client_left(core.number);
             });
@@ -251,7 +265,10 @@ impl Worker {
             }
         }
         core.clock.is_fresh = false;
-        if core.down.clients.active() >= ACTIVE_CLIENTS_MIN && !core.rest.is_zero() {
+        if core.down.clients.has_held() {
+            self.again.notify_one();
+        }
+        if is_busy {
             // Nothing else is to be done on this thread, and what comes meanwhile waits in the kernel.
             std::thread::sleep(core.rest);
         }
