@@ -103,7 +103,7 @@ impl ReplyScanner {
     pub fn scan(&mut self, buf: &[u8], limits: &ReplyLimits) -> Result<Option<usize>, ReplyError> {
         if !self.inside {
             // Most replies are one short string, integer or status; they need no state.
-            if let Some(end) = short_reply(buf, limits) {
+            if let Some(end) = short_value(buf, 0, limits) {
                 return Ok(Some(end));
             }
             if buf.is_empty() {
@@ -154,7 +154,7 @@ impl ReplyScanner {
                     }
                 }
             }
-            if let Some(end) = short_bulk(buf, self.pos, limits) {
+            if let Some(end) = short_value(buf, self.pos, limits) {
                 self.pos = end;
                 self.remaining -= 1;
                 continue;
@@ -322,25 +322,21 @@ enum Length {
     Of(u64, usize),
 }
 
-/// The end of the reply, if it is whole, flat, small and of a common type.
+/// The end of the value at `pos`, if it is whole, flat, small and of a common type. `None` means "look closer".
 #[inline]
-fn short_reply(buf: &[u8], limits: &ReplyLimits) -> Option<usize> {
-    match buf.first()? {
-        b'$' => short_bulk(buf, 0, limits),
-        b'+' if buf.starts_with(b"+OK\r\n") => Some(5),
-        b':' => short_length(buf, 0).map(|(_, next)| next),
+fn short_value(buf: &[u8], pos: usize, limits: &ReplyLimits) -> Option<usize> {
+    match buf.get(pos)? {
+        b'$' => match short_length(buf, pos) {
+            Some((len, next)) => {
+                let end = next + len;
+                (len <= limits.bulk_max && buf.get(end..end + 2)? == b"\r\n").then_some(end + 2)
+            }
+            None => (buf.get(pos..pos + 5)? == b"$-1\r\n").then_some(pos + 5),
+        },
+        b':' => short_length(buf, pos).map(|(_, next)| next),
+        b'+' => (buf.get(pos..pos + 5)? == b"+OK\r\n").then_some(pos + 5),
         _ => None,
     }
-}
-
-#[inline]
-fn short_bulk(buf: &[u8], pos: usize, limits: &ReplyLimits) -> Option<usize> {
-    if *buf.get(pos)? != b'$' {
-        return None;
-    }
-    let (len, next) = short_length(buf, pos)?;
-    let end = next + len;
-    (len <= limits.bulk_max && buf.get(end..end + 2)? == b"\r\n").then_some(end + 2)
 }
 
 fn is_integer(content: &[u8]) -> bool {
