@@ -19,6 +19,7 @@ pub mod engine;
 pub mod info;
 pub mod keyspace;
 pub mod pause;
+pub mod persistence;
 pub mod pubsub;
 pub mod server;
 pub mod settings;

@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod connection;
 mod debug;
+mod dump;
 mod expiry;
 mod generic;
 mod hash;
@@ -38,6 +39,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     config::HANDLERS,
     connection::HANDLERS,
     debug::HANDLERS,
+    dump::HANDLERS,
     generic::HANDLERS,
     hash::HANDLERS,
     keys::HANDLERS,

@@ -20,6 +20,8 @@ pub enum Nothing {
     Null,
     /// `*-1` or `_`.
     NullArray,
+    /// `:0`.
+    Zero,
 }
 
 /// What a client waits for.

@@ -234,6 +234,7 @@ impl<'a> Call<'a> {
         match nothing {
             Nothing::Null => self.client.reply.null(),
             Nothing::NullArray => self.client.reply.null_array(),
+            Nothing::Zero => self.client.reply.integer(0),
         }
     }
 }
@@ -248,6 +249,7 @@ impl Core {
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray) => client.reply.null_array(),
+            (Unblock::Timeout, Nothing::Zero) => client.reply.integer(0),
             (Unblock::Error, _) => {
                 let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
                 client.reply.error(text);

@@ -1,0 +1,131 @@
+//! `DUMP` and `RESTORE`: values as payloads; and `WAIT`.
+
+use super::Handlers;
+use super::options::{Options, integer};
+use crate::dispatch::Call;
+use crate::dispatch::blocking::Nothing;
+use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::dispatch::notify::Classes;
+use crate::keyspace::{Kind, Taken};
+use crate::persistence::value::{self, PayloadError};
+
+pub(super) const HANDLERS: Handlers =
+    &[("dump", dump), ("restore", restore), ("restore-asking", restore), ("wait", wait)];
+
+/// `DUMP key`
+pub fn dump(call: &mut Call<'_>) -> CommandResult {
+    match call.keyspace.db(call.client.db).read(call.args.at(1)) {
+        Some(entry) => {
+            let payload = value::dump(entry);
+            call.client.reply.bulk(&payload);
+        }
+        None => call.client.reply.null(),
+    }
+    Ok(())
+}
+
+/// `RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]`
+pub fn restore(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let key = args.at(1);
+    let (mut replace, mut absolute) = (false, false);
+    let (mut idle, mut frequency) = (None, None);
+    let mut options = Options::new(args, 4);
+    while let Some(word) = options.word() {
+        if word.eq_ignore_ascii_case(b"REPLACE") {
+            replace = true;
+        } else if word.eq_ignore_ascii_case(b"ABSTTL") {
+            absolute = true;
+        } else if word.eq_ignore_ascii_case(b"IDLETIME")
+            && options.left() >= 1
+            && frequency.is_none()
+        {
+            let seconds = options.integer()?;
+            if seconds < 0 {
+                return Err(CommandError::new("ERR Invalid IDLETIME value, must be >= 0"));
+            }
+            idle = Some(seconds);
+        } else if word.eq_ignore_ascii_case(b"FREQ") && options.left() >= 1 && idle.is_none() {
+            let number = options.integer()?;
+            if !(0..=255).contains(&number) {
+                return Err(CommandError::new("ERR Invalid FREQ value, must be >= 0 and <= 255"));
+            }
+            frequency = Some(number);
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    if !replace && call.db().contains(key) {
+        return Err(CommandError::new("BUSYKEY Target key name already exists."));
+    }
+    let ttl = integer(args.at(2))?;
+    if ttl < 0 {
+        return Err(CommandError::new("ERR Invalid TTL value, must be >= 0"));
+    }
+    let value = value::restore(args.at(3), &call.core.settings.packed).map_err(|error| {
+        CommandError::new(match error {
+            PayloadError::Checksum => "ERR DUMP payload version or checksum are wrong",
+            PayloadError::Format => "ERR Bad data format",
+        })
+    })?;
+    let there = replace && call.db().remove(key);
+    let now = call.now_ms();
+    let deadline = match (ttl, absolute) {
+        (0, _) => None,
+        (ttl, true) => Some(ttl),
+        (ttl, false) => Some(now.saturating_add(ttl)),
+    };
+    if deadline.is_some_and(|deadline| deadline <= now) {
+        // Past its time already: nothing is created, and what was there is gone.
+        if there {
+            call.modified(key);
+            call.removed(key);
+            call.dirty(1);
+            call.propagate_instead(&[b"DEL", key]);
+        }
+        call.client.reply.ok();
+        return Ok(());
+    }
+    call.db().put(key, Taken { value, deadline });
+    let lfu = call.core.settings.maxmemory_policy.is_lfu();
+    let clock = call.keyspace.shared.lru_clock.get();
+    if let Some(entry) = call.db().write(key) {
+        match (idle, frequency) {
+            (Some(seconds), _) if !lfu => {
+                entry.set_lru(clock.wrapping_sub(seconds as u32) & 0xff_ffff);
+            }
+            (_, Some(number)) if lfu => entry.set_lru(entry.lru() & !0xff | number as u32),
+            _ => {}
+        }
+    }
+    call.modified(key);
+    call.notify(Classes::GENERIC, "restore", key);
+    call.dirty(1);
+    if let Some(deadline) = deadline.filter(|_| !absolute)
+        && call.core.effects.wanted()
+    {
+        let at = deadline.to_string();
+        let mut words: Vec<&[u8]> = vec![b"RESTORE", key, at.as_bytes(), args.at(3), b"ABSTTL"];
+        words.extend(args.tail(4).iter());
+        call.propagate_instead(&words);
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `WAIT numreplicas timeout`: there are no replicas yet, so none acknowledges, however long one waits.
+pub fn wait(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let wanted = integer(args.at(1))?;
+    let timeout = integer(args.at(2))
+        .map_err(|_| CommandError::new("ERR timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(CommandError::new("ERR timeout is negative"));
+    }
+    if wanted <= 0 {
+        call.client.reply.integer(0);
+    } else {
+        call.block(Kind::Stream, std::iter::empty(), timeout, Nothing::Zero);
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Values as bytes on disk and on the wire.
+
+pub mod lzf;
+pub mod value;
+mod ziplist;
