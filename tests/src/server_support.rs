@@ -151,7 +151,8 @@ impl Random {
     /// From a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        // Mixed, so that the numbers of one seed are not those of its neighbour a little later.
+        Self(Self(seed).next())
     }
 
     /// The next number.

@@ -1,0 +1,240 @@
+//! The server as a process: how it starts and ends, what it says, and what bad clients get.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use redstart_tests::proxy_support::{Client, Folder, PATIENCE, eventually};
+use redstart_tests::server_support::{Server, server_binary, workspace};
+
+fn run(args: &[&str]) -> Output {
+    let folder = Folder::new();
+    Command::new(server_binary()).args(args).current_dir(folder.path()).output().expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Everything that a server sends on a connection until it closes it.
+fn rest_of(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut all = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return all,
+            Ok(count) => all.extend_from_slice(&piece[..count]),
+            // A reset is an end too, when it was still being sent to.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return all,
+            Err(error) => panic!("the connection is not closed: {error}; so far {}", text(&all)),
+        }
+    }
+}
+
+#[test]
+fn version_and_help() {
+    let found = run(&["--version"]);
+    assert!(found.status.success());
+    assert!(text(&found.stdout).starts_with("Redis server v=7.0.15 "), "{}", text(&found.stdout));
+    assert_eq!(text(&run(&["-v"]).stdout), text(&found.stdout));
+    assert_eq!(run(&["--help"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_1() {
+    for (args, reason) in [
+        (&["--port", "abc"][..], "argument couldn't be parsed into an integer"),
+        (&["--nonsense", "1"], "Bad directive or wrong number of arguments"),
+        (&["--appendonly", "yes"], "Redstart does not support the append-only file yet"),
+    ] {
+        let found = run(args);
+        assert_eq!(found.status.code(), Some(1), "{args:?}");
+        let said = text(&found.stderr);
+        assert!(said.contains("*** FATAL CONFIG FILE ERROR (Redis 7.0.15) ***"), "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+    let found = run(&["no-such-file.conf"]);
+    assert_eq!(found.status.code(), Some(1));
+}
+
+#[test]
+fn a_port_in_use_ends_with_1() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = holder.local_addr().expect("its address").port().to_string();
+    let found = run(&["--port", &port, "--bind", "127.0.0.1"]);
+    assert_eq!(found.status.code(), Some(1));
+    let said = text(&found.stdout);
+    assert!(said.contains("Failed listening on port"), "{said}");
+}
+
+#[test]
+fn sigterm_ends_with_0_and_a_farewell() {
+    let folder = Folder::new();
+    let log = folder.join("out");
+    let port = redstart_tests::proxy_support::free_port();
+    let mut child = Command::new(server_binary())
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile"])
+        .arg(&log)
+        .current_dir(folder.path())
+        .spawn()
+        .expect("it runs");
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually("it is ready", || read().contains("Ready to accept connections"));
+    let asked = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+    assert!(asked.success());
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    assert!(read().contains("Received SIGTERM scheduling shutdown..."), "{}", read());
+    assert!(read().contains("bye bye"), "{}", read());
+}
+
+#[test]
+fn shutdown_ends_it() {
+    let mut server = Server::start(&[]);
+    let mut client = server.client();
+    client.send(&["SHUTDOWN", "NOSAVE"]);
+    assert!(client.is_closed());
+    eventually("it ends", || !server.process.is_alive());
+    assert!(server.log().contains("bye bye"));
+}
+
+#[test]
+fn config_rewrite_keeps_what_was_set() {
+    let server = Server::start_with_file("# mine\nmaxmemory 100mb\n\n# about nothing\ntimeout 0\n");
+    let mut client = server.client();
+    assert_eq!(client.call("CONFIG SET timeout 77 maxmemory-policy allkeys-lru"), "+OK\r\n");
+    assert_eq!(client.call("CONFIG REWRITE"), "+OK\r\n");
+    let file = std::fs::read_to_string(server.folder.join("redis.conf")).expect("it is there");
+    assert!(file.starts_with("# mine\n"), "{file}");
+    assert!(file.contains("\n# about nothing\ntimeout 77\n"), "{file}");
+    assert!(file.contains("maxmemory-policy allkeys-lru\n"), "{file}");
+    drop(server);
+    let again = Server::start_with_file(&file);
+    let mut client = again.client();
+    assert_eq!(client.call("CONFIG GET timeout"), "*2\r\n$7\r\ntimeout\r\n$2\r\n77\r\n");
+    assert_eq!(client.call("CONFIG GET maxmemory"), "*2\r\n$9\r\nmaxmemory\r\n$9\r\n104857600\r\n");
+}
+
+#[test]
+fn the_sample_configuration_is_taken() {
+    let sample =
+        std::fs::read_to_string(workspace().join("config/server.conf")).expect("the sample");
+    let server = Server::start_with_file(&sample);
+    assert_eq!(server.client().call("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn a_unix_socket_serves() {
+    let server = Server::start(&["--unixsocket", "here.sock", "--unixsocketperm", "700"]);
+    let path = server.folder.join("here.sock");
+    let mut stream = UnixStream::connect(&path).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(b"PING\r\n").expect("sent");
+    let mut reply = [0; 7];
+    stream.read_exact(&mut reply).expect("a reply");
+    assert_eq!(&reply, b"+PONG\r\n");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&path).expect("it is there").permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    let server = Server::start(&["--requirepass", "secret"]);
+    let mut client = server.client();
+    assert_eq!(client.call("GET k"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(
+        client.call("AUTH wrong"),
+        "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+    );
+    assert_eq!(client.call("AUTH secret"), "+OK\r\n");
+    assert_eq!(client.call("GET k"), "$-1\r\n");
+    assert_eq!(server.client().call("HELLO 2 AUTH default secret").as_bytes()[0], b'*');
+}
+
+#[test]
+fn too_many_clients_are_told_so() {
+    let server = Server::start(&["--maxclients", "3"]);
+    // The harness's own first connection may not be forgotten yet.
+    let mut kept: Vec<Client> = Vec::new();
+    eventually("three clients are served", || {
+        let mut client = server.client();
+        client.try_send_raw(b"PING\r\n");
+        if client.try_receive().is_some_and(|reply| reply == b"+PONG\r\n") {
+            kept.push(client);
+        }
+        kept.len() == 3
+    });
+    let mut refused = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+    assert_eq!(text(&rest_of(&mut refused)), "-ERR max number of clients reached\r\n");
+    drop(kept);
+    eventually("there is room again", || {
+        let mut client = server.client();
+        client.try_send_raw(b"PING\r\n");
+        client.try_receive().is_some_and(|reply| reply == b"+PONG\r\n")
+    });
+}
+
+#[test]
+fn bad_input_gets_the_originals_words() {
+    let server = Server::start(&[]);
+    for (input, said) in [
+        (&b"*abc\r\n"[..], "-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*2000000\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*1\r\nPING\r\n", "-ERR Protocol error: expected '$', got 'P'\r\n"),
+        (b"*2\r\n$3\r\nGET\r\n$629145600\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+        (b"*1\r\n$-5\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+        (b"GET \"unbalanced\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        stream.write_all(input).expect("sent");
+        assert_eq!(text(&rest_of(&mut stream)), said, "to {}", input.escape_ascii());
+    }
+    // Binary nonsense, in pieces: an answer or a farewell, never a crash.
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+    let _ = stream.write_all(&[0xff; 70_000]);
+    let said = text(&rest_of(&mut stream));
+    assert!(said.is_empty() || said.contains("too big inline request"), "{said}");
+    assert_eq!(server.client().call("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn half_a_command_waits_without_memory() {
+    let server = Server::start(&[]);
+    let mut halves: Vec<TcpStream> = Vec::new();
+    let before = server.process.resident_bytes();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+        // Announces 500 MB and a million arguments, sends next to nothing.
+        stream.write_all(b"*1000000\r\n$3\r\nSET\r\n$1\r\nk\r\n$524288000\r\nabc").expect("sent");
+        halves.push(stream);
+    }
+    assert_eq!(server.client().call("PING"), "+PONG\r\n");
+    let grown = server.process.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "50 half commands cost {grown} bytes");
+    drop(halves);
+    assert_eq!(server.client().call("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn a_client_that_never_reads_is_dropped_at_its_limit() {
+    let server = Server::start(&["--client-output-buffer-limit", "normal 8mb 0 0"]);
+    let value = "x".repeat(1 << 20);
+    let mut client = server.client();
+    client.send(&["SET", "big", &value]);
+    assert_eq!(client.receive(), "+OK\r\n");
+    let mut deaf = TcpStream::connect(("127.0.0.1", server.port)).expect("connected");
+    deaf.set_write_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+    for _ in 0..100 {
+        if deaf.write_all(b"GET big\r\n").is_err() {
+            break;
+        }
+    }
+    eventually("it is dropped", || !server.client().call("CLIENT LIST").contains("cmd=get"));
+    assert!(server.process.resident_bytes() < 200 << 20);
+    assert_eq!(client.call("STRLEN big"), ":1048576\r\n");
+}

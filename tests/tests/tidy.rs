@@ -1,0 +1,125 @@
+//! Reads the tree: layers, leftovers, and where `unsafe` may stand.
+
+use std::path::{Path, PathBuf};
+
+use redstart_tests::server_support::workspace;
+
+/// The only files with `unsafe` code. Each says why, beside it.
+const UNSAFE: &[&str] = &[
+    "common/src/memory.rs",
+    "common/src/number/float.rs",
+    "proxy/src/main.rs",
+    "server/src/encoding/bag.rs",
+    "server/src/encoding/listpack.rs",
+    "server/src/encoding/table.rs",
+    "server/src/keyspace/db.rs",
+    "server/src/keyspace/entry.rs",
+    "server/src/keyspace/lazyfree.rs",
+    "server/src/types/zset/mod.rs",
+    "server/src/types/zset/tree.rs",
+    "server/src/uninit.rs",
+];
+
+fn rust_files(under: &str) -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = workspace();
+    let mut found = Vec::new();
+    walk(&root.join(under), &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "nothing under {under}");
+    found
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("text");
+            let name = path.strip_prefix(&root).expect("under the root").display().to_string();
+            (name, text)
+        })
+        .collect()
+}
+
+/// The lines of code: comments left out.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"))
+}
+
+fn assert_absent(under: &str, words: &[&str], except: &[&str]) {
+    let mut found = Vec::new();
+    for (name, text) in rust_files(under) {
+        if except.contains(&name.as_str()) {
+            continue;
+        }
+        for line in code(&text) {
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                found.push(format!("{name}: {word}: {line}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "not wanted here:\n{}", found.join("\n"));
+}
+
+#[test]
+fn types_know_nothing_of_clients() {
+    assert_absent(
+        "server/src/types",
+        &["crate::client", "crate::dispatch", "crate::commands"],
+        &[],
+    );
+    assert_absent(
+        "server/src/encoding",
+        &["crate::client", "crate::dispatch", "crate::commands"],
+        &[],
+    );
+}
+
+#[test]
+fn the_proxy_knows_the_server_through_one_door() {
+    assert_absent("proxy/src", &["redstart_server"], &["proxy/src/embedded.rs"]);
+    assert_absent("server/src", &["redstart_proxy"], &[]);
+    assert_absent("common/src", &["redstart_server", "redstart_proxy"], &[]);
+}
+
+#[test]
+fn nothing_is_left_over() {
+    // Put together so that this file does not contain them.
+    let words: Vec<String> =
+        ["todo", "unimplemented", "dbg"].iter().map(|name| format!("{name}!(")).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let paths = [["/wo", "rk/"].concat(), ["/ro", "ot/"].concat()];
+    words.extend(paths.iter().map(String::as_str));
+    for folder in ["common", "server", "proxy", "tests"] {
+        assert_absent(folder, &words, &[]);
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_few_named_files_with_a_reason() {
+    let word = ["un", "safe"].concat();
+    let mut found = Vec::new();
+    for folder in ["common/src", "server/src", "proxy/src"] {
+        for (name, text) in rust_files(folder) {
+            let has = code(&text).any(|line| {
+                ["{", " {", " fn", " impl", "(", " extern"]
+                    .iter()
+                    .any(|after| line.contains(&format!("{word}{after}")))
+            });
+            if has {
+                assert!(text.contains("SAFETY"), "{name} does not say why");
+                found.push(name);
+            }
+        }
+    }
+    let new: Vec<_> = found.iter().filter(|name| !UNSAFE.contains(&name.as_str())).collect();
+    assert!(new.is_empty(), "{word} in {new:?}");
+    let gone: Vec<_> =
+        UNSAFE.iter().filter(|name| !found.iter().any(|file| file == *name)).collect();
+    assert!(gone.is_empty(), "no longer {word}, to be taken off the list: {gone:?}");
+}
