@@ -211,7 +211,8 @@ impl Upstream {
     #[inline]
     pub fn check(&mut self, backend: usize, now_us: u64) -> Result<(), Refusal> {
         let it = &mut self.backends[backend];
-        if it.is_up() && it.output.len() < self.queue_bytes_max && it.pipeline.len() < PIPELINE_MAX {
+        if it.is_up() && it.output.len() < self.queue_bytes_max && it.pipeline.len() < PIPELINE_MAX
+        {
             return Ok(());
         }
         self.check_closely(backend, now_us)
@@ -231,7 +232,9 @@ impl Upstream {
             Link::Connecting | Link::Up(_) => {}
         }
         if it.output.len() >= self.queue_bytes_max || it.pipeline.len() >= PIPELINE_MAX {
-            return Err(Refusal("ERR too many requests wait for the server of this key".to_owned()));
+            return Err(Refusal(
+                "ERR too many requests wait for the server of this key".to_owned(),
+            ));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use redstart_common::log;
 use redstart_common::net::buffer;
 
 use crate::proxy::{Proxy, set_up_log, write_pid};
-use crate::settings::{Settings, rows};
+use crate::settings::{Listen, ListenAddress, Settings, rows};
 use crate::{embedded, stats_page};
 
 /// One endpoint over many Redis servers.
@@ -60,6 +60,9 @@ struct Arguments {
     /// Engines in this process when there is no configuration file [default: one per core, 2 to 8].
     #[arg(long, value_name = "N", conflicts_with = "conf_file", value_parser = clap::value_parser!(u16).range(1..=1024))]
     embedded: Option<u16>,
+    /// Where to listen when there is no configuration file [default: 127.0.0.1:22121].
+    #[arg(long, value_name = "ADDR", conflicts_with = "conf_file")]
+    listen: Option<String>,
     /// Where Prometheus scrapes, host:port.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
@@ -121,9 +124,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     set_up_log(&settings);
     if is_embedded {
+        let listen = match &arguments.listen {
+            Some(text) => Listen::parse(text).map_err(|problem| format!("--listen {problem}"))?,
+            None => Listen::tcp(embedded::HOST, embedded::PORT),
+        };
         let count = arguments.embedded.map_or_else(embedded::default_count, usize::from);
-        let (pool, started) = embedded::pool(count)
-            .map_err(|error| format!("no configuration file given, and {error}; try --conf-file"))?;
+        let (pool, started) = embedded::pool(count, listen).map_err(|error| {
+            format!("no configuration file given, and {error}; try --conf-file")
+        })?;
         settings.pools.push(pool);
         engines = started;
     }
@@ -133,7 +141,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         write_pid(path)?;
     }
     if is_embedded {
-        welcome(engines.len());
+        welcome(engines.len(), &proxy);
     }
     let ended = proxy.run();
     if let Some(path) = &pid_file {
@@ -164,17 +172,16 @@ fn apply(arguments: &Arguments, settings: &mut Settings) {
     global.stats_port = arguments.stats_port.or(global.stats_port).or(default_port);
 }
 
-fn welcome(engines: usize) {
+fn welcome(engines: usize, proxy: &Proxy) {
     log!(
         Notice,
         "no configuration file: {engines} engines run in this process; their data is in memory only"
     );
-    log!(
-        Notice,
-        "try: redis-cli -p {} set hello world; redis-cli -p {} info servers",
-        embedded::PORT,
-        embedded::PORT
-    );
+    let place = match &proxy.pools()[0].listen.address {
+        ListenAddress::Tcp { port, .. } => format!("-p {port}"),
+        ListenAddress::Unix { path, .. } => format!("-s {}", path.display()),
+    };
+    log!(Notice, "try: redis-cli {place} set hello world; redis-cli {place} info servers");
 }
 
 /// As many open files as the system lets us have: clients and servers are limited by nothing else.
@@ -221,12 +228,36 @@ mod tests {
     fn the_options_are_nutcrackers() {
         Arguments::command().debug_assert();
         let arguments = Arguments::parse_from([
-            "redstart-proxy", "-d", "-D", "-t", "-V", "-v", "11", "-o", "log", "-c", "conf", "-s", "1", "-a",
-            "::1", "-i", "5", "-p", "pid", "-m", "512",
+            "redstart-proxy",
+            "-d",
+            "-D",
+            "-t",
+            "-V",
+            "-v",
+            "11",
+            "-o",
+            "log",
+            "-c",
+            "conf",
+            "-s",
+            "1",
+            "-a",
+            "::1",
+            "-i",
+            "5",
+            "-p",
+            "pid",
+            "-m",
+            "512",
         ]);
         assert!(arguments.daemonize && arguments.describe_stats && arguments.test_conf);
         assert_eq!((arguments.verbose, arguments.mbuf_size), (Some(11), Some(512)));
-        for bad in [&["x", "-v", "12"][..], &["x", "-m", "511"], &["x", "--workers", "0"], &["x", "--nonsense"]] {
+        for bad in [
+            &["x", "-v", "12"][..],
+            &["x", "-m", "511"],
+            &["x", "--workers", "0"],
+            &["x", "--nonsense"],
+        ] {
             assert!(Arguments::try_parse_from(bad).is_err(), "{bad:?}");
         }
     }

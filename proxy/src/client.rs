@@ -273,12 +273,7 @@ impl Clients {
         };
         let latency = &mut self.latency[client.pool];
         client.pending.answer(sequence, reply, &mut client.output, now_us as u32, latency);
-        Self::after_answer(
-            client,
-            &mut self.dirty,
-            &mut self.doomed,
-            self.output_bytes_max,
-        );
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
 
     /// As [`Clients::answer`], with a reply in its own buffer.
@@ -290,12 +285,7 @@ impl Clients {
         };
         let latency = &mut self.latency[client.pool];
         client.pending.answer_owned(sequence, reply, &mut client.output, now_us as u32, latency);
-        Self::after_answer(
-            client,
-            &mut self.dirty,
-            &mut self.doomed,
-            self.output_bytes_max,
-        );
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
 
     /// Answers a request that is being dispatched, from here.
@@ -315,12 +305,7 @@ impl Clients {
             client.pending.answer(sequence, &reply, &mut client.output, now_us as u32, latency);
             buffer::give(reply);
         }
-        Self::after_answer(
-            client,
-            &mut self.dirty,
-            &mut self.doomed,
-            self.output_bytes_max,
-        );
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
 
     #[inline]
@@ -380,12 +365,7 @@ impl Clients {
         }
         if !rest.is_empty() {
             client.output.push(rest);
-            Self::after_answer(
-            client,
-            &mut self.dirty,
-            &mut self.doomed,
-            self.output_bytes_max,
-        );
+            Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
         }
     }
 
@@ -397,12 +377,7 @@ impl Clients {
         };
         let latency = &mut self.latency[client.pool];
         client.pending.end_stream(&mut client.output, now_us as u32, latency);
-        Self::after_answer(
-            client,
-            &mut self.dirty,
-            &mut self.doomed,
-            self.output_bytes_max,
-        );
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
 
     /// A client whose reply broke off in the middle can only be dropped.

@@ -1,6 +1,5 @@
 //! How the threads of the process speak with each other: rarely, and never about a request on its way.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -86,7 +85,6 @@ pub struct Directory {
     reports: Mutex<Vec<Vec<PoolStats>>>,
     /// When the process started.
     pub started: Instant,
-    stopping: AtomicBool,
 }
 
 impl Directory {
@@ -105,7 +103,6 @@ impl Directory {
             global,
             reports: Mutex::new(vec![Vec::new(); workers]),
             started: Instant::now(),
-            stopping: AtomicBool::new(false),
         };
         (Arc::new(directory), receivers)
     }
@@ -141,16 +138,5 @@ impl Directory {
             }
         }
         totals
-    }
-
-    /// Asks everything to end.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-    }
-
-    /// Whether the process is ending.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
     }
 }

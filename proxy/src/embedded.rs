@@ -5,9 +5,7 @@ use std::io;
 use redstart_common::net::Address;
 use redstart_server::embedded::{Embedded, EmbeddedHandle};
 
-use crate::settings::{
-    DistributionKind, Listen, PoolSettings, ServerAddress, ServerSettings,
-};
+use crate::settings::{DistributionKind, Listen, PoolSettings, ServerAddress, ServerSettings};
 
 /// Where the proxy listens without a configuration.
 pub const HOST: &str = "127.0.0.1";
@@ -24,7 +22,7 @@ pub fn default_count() -> usize {
 ///
 /// # Errors
 /// When an engine does not start.
-pub fn pool(count: usize) -> io::Result<(PoolSettings, Vec<EmbeddedHandle>)> {
+pub fn pool(count: usize, listen: Listen) -> io::Result<(PoolSettings, Vec<EmbeddedHandle>)> {
     let engines: Vec<EmbeddedHandle> =
         (0..count).map(Embedded::start).collect::<io::Result<_>>()?;
     let servers = engines
@@ -41,7 +39,7 @@ pub fn pool(count: usize) -> io::Result<(PoolSettings, Vec<EmbeddedHandle>)> {
             weight: 1,
         })
         .collect();
-    let mut pool = PoolSettings::new("embedded", Listen::tcp(HOST, PORT), servers);
+    let mut pool = PoolSettings::new("embedded", listen, servers);
     pool.distribution = DistributionKind::Ketama;
     pool.hash_tag = Some(*b"{}");
     pool.preconnect = true;

@@ -280,7 +280,9 @@ impl Gather {
         let cursor = bulk(&reply[at..at + len])?;
         let cursor = std::str::from_utf8(cursor).ok()?.parse::<u64>().ok()?;
         let Some(next) = encode_cursor(cursor, server, servers) else {
-            out.extend_from_slice(b"-ERR the cursor of a server is too large to carry its number\r\n");
+            out.extend_from_slice(
+                b"-ERR the cursor of a server is too large to carry its number\r\n",
+            );
             return Some(());
         };
         let text = next.to_string();
@@ -407,9 +409,13 @@ mod tests {
 
     #[test]
     fn arrays_are_joined() {
-        let merged = merge(Merge::Concatenate, &[], &["*1\r\n$1\r\na\r\n", "*0\r\n", "*1\r\n$1\r\nb\r\n"]);
+        let merged =
+            merge(Merge::Concatenate, &[], &["*1\r\n$1\r\na\r\n", "*0\r\n", "*1\r\n$1\r\nb\r\n"]);
         assert_eq!(merged, "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
-        assert_eq!(merge(Merge::And, &[], &["*2\r\n:1\r\n:0\r\n", "*2\r\n:1\r\n:1\r\n"]), "*2\r\n:1\r\n:0\r\n");
+        assert_eq!(
+            merge(Merge::And, &[], &["*2\r\n:1\r\n:0\r\n", "*2\r\n:1\r\n:1\r\n"]),
+            "*2\r\n:1\r\n:0\r\n"
+        );
     }
 
     #[test]
@@ -423,15 +429,20 @@ mod tests {
     #[test]
     fn replies_that_do_not_fit_give_an_error() {
         let misfit = std::str::from_utf8(MISFIT).expect("text");
-        assert_eq!(merge(Merge::Values, &[0, 1], &["*1\r\n$1\r\na\r\n", "*2\r\n$1\r\nb\r\n$1\r\nc\r\n"]), misfit);
+        assert_eq!(
+            merge(Merge::Values, &[0, 1], &["*1\r\n$1\r\na\r\n", "*2\r\n$1\r\nb\r\n$1\r\nc\r\n"]),
+            misfit
+        );
         assert_eq!(merge(Merge::Sum, &[], &["+OK\r\n", ":1\r\n"]), misfit);
         assert_eq!(merge(Merge::Concatenate, &[], &["$1\r\na\r\n"]), misfit);
     }
 
     #[test]
     fn a_scan_goes_from_server_to_server() {
-        let reply = |cursor: &str| format!("*2\r\n${}\r\n{cursor}\r\n*1\r\n$1\r\nk\r\n", cursor.len());
-        let scan = |server, cursor| merge(Merge::Scan { server, servers: 3 }, &[], &[&reply(cursor)]);
+        let reply =
+            |cursor: &str| format!("*2\r\n${}\r\n{cursor}\r\n*1\r\n$1\r\nk\r\n", cursor.len());
+        let scan =
+            |server, cursor| merge(Merge::Scan { server, servers: 3 }, &[], &[&reply(cursor)]);
         assert_eq!(scan(1, "96"), reply("289"));
         assert_eq!(decode_cursor(289, 3), (1, 96));
         assert_eq!(scan(1, "0"), reply("2"));

@@ -95,7 +95,8 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
 }
 
 fn select(core: &mut Core, id: ClientId, request: Request<'_>) {
-    let index = std::str::from_utf8(request.args.at(1)).ok().and_then(|text| text.parse::<i64>().ok());
+    let index =
+        std::str::from_utf8(request.args.at(1)).ok().and_then(|text| text.parse::<i64>().ok());
     match index {
         Some(0) => core.down.clients.reply(id, request.now_us, |out| out.simple("OK")),
         Some(_) => {

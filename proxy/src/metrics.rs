@@ -16,8 +16,8 @@ use crate::stats::{PoolStats, ServerStats};
 
 /// Bounds of the latency buckets, in seconds.
 const BUCKETS: &[f64] = &[
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
-    10.0, 30.0,
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0,
+    2.0, 5.0, 10.0, 30.0,
 ];
 
 const REQUEST_SECONDS: &str = "redstart_proxy_request_duration_seconds";
@@ -42,27 +42,78 @@ fn describe() {
     describe_gauge!("redstart_proxy_clients", "Clients connected now.");
     describe_counter!("redstart_proxy_clients_accepted_total", "Clients accepted.");
     describe_counter!("redstart_proxy_clients_left_total", "Clients that closed their connection.");
-    describe_counter!("redstart_proxy_clients_failed_total", "Clients whose connection failed or was closed by the proxy.");
+    describe_counter!(
+        "redstart_proxy_clients_failed_total",
+        "Clients whose connection failed or was closed by the proxy."
+    );
     describe_counter!("redstart_proxy_requests_total", "Requests received from clients.");
-    describe_counter!("redstart_proxy_commands_total", "Requests received from clients, by command.");
-    describe_counter!("redstart_proxy_refused_total", "Requests the proxy refused with an error of its own.");
-    describe_counter!("redstart_proxy_forward_errors_total", "Requests that could not be sent to a server.");
-    describe_counter!("redstart_proxy_fragments_total", "Parts of requests that were split over servers.");
-    describe_histogram!(REQUEST_SECONDS, "Time from reading a request to its reply being on its way.");
+    describe_counter!(
+        "redstart_proxy_commands_total",
+        "Requests received from clients, by command."
+    );
+    describe_counter!(
+        "redstart_proxy_refused_total",
+        "Requests the proxy refused with an error of its own."
+    );
+    describe_counter!(
+        "redstart_proxy_forward_errors_total",
+        "Requests that could not be sent to a server."
+    );
+    describe_counter!(
+        "redstart_proxy_fragments_total",
+        "Parts of requests that were split over servers."
+    );
+    describe_histogram!(
+        REQUEST_SECONDS,
+        "Time from reading a request to its reply being on its way."
+    );
     describe_gauge!("redstart_proxy_backend_connections", "Connections open to the server.");
-    describe_gauge!("redstart_proxy_backend_ejected", "1 while the server is ejected from its pool.");
-    describe_gauge!("redstart_proxy_backend_unsent_requests", "Requests queued for the server and not sent yet.");
-    describe_gauge!("redstart_proxy_backend_in_flight_requests", "Requests sent to the server and not answered yet.");
-    describe_counter!("redstart_proxy_backend_ejections_total", "Times the server was ejected from its pool.");
+    describe_gauge!(
+        "redstart_proxy_backend_ejected",
+        "1 while the server is ejected from its pool."
+    );
+    describe_gauge!(
+        "redstart_proxy_backend_unsent_requests",
+        "Requests queued for the server and not sent yet."
+    );
+    describe_gauge!(
+        "redstart_proxy_backend_in_flight_requests",
+        "Requests sent to the server and not answered yet."
+    );
+    describe_counter!(
+        "redstart_proxy_backend_ejections_total",
+        "Times the server was ejected from its pool."
+    );
     describe_counter!("redstart_proxy_backend_closed_total", "Connections the server closed.");
-    describe_counter!("redstart_proxy_backend_failed_total", "Connections to the server that failed otherwise.");
-    describe_counter!("redstart_proxy_backend_timeouts_total", "Requests the server did not answer in time.");
+    describe_counter!(
+        "redstart_proxy_backend_failed_total",
+        "Connections to the server that failed otherwise."
+    );
+    describe_counter!(
+        "redstart_proxy_backend_timeouts_total",
+        "Requests the server did not answer in time."
+    );
     describe_counter!("redstart_proxy_backend_requests_total", "Requests sent to the server.");
-    describe_counter!("redstart_proxy_backend_request_bytes_total", "Bytes of requests sent to the server.");
-    describe_counter!("redstart_proxy_backend_responses_total", "Replies received from the server.");
-    describe_counter!("redstart_proxy_backend_response_bytes_total", "Bytes of replies received from the server.");
-    describe_counter!("redstart_proxy_backend_error_responses_total", "Error replies received from the server.");
-    describe_histogram!(BACKEND_SECONDS, "Time from queueing a request for the server to its reply.");
+    describe_counter!(
+        "redstart_proxy_backend_request_bytes_total",
+        "Bytes of requests sent to the server."
+    );
+    describe_counter!(
+        "redstart_proxy_backend_responses_total",
+        "Replies received from the server."
+    );
+    describe_counter!(
+        "redstart_proxy_backend_response_bytes_total",
+        "Bytes of replies received from the server."
+    );
+    describe_counter!(
+        "redstart_proxy_backend_error_responses_total",
+        "Error replies received from the server."
+    );
+    describe_histogram!(
+        BACKEND_SECONDS,
+        "Time from queueing a request for the server to its reply."
+    );
 }
 
 /// A published histogram and what of ours it has seen.
@@ -81,7 +132,8 @@ impl Seen {
         let mut before = before.iter().peekable();
         for (upper_us, count) in now.iter() {
             while before.next_if(|(upper, _)| *upper < upper_us).is_some() {}
-            let known = before.next_if(|(upper, _)| *upper == upper_us).map_or(0, |(_, count)| count);
+            let known =
+                before.next_if(|(upper, _)| *upper == upper_us).map_or(0, |(_, count)| count);
             let new = usize::try_from(count.saturating_sub(known)).unwrap_or(usize::MAX);
             if new > 0 {
                 self.published.record_many(upper_us as f64 / 1e6, new);
@@ -124,12 +176,7 @@ impl ServerHandles {
     }
 
     fn push(&mut self, stats: &ServerStats, is_live: bool, ejections: u64) {
-        let gauges = [
-            stats.connections,
-            u64::from(!is_live),
-            stats.in_queue,
-            stats.out_queue,
-        ];
+        let gauges = [stats.connections, u64::from(!is_live), stats.in_queue, stats.out_queue];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
         }
@@ -233,9 +280,7 @@ impl Publisher {
     /// Publishes the figures as of now.
     pub fn push(&mut self, directory: &Directory) {
         let totals = directory.totals();
-        for ((handles, total), shared) in
-            self.pools.iter_mut().zip(&totals).zip(&directory.pools)
-        {
+        for ((handles, total), shared) in self.pools.iter_mut().zip(&totals).zip(&directory.pools) {
             handles.push(total);
             let topology = shared.topology.load();
             let ejections = shared.ejections();

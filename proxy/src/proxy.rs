@@ -61,8 +61,7 @@ impl Proxy {
         for pool in &settings.pools {
             let is_tcp = matches!(pool.listen.address, ListenAddress::Tcp { .. });
             let count = if pool.reuseport && is_tcp { workers } else { 1 };
-            let options =
-                Options { backlog: pool.backlog, reuse_port: pool.reuseport && is_tcp };
+            let options = Options { backlog: pool.backlog, reuse_port: pool.reuseport && is_tcp };
             let mut bound = Vec::new();
             for _ in 0..count {
                 let address = pool.listen.resolve().map_err(with_place(&pool.listen.text))?;
@@ -95,6 +94,12 @@ impl Proxy {
             None => None,
         };
         Ok(Self { settings, workers, listeners, stats, metrics })
+    }
+
+    /// The pools that will be served.
+    #[must_use]
+    pub fn pools(&self) -> &[PoolSettings] {
+        &self.settings.pools
     }
 
     /// Runs until a signal ends it.
@@ -189,12 +194,8 @@ fn work(
     listeners: Vec<(usize, Bound)>,
 ) -> io::Result<()> {
     turn::runtime()?.block_on(async move {
-        let worker = Worker::new(
-            number,
-            &directory.pools,
-            &directory.global,
-            Arc::clone(&directory),
-        );
+        let worker =
+            Worker::new(number, &directory.pools, &directory.global, Arc::clone(&directory));
         worker.start();
         for (pool, bound) in listeners {
             let listener = bound.into_listener()?;
@@ -246,7 +247,9 @@ async fn supervise(
         let directory = Arc::clone(directory);
         tokio::spawn(async move {
             loop {
-                let Some(stream) = accept(&listener, &directory.pools[pool]).await else { continue };
+                let Some(stream) = accept(&listener, &directory.pools[pool]).await else {
+                    continue;
+                };
                 let Ok(handed) = Handed::from_stream(stream) else {
                     directory.pools[pool].release_client();
                     continue;
@@ -258,7 +261,8 @@ async fn supervise(
         });
     }
     let may_eject = directory.pools.iter().any(|pool| pool.settings.auto_eject_hosts);
-    let mut probes = tokio::time::interval(if may_eject { PROBE_TICK } else { Duration::from_secs(3600) });
+    let mut probes =
+        tokio::time::interval(if may_eject { PROBE_TICK } else { Duration::from_secs(3600) });
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -286,7 +290,6 @@ async fn supervise(
         }
     }
     log!(Notice, "told to stop; bye");
-    directory.stop();
     Ok(())
 }
 

@@ -71,7 +71,7 @@ impl Default for Global {
             client_output_bytes_max: 256 << 20,
             client_in_flight_max: 4096,
             backend_queue_bytes_max: 256 << 20,
-            coalesce_us: 20,
+            coalesce_us: 50,
             bulk_bytes_max: 512 << 20,
         }
     }

@@ -50,8 +50,7 @@ fn quoted(text: &str) -> String {
 pub fn page(directory: &Directory) -> String {
     let totals = directory.totals();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let timestamp =
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let accepted: u64 = totals.iter().map(|pool| pool.clients_total).sum();
     let clients: u64 = totals.iter().map(|pool| pool.clients).sum();
     let servers: u64 =

@@ -20,15 +20,10 @@ const REPORT: Duration = Duration::from_secs(1);
 
 /// Runs a worker's clock.
 pub async fn run(worker: Rc<Worker>) {
-    let shortest_ms = worker
-        .core
-        .borrow()
-        .pools
-        .iter()
-        .filter_map(|pool| pool.shared.settings.timeout_ms)
-        .min();
-    let tick = shortest_ms
-        .map_or(REPORT, |ms| Duration::from_millis(ms / 8).clamp(TICK_MIN, TICK_MAX));
+    let shortest_ms =
+        worker.core.borrow().pools.iter().filter_map(|pool| pool.shared.settings.timeout_ms).min();
+    let tick =
+        shortest_ms.map_or(REPORT, |ms| Duration::from_millis(ms / 8).clamp(TICK_MIN, TICK_MAX));
     let mut ticks = interval(tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reported = Instant::now();

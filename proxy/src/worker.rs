@@ -242,8 +242,7 @@ impl Worker {
     fn flush(self: &Rc<Self>) {
         let core = &mut *self.core.borrow_mut();
         let in_flight_max = core.limits.in_flight_max;
-        let is_busy =
-            core.down.clients.active() >= ACTIVE_CLIENTS_MIN && !core.rest.is_zero();
+        let is_busy = core.down.clients.active() >= ACTIVE_CLIENTS_MIN && !core.rest.is_zero();
         loop {
             core.up.flush();
             for (backend, error) in core.up.take_broken() {
@@ -428,7 +427,8 @@ impl Loads {
 
     /// Counts a client in on the least loaded worker and names that.
     pub fn enter_least(&self) -> usize {
-        let least = (0..self.0.len()).min_by_key(|n| self.0[*n].load(Ordering::Relaxed)).unwrap_or(0);
+        let least =
+            (0..self.0.len()).min_by_key(|n| self.0[*n].load(Ordering::Relaxed)).unwrap_or(0);
         self.enter(least);
         least
     }

@@ -78,7 +78,8 @@ pub async fn is_well(pool: &PoolSettings, server: &ServerSettings) -> bool {
         let mut stream = open(pool, server, false).await.ok()?;
         let pong = ask(&mut stream, &[b"PING"]).await.ok()?;
         let info = ask(&mut stream, &[b"INFO", b"persistence"]).await.ok()?;
-        let is_loaded = info.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"loading:0"));
+        let is_loaded =
+            info.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"loading:0"));
         Some(pong == b"+PONG\r\n" && is_loaded)
     };
     let limit = connect_timeout(pool).min(Duration::from_secs(5));

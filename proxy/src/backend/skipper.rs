@@ -167,7 +167,15 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_refused() {
-        for bytes in [&b"hello\r\n"[..], b"$x\r\n", b"$\r\n", b"*99999999999999999999\r\n", b"\r\n", b"$-2\r\n", b"$5\n"] {
+        for bytes in [
+            &b"hello\r\n"[..],
+            b"$x\r\n",
+            b"$\r\n",
+            b"*99999999999999999999\r\n",
+            b"\r\n",
+            b"$-2\r\n",
+            b"$5\n",
+        ] {
             assert_eq!(Skipper::default().feed(bytes), Err(Garbage), "{bytes:?}");
         }
     }

@@ -16,6 +16,7 @@ use crate::output::{LARGE_BYTES, Output};
 const DEAD_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a vector in place would double the size of every entry")]
 enum State {
     /// The reply is still to come.
     Waiting,

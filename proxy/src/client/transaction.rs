@@ -93,8 +93,10 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         }
         Plan::Every(_) | Plan::Scan | Plan::Local(_) | Plan::Refuse => {
             let name = request.row.name.replace('|', " ");
-            Err(format!("ERR command '{name}' is not supported inside a transaction through the proxy")
-                .into_bytes())
+            Err(format!(
+                "ERR command '{name}' is not supported inside a transaction through the proxy"
+            )
+            .into_bytes())
         }
     };
     let Some(client) = core.down.clients.get_mut(id) else { return true };

@@ -51,7 +51,9 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
             let mut line = String::new();
             describe(client, now_us, &mut line);
             line.push('\n');
-            core.down.clients.reply(id, now_us, |out| out.verbatim(*b"txt", line.as_bytes(), proto));
+            core.down
+                .clients
+                .reply(id, now_us, |out| out.verbatim(*b"txt", line.as_bytes(), proto));
         }
         "client|no-evict" => match on_or_off(args.at(2)) {
             Some(on) => {

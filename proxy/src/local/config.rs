@@ -72,10 +72,7 @@ fn facts(core: &Core, pool: usize) -> Vec<(&'static str, String)> {
         ("tcp-backlog", settings.backlog.to_string()),
         ("maxclients", maxclients.to_string()),
         ("proto-max-bulk-len", global.bulk_bytes_max.to_string()),
-        (
-            "client-output-buffer-limit",
-            format!("normal {} 0 0", global.client_output_bytes_max),
-        ),
+        ("client-output-buffer-limit", format!("normal {} 0 0", global.client_output_bytes_max)),
         ("logfile", global.log_file.clone().unwrap_or_default()),
         ("pidfile", global.pid_file.clone().unwrap_or_default()),
         ("io-threads", core.directory.workers.len().to_string()),

@@ -62,7 +62,9 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
         let _ = write!(text, "# {}{rest}\r\n", first.to_ascii_uppercase());
         let _ = write(core, pool, &totals, &mut text);
     }
-    core.down.clients.reply(id, request.now_us, |out| out.verbatim(*b"txt", text.as_bytes(), proto));
+    core.down
+        .clients
+        .reply(id, request.now_us, |out| out.verbatim(*b"txt", text.as_bytes(), proto));
 }
 
 fn server(core: &Core, pool: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
@@ -97,7 +99,10 @@ fn clients(core: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> 
 
 fn memory(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     let rss = resident_bytes().unwrap_or(0);
-    write!(out, "used_memory:{rss}\r\nused_memory_rss:{rss}\r\nmaxmemory:0\r\nmem_allocator:jemalloc\r\n")
+    write!(
+        out,
+        "used_memory:{rss}\r\nused_memory_rss:{rss}\r\nmaxmemory:0\r\nmem_allocator:jemalloc\r\n"
+    )
 }
 
 /// Resident memory of the process.

@@ -4,7 +4,9 @@
 //! here: commands the proxy answers itself, those that are cut by key or sent to every server, and those that
 //! have no place on a connection that many clients share.
 
-use redstart_common::command::spec::{CommandSpec, Extractor, Flags, RequestPolicy, ResponsePolicy};
+use redstart_common::command::spec::{
+    CommandSpec, Extractor, Flags, RequestPolicy, ResponsePolicy,
+};
 
 use crate::gather::Merge;
 
@@ -114,7 +116,9 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "script|exists" => return Plan::Every(Merge::And),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
         // These move data behind the proxy's back, or wait for what happens elsewhere.
-        "migrate" | "wait" | "pfdebug" | "script|debug" | "script|kill" | "function|kill" => return Plan::Refuse,
+        "migrate" | "wait" | "pfdebug" | "script|debug" | "script|kill" | "function|kill" => {
+            return Plan::Refuse;
+        }
         // These change the state of the connection, which all clients share.
         "watch" | "asking" | "restore-asking" | "replconf" | "monitor" | "failover" => {
             return Plan::Refuse;
@@ -187,8 +191,21 @@ mod tests {
         for name in ["object|encoding", "memory|usage", "xinfo|stream", "xgroup|create"] {
             assert_eq!(named(name), Plan::Key(2), "{name}");
         }
-        for name in ["rename", "sinterstore", "zunionstore", "eval", "copy", "sort", "bitop", "lmove",
-                     "msetnx", "zunion", "georadius", "pfmerge", "lmpop"] {
+        for name in [
+            "rename",
+            "sinterstore",
+            "zunionstore",
+            "eval",
+            "copy",
+            "sort",
+            "bitop",
+            "lmove",
+            "msetnx",
+            "zunion",
+            "georadius",
+            "pfmerge",
+            "lmpop",
+        ] {
             assert_eq!(named(name), Plan::Keys, "{name}");
         }
         for name in ["del", "unlink", "exists", "touch"] {
@@ -201,9 +218,27 @@ mod tests {
         }
         assert_eq!(named("dbsize"), Plan::Every(Merge::Sum));
         assert_eq!(named("keys"), Plan::Every(Merge::Concatenate));
-        for name in ["blpop", "subscribe", "monitor", "shutdown", "watch", "replicaof", "psync", "debug",
-                     "save", "wait", "cluster|slots", "acl|list", "slowlog|get", "migrate", "bzpopmin", "memory|stats",
-                     "asking", "ssubscribe", "psubscribe"] {
+        for name in [
+            "blpop",
+            "subscribe",
+            "monitor",
+            "shutdown",
+            "watch",
+            "replicaof",
+            "psync",
+            "debug",
+            "save",
+            "wait",
+            "cluster|slots",
+            "acl|list",
+            "slowlog|get",
+            "migrate",
+            "bzpopmin",
+            "memory|stats",
+            "asking",
+            "ssubscribe",
+            "psubscribe",
+        ] {
             assert_eq!(named(name), Plan::Refuse, "{name}");
         }
         assert_eq!(named("config|get"), Plan::Local(Local::Config));

@@ -80,9 +80,7 @@ impl Pool {
     #[inline]
     pub fn server_of(&mut self, key: &[u8]) -> Option<ServerIndex> {
         let hash = match self.topology.distribution.wants() {
-            Wants::Hash => {
-                hash_of(self.hash, self.char_sign, self.hash_tag, key)
-            }
+            Wants::Hash => hash_of(self.hash, self.char_sign, self.hash_tag, key),
             Wants::Chance => self.chance(),
             Wants::Nothing => 0,
         };

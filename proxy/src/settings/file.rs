@@ -81,10 +81,7 @@ impl<'de> Visitor<'de> for SectionSeed {
         let mut entries: Vec<(String, Entry)> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
             if entries.iter().any(|(known, _)| *known == key) {
-                return Err(A::Error::custom(format!(
-                    "pool '{}': '{key}' is a duplicate",
-                    self.0
-                )));
+                return Err(A::Error::custom(format!("pool '{}': '{key}' is a duplicate", self.0)));
             }
             let entry = if key == LIST_KEY && self.0 != GLOBAL_SECTION {
                 Entry::List(map.next_value()?)
@@ -116,7 +113,9 @@ impl Source<'_> {
         let (_, start) = lines.find(|(line, _)| !indented(line) && is_key(line, section))?;
         let Some(key) = key else { return Some(start) };
         lines
-            .take_while(|(line, _)| indented(line) || line.is_empty() || line.starts_with(['#', '-']))
+            .take_while(|(line, _)| {
+                indented(line) || line.is_empty() || line.starts_with(['#', '-'])
+            })
             .find(|(line, _)| is_key(line, key))
             .map(|(_, line)| line)
             .or(Some(start))
@@ -249,9 +248,7 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
             }
         }
     }
-    let listen = seen
-        .listen
-        .ok_or_else(|| source.error(name, None, "'listen' is missing"))?;
+    let listen = seen.listen.ok_or_else(|| source.error(name, None, "'listen' is missing"))?;
     pool.listen = listen;
     if !seen.redis {
         let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
@@ -275,12 +272,7 @@ struct Seen {
     hash: Option<String>,
 }
 
-fn set_pool(
-    pool: &mut PoolSettings,
-    seen: &mut Seen,
-    key: &str,
-    text: &str,
-) -> Result<(), String> {
+fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> Result<(), String> {
     match key {
         _ if text.is_empty() => return Err("has no value".to_owned()),
         "listen" => seen.listen = Some(values::listen(text)?),
@@ -366,9 +358,8 @@ fn finish(
 
 /// twemproxy's order: shorter names first, then by bytes.
 pub(super) fn sort_by_name(servers: &mut [ServerSettings]) {
-    servers.sort_by(|a, b| {
-        (a.name.len(), a.name.as_bytes()).cmp(&(b.name.len(), b.name.as_bytes()))
-    });
+    servers
+        .sort_by(|a, b| (a.name.len(), a.name.as_bytes()).cmp(&(b.name.len(), b.name.as_bytes())));
 }
 
 /// The hash of a name. Plain `crc16` is twemproxy's, whose upper half holds residue, with twemproxy's order of

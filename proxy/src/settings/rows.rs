@@ -17,28 +17,68 @@ const fn row(name: &'static str, default: &'static str, doc: &'static str) -> Ro
 
 /// The keys of the `global` section.
 pub const GLOBAL: &[Row] = &[
-    row("workers", "one per core", "Worker threads; each has its own clients and its own connections to servers."),
+    row(
+        "workers",
+        "one per core",
+        "Worker threads; each has its own clients and its own connections to servers.",
+    ),
     row("metrics", "off", "host:port where Prometheus scrapes /metrics."),
     row("stats_addr", "0.0.0.0", "Address of the JSON statistics; -a wins."),
     row("stats_port", "22222", "Port of the JSON statistics, 0 for none; -s wins."),
-    row("stats_interval", "30000", "Milliseconds between two refreshes of the JSON statistics; -i wins."),
+    row(
+        "stats_interval",
+        "30000",
+        "Milliseconds between two refreshes of the JSON statistics; -i wins.",
+    ),
     row("log_file", "standard output", "Where log lines go; -o wins."),
     row("log_level", "5", "0 (least) to 11 (most); -v wins."),
     row("pid_file", "none", "Where the process id is written; -p wins."),
-    row("client_output_limit", "256mb", "Reply bytes a client may leave unread before it is dropped."),
-    row("client_in_flight_limit", "4096", "Requests of a client in flight before the proxy stops reading from it."),
-    row("backend_queue_limit", "256mb", "Request bytes waiting for one server connection before more are refused."),
-    row("coalesce", "20", "Microseconds a worker rests at the end of a turn when many clients are active, so that requests gather; 0 is never."),
+    row(
+        "client_output_limit",
+        "256mb",
+        "Reply bytes a client may leave unread before it is dropped.",
+    ),
+    row(
+        "client_in_flight_limit",
+        "4096",
+        "Requests of a client in flight before the proxy stops reading from it.",
+    ),
+    row(
+        "backend_queue_limit",
+        "256mb",
+        "Request bytes waiting for one server connection before more are refused.",
+    ),
+    row(
+        "coalesce",
+        "50",
+        "Microseconds a worker rests at the end of a turn when many clients are active, so that requests gather; 0 is never.",
+    ),
     row("proto_max_bulk_len", "512mb", "Largest argument of a request."),
 ];
 
 /// The keys of a pool.
 pub const POOL: &[Row] = &[
     row("listen", "required", "host:port, or /path and optional octal mode."),
-    row("hash", "fnv1a_64", "Hash of a key: one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 hsieh murmur jenkins, atol, crc16_twemproxy, crc16_predixy."),
-    row("char_sign", "signed", "How byte-wise hashes read bytes from 0x80 on: signed as on x86, unsigned as on arm."),
-    row("server_order", "sorted", "How servers are numbered: sorted by name as twemproxy does, or file as predixy does."),
-    row("hash_tag", "none", "Two characters; the part of a key between them is hashed instead of the whole."),
+    row(
+        "hash",
+        "fnv1a_64",
+        "Hash of a key: one_at_a_time md5 crc16 crc32 crc32a fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 hsieh murmur jenkins, atol, crc16_twemproxy, crc16_predixy.",
+    ),
+    row(
+        "char_sign",
+        "signed",
+        "How byte-wise hashes read bytes from 0x80 on: signed as on x86, unsigned as on arm.",
+    ),
+    row(
+        "server_order",
+        "sorted",
+        "How servers are numbered: sorted by name as twemproxy does, or file as predixy does.",
+    ),
+    row(
+        "hash_tag",
+        "none",
+        "Two characters; the part of a key between them is hashed instead of the whole.",
+    ),
     row("distribution", "ketama", "ketama, modula or random."),
     row("timeout", "wait for ever", "Milliseconds a request may wait for its reply."),
     row("backlog", "512", "Length of the queue of connections not yet accepted."),
@@ -49,9 +89,21 @@ pub const POOL: &[Row] = &[
     row("redis", "false", "Must be true: the protocol spoken is Redis's."),
     row("redis_auth", "none", "Password that clients must give and servers are given."),
     row("redis_db", "0", "Database selected on the servers."),
-    row("server_connections", "1", "Connections per worker and server; a client keeps to one of them."),
-    row("auto_eject_hosts", "false", "A server that fails server_failure_limit times in a row leaves the distribution."),
-    row("server_retry_timeout", "30000", "Milliseconds before an ejected server is probed; it returns once it answers."),
+    row(
+        "server_connections",
+        "1",
+        "Connections per worker and server; a client keeps to one of them.",
+    ),
+    row(
+        "auto_eject_hosts",
+        "false",
+        "A server that fails server_failure_limit times in a row leaves the distribution.",
+    ),
+    row(
+        "server_retry_timeout",
+        "30000",
+        "Milliseconds before an ejected server is probed; it returns once it answers.",
+    ),
     row("server_failure_limit", "2", "Failures in a row before a server is ejected."),
     row("servers", "required", "List of host:port:weight [name] or /path:weight [name]."),
 ];

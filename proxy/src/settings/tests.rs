@@ -40,7 +40,8 @@ fn the_sample_files_load_and_explain_every_key() {
     // Where output goes is for the command line, mostly.
     let elsewhere = ["log_file", "pid_file"];
     for row in rows::GLOBAL.iter().chain(rows::POOL) {
-        let is_shown = text.lines().any(|line| line.trim_start().starts_with(&format!("{}:", row.name)));
+        let is_shown =
+            text.lines().any(|line| line.trim_start().starts_with(&format!("{}:", row.name)));
         assert!(is_shown || elsewhere.contains(&row.name), "no sample shows '{}'", row.name);
     }
 }
@@ -132,21 +133,60 @@ fn global_is_not_a_pool() {
 fn an_error_names_file_line_pool_and_key() {
     let rest = "  redis: true\n  servers:\n   - h:1:1\n";
     for (text, wanted) in [
-        (format!("a:\n  listen: h:1\n  timeout: soon\n{rest}"), "proxy.yml:3: pool 'a': 'timeout' is not a number"),
-        (format!("a:\n  listen: h:1\n  hash: sha1\n{rest}"), "proxy.yml:3: pool 'a': 'hash' 'sha1' is not a valid hash"),
-        (format!("a:\n  listen: h:1\n  colour: red\n{rest}"), "proxy.yml:3: pool 'a': 'colour' is unknown; known are"),
-        (format!("a:\n  listen: h:1\n  preconnect: yes\n{rest}"), "proxy.yml:3: pool 'a': 'preconnect' is not \"true\""),
-        (format!("a:\n  listen: h:1\n  hash_tag: \"{{\"\n{rest}"), "proxy.yml:3: pool 'a': 'hash_tag' is not two"),
-        (format!("a:\n  listen: h:1\n  server_connections: 0\n{rest}"), "proxy.yml:3: pool 'a': 'server_connections' cannot be 0"),
+        (
+            format!("a:\n  listen: h:1\n  timeout: soon\n{rest}"),
+            "proxy.yml:3: pool 'a': 'timeout' is not a number",
+        ),
+        (
+            format!("a:\n  listen: h:1\n  hash: sha1\n{rest}"),
+            "proxy.yml:3: pool 'a': 'hash' 'sha1' is not a valid hash",
+        ),
+        (
+            format!("a:\n  listen: h:1\n  colour: red\n{rest}"),
+            "proxy.yml:3: pool 'a': 'colour' is unknown; known are",
+        ),
+        (
+            format!("a:\n  listen: h:1\n  preconnect: yes\n{rest}"),
+            "proxy.yml:3: pool 'a': 'preconnect' is not \"true\"",
+        ),
+        (
+            format!("a:\n  listen: h:1\n  hash_tag: \"{{\"\n{rest}"),
+            "proxy.yml:3: pool 'a': 'hash_tag' is not two",
+        ),
+        (
+            format!("a:\n  listen: h:1\n  server_connections: 0\n{rest}"),
+            "proxy.yml:3: pool 'a': 'server_connections' cannot be 0",
+        ),
         (format!("a:\n{rest}"), "proxy.yml:1: pool 'a': 'listen' is missing"),
-        ("a:\n  listen: h:1\n  redis: false\n  servers:\n   - h:1:1\n".to_owned(), "proxy.yml:3: pool 'a': 'redis' must be"),
-        ("a:\n  listen: h:1\n  servers:\n   - h:1:1\n".to_owned(), "proxy.yml:1: pool 'a': must be 'redis: true'"),
+        (
+            "a:\n  listen: h:1\n  redis: false\n  servers:\n   - h:1:1\n".to_owned(),
+            "proxy.yml:3: pool 'a': 'redis' must be",
+        ),
+        (
+            "a:\n  listen: h:1\n  servers:\n   - h:1:1\n".to_owned(),
+            "proxy.yml:1: pool 'a': must be 'redis: true'",
+        ),
         ("a:\n  listen: h:1\n  redis: true\n".to_owned(), "proxy.yml:1: pool 'a': has no servers"),
-        ("a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n   - h:x:1\n".to_owned(), "proxy.yml:6: pool 'a': server 'h:x:1' has an invalid port"),
-        ("a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:0\n".to_owned(), "proxy.yml:5: pool 'a': server 'h:1:0' has a zero weight"),
-        ("a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n   - h:1:2\n".to_owned(), "proxy.yml:4: pool 'a': has servers with the same name 'h:1'"),
-        (format!("a:\n  listen: h:1\n{rest}b:\n  listen: h:1\n{rest}"), "proxy.yml:7: pool 'b': 'listen' is the same as that of pool 'a'"),
-        (format!("global:\n  workers: 0\na:\n  listen: h:1\n{rest}"), "proxy.yml:2: global: 'workers' cannot be 0"),
+        (
+            "a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n   - h:x:1\n".to_owned(),
+            "proxy.yml:6: pool 'a': server 'h:x:1' has an invalid port",
+        ),
+        (
+            "a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:0\n".to_owned(),
+            "proxy.yml:5: pool 'a': server 'h:1:0' has a zero weight",
+        ),
+        (
+            "a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n   - h:1:2\n".to_owned(),
+            "proxy.yml:4: pool 'a': has servers with the same name 'h:1'",
+        ),
+        (
+            format!("a:\n  listen: h:1\n{rest}b:\n  listen: h:1\n{rest}"),
+            "proxy.yml:7: pool 'b': 'listen' is the same as that of pool 'a'",
+        ),
+        (
+            format!("global:\n  workers: 0\na:\n  listen: h:1\n{rest}"),
+            "proxy.yml:2: global: 'workers' cannot be 0",
+        ),
     ] {
         let error = parse(&text).expect_err(&text);
         assert!(error.starts_with(wanted), "{error}\nwanted: {wanted}");

@@ -49,6 +49,14 @@ impl Listen {
         }
     }
 
+    /// What stands after `listen:` in a file.
+    ///
+    /// # Errors
+    /// In words, when the text is no listener.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        listen(text)
+    }
+
     /// The socket address to bind, resolving a host name.
     ///
     /// # Errors
@@ -58,9 +66,7 @@ impl Listen {
             ListenAddress::Unix { path, mode } => {
                 Ok(Address::Unix { path: path.clone(), mode: *mode })
             }
-            ListenAddress::Tcp { host, port } => {
-                resolve_tcp(host, *port).map(Address::Tcp)
-            }
+            ListenAddress::Tcp { host, port } => resolve_tcp(host, *port).map(Address::Tcp),
         }
     }
 }
@@ -193,9 +199,7 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
 /// Without a name, the text before the weight is the name, less the port when that is 11211; a path keeps the
 /// colon before its weight.
 pub(super) fn server(text: &str) -> Result<ServerSettings, String> {
-    let invalid = || {
-        "is not \"hostname:port:weight [name]\" or \"/path:weight [name]\"".to_owned()
-    };
+    let invalid = || "is not \"hostname:port:weight [name]\" or \"/path:weight [name]\"".to_owned();
     let (place, name) = match text.rsplit_once(' ') {
         Some((place, name)) if !name.is_empty() => (place.trim_end(), Some(name)),
         Some(_) => return Err(invalid()),

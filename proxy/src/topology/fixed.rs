@@ -1,8 +1,8 @@
 //! Servers from the configuration file. All take part, but for those that were ejected.
 
 use arc_swap::ArcSwap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Topology;
 use crate::backend::health::{Change, Health};

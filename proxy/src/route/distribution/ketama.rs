@@ -117,7 +117,9 @@ mod tests {
     }
 
     fn counts(ring: &Ring, servers: u16) -> Vec<usize> {
-        (0..servers).map(|index| ring.owners.iter().filter(|owner| **owner == index).count()).collect()
+        (0..servers)
+            .map(|index| ring.owners.iter().filter(|owner| **owner == index).count())
+            .collect()
     }
 
     #[test]
@@ -159,14 +161,20 @@ mod tests {
     fn point_names_give_the_recorded_values() {
         let digest = md5_digest(b"server1-8");
         assert_eq!(u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]), 3_853_726_576);
-        assert_eq!(u32::from_le_bytes([digest[12], digest[13], digest[14], digest[15]]), 2_667_054_752);
+        assert_eq!(
+            u32::from_le_bytes([digest[12], digest[13], digest[14], digest[15]]),
+            2_667_054_752
+        );
     }
 
     /// The rounding of 32-bit floats loses a digest at exactly these sizes up to 200, and at 105 up to 1024.
     #[test]
     fn some_pool_sizes_have_156_points_a_server() {
-        let short: Vec<usize> = (1..=1024).filter(|n| digest_count(1, *n as u32, *n) == 39).collect();
-        let start = [25, 47, 50, 55, 61, 71, 94, 100, 107, 109, 110, 115, 122, 142, 159, 163, 188, 193, 200];
+        let short: Vec<usize> =
+            (1..=1024).filter(|n| digest_count(1, *n as u32, *n) == 39).collect();
+        let start = [
+            25, 47, 50, 55, 61, 71, 94, 100, 107, 109, 110, 115, 122, 142, 159, 163, 188, 193, 200,
+        ];
         assert_eq!(short[..start.len()], start);
         assert_eq!(short.len(), 105);
         assert!((1..=1024).all(|n| [39, 40].contains(&digest_count(1, n as u32, n))));
