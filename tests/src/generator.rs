@@ -45,11 +45,22 @@ impl Generator {
         let mut args = Vec::new();
         let mut rest = template;
         self.expand(&mut rest, &mut args, true);
-        // A damaged timeout would have both servers wait for ever, a damaged count of members would ask for chance.
+        // A damaged timeout would have both servers wait for ever, a damaged count of members would ask for chance,
+        // and the others' faults show in what comes after.
         let name = args[0].to_ascii_uppercase();
         let spared = (name.starts_with(b"B") && name != b"BITCOUNT")
-            || [&b"SPOP"[..], b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER"]
-                .contains(&name.as_slice());
+            || [
+                &b"SPOP"[..],
+                b"SET",
+                b"SORT",
+                b"SORT_RO",
+                b"EXEC",
+                b"ZADD",
+                b"SRANDMEMBER",
+                b"HRANDFIELD",
+                b"ZRANDMEMBER",
+            ]
+            .contains(&name.as_slice());
         if !spared && self.random.chance(4) {
             self.damage(&mut args);
         }
@@ -120,6 +131,8 @@ impl Generator {
                 };
                 format!("{kind}{}", random.below(4)).into_bytes()
             }
+            // Sorted sets whose members have the same score.
+            "<y>" => format!("y{}", random.below(2)).into_bytes(),
             "<v>" => self.value(),
             "<m>" => self.member(),
             "<i>" => random
@@ -154,7 +167,6 @@ impl Generator {
                     "3.14159",
                     "1e3",
                     "1.5e-7",
-                    "-0",
                     "0.1",
                     "0.2",
                     "100",

@@ -40,11 +40,29 @@ const OPEN: &[Open] = &[
     Open { commands: &["SELECT"], theirs: "-ERR value is not an int", ours: "-ERR invalid DB" },
     Open { commands: &["SPOP"], theirs: "must be positive", ours: "not an integer" },
     Open {
-        commands: &["ZINTERCARD", "ZINTERSTORE", "ZUNIONSTORE"],
+        commands: &[
+            "ZINTERCARD",
+            "ZINTERSTORE",
+            "ZUNIONSTORE",
+            "ZDIFF",
+            "ZDIFFSTORE",
+            "ZUNION",
+            "ZINTER",
+        ],
         theirs: "-WRONGTYPE",
         ours: "-ERR syntax",
     },
-    Open { commands: &["ZRANGE"], theirs: "not an integer", ours: "LIMIT is only supported" },
+    // LIMIT x -1 is no limit at all to the original, so it needs neither BYSCORE nor BYLEX.
+    Open { commands: &["ZRANGE"], theirs: "", ours: "LIMIT is only supported" },
+    // A bound of "(" or "" is the number 0 to the original, for strtod is content with nothing.
+    Open {
+        commands: &["ZRANGE", "ZCOUNT", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE"],
+        theirs: "",
+        ours: "min or max is not a float",
+    },
+    // Sorted sets that were built packed and those that were built by *STORE.
+    Open { commands: &["OBJECT"], theirs: "skiplist", ours: "listpack" },
+    Open { commands: &["HSCAN", "SSCAN", "ZSCAN"], theirs: "*2", ours: "-ERR value is not an int" },
     Open { commands: &["EXEC"], theirs: "EXECABORT", ours: "wrong number" },
     // The original looks for the key before it reads the options.
     Open { commands: &["HSCAN", "SSCAN", "ZSCAN"], theirs: "*2", ours: "-ERR syntax" },
@@ -53,15 +71,29 @@ const OPEN: &[Open] = &[
         theirs: "wrong number",
         ours: "unknown command",
     },
-    // The original takes KEEPTTL twice.
-    Open { commands: &["SET"], theirs: "", ours: "-ERR syntax" },
     // The original's packed scores know no negative zero.
     Open {
         commands: &[
-            "ZADD", "ZPOPMIN", "ZPOPMAX", "ZSCORE", "ZMSCORE", "ZRANGE", "ZINCRBY", "ZUNION",
+            "ZPOPMIN",
+            "ZPOPMAX",
+            "ZSCORE",
+            "ZMSCORE",
+            "ZRANGE",
+            "ZINCRBY",
+            "ZUNION",
+            "ZINTER",
+            "ZREVRANGE",
+            "ZRANGEBYSCORE",
+            "ZREVRANGEBYSCORE",
+            "ZSCAN",
+            "ZDIFF",
+            "ZMPOP",
+            "BZMPOP",
+            "BZPOPMIN",
+            "BZPOPMAX",
         ],
         theirs: "",
-        ours: "-0\r",
+        ours: "\n-0\r",
     },
     // Words of the client in an error pass through UTF-8 in ours.
     Open {
