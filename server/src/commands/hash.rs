@@ -273,15 +273,17 @@ pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
 pub fn hscan(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let mut at = cursor(args.at(2))?;
-    let options = scan_options(Options::new(args, 3), false)?;
     let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
     let reply = &mut call.client.reply;
-    reply.array(2);
     let Some(hash) = hash else {
+        reply.array(2);
         reply.bulk(b"0");
         reply.array(0);
         return Ok(());
     };
+    // Read only now: without the key, options are not looked at.
+    let options = scan_options(Options::new(args, 3), false)?;
+    reply.array(2);
     let mut found = Vec::new();
     let (mut looked, mut buckets) = (0, options.count.saturating_mul(10));
     loop {

@@ -53,7 +53,7 @@ struct Knows {
     limit: bool,
 }
 
-fn request<'a>(call: &Call<'a>, at: usize, knows: Knows) -> Result<Request<'a>, CommandError> {
+fn request<'a>(call: &mut Call<'a>, at: usize, knows: Knows) -> Result<Request<'a>, CommandError> {
     let args = call.args;
     let numkeys = integer(args.at(at))?;
     if numkeys < 1 {
@@ -73,6 +73,8 @@ fn request<'a>(call: &Call<'a>, at: usize, knows: Knows) -> Result<Request<'a>, 
         with_scores: false,
         limit: 0,
     };
+    // A key of another type is told before a wrong option.
+    touch_all(call.keyspace.db(call.client.db), &wanted.keys)?;
     let mut options = Options::new(args, at + 1 + numkeys);
     while let Some(word) = options.word() {
         if knows.weights && word.eq_ignore_ascii_case(b"WEIGHTS") && options.left() >= numkeys {
@@ -199,7 +201,6 @@ fn combine(
 ) -> Result<Zset, CommandError> {
     let limits = call.core.settings.packed;
     let db = call.keyspace.db(call.client.db);
-    touch_all(db, &wanted.keys)?;
     let mut result = Zset::default();
     match operation {
         Operation::Intersection => intersect(db, wanted, |member, score| {
@@ -318,7 +319,6 @@ pub fn zintercard(call: &mut Call<'_>) -> CommandResult {
     let knows = Knows { weights: false, with_scores: false, limit: true };
     let wanted = request(call, 1, knows)?;
     let db = call.keyspace.db(call.client.db);
-    touch_all(db, &wanted.keys)?;
     let mut found = 0;
     intersect(db, &wanted, |_, _| {
         found += 1;

@@ -197,7 +197,7 @@ fn request<'a>(
         }
     }
     let by_rank = matches!(by, By::Any | By::Rank);
-    if limit.is_some() && by_rank {
+    if limit.is_some_and(|limit| limit.count != -1) && by_rank {
         return Err(CommandError::new(
             "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
         ));

@@ -178,7 +178,8 @@ impl Zset {
                     })
                     .map_or(pack.end(), |(position, _, _)| position);
                 let mut text = FloatText::new();
-                let text = text.format_17g(score);
+                // As integers are kept, a zero has no sign here; Redis's packed sets lose it, too.
+                let text = text.format_17g(if score == 0.0 { 0.0 } else { score });
                 pack.insert(place, member);
                 let behind = pack.after(place);
                 pack.insert(behind, text.as_bytes());
@@ -227,7 +228,8 @@ impl Zset {
         let mut text = FloatText::new();
         large.tree.walk(0, |key| {
             pack.push_back(key.member());
-            pack.push_back(text.format_17g(key.score).as_bytes());
+            let score = if key.score == 0.0 { 0.0 } else { key.score };
+            pack.push_back(text.format_17g(score).as_bytes());
             true
         });
         *self = Self::Packed(pack);
