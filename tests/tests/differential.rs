@@ -71,6 +71,9 @@ const OPEN: &[Open] = &[
         theirs: "wrong number",
         ours: "unknown command",
     },
+    Open { commands: &["HSCAN", "SSCAN", "ZSCAN"], theirs: "-WRONGTYPE", ours: "-ERR syntax" },
+    // The empty string is the number 0 to the original's strtod.
+    Open { commands: &["SORT", "SORT_RO"], theirs: "", ours: "scores can't be converted" },
     // The original's packed scores know no negative zero.
     Open {
         commands: &[
@@ -235,18 +238,33 @@ impl Pair {
             equal = !fixed;
             remark = " (the order is fixed by its encoding)";
         }
+        let queue = if name == "EXEC" { std::mem::take(&mut self.queue) } else { Vec::new() };
         if theirs == b"+QUEUED\r\n" {
             self.queue.push(words.clone());
-        } else if matches!(name.as_str(), "EXEC" | "DISCARD" | "MULTI") {
+        } else if matches!(name.as_str(), "EXEC" | "DISCARD")
+            || (name == "MULTI" && theirs == b"+OK\r\n")
+        {
             self.queue.clear();
         }
         self.history.push(words);
         if !equal {
-            self.differ(&format!(
-                "theirs {}\nours   {}{remark}",
-                readable(&theirs),
-                readable(&ours)
-            ));
+            let mut story =
+                format!("theirs {}\nours   {}{remark}", readable(&theirs), readable(&ours));
+            if let (Some((_, theirs)), Some((_, ours))) = (elements(&theirs), elements(&ours)) {
+                for (inner, (a, b)) in queue.iter().zip(theirs.iter().zip(&ours)) {
+                    if !same(inner, &[], a, b) {
+                        let words: Vec<String> = inner.iter().map(|word| readable(word)).collect();
+                        story = format!(
+                            "in it {}\ntheirs {}\nours   {}",
+                            words.join(" "),
+                            readable(a),
+                            readable(b)
+                        );
+                        break;
+                    }
+                }
+            }
+            self.differ(&story);
         }
     }
 
