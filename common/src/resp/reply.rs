@@ -214,7 +214,8 @@ impl ReplyScanner {
         let Some(end) = self.line_end(buf, limits.line_max)? else { return Ok(Step::Incomplete) };
         let content = &buf[self.pos + 1..end];
         let sound = match marker {
-            b':' | b'(' => is_integer(content),
+            b':' => std::str::from_utf8(content).is_ok_and(|digits| digits.parse::<i64>().is_ok()),
+            b'(' => is_integer(content),
             b',' => is_double(content),
             b'#' => matches!(content, b"t" | b"f"),
             b'_' => content.is_empty(),
