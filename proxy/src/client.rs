@@ -319,21 +319,18 @@ impl Clients {
             client.dirty = true;
             dirty.push(client.id);
         }
-        let waiting = client.output.len();
-        if waiting >= EAGER_BYTES {
-            if !client.blocked {
-                match client.output.send(&client.stream) {
-                    Ok(Sent::All) => {}
-                    Ok(Sent::Some) => {
-                        client.blocked = true;
-                        client.wake();
-                    }
-                    Err(_) => doomed.push((client.id, Gone::Failed)),
+        if client.output.len() >= EAGER_BYTES && !client.blocked {
+            match client.output.send(&client.stream) {
+                Ok(Sent::All) => {}
+                Ok(Sent::Some) => {
+                    client.blocked = true;
+                    client.wake();
                 }
+                Err(_) => doomed.push((client.id, Gone::Failed)),
             }
-            if client.output.len() + client.pending.parked_bytes() > output_bytes_max {
-                doomed.push((client.id, Gone::Failed));
-            }
+        }
+        if client.output.len() + client.pending.parked_bytes() > output_bytes_max {
+            doomed.push((client.id, Gone::Failed));
         }
     }
 

@@ -382,6 +382,22 @@ fn replies_come_in_the_order_of_the_requests() {
 }
 
 #[test]
+fn a_client_that_stops_sending_still_gets_its_replies() {
+    use std::io::{Read, Write};
+    let (_servers, proxy) = set_up();
+    for _ in 0..20 {
+        let mut stream =
+            std::net::TcpStream::connect(("127.0.0.1", proxy.port)).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.write_all(b"SET a 1\r\nMGET a b c d\r\nGET a\r\nPING\r\nGET").expect("sent");
+        stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("answered and closed");
+        assert_eq!(text, "+OK\r\n*4\r\n$1\r\n1\r\n$-1\r\n$-1\r\n$-1\r\n$1\r\n1\r\n+PONG\r\n");
+    }
+}
+
+#[test]
 fn client_reply_and_kill_do_what_they_say() {
     let (_servers, proxy) = set_up();
     let mut client = proxy.client();

@@ -45,6 +45,7 @@ pub struct Pending {
     head: u32,
     parked: Vec<u8>,
     parked_live: usize,
+    large_bytes: usize,
 }
 
 impl Pending {
@@ -65,7 +66,7 @@ impl Pending {
     /// Bytes held in replies that came early.
     #[must_use]
     pub fn parked_bytes(&self) -> usize {
-        self.parked.len()
+        self.parked.len() + self.large_bytes
     }
 
     /// Adds a request and gives its sequence number.
@@ -144,8 +145,10 @@ impl Pending {
     }
 
     fn park_owned(&mut self, sequence: u32, reply: Vec<u8>) {
+        let bytes = reply.len();
         if let Some(entry) = self.entry(sequence) {
             entry.state = State::Large(Box::new(reply));
+            self.large_bytes += bytes;
         }
     }
 
@@ -181,6 +184,7 @@ impl Pending {
                 }
                 State::Large(reply) => {
                     let reply = std::mem::take(&mut **reply);
+                    self.large_bytes -= reply.len();
                     if !muted {
                         output.push_owned(reply);
                     }
@@ -295,6 +299,7 @@ mod tests {
                 pending.answer_owned(sequence, reply, &mut output, 0, &mut latency);
             }
             prop_assert!(pending.is_empty());
+            prop_assert_eq!(pending.parked_bytes(), 0);
             prop_assert_eq!(output.contents(), expected);
         }
     }

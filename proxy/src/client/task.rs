@@ -95,8 +95,13 @@ fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
             }
         };
         if count == 0 {
-            core.close_client(id, Gone::Left);
-            return Step::End;
+            // It sends no more, but it may still read: what it asked for is answered first.
+            if client.pending.is_empty() && client.output.is_empty() {
+                core.close_client(id, Gone::Left);
+                return Step::End;
+            }
+            client.closing = true;
+            return Step::Wait;
         }
         if kept > prefix {
             let mut input = std::mem::take(&mut client.input);
