@@ -260,7 +260,7 @@ impl Generator {
                 let len = [43, 44, 45, 63, 64, 65, 300][random.below(7)];
                 vec![b'a' + u8::try_from(random.below(26)).expect("a letter"); len]
             }
-            4 => (0..random.below(30)).map(|_| random.next().to_le_bytes()[0]).collect(),
+            4 => (0..random.below(30)).map(|_| random.number().to_le_bytes()[0]).collect(),
             _ => {
                 let len = random.below(12);
                 (0..len).map(|_| b"abcdem019 "[random.below(10)]).collect()

@@ -152,11 +152,11 @@ impl Random {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         // Mixed, so that the numbers of one seed are not those of its neighbour a little later.
-        Self(Self(seed).next())
+        Self(Self(seed).number())
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -166,7 +166,7 @@ impl Random {
 
     /// A number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
+        usize::try_from(self.number() % bound as u64).expect("below a usize")
     }
 
     /// True in `percent` of a hundred cases.
