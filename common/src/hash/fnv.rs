@@ -56,38 +56,38 @@ mod tests {
     use super::*;
     use crate::hash::check_golden;
 
-    type Fnv = fn(&[u8], CharSign) -> u32;
+    /// A hash, and its numbers for five ASCII keys and for two others with a signed and with an unsigned char.
+    struct Row(fn(&[u8], CharSign) -> u32, [u32; 5], [u32; 2], [u32; 2]);
 
     #[test]
     fn equals_twemproxy() {
-        // Five ASCII keys, then two others with a signed and with an unsigned char.
-        let rows: [(Fnv, [u32; 5], [u32; 2], [u32; 2]); 4] = [
-            (
+        let rows = [
+            Row(
                 fnv1_64,
                 [2248259518, 1805727027, 473199127, 3550362913, 2116358108],
                 [2315714289, 1813151649],
                 [2315665649, 1776848289],
             ),
-            (
+            Row(
                 fnv1a_64,
                 [2248273036, 4275688823, 1488911807, 2927313545, 1959240562],
                 [3472276361, 1912656593],
                 [3483635081, 3850884305],
             ),
-            (
+            Row(
                 fnv1_32,
                 [84696446, 1083137555, 67176023, 2796551329, 2889468604],
                 [3598905713, 817040737],
                 [1719915377, 1921939297],
             ),
-            (
+            Row(
                 fnv1a_32,
                 [3826002220, 2851307223, 280767167, 1350311305, 2400171762],
                 [1970454601, 3000832017],
                 [2821410889, 631952401],
             ),
         ];
-        for (hash, [a, b, c, d, e], [f, g], [h, i]) in rows {
+        for Row(hash, [a, b, c, d, e], [f, g], [h, i]) in rows {
             check_golden(|key| hash(key, CharSign::Signed), [a, b, c, d, e, f, g]);
             check_golden(|key| hash(key, CharSign::Unsigned), [a, b, c, d, e, h, i]);
         }

@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(args.get(3), None);
         assert_eq!(args.tail(1).at(1), b"value");
         assert!(args.tail(4).is_empty());
-        assert_eq!(args.iter().rev().next(), Some(&b"value"[..]));
+        assert_eq!(args.iter().next_back(), Some(&b"value"[..]));
         assert_eq!(args.bytes_total(), 8);
     }
 

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn scan(input: &[u8]) -> Result<Option<(usize, Vec<Vec<u8>>)>, RequestError> {
+/// The length of the first request and its arguments, if it is complete.
+type Scanned = Result<Option<(usize, Vec<Vec<u8>>)>, RequestError>;
+
+fn scan(input: &[u8]) -> Scanned {
     scan_within(input, &Limits::default())
 }
 
-fn scan_within(
-    input: &[u8],
-    limits: &Limits,
-) -> Result<Option<(usize, Vec<Vec<u8>>)>, RequestError> {
+fn scan_within(input: &[u8], limits: &Limits) -> Scanned {
     let mut scanner = RequestScanner::new();
     let end = scanner.scan(input, limits)?;
     Ok(end.map(|end| (end, scanner.args(input).iter().map(<[u8]>::to_vec).collect())))
