@@ -132,6 +132,20 @@ fn theirs(port: u16, keys: &[Vec<u8>]) -> Vec<u16> {
     places
 }
 
+/// Starts nutcracker; `None` when it does not come up.
+fn start_nutcracker(folder: &Folder, text: &str, ports: &[u16]) -> Option<Process> {
+    let file = folder.join("nutcracker.yml");
+    std::fs::write(&file, text).expect("written");
+    let mut command = Command::new("nutcracker");
+    command.arg("-c").arg(&file).args(["-a", "127.0.0.1", "-s", &free_port().to_string()]);
+    command.arg("-o").arg(folder.join("out")).arg("-p").arg(folder.join("pid"));
+    let mut nutcracker = Process::start(&mut command, &folder.join("log"));
+    let is_up =
+        || ports.iter().all(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok());
+    eventually("nutcracker listens or ends", || is_up() || !nutcracker.is_alive());
+    nutcracker.is_alive().then_some(nutcracker)
+}
+
 #[test]
 fn every_key_lies_where_nutcracker_puts_it() {
     let backends: Vec<Fake> = (0..25)
@@ -144,20 +158,16 @@ fn every_key_lies_where_nutcracker_puts_it() {
         })
         .collect();
     let backend_ports: Vec<u16> = backends.iter().map(|backend| backend.port).collect();
-    let (text, ports) = config(&backend_ports);
+    let folder = Folder::new();
+    // Of so many ports that were free one may be taken meanwhile; then others are tried.
+    let (text, ports, _nutcracker) = (0..10)
+        .find_map(|_| {
+            let (text, ports) = config(&backend_ports);
+            start_nutcracker(&folder, &text, &ports).map(|process| (text, ports, process))
+        })
+        .expect("nutcracker runs");
     let settings = Settings::parse("nutcracker.yml", &text).expect("a good file");
     assert_eq!(settings.pools.len(), ports.len());
-    let folder = Folder::new();
-    let file = folder.join("nutcracker.yml");
-    std::fs::write(&file, &text).expect("written");
-    let mut command = Command::new("nutcracker");
-    command.arg("-c").arg(&file).args(["-a", "127.0.0.1", "-s", &free_port().to_string()]);
-    command.arg("-o").arg(folder.join("out")).arg("-p").arg(folder.join("pid"));
-    let mut nutcracker = Process::start(&mut command, &folder.join("log"));
-    eventually("nutcracker listens", || {
-        assert!(nutcracker.is_alive(), "nutcracker refuses the file:\n{text}");
-        ports.iter().all(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok())
-    });
     let keys = keys();
     assert!(keys.len() > 10_000);
     for (pool, port) in settings.pools.iter().zip(&ports) {
