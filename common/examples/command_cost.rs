@@ -24,7 +24,16 @@ fn measure(label: &str, mut call: impl FnMut()) {
 }
 
 fn main() {
-    for name in ["GET", "set", "HSET", "zadd", "lrange", "ZRANGEBYSCORE", "georadiusbymember_ro", "nosuchcommand"] {
+    for name in [
+        "GET",
+        "set",
+        "HSET",
+        "zadd",
+        "lrange",
+        "ZRANGEBYSCORE",
+        "georadiusbymember_ro",
+        "nosuchcommand",
+    ] {
         measure(&format!("lookup {name}"), || {
             black_box(lookup(black_box(name.as_bytes())));
         });

@@ -136,10 +136,8 @@ impl Stream {
     pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
         let Self::Tcp(stream) = self else { return Ok(()) };
         let interval = (idle / 3).max(Duration::from_secs(1));
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(idle)
-            .with_interval(interval)
-            .with_retries(3);
+        let keepalive =
+            socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
         socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
     }
 
