@@ -58,7 +58,7 @@ pub fn quit(call: &mut Call<'_>) -> CommandResult {
 pub fn select(call: &mut Call<'_>) -> CommandResult {
     let index = number::parse_i64(call.arg(1))
         .filter(|index| i32::try_from(*index).is_ok())
-        .ok_or(CommandError::new("ERR invalid DB index"))?;
+        .ok_or(crate::dispatch::error::NOT_AN_INTEGER)?;
     match usize::try_from(index) {
         Ok(index) if index < call.core.settings.databases => {
             call.client.db = index;

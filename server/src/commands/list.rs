@@ -1,7 +1,9 @@
 //! Lists, and the commands that wait for one.
 
 use super::Handlers;
-use super::options::{Options, clamp_range, integer, integer_within, timeout_ms};
+use super::options::{
+    Options, clamp_range, count as non_negative, integer, integer_within, timeout_ms,
+};
 use crate::client::Reply;
 use crate::dispatch::Call;
 use crate::dispatch::blocking::Nothing;
@@ -115,11 +117,7 @@ fn pop(call: &mut Call<'_>, end: End) -> CommandResult {
     let key = args.at(1);
     let count = match args.get(2) {
         None => None,
-        Some(count) => Some(integer_within(
-            count,
-            0..=i64::MAX,
-            "ERR value is out of range, must be positive",
-        )? as usize),
+        Some(count) => Some(non_negative(count)?),
     };
     let Some(list) = call.keyspace.db(call.client.db).write_as::<List>(key)? else {
         match count {
@@ -442,7 +440,7 @@ fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout: &[u8]) -> Com
             call.propagate_instead(&[b"LMOVE", source, target, word_of(from), word_of(to)]);
         }
     } else {
-        call.block(Kind::List, std::iter::once(args.at(1)), timeout, Nothing::Null);
+        call.block(Kind::List, std::iter::once(args.at(1)), timeout, Nothing::Moved);
     }
     Ok(())
 }

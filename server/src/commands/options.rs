@@ -4,7 +4,8 @@ use redstart_common::number;
 use redstart_common::resp::Args;
 
 use crate::dispatch::error::{
-    CommandError, NOT_A_FLOAT, NOT_AN_INTEGER, SYNTAX, TIMEOUT_NEGATIVE, TIMEOUT_NOT_A_FLOAT,
+    CommandError, NOT_A_FLOAT, NOT_AN_INTEGER, NOT_POSITIVE, SYNTAX, TIMEOUT_NEGATIVE,
+    TIMEOUT_NOT_A_FLOAT,
 };
 
 /// Reads arguments one after another.
@@ -94,6 +95,14 @@ pub fn integer_within(
 ) -> Result<i64, CommandError> {
     let number = integer(arg)?;
     if range.contains(&number) { Ok(number) } else { Err(CommandError::new(text)) }
+}
+
+/// A count that is not negative.
+///
+/// # Errors
+/// One text for all that is none.
+pub fn count(arg: &[u8]) -> Result<usize, CommandError> {
+    number::parse_i64(arg).and_then(|count| usize::try_from(count).ok()).ok_or(NOT_POSITIVE)
 }
 
 /// A floating point number; not NaN.

@@ -4,7 +4,7 @@ use redstart_common::glob;
 
 use super::Handlers;
 use super::keys::{cursor, scan_options};
-use super::options::{Options, integer, integer_within};
+use super::options::{Options, count as non_negative, integer, integer_within};
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::dispatch::notify::Classes;
@@ -162,12 +162,11 @@ pub fn spop(call: &mut Call<'_>) -> CommandResult {
     let Some(count) = args.get(2) else {
         return pop_one(call, key);
     };
-    let count = integer_within(count, 0..=i64::MAX, "ERR value is out of range, must be positive")?;
+    let count = non_negative(count)?;
     let Some(set) = call.keyspace.db(call.client.db).write_as::<Set>(key)? else {
         call.client.reply.set(0);
         return Ok(());
     };
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
     if count == 0 {
         call.client.reply.set(0);
         return Ok(());

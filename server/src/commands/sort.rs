@@ -94,10 +94,13 @@ fn elements(
     let mut all = Vec::new();
     let Some(entry) = call.keyspace.db(call.client.db).read(key) else { return Ok(all) };
     match entry.object() {
-        Some(Object::List(list)) => list.walk(End::Front, |_, element| {
-            all.push(element.to_vec());
-            true
-        }),
+        Some(Object::List(list)) => {
+            let from = if !sorts && wanted.descending { End::Back } else { End::Front };
+            list.walk(from, |_, element| {
+                all.push(element.to_vec());
+                true
+            });
+        }
         Some(Object::Set(set)) => set.for_each(|member| all.push(member.to_vec())),
         // Unsorted, a sorted set keeps its own order.
         Some(Object::Zset(zset)) => {
@@ -151,7 +154,10 @@ fn run(call: &mut Call<'_>, read_only: bool) -> CommandResult {
             if wanted.alpha {
                 sortable.text = text;
             } else if let Some(text) = text {
-                sortable.number = parse_f64(&text).ok_or(CommandError::new(
+                // As strtod reads: blanks in front do not matter, and nothing is zero.
+                let digits = text.trim_ascii_start();
+                let number = if digits.is_empty() { Some(0.0) } else { parse_f64(digits) };
+                sortable.number = number.ok_or(CommandError::new(
                     "ERR One or more scores can't be converted into double",
                 ))?;
             }

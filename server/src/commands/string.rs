@@ -68,7 +68,9 @@ fn set_options<'a>(mut options: Options<'a>) -> Result<SetOptions<'a>, CommandEr
             parsed.condition = Condition::IfPresent;
         } else if word.eq_ignore_ascii_case(b"GET") {
             parsed.return_old = true;
-        } else if word.eq_ignore_ascii_case(b"KEEPTTL") && fresh {
+        } else if word.eq_ignore_ascii_case(b"KEEPTTL")
+            && (fresh || matches!(parsed.expiry, Expiry::Keep))
+        {
             parsed.expiry = Expiry::Keep;
         } else if let Some(unit) = Unit::of_option(word)
             && fresh

@@ -20,6 +20,8 @@ pub enum Nothing {
     Null,
     /// `*-1` or `_`.
     NullArray,
+    /// Null where it may not wait, a null array when its time is over: the moves between lists.
+    Moved,
     /// `:0`.
     Zero,
 }

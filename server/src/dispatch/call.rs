@@ -232,7 +232,7 @@ impl<'a> Call<'a> {
 
     fn answer_nothing(&mut self, nothing: Nothing) {
         match nothing {
-            Nothing::Null => self.client.reply.null(),
+            Nothing::Null | Nothing::Moved => self.client.reply.null(),
             Nothing::NullArray => self.client.reply.null_array(),
             Nothing::Zero => self.client.reply.integer(0),
         }
@@ -248,7 +248,7 @@ impl Core {
         let before = client.reply.bytes.len();
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
-            (Unblock::Timeout, Nothing::NullArray) => client.reply.null_array(),
+            (Unblock::Timeout, Nothing::NullArray | Nothing::Moved) => client.reply.null_array(),
             (Unblock::Timeout, Nothing::Zero) => client.reply.integer(0),
             (Unblock::Error, _) => {
                 let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";

@@ -124,8 +124,10 @@ impl Engine {
         let row = command::spec(id);
         client.last_command = Some(id);
         let Some(handler) = self.core.handlers.of(id) else {
-            let error = unknown_command(args);
-            return self.refuse(client, None, &error);
+            // A container named alone lacks its sub-command, if it has any that runs.
+            let runs = row.subcommands().iter().any(|sub| self.core.handlers.of(sub.id).is_some());
+            let error = if runs { CommandError::arity(row.name) } else { unknown_command(args) };
+            return self.refuse(client, runs.then_some(id), &error);
         };
         if !row.accepts_count(args.len()) {
             return self.refuse(client, Some(id), &CommandError::arity(row.name));
@@ -145,6 +147,9 @@ impl Engine {
     /// Answers with an error a command that was not run.
     fn refuse(&mut self, client: &mut Client, id: Option<CommandId>, error: &CommandError) {
         if client.flags.any(Flags::MULTI) {
+            if id == Some(const { id_of("exec") }) {
+                return self.abort_exec(client, error);
+            }
             client.flags.set(Flags::DIRTY_EXEC);
         }
         client.reply.error(error.text());
@@ -152,6 +157,23 @@ impl Engine {
         if let Some(id) = id {
             self.core.stats.rejected(id);
         }
+    }
+
+    /// Ends the transaction of an EXEC that was refused.
+    fn abort_exec(&mut self, client: &mut Client, error: &CommandError) {
+        let reason = error.text().strip_prefix("ERR ").unwrap_or(error.text());
+        let text = format!("EXECABORT Transaction discarded because of: {reason}");
+        let mut call = Call {
+            keyspace: &mut self.keyspace,
+            core: &mut self.core,
+            client,
+            args: Args::new(&[], &[]),
+            row: const { id_of("exec") },
+        };
+        transaction::discard_transaction(&mut call);
+        call.client.reply.error(&text);
+        call.core.stats.count_error(&text);
+        call.core.stats.rejected(const { id_of("exec") });
     }
 
     /// Serves those who wait for keys that were written, until nothing is ready any more.

@@ -9,7 +9,7 @@ use redstart_common::resp::Proto;
 use super::Handlers;
 use super::keys::{cursor, scan_options};
 use super::list::{MultiPop, multi_pop};
-use super::options::{Options, float, integer_within, timeout_ms};
+use super::options::{Options, count as non_negative, float, integer_within, timeout_ms};
 use crate::client::Reply;
 use crate::dispatch::Call;
 use crate::dispatch::blocking::Nothing;
@@ -318,11 +318,7 @@ fn pop(call: &mut Call<'_>, highest: bool) -> CommandResult {
     let key = args.at(1);
     let count = match args.get(2) {
         None => None,
-        Some(count) => Some(integer_within(
-            count,
-            0..=i64::MAX,
-            "ERR value is out of range, must be positive",
-        )? as usize),
+        Some(count) => Some(non_negative(count)?),
     };
     let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else {
         call.client.reply.array(0);

@@ -27,7 +27,8 @@ fn bound(text: &[u8]) -> Option<(f64, bool)> {
         Some(rest) => (rest, true),
         None => (text, false),
     };
-    Some((parse_f64(text)?, open))
+    // What has no digits at all counts as zero, as in C.
+    Some((if text.is_empty() { 0.0 } else { parse_f64(text)? }, open))
 }
 
 impl ScoreRange {
