@@ -142,9 +142,9 @@ pub fn smove(call: &mut Call<'_>) -> CommandResult {
     after_removal(call, from, empty, "srem");
     let limits = &call.core.settings.packed;
     let added = call.keyspace.db(call.client.db).write_or_create::<Set>(to)?.insert(member, limits);
-    call.modified(to);
     call.dirty(1);
     if added {
+        call.modified(to);
         call.dirty(1);
         call.notify(Classes::SET, "sadd", to);
     }
