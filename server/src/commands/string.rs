@@ -376,16 +376,27 @@ pub fn append(call: &mut Call<'_>) -> CommandResult {
 }
 
 fn add(call: &mut Call<'_>, amount: i64) -> CommandResult {
+    const OVERFLOW: CommandError = CommandError::new("ERR increment or decrement would overflow");
     let key = call.arg(1);
-    let old = match call.keyspace.db(call.client.db).read_str(key)? {
-        None => 0,
-        Some(Str::Int(number)) => number,
-        Some(Str::Bytes(bytes)) => number::parse_i64(bytes).ok_or(NOT_AN_INTEGER)?,
+    let db = call.keyspace.db(call.client.db);
+    let mut in_place = false;
+    let new = match db.write(key) {
+        None => amount,
+        Some(entry) => match entry.string().ok_or(crate::keyspace::WrongType)? {
+            Str::Int(old) => {
+                let new = old.checked_add(amount).ok_or(OVERFLOW)?;
+                in_place = entry.overwrite_int(new);
+                new
+            }
+            Str::Bytes(bytes) => {
+                let old = number::parse_i64(bytes).ok_or(NOT_AN_INTEGER)?;
+                old.checked_add(amount).ok_or(OVERFLOW)?
+            }
+        },
     };
-    let new = old
-        .checked_add(amount)
-        .ok_or(CommandError::new("ERR increment or decrement would overflow"))?;
-    call.db().set_int(key, new, Deadline::Keep);
+    if !in_place {
+        db.set_int(key, new, Deadline::Keep);
+    }
     call.modified(key);
     call.notify(Classes::STRING, "incrby", key);
     call.dirty(1);
