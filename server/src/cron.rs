@@ -28,14 +28,8 @@ pub fn tick(engine: &mut Engine) {
 pub fn settle(engine: &mut Engine) {
     if engine.keyspace.shared.has_incidents() {
         let mut nobody = crate::client::Client::new(0, 0);
-        let row = const { redstart_common::command::id_of("ping") };
-        let mut call = crate::dispatch::Call {
-            keyspace: &mut engine.keyspace,
-            core: &mut engine.core,
-            client: &mut nobody,
-            args: redstart_common::resp::Args::new(&[], &[]),
-            row,
-        };
+        let mut call =
+            crate::dispatch::Call::aside(&mut engine.keyspace, &mut engine.core, &mut nobody);
         call.settle();
         engine.core.effects.flush();
     }

@@ -10,7 +10,6 @@ use crate::client::Client;
 use crate::dispatch::stats::Stats;
 use crate::engine::Core;
 use crate::keyspace::{Keyspace, lazyfree};
-use crate::text::human_bytes;
 
 /// Samples a mean of rates is made of.
 const SAMPLES: usize = 16;
@@ -78,7 +77,7 @@ impl Page {
 
     fn bytes(&mut self, name: &str, bytes: usize) {
         self.field(name, bytes);
-        self.field(&format!("{name}_human"), human_bytes(bytes as u64));
+        self.field(&format!("{name}_human"), redstart_common::number::human_memory(bytes as u64));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Texts for people: quoted arguments, byte counts.
+//! Texts for people: quoted arguments.
 
 /// Appends `bytes` in double quotes, with escapes for what is not printable, as Redis prints arguments.
 pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
@@ -18,24 +18,10 @@ pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// A byte count as INFO shows it to people: `1.50M`.
-#[must_use]
-pub fn human_bytes(bytes: u64) -> String {
-    let number = bytes as f64;
-    for (unit, scale) in [("B", 0), ("K", 10), ("M", 20), ("G", 30), ("T", 40), ("P", 50)] {
-        if bytes < 1 << (scale + 10) {
-            return if scale == 0 {
-                format!("{bytes}B")
-            } else {
-                format!("{:.2}{unit}", number / (1_u64 << scale) as f64)
-            };
-        }
-    }
-    format!("{bytes}B")
-}
-
 #[cfg(test)]
 mod tests {
+    use redstart_common::number::human_memory;
+
     use super::*;
 
     #[test]
@@ -47,8 +33,8 @@ mod tests {
 
     #[test]
     fn bytes_for_people() {
-        assert_eq!(human_bytes(1023), "1023B");
-        assert_eq!(human_bytes(1536), "1.50K");
-        assert_eq!(human_bytes(3 << 30), "3.00G");
+        assert_eq!(human_memory(1023), "1023B");
+        assert_eq!(human_memory(1536), "1.50K");
+        assert_eq!(human_memory(3 << 30), "3.00G");
     }
 }

@@ -1,6 +1,5 @@
 //! Hashes.
 
-use redstart_common::glob;
 use redstart_common::number;
 use redstart_common::resp::Proto;
 
@@ -272,7 +271,7 @@ pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
 /// `HSCAN key cursor [MATCH pattern] [COUNT count]`
 pub fn hscan(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    let mut at = cursor(args.at(2))?;
+    let at = cursor(args.at(2))?;
     let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
     let reply = &mut call.client.reply;
     let Some(hash) = hash else {
@@ -285,23 +284,15 @@ pub fn hscan(call: &mut Call<'_>) -> CommandResult {
     let options = scan_options(Options::new(args, 3), false)?;
     reply.array(2);
     let mut found = Vec::new();
-    let (mut looked, mut buckets) = (0, options.count.saturating_mul(10));
-    loop {
-        at = hash.scan(at, |field, value| {
-            looked += 1;
-            let fits = options
-                .pattern
-                .is_none_or(|pattern| field.with_text(|text| glob::matches(pattern, text, false)));
-            if fits {
+    let at = options.walk(at, |at, looked| {
+        hash.scan(at, |field, value| {
+            *looked += 1;
+            if field.with_text(|text| options.fits(text)) {
                 found.push(field.to_vec());
                 found.push(value.to_vec());
             }
-        });
-        buckets -= 1;
-        if at == 0 || looked >= options.count || buckets == 0 {
-            break;
-        }
-    }
+        })
+    });
     reply.bulk(at.to_string().as_bytes());
     reply.array(found.len());
     found.iter().for_each(|text| reply.bulk(text));

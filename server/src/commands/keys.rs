@@ -165,6 +165,27 @@ pub struct ScanOptions<'a> {
     pub kind: Option<&'a [u8]>,
 }
 
+impl ScanOptions<'_> {
+    /// Whether the pattern, if there is one, matches.
+    #[must_use]
+    pub fn fits(&self, text: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, text, false))
+    }
+
+    /// Takes steps from the cursor `at` until about `count` elements were looked at, or many buckets were empty, and
+    /// answers the next cursor. A step answers its next cursor and counts what it looked at.
+    pub fn walk(&self, mut at: u64, mut step: impl FnMut(u64, &mut usize) -> u64) -> u64 {
+        let (mut looked, mut buckets) = (0, self.count.saturating_mul(10));
+        loop {
+            at = step(at, &mut looked);
+            buckets -= 1;
+            if at == 0 || looked >= self.count || buckets == 0 {
+                return at;
+            }
+        }
+    }
+}
+
 /// Reads a cursor as Redis does: an unsigned number, nothing around it.
 ///
 /// # Errors
@@ -211,35 +232,27 @@ pub fn scan_options<'a>(
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 pub fn scan(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    let mut at = cursor(args.at(1))?;
+    let at = cursor(args.at(1))?;
     let options = scan_options(Options::new(args, 2), true)?;
     let now = call.now_ms();
     let db = call.keyspace.db(call.client.db);
     let mut found: Vec<Box<[u8]>> = Vec::new();
     let mut due: Vec<Box<[u8]>> = Vec::new();
-    let mut looked = 0;
-    let mut buckets = options.count.saturating_mul(10);
-    loop {
-        at = db.scan(at, |entry| {
-            looked += 1;
+    let at = options.walk(at, |at, looked| {
+        db.scan(at, |entry| {
+            *looked += 1;
             if entry.deadline().is_some_and(|deadline| deadline <= now) {
                 due.push(entry.key().into());
                 return;
             }
-            let fits =
-                options.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key(), false))
-                    && options.kind.is_none_or(|kind| {
-                        kind.eq_ignore_ascii_case(entry.kind().name().as_bytes())
-                    });
-            if fits {
+            let kind = entry.kind().name().as_bytes();
+            if options.fits(entry.key())
+                && options.kind.is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind))
+            {
                 found.push(entry.key().into());
             }
-        });
-        buckets -= 1;
-        if at == 0 || looked >= options.count || buckets == 0 {
-            break;
-        }
-    }
+        })
+    });
     for key in due {
         db.contains(&key);
     }

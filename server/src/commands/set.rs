@@ -1,7 +1,5 @@
 //! Sets.
 
-use redstart_common::glob;
-
 use super::Handlers;
 use super::keys::{cursor, scan_options};
 use super::options::{Options, count as non_negative, integer, integer_within};
@@ -298,7 +296,7 @@ pub fn srandmember(call: &mut Call<'_>) -> CommandResult {
 /// `SSCAN key cursor [MATCH pattern] [COUNT count]`
 pub fn sscan(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    let mut at = cursor(args.at(2))?;
+    let at = cursor(args.at(2))?;
     let set = call.keyspace.db(call.client.db).read_as::<Set>(args.at(1))?;
     let reply = &mut call.client.reply;
     let Some(set) = set else {
@@ -311,22 +309,14 @@ pub fn sscan(call: &mut Call<'_>) -> CommandResult {
     let options = scan_options(Options::new(args, 3), false)?;
     reply.array(2);
     let mut found = Vec::new();
-    let (mut looked, mut buckets) = (0, options.count.saturating_mul(10));
-    loop {
-        at = set.scan(at, |member| {
-            looked += 1;
-            let fits = options
-                .pattern
-                .is_none_or(|pattern| member.with_text(|text| glob::matches(pattern, text, false)));
-            if fits {
+    let at = options.walk(at, |at, looked| {
+        set.scan(at, |member| {
+            *looked += 1;
+            if member.with_text(|text| options.fits(text)) {
                 found.push(member.to_vec());
             }
-        });
-        buckets -= 1;
-        if at == 0 || looked >= options.count || buckets == 0 {
-            break;
-        }
-    }
+        })
+    });
     reply.bulk(at.to_string().as_bytes());
     reply.array(found.len());
     found.iter().for_each(|text| reply.bulk(text));

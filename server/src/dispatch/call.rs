@@ -38,6 +38,13 @@ pub enum Unblock {
 }
 
 impl<'a> Call<'a> {
+    /// A call that no request asked for: what the engine does by itself, or in the place of a refused command.
+    #[must_use]
+    pub fn aside(keyspace: &'a mut Keyspace, core: &'a mut Core, client: &'a mut Client) -> Self {
+        let row = const { redstart_common::command::id_of("ping") };
+        Self { keyspace, core, client, args: Args::new(&[], &[]), row }
+    }
+
     /// The client's database.
     #[inline]
     pub fn db(&mut self) -> &mut Db {

@@ -163,13 +163,7 @@ impl Engine {
     fn abort_exec(&mut self, client: &mut Client, error: &CommandError) {
         let reason = error.text().strip_prefix("ERR ").unwrap_or(error.text());
         let text = format!("EXECABORT Transaction discarded because of: {reason}");
-        let mut call = Call {
-            keyspace: &mut self.keyspace,
-            core: &mut self.core,
-            client,
-            args: Args::new(&[], &[]),
-            row: const { id_of("exec") },
-        };
+        let mut call = Call::aside(&mut self.keyspace, &mut self.core, client);
         transaction::discard_transaction(&mut call);
         call.client.reply.error(&text);
         call.core.stats.count_error(&text);

@@ -104,13 +104,7 @@ pub fn run(keyspace: &mut Keyspace, core: &mut Core) -> bool {
         let mut nobody = crate::client::Client::new(0, 0);
         let word: &[u8] = if core.settings.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
         core.effects.push(db, &[word, &key]);
-        let mut call = crate::dispatch::Call {
-            keyspace,
-            core,
-            client: &mut nobody,
-            args: redstart_common::resp::Args::new(&[], &[]),
-            row: const { redstart_common::command::id_of("ping") },
-        };
+        let mut call = crate::dispatch::Call::aside(keyspace, core, &mut nobody);
         call.modified_in(db, &key);
         call.notify_in(db, Classes::EVICTED, "evicted", &key);
         core.effects.flush();

@@ -3,7 +3,6 @@
 mod combine;
 mod range;
 
-use redstart_common::glob;
 use redstart_common::resp::Proto;
 
 use super::Handlers;
@@ -448,7 +447,7 @@ pub fn bzmpop(call: &mut Call<'_>) -> CommandResult {
 /// `ZSCAN key cursor [MATCH pattern] [COUNT count]`
 pub fn zscan(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    let mut at = cursor(args.at(2))?;
+    let at = cursor(args.at(2))?;
     let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
     let reply = &mut call.client.reply;
     let Some(zset) = zset else {
@@ -461,22 +460,14 @@ pub fn zscan(call: &mut Call<'_>) -> CommandResult {
     let options = scan_options(Options::new(args, 3), false)?;
     reply.array(2);
     let mut found = Vec::new();
-    let (mut looked, mut buckets) = (0, options.count.saturating_mul(10));
-    loop {
-        at = zset.scan(at, |member, score| {
-            looked += 1;
-            let fits = options
-                .pattern
-                .is_none_or(|pattern| member.with_text(|text| glob::matches(pattern, text, false)));
-            if fits {
+    let at = options.walk(at, |at, looked| {
+        zset.scan(at, |member, score| {
+            *looked += 1;
+            if member.with_text(|text| options.fits(text)) {
                 found.push((member.to_vec(), score));
             }
-        });
-        buckets -= 1;
-        if at == 0 || looked >= options.count || buckets == 0 {
-            break;
-        }
-    }
+        })
+    });
     reply.bulk(at.to_string().as_bytes());
     reply.array(found.len() * 2);
     for (member, score) in &found {
