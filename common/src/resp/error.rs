@@ -184,6 +184,18 @@ pub fn out_of_range_between(min: i64, max: i64) -> String {
     format!("ERR value is out of range, value must between {min} and {max}")
 }
 
+/// A text that repeats a word of the client's between `before` and `after`, as C's `%s` prints it: up to its first NUL.
+/// Line ends at the end of the text go, others become blanks.
+#[must_use]
+pub fn about(before: &str, word: &[u8], after: &str) -> Vec<u8> {
+    let mut text = before.as_bytes().to_vec();
+    text.extend_from_slice(as_c_string(word, usize::MAX));
+    text.extend_from_slice(after.as_bytes());
+    let end = text.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+    text.truncate(end);
+    without_line_ends(text)
+}
+
 fn with_help(before: &str, after: &str, container: &[u8], sub: &[u8]) -> Vec<u8> {
     let mut text = before.as_bytes().to_vec();
     text.extend_from_slice(as_c_string(sub, QUOTED_BYTES_MAX));
@@ -240,6 +252,13 @@ mod tests {
             unknown(&[b"f", x120.as_bytes(), b"abcdefgh", b"c"]),
             format!("ERR unknown command 'f', with args beginning with: '{x120}' 'abcde' ")
         );
+    }
+
+    #[test]
+    fn a_word_of_the_client_is_repeated_as_it_came() {
+        assert_eq!(about("ERR no ", b"a\xffb", ""), b"ERR no a\xffb");
+        assert_eq!(about("ERR no '", b"a\r\nb\0c", "' here"), b"ERR no 'a  b' here");
+        assert_eq!(about("ERR no ", b"\ra\n\r", ""), b"ERR no  a");
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Reply {
     }
 
     /// An error; line breaks in the text become spaces.
-    pub fn error(&mut self, text: &str) {
+    pub fn error(&mut self, text: impl AsRef<[u8]>) {
         self.failed = true;
         self.out().error(text);
     }

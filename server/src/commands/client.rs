@@ -10,6 +10,7 @@ use crate::dispatch::Call;
 use crate::dispatch::call::Unblock;
 use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::engine::Pause;
+use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
     ("client|getname", getname),
@@ -158,7 +159,7 @@ fn class(word: &[u8]) -> Result<Class, CommandError> {
             return Ok(class);
         }
     }
-    Err(CommandError::made(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word))))
+    Err(CommandError::about("ERR Unknown client type '", word, "'"))
 }
 
 fn client_id(word: &[u8]) -> Result<u64, CommandError> {
@@ -256,10 +257,7 @@ pub fn kill(call: &mut Call<'_>) -> CommandResult {
                 filter.local_address = Some(value);
             } else if word.eq_ignore_ascii_case(b"USER") {
                 if value != b"default" {
-                    return Err(CommandError::made(format!(
-                        "ERR No such user '{}'",
-                        String::from_utf8_lossy(value)
-                    )));
+                    return Err(CommandError::about("ERR No such user '", value, "'"));
                 }
                 filter.user = Some(value);
             } else if word.eq_ignore_ascii_case(b"SKIPME") {
@@ -357,10 +355,10 @@ pub fn pause(call: &mut Call<'_>) -> CommandResult {
             return Err(CommandError::new("ERR CLIENT PAUSE mode must be WRITE or ALL"));
         }
     };
-    let timeout = number::parse_i64(args.at(2))
-        .ok_or(CommandError::new("ERR timeout is not an integer or out of range"))?;
+    let timeout =
+        number::parse_i64(args.at(2)).ok_or(CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
     if timeout < 0 {
-        return Err(CommandError::new("ERR timeout is negative"));
+        return Err(CommandError::new(error::TIMEOUT_NEGATIVE));
     }
     let until = call.now_ms().saturating_add(timeout);
     call.core.pause(kind, until, &call.keyspace.shared);

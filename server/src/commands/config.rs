@@ -56,9 +56,8 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     for at in (0..args.len()).step_by(2) {
         let name = String::from_utf8_lossy(args.at(at)).into_owned();
         let Some(row) = find(&name) else {
-            return Err(CommandError::made(format!(
-                "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
-            )));
+            let before = "ERR Unknown option or number of arguments for CONFIG SET - '";
+            return Err(CommandError::about(before, args.at(at), "'"));
         };
         let guarded = match row.when {
             When::Live => false,

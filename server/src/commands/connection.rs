@@ -2,6 +2,7 @@
 
 use redstart_common::number;
 use redstart_common::resp::Proto;
+use redstart_common::resp::error;
 
 use super::Handlers;
 use super::options::Options;
@@ -69,8 +70,7 @@ pub fn select(call: &mut Call<'_>) -> CommandResult {
     }
 }
 
-const WRONG_PASSWORD: CommandError =
-    CommandError::new("WRONGPASS invalid username-password pair or user is disabled.");
+const WRONG_PASSWORD: CommandError = CommandError::new(error::WRONG_PASS);
 
 fn authenticate(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> CommandResult {
     let wanted = call.core.settings.requirepass.as_bytes();
@@ -95,10 +95,7 @@ pub fn auth(call: &mut Call<'_>) -> CommandResult {
     match args.len() {
         2 => {
             if call.core.settings.requirepass.is_empty() {
-                return Err(CommandError::new(
-                    "ERR AUTH <password> called without any password configured for the default \
-                     user. Are you sure your configuration is correct?",
-                ));
+                return Err(CommandError::new(error::AUTH_WITHOUT_PASSWORD));
             }
             authenticate(call, b"default", args.at(1))?;
         }
@@ -126,11 +123,9 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
         proto = match number::parse_i64(version) {
             Some(2) => Proto::Resp2,
             Some(3) => Proto::Resp3,
-            Some(_) => return Err(CommandError::new("NOPROTO unsupported protocol version")),
+            Some(_) => return Err(CommandError::new(error::NO_PROTO)),
             None => {
-                return Err(CommandError::new(
-                    "ERR Protocol version is not an integer or out of range",
-                ));
+                return Err(CommandError::new(error::PROTO_NOT_AN_INTEGER));
             }
         };
     }
@@ -147,18 +142,11 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
             }
             name = Some(given.to_vec());
         } else {
-            return Err(CommandError::made(format!(
-                "ERR Syntax error in HELLO option '{}'",
-                String::from_utf8_lossy(word)
-            )));
+            return Err(CommandError::about("ERR Syntax error in HELLO option '", word, "'"));
         }
     }
     if !call.client.authenticated {
-        return Err(CommandError::new(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
-             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
-             select the RESP protocol version at the same time",
-        ));
+        return Err(CommandError::new(error::HELLO_NO_AUTH));
     }
     if let Some(name) = name {
         call.client.name = name;

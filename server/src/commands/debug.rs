@@ -1,6 +1,7 @@
 //! `DEBUG`: for tests, and only where `enable-debug-command` allows.
 
 use redstart_common::glob;
+use redstart_common::resp::error;
 use redstart_common::resp::{Proto, RespWrite};
 use sha1::{Digest, Sha1};
 
@@ -72,17 +73,14 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             call.client.reply.ok();
             Ok(())
         }
-        ("error", 3) => Err(CommandError::made(String::from_utf8_lossy(args.at(2)).into_owned())),
+        ("error", 3) => Err(CommandError::made(args.at(2))),
         ("log", 3) => {
             redstart_common::log!(Warning, "DEBUG LOG: {}", String::from_utf8_lossy(args.at(2)));
             call.client.reply.ok();
             Ok(())
         }
         ("populate", 3..=5) => populate(call),
-        _ => Err(CommandError::made(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-            String::from_utf8_lossy(args.at(1))
-        ))),
+        _ => Err(CommandError::made(error::subcommand_syntax(b"DEBUG", args.at(1)))),
     }
 }
 

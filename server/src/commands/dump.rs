@@ -8,6 +8,7 @@ use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::dispatch::notify::Classes;
 use crate::keyspace::{Kind, Taken};
 use crate::persistence::value::{self, PayloadError};
+use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers =
     &[("dump", dump), ("restore", restore), ("restore-asking", restore), ("wait", wait)];
@@ -56,7 +57,7 @@ pub fn restore(call: &mut Call<'_>) -> CommandResult {
         }
     }
     if !replace && call.db().contains(key) {
-        return Err(CommandError::new("BUSYKEY Target key name already exists."));
+        return Err(CommandError::new(error::BUSY_KEY));
     }
     let ttl = integer(args.at(2))?;
     if ttl < 0 {
@@ -117,10 +118,10 @@ pub fn restore(call: &mut Call<'_>) -> CommandResult {
 pub fn wait(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let wanted = integer(args.at(1))?;
-    let timeout = integer(args.at(2))
-        .map_err(|_| CommandError::new("ERR timeout is not an integer or out of range"))?;
+    let timeout =
+        integer(args.at(2)).map_err(|_| CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
     if timeout < 0 {
-        return Err(CommandError::new("ERR timeout is negative"));
+        return Err(CommandError::new(error::TIMEOUT_NEGATIVE));
     }
     if wanted <= 0 {
         call.client.reply.integer(0);

@@ -4,7 +4,9 @@ use super::Handlers;
 use super::expiry::Unit;
 use super::options::{Options, integer};
 use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, DB_OUT_OF_RANGE, NO_SUCH_KEY, SYNTAX};
+use crate::dispatch::error::{
+    CommandError, CommandResult, DB_OUT_OF_RANGE, NO_SUCH_KEY, SAME_OBJECT, SYNTAX,
+};
 use crate::dispatch::notify::Classes;
 use crate::keyspace::{Entry, Taken};
 
@@ -139,9 +141,6 @@ fn database(call: &Call<'_>, arg: &[u8]) -> Result<usize, CommandError> {
         .ok_or(DB_OUT_OF_RANGE)
 }
 
-const SAME_OBJECT: CommandError =
-    CommandError::new("ERR source and destination objects are the same");
-
 /// `MOVE key db`
 pub fn move_key(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
@@ -225,10 +224,7 @@ fn expire_condition(mut options: Options<'_>) -> Result<ExpireCondition, Command
             _ if word.eq_ignore_ascii_case(b"GT") => &mut condition.greater,
             _ if word.eq_ignore_ascii_case(b"LT") => &mut condition.less,
             _ => {
-                return Err(CommandError::made(format!(
-                    "ERR Unsupported option {}",
-                    String::from_utf8_lossy(word)
-                )));
+                return Err(CommandError::about("ERR Unsupported option ", word, ""));
             }
         };
         *flag = true;

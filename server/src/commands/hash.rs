@@ -2,6 +2,7 @@
 
 use redstart_common::number;
 use redstart_common::resp::Proto;
+use redstart_common::resp::error;
 
 use super::Handlers;
 use super::keys::{cursor, scan_options};
@@ -225,13 +226,12 @@ pub fn hincrby(call: &mut Call<'_>) -> CommandResult {
         Some(hash) => match hash.get(field) {
             None => 0,
             Some(Element::Int(number)) => number,
-            Some(Element::Bytes(bytes)) => number::parse_i64(bytes)
-                .ok_or(CommandError::new("ERR hash value is not an integer"))?,
+            Some(Element::Bytes(bytes)) => {
+                number::parse_i64(bytes).ok_or(CommandError::new(error::HASH_NOT_AN_INTEGER))?
+            }
         },
     };
-    let new = old
-        .checked_add(amount)
-        .ok_or(CommandError::new("ERR increment or decrement would overflow"))?;
+    let new = old.checked_add(amount).ok_or(CommandError::new(error::INCREMENT_OVERFLOW))?;
     let limits = &call.core.settings.packed;
     let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
     hash.set(field, itoa::Buffer::new().format(new).as_bytes(), limits);
@@ -255,8 +255,7 @@ pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
         None => b"0".to_vec(),
         Some(hash) => hash.get(field).map_or_else(|| b"0".to_vec(), Element::to_vec),
     };
-    let text =
-        super::add_long_double(&old, amount, CommandError::new("ERR hash value is not a float"))?;
+    let text = super::add_long_double(&old, amount, CommandError::new(error::HASH_NOT_A_FLOAT))?;
     let limits = &call.core.settings.packed;
     let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
     hash.set(field, text.as_bytes(), limits);

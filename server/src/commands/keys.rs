@@ -8,6 +8,7 @@ use super::options::{Options, integer};
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, DB_OUT_OF_RANGE, SYNTAX};
 use crate::keyspace::Entry;
+use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
     ("dbsize", dbsize),
@@ -195,7 +196,7 @@ pub fn cursor(arg: &[u8]) -> Result<u64, CommandError> {
         .ok()
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|text| text.parse().ok())
-        .ok_or(CommandError::new("ERR invalid cursor"))
+        .ok_or(CommandError::new(error::INVALID_CURSOR))
 }
 
 /// Reads `[MATCH pattern] [COUNT count] [TYPE type]`; TYPE only where `typed`.

@@ -28,6 +28,7 @@ use redstart_common::number;
 
 use crate::dispatch::Handler;
 use crate::dispatch::error::{CommandError, NOT_A_FLOAT};
+use redstart_common::resp::error;
 
 /// A group's handlers, by the full names of their rows.
 pub(crate) type Handlers = &'static [(&'static str, Handler)];
@@ -65,9 +66,7 @@ pub(crate) fn add_long_double(
 ) -> Result<String, CommandError> {
     let old = number::LongDouble::parse(old).ok_or(not_a_number)?;
     let amount = number::LongDouble::parse(amount).ok_or(NOT_A_FLOAT)?;
-    old.plus(amount)
-        .to_human()
-        .ok_or(CommandError::new("ERR increment would produce NaN or Infinity"))
+    old.plus(amount).to_human().ok_or(CommandError::new(error::INCREMENT_NOT_FINITE))
 }
 
 /// `count` different places below `length`, ascending: a fair choice of a part.

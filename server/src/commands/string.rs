@@ -11,6 +11,7 @@ use crate::dispatch::error::{
 };
 use crate::dispatch::notify::Classes;
 use crate::keyspace::{Deadline, Str};
+use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
     ("append", append),
@@ -325,7 +326,7 @@ pub fn setrange(call: &mut Call<'_>) -> CommandResult {
     let (key, value) = (args.at(1), args.at(3));
     let offset = integer(args.at(2))?;
     if offset < 0 {
-        return Err(CommandError::new("ERR offset is out of range"));
+        return Err(CommandError::new(error::OFFSET_OUT_OF_RANGE));
     }
     let offset = offset as usize;
     let length = match call.keyspace.db(call.client.db).read_str(key)? {
@@ -376,7 +377,7 @@ pub fn append(call: &mut Call<'_>) -> CommandResult {
 }
 
 fn add(call: &mut Call<'_>, amount: i64) -> CommandResult {
-    const OVERFLOW: CommandError = CommandError::new("ERR increment or decrement would overflow");
+    const OVERFLOW: CommandError = CommandError::new(error::INCREMENT_OVERFLOW);
     let key = call.arg(1);
     let db = call.keyspace.db(call.client.db);
     let mut in_place = false;
@@ -424,7 +425,7 @@ pub fn incrby(call: &mut Call<'_>) -> CommandResult {
 pub fn decrby(call: &mut Call<'_>) -> CommandResult {
     let amount = integer(call.arg(2))?;
     // The one number whose negative does not fit.
-    let amount = amount.checked_neg().ok_or(CommandError::new("ERR decrement would overflow"))?;
+    let amount = amount.checked_neg().ok_or(CommandError::new(error::DECREMENT_OVERFLOW))?;
     add(call, amount)
 }
 

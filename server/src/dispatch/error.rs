@@ -1,13 +1,15 @@
 //! Why a command did not do what it was asked: always the client's fault, and always answered with a text that
-//! clients match on.
+//! clients match on. The texts are those of [`redstart_common::resp::error`].
 
 use std::borrow::Cow;
 
+use redstart_common::resp::error;
+
 use crate::keyspace::WrongType;
 
-/// An error reply, without the leading `-`.
+/// An error reply, without the leading `-`. Words of the client may be part of it, so it is bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandError(Cow<'static, str>);
+pub struct CommandError(Cow<'static, [u8]>);
 
 /// What a handler answers: its reply is written, or an error is to be.
 pub type CommandResult = Result<(), CommandError>;
@@ -16,31 +18,37 @@ impl CommandError {
     /// An error with this text, code word included.
     #[must_use]
     pub const fn new(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error with a text made for the occasion.
     #[must_use]
-    pub fn made(text: String) -> Self {
-        Self(Cow::Owned(text))
+    pub fn made(text: impl Into<Vec<u8>>) -> Self {
+        Self(Cow::Owned(text.into()))
+    }
+
+    /// An error that repeats a word of the client's; see [`error::about`].
+    #[must_use]
+    pub fn about(before: &str, word: &[u8], after: &str) -> Self {
+        Self::made(error::about(before, word, after))
     }
 
     /// The text the client sees.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> &[u8] {
         &self.0
     }
 
     /// The wrong-arity text for a command (`get`, `client|list`).
     #[must_use]
     pub fn arity(name: &str) -> Self {
-        Self::made(format!("ERR wrong number of arguments for '{name}' command"))
+        Self::made(error::wrong_arity(name))
     }
 
     /// An expiry that does not fit.
     #[must_use]
     pub fn invalid_expire(name: &str) -> Self {
-        Self::made(format!("ERR invalid expire time in '{name}' command"))
+        Self::made(error::invalid_expire(name))
     }
 }
 
@@ -51,29 +59,26 @@ impl From<WrongType> for CommandError {
 }
 
 /// The key holds another type.
-pub const WRONG_TYPE: CommandError =
-    CommandError::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+pub const WRONG_TYPE: CommandError = CommandError::new(error::WRONG_TYPE);
 /// Options that do not fit together or are unknown.
-pub const SYNTAX: CommandError = CommandError::new("ERR syntax error");
+pub const SYNTAX: CommandError = CommandError::new(error::SYNTAX);
 /// A number was expected.
-pub const NOT_AN_INTEGER: CommandError =
-    CommandError::new("ERR value is not an integer or out of range");
+pub const NOT_AN_INTEGER: CommandError = CommandError::new(error::NOT_AN_INTEGER);
 /// A number was expected.
-pub const NOT_A_FLOAT: CommandError = CommandError::new("ERR value is not a valid float");
+pub const NOT_A_FLOAT: CommandError = CommandError::new(error::NOT_A_FLOAT);
 /// A number below zero.
-pub const OUT_OF_RANGE: CommandError = CommandError::new("ERR index out of range");
+pub const OUT_OF_RANGE: CommandError = CommandError::new(error::INDEX_OUT_OF_RANGE);
 /// A count below zero.
-pub const NOT_POSITIVE: CommandError =
-    CommandError::new("ERR value is out of range, must be positive");
+pub const NOT_POSITIVE: CommandError = CommandError::new(error::MUST_BE_POSITIVE);
 /// The key must exist.
-pub const NO_SUCH_KEY: CommandError = CommandError::new("ERR no such key");
+pub const NO_SUCH_KEY: CommandError = CommandError::new(error::NO_SUCH_KEY);
+/// Source and destination are one.
+pub const SAME_OBJECT: CommandError = CommandError::new(error::SAME_OBJECT);
 /// No database has that number.
-pub const DB_OUT_OF_RANGE: CommandError = CommandError::new("ERR DB index is out of range");
+pub const DB_OUT_OF_RANGE: CommandError = CommandError::new(error::DB_INDEX_OUT_OF_RANGE);
 /// A blocking command's timeout.
-pub const TIMEOUT_NOT_A_FLOAT: CommandError =
-    CommandError::new("ERR timeout is not a float or out of range");
+pub const TIMEOUT_NOT_A_FLOAT: CommandError = CommandError::new(error::TIMEOUT_NOT_A_FLOAT);
 /// A blocking command's timeout.
-pub const TIMEOUT_NEGATIVE: CommandError = CommandError::new("ERR timeout is negative");
+pub const TIMEOUT_NEGATIVE: CommandError = CommandError::new(error::TIMEOUT_NEGATIVE);
 /// A string would grow too long.
-pub const STRING_TOO_LONG: CommandError =
-    CommandError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+pub const STRING_TOO_LONG: CommandError = CommandError::new(error::STRING_TOO_LONG);

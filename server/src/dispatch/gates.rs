@@ -7,12 +7,12 @@ use super::error::{CommandError, CommandResult};
 use crate::client::{Client, Flags};
 use crate::engine::{Core, Engine};
 use redstart_common::resp::Proto;
+use redstart_common::resp::error;
 
 /// Memory is used up and the policy frees none.
-pub const OUT_OF_MEMORY: CommandError =
-    CommandError::new("OOM command not allowed when used memory > 'maxmemory'.");
+pub const OUT_OF_MEMORY: CommandError = CommandError::new(error::OUT_OF_MEMORY);
 
-const NO_AUTH: CommandError = CommandError::new("NOAUTH Authentication required.");
+const NO_AUTH: CommandError = CommandError::new(error::NO_AUTH);
 
 impl Engine {
     /// Lets each gate refuse the command.

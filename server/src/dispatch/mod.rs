@@ -17,7 +17,7 @@ pub mod watch;
 use std::time::Instant;
 
 use redstart_common::command::{self, CommandId, Resolved, id_of};
-use redstart_common::resp::Args;
+use redstart_common::resp::{self, Args};
 
 pub use call::Call;
 pub use error::{CommandError, CommandResult};
@@ -60,39 +60,14 @@ fn find(args: Args<'_>) -> Found {
         Resolved::Command(id) => Found::Row(id),
         Resolved::UnknownCommand => Found::Refused(unknown_command(args)),
         Resolved::UnknownSubcommand(id) => {
-            Found::Refused(unknown_subcommand(id.spec().name, args.at(1)))
+            let text = resp::error::unknown_subcommand(id.spec().name.as_bytes(), args.at(1));
+            Found::Refused(CommandError::made(text))
         }
     }
 }
 
-fn lossy(bytes: &[u8], limit: usize) -> String {
-    // Redis prints with %s: up to the first NUL, and line breaks become spaces in every error.
-    let bytes = &bytes[..bytes.len().min(limit)];
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
-/// The error for a command that no row names. Arguments are shown up to 128 bytes in all, as Redis does.
 fn unknown_command(args: Args<'_>) -> CommandError {
-    let mut shown = String::new();
-    for arg in args.iter().skip(1) {
-        if shown.len() >= 128 {
-            break;
-        }
-        shown.push_str(&format!("'{}' ", lossy(arg, 128 - shown.len())));
-    }
-    CommandError::made(format!(
-        "ERR unknown command '{}', with args beginning with: {shown}",
-        lossy(args.at(0), 128)
-    ))
-}
-
-fn unknown_subcommand(container: &str, sub: &[u8]) -> CommandError {
-    CommandError::made(format!(
-        "ERR unknown subcommand '{}'. Try {} HELP.",
-        lossy(sub, 128),
-        container.to_ascii_uppercase()
-    ))
+    CommandError::made(resp::error::unknown_command(args.iter()))
 }
 
 impl Engine {
@@ -161,8 +136,8 @@ impl Engine {
 
     /// Ends the transaction of an EXEC that was refused.
     fn abort_exec(&mut self, client: &mut Client, error: &CommandError) {
-        let reason = error.text().strip_prefix("ERR ").unwrap_or(error.text());
-        let text = format!("EXECABORT Transaction discarded because of: {reason}");
+        let reason = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
+        let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
         let mut call = Call::aside(&mut self.keyspace, &mut self.core, client);
         transaction::discard_transaction(&mut call);
         call.client.reply.error(&text);

@@ -72,9 +72,10 @@ impl Stats {
 
     /// Counts an error reply; `text` is without the leading `-`.
     #[cold]
-    pub fn count_error(&mut self, text: &str) {
+    pub fn count_error(&mut self, text: impl AsRef<[u8]>) {
         self.total_errors += 1;
-        let word = text.split([' ', '\r', '\n']).next().unwrap_or_default();
+        let mut words = text.as_ref().split(|byte| b" \r\n".contains(byte));
+        let word = &*String::from_utf8_lossy(words.next().unwrap_or_default());
         let room = self.errors.len() < ERROR_KINDS_MAX;
         match self.errors.get_mut(word) {
             Some(count) => *count += 1,

@@ -2,6 +2,7 @@
 
 use redstart_common::command::spec::Flags as RowFlags;
 use redstart_common::command::{CommandId, spec};
+use redstart_common::resp::error;
 use redstart_common::resp::{Args, OwnedArgs};
 
 use super::call::Call;
@@ -32,7 +33,7 @@ impl Client {
 /// `MULTI`
 pub fn multi(call: &mut Call<'_>) -> CommandResult {
     if call.client.flags.any(Flags::MULTI) {
-        return Err(CommandError::new("ERR MULTI calls can not be nested"));
+        return Err(CommandError::new(error::NESTED_MULTI));
     }
     call.client.flags.set(Flags::MULTI);
     call.client.multi = Some(Box::default());
@@ -50,7 +51,7 @@ pub fn discard_transaction(call: &mut Call<'_>) {
 /// `DISCARD`
 pub fn discard(call: &mut Call<'_>) -> CommandResult {
     if !call.client.flags.any(Flags::MULTI) {
-        return Err(CommandError::new("ERR DISCARD without MULTI"));
+        return Err(CommandError::new(error::DISCARD_WITHOUT_MULTI));
     }
     discard_transaction(call);
     call.client.reply.ok();
@@ -67,7 +68,7 @@ pub fn unwatch_all(call: &mut Call<'_>) {
 /// `WATCH key [key ...]`
 pub fn watch(call: &mut Call<'_>) -> CommandResult {
     if call.client.flags.any(Flags::MULTI) {
-        return Err(CommandError::new("ERR WATCH inside MULTI is not allowed"));
+        return Err(CommandError::new(error::WATCH_INSIDE_MULTI));
     }
     // Once a key has changed EXEC will answer nothing anyway.
     if !call.client.flags.any(Flags::DIRTY_CAS) {
@@ -110,16 +111,14 @@ fn watched_expired(call: &mut Call<'_>) -> bool {
 /// `EXEC`
 pub fn exec(call: &mut Call<'_>) -> CommandResult {
     if !call.client.flags.any(Flags::MULTI) {
-        return Err(CommandError::new("ERR EXEC without MULTI"));
+        return Err(CommandError::new(error::EXEC_WITHOUT_MULTI));
     }
     if watched_expired(call) {
         call.client.flags.set(Flags::DIRTY_CAS);
     }
     if call.client.flags.any(Flags::DIRTY_EXEC) {
         discard_transaction(call);
-        return Err(CommandError::new(
-            "EXECABORT Transaction discarded because of previous errors.",
-        ));
+        return Err(CommandError::new(error::EXEC_ABORT));
     }
     if call.client.flags.any(Flags::DIRTY_CAS) {
         discard_transaction(call);

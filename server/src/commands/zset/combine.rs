@@ -10,6 +10,7 @@ use crate::encoding::listpack::Element;
 use crate::keyspace::{Db, WrongType};
 use crate::types::{Object, Set, Zset};
 use redstart_common::resp::Proto;
+use redstart_common::resp::error;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -80,7 +81,7 @@ fn request<'a>(call: &mut Call<'a>, at: usize, knows: Knows) -> Result<Request<'
         if knows.weights && word.eq_ignore_ascii_case(b"WEIGHTS") && options.left() >= numkeys {
             for weight in &mut wanted.weights {
                 *weight = float(options.need()?)
-                    .map_err(|_| CommandError::new("ERR weight value is not a float"))?;
+                    .map_err(|_| CommandError::new(error::WEIGHT_NOT_A_FLOAT))?;
             }
         } else if knows.weights && word.eq_ignore_ascii_case(b"AGGREGATE") && options.left() >= 1 {
             let word = options.need()?;

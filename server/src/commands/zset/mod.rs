@@ -4,6 +4,7 @@ mod combine;
 mod range;
 
 use redstart_common::resp::Proto;
+use redstart_common::resp::error;
 
 use super::Handlers;
 use super::keys::{cursor, scan_options};
@@ -74,7 +75,7 @@ enum Added {
     Refused,
 }
 
-const NAN: CommandError = CommandError::new("ERR resulting score is not a number (NaN)");
+const NAN: CommandError = CommandError::new(error::SCORE_NOT_A_NUMBER);
 
 fn add_one(
     call: &mut Call<'_>,

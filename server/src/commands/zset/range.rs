@@ -2,6 +2,7 @@
 
 use redstart_common::number::parse_f64;
 use redstart_common::resp::Proto;
+use redstart_common::resp::error;
 
 use super::after_removal;
 use crate::client::Reply;
@@ -33,7 +34,7 @@ fn bound(text: &[u8]) -> Option<(f64, bool)> {
 
 impl ScoreRange {
     fn parse(low: &[u8], high: &[u8]) -> Result<Self, CommandError> {
-        let wrong = CommandError::new("ERR min or max is not a float");
+        let wrong = CommandError::new(error::RANGE_NOT_A_FLOAT);
         match (bound(low), bound(high)) {
             (Some((low, low_open)), Some((high, high_open))) => {
                 Ok(Self { low, low_open, high, high_open })
@@ -79,7 +80,7 @@ fn lex_bound(text: &[u8]) -> Result<LexBound<'_>, CommandError> {
         b"+" => Ok(LexBound::Highest),
         [b'[', member @ ..] => Ok(LexBound::Closed(member)),
         [b'(', member @ ..] => Ok(LexBound::Open(member)),
-        _ => Err(CommandError::new("ERR min or max not valid string range item")),
+        _ => Err(CommandError::new(error::RANGE_NOT_A_STRING)),
     }
 }
 
