@@ -25,3 +25,26 @@ pub fn statistics() -> Statistics {
         resident: stats::resident::read().unwrap_or(0),
     }
 }
+
+/// Gives unused pages of all arenas back to the system. Answers whether jemalloc did.
+#[must_use]
+pub fn purge() -> bool {
+    // 4096 stands for all arenas (MALLCTL_ARENAS_ALL of jemalloc.h).
+    const PURGE_ALL: &std::ffi::CStr = c"arena.4096.purge";
+    let nothing = std::ptr::null_mut;
+    // SAFETY: the name ends in NUL, and this control neither reads nor writes, as its null pointers say.
+    let code = unsafe {
+        tikv_jemalloc_sys::mallctl(PURGE_ALL.as_ptr(), nothing(), nothing().cast(), nothing(), 0)
+    };
+    code == 0
+}
+
+/// What jemalloc prints of its inner life.
+#[must_use]
+pub fn report() -> Vec<u8> {
+    let mut text = Vec::new();
+    match tikv_jemalloc_ctl::stats_print::stats_print(&mut text, Default::default()) {
+        Ok(()) => text,
+        Err(error) => format!("No statistics: {error}\n").into_bytes(),
+    }
+}

@@ -1,5 +1,7 @@
 //! The regular work of an engine, `hz` times a second: expiry, rates, clients that are idle or slow.
 
+use std::time::Instant;
+
 use redstart_common::log;
 
 use crate::client::Flags;
@@ -11,7 +13,9 @@ pub fn tick(engine: &mut Engine) {
     if engine.core.settings.active_expire && engine.core.paused.is_none() {
         let hz = engine.core.settings.hz.max(1);
         let effort = engine.core.settings.active_expire_effort;
+        let start = Instant::now();
         expire::cycle(&mut engine.keyspace, expire::Cycle::Slow { hz, effort });
+        engine.core.note_latency("expire-cycle", micros_since(start));
         settle(engine);
     }
     // Also without a command that asks for memory: the limit may have been lowered.
@@ -19,9 +23,16 @@ pub fn tick(engine: &mut Engine) {
         engine.make_room();
     }
     close_idle_clients(engine);
+    engine.settle_migrations();
     let core = &mut engine.core;
+    core.migrations.close_idle_links();
     core.rates.sample(&core.stats);
     core.check_pause(&engine.keyspace.shared);
+}
+
+/// Microseconds since `start`.
+pub fn micros_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Has what look-ups and the expiry caused propagated and published, with no client asking.

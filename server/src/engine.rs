@@ -13,6 +13,8 @@ use crate::dispatch::stats::Stats;
 use crate::dispatch::watch::Watches;
 use crate::dispatch::{Handler, Time};
 use crate::keyspace::Keyspace;
+use crate::latency::Monitor;
+use crate::migrate::Migrations;
 pub use crate::pause::{Pause, Paused};
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -44,6 +46,10 @@ pub struct Core {
     pub effects: Effects,
     /// Commands that took long.
     pub slowlog: SlowLog,
+    /// What took too long, by kind of event.
+    pub latency: Monitor,
+    /// From how many microseconds on a command is noted, in the slow log or by the latency monitor.
+    slow_us: u64,
     /// The clock.
     pub time: Time,
     /// The handlers of the rows.
@@ -68,6 +74,8 @@ pub struct Core {
     pub replication_id: String,
     /// CLIENT PAUSE, while it is on.
     pub paused: Paused,
+    /// Keys on their way to other servers.
+    pub migrations: Migrations,
     alarm: Option<Box<dyn Fn(i64)>>,
     stop: Option<Box<dyn Fn()>>,
 }
@@ -132,6 +140,8 @@ impl Engine {
                 blocking: Blocking::new(count),
                 effects: Effects::default(),
                 slowlog: SlowLog::default(),
+                latency: Monitor::default(),
+                slow_us: u64::MAX,
                 time: Time::new(),
                 handlers: handlers(),
                 monitors: Vec::new(),
@@ -144,6 +154,7 @@ impl Engine {
                 started_unix_s: redstart_common::clock::unix_ms() / 1000,
                 replication_id: random_hex(),
                 paused: None,
+                migrations: Migrations::default(),
                 alarm: None,
                 stop: None,
                 settings,
@@ -200,6 +211,11 @@ impl Core {
         shared.watch_added.set(settings.notify_keyspace_events.any(Classes::NEW));
         self.stats.track_latency = settings.latency_tracking;
         self.slowlog.set_length(settings.slowlog_max_len);
+        let slowlog = u64::try_from(settings.slowlog_log_slower_than).unwrap_or(u64::MAX);
+        self.slow_us = match settings.latency_monitor_threshold {
+            0 => slowlog,
+            ms => slowlog.min(ms.saturating_mul(1000)),
+        };
     }
 
     /// Who is called when a waiter's deadline may be nearer than the shell's next look.
@@ -263,11 +279,10 @@ impl Core {
         }
     }
 
-    /// Notes a command in the slow log if it took long enough.
+    /// Notes a command in the slow log, and for the latency monitor, if it took long enough.
     #[inline]
     pub fn note_slow(&mut self, client: &Client, id: CommandId, us: u64, args: Args<'_>) {
-        let limit = self.settings.slowlog_log_slower_than;
-        if limit >= 0 && us >= limit as u64 {
+        if us >= self.slow_us {
             self.add_slow(client, id, us, args);
         }
     }
@@ -275,10 +290,21 @@ impl Core {
     #[cold]
     fn add_slow(&mut self, client: &Client, id: CommandId, us: u64, args: Args<'_>) {
         use redstart_common::command::spec::Flags as RowFlags;
-        if command::spec(id).flags.contains(RowFlags::SKIP_SLOWLOG) {
-            return;
+        let flags = command::spec(id).flags;
+        let fast = flags.contains(RowFlags::FAST);
+        self.note_latency(if fast { "fast-command" } else { "command" }, us);
+        let limit = u64::try_from(self.settings.slowlog_log_slower_than).unwrap_or(u64::MAX);
+        if us >= limit && !flags.contains(RowFlags::SKIP_SLOWLOG) {
+            self.slowlog.add(us, args, &client.address, &client.name);
         }
-        self.slowlog.add(us, args, &client.address, &client.name);
+    }
+
+    /// Notes for the latency monitor that something took `us`, if that is long enough.
+    pub fn note_latency(&mut self, event: &'static str, us: u64) {
+        let threshold = self.settings.latency_monitor_threshold;
+        if threshold > 0 && us / 1000 >= threshold {
+            self.latency.add(event, us / 1000);
+        }
     }
 }
 

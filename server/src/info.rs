@@ -372,10 +372,10 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("pubsub_channels", core.pubsub.channel_count());
     page.field("pubsub_patterns", core.pubsub.pattern_count());
     page.field("pubsubshard_channels", core.pubsub.shard_channel_count());
+    page.field("latest_fork_usec", 0);
+    page.field("total_forks", 0);
+    page.field("migrate_cached_sockets", core.migrations.link_count());
     for name in [
-        "latest_fork_usec",
-        "total_forks",
-        "migrate_cached_sockets",
         "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",

@@ -18,6 +18,8 @@ pub mod encoding;
 pub mod engine;
 pub mod info;
 pub mod keyspace;
+pub mod latency;
+pub mod migrate;
 pub mod pause;
 pub mod persistence;
 pub mod pubsub;

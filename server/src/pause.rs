@@ -72,9 +72,12 @@ fn is_held(kind: Pause, client: &Client, id: CommandId) -> bool {
 }
 
 impl Engine {
-    /// Whether the request must wait because of CLIENT PAUSE; the client is marked so.
+    /// Whether the request must wait, because of CLIENT PAUSE or for keys on their way; the client is marked so.
     #[inline]
     pub fn pauses(&mut self, client: &mut Client, args: Args<'_>) -> bool {
+        if !self.core.migrations.is_empty() && self.waits_for_move(client, args) {
+            return true;
+        }
         let Some((kind, _)) = self.core.paused else { return false };
         self.core.check_pause(&self.keyspace.shared);
         if self.core.paused.is_none() {

@@ -4,21 +4,23 @@
 //!   main thread:  tokio current-thread runtime ─ acceptors ─ a task per connection ─ cron ─ signals
 //!                 owns the engine; commands run to completion here and nowhere else
 //!   lazyfree:     frees large values
+//!   migrate:      one for each MIGRATE that is under way: talks to the other server
 //! ```
 
 use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use redstart_common::log;
 use redstart_common::net::listen::{self, Bound, Options};
 use redstart_common::net::{Address, Listener, Stream, turn};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{Client, Flags};
 use crate::connection::Connection;
 use crate::engine::Engine;
+use crate::migrate::transfer::{self, Job, Outcome};
 use crate::settings::Settings;
 
 /// An engine and the way to its end.
@@ -49,6 +51,10 @@ impl Server {
             });
             server.engine.borrow_mut().core.set_alarm(move |_| alarm.notify_one());
             server.engine.borrow_mut().core.set_stop(move || stop.notify_one());
+            let (weak, room) = (Rc::downgrade(&server), Rc::new(Semaphore::new(MIGRATIONS_MAX)));
+            server.engine.borrow_mut().core.migrations.set_carrier(move |ticket, job| {
+                tokio::task::spawn_local(migrate(weak.clone(), Rc::clone(&room), ticket, job));
+            });
             for socket in bound {
                 let listener = socket.into_listener()?;
                 tokio::task::spawn_local(accept(Rc::clone(&server), listener));
@@ -144,6 +150,32 @@ async fn cron(server: Rc<Server>) {
         };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// MIGRATEs that are carried out at the same time; more wait.
+const MIGRATIONS_MAX: usize = 32;
+
+/// Has a thread do a job of MIGRATE, and tells the engine how it ended.
+async fn migrate(server: Weak<Server>, room: Rc<Semaphore>, ticket: u64, job: Job) {
+    // The semaphore is never closed.
+    let _place = room.acquire().await;
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("migrate".to_owned());
+    let started = thread.spawn(move || {
+        // Nobody is left to hear it when the server has ended meanwhile.
+        let _ = sender.send(transfer::carry(job));
+    });
+    let outcome = match started {
+        Ok(_) => receiver.await.ok(),
+        Err(error) => {
+            log!(Warning, "Can't start a thread for MIGRATE: {error}");
+            None
+        }
+    };
+    let Some(server) = server.upgrade() else { return };
+    let mut engine = server.engine.borrow_mut();
+    engine.refresh();
+    engine.finish_migration(ticket, outcome.unwrap_or_else(Outcome::failed));
 }
 
 /// Tells clients that wait in blocking commands when their time is over, to the millisecond.

@@ -12,9 +12,11 @@ mod generic;
 mod hash;
 mod info;
 mod keys;
+mod latency;
 mod lcs;
 mod list;
 mod memory;
+mod migrate;
 mod options;
 mod pubsub;
 mod server;
@@ -44,8 +46,10 @@ pub(crate) const GROUPS: &[Handlers] = &[
     generic::HANDLERS,
     hash::HANDLERS,
     keys::HANDLERS,
+    latency::HANDLERS,
     list::HANDLERS,
     memory::HANDLERS,
+    migrate::HANDLERS,
     pubsub::HANDLERS,
     server::HANDLERS,
     set::HANDLERS,

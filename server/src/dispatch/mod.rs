@@ -167,6 +167,12 @@ impl Engine {
             self.core.clients.put_back(client);
             return true;
         };
+        let migrations = &self.core.migrations;
+        if !migrations.is_empty() && migrations.holds(blocked.command, blocked.args.as_args()) {
+            client.blocked = Some(blocked);
+            self.core.clients.put_back(client);
+            return true;
+        }
         let fits = self.keyspace.db(db).peek(key).is_some_and(|entry| entry.kind() == blocked.kind);
         if !fits {
             client.blocked = Some(blocked);

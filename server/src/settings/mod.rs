@@ -173,6 +173,8 @@ pub struct Settings {
     pub slowlog_log_slower_than: i64,
     pub slowlog_max_len: usize,
     pub latency_tracking: bool,
+    /// In milliseconds; 0 is off.
+    pub latency_monitor_threshold: u64,
     pub latency_tracking_info_percentiles: Vec<f64>,
     pub active_expire_effort: u32,
     pub active_expire: bool,
@@ -238,6 +240,7 @@ impl Default for Settings {
             slowlog_log_slower_than: 10_000,
             slowlog_max_len: 128,
             latency_tracking: true,
+            latency_monitor_threshold: 0,
             latency_tracking_info_percentiles: vec![50.0, 99.0, 99.9],
             active_expire_effort: 1,
             active_expire: true,

@@ -264,7 +264,7 @@ pub static ROWS: &[Row] = &[
         Live,
         Kind::Own { get: print_percentiles, set: set_percentiles },
     ),
-    row("latency-monitor-threshold", Live, Kind::Dormant("0")),
+    row("latency-monitor-threshold", Live, number!(latency_monitor_threshold, 0, i64::MAX)),
     // Scripts.
     alias("busy-reply-threshold", "lua-time-limit", Kind::Dormant("5000")),
     // Snapshots and the log.
