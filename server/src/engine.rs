@@ -266,9 +266,11 @@ impl Core {
         let mut line =
             format!("+{}.{:06} [{} {from}]", now / 1_000_000, now % 1_000_000, client.db)
                 .into_bytes();
-        for arg in args.iter() {
+        let secrets = crate::redact::secrets(id, args);
+        for (place, arg) in args.iter().enumerate() {
             line.push(b' ');
-            crate::text::quote(arg, &mut line);
+            let shown = if secrets.contains(&place) { crate::redact::REDACTED } else { arg };
+            crate::text::quote(shown, &mut line);
         }
         line.extend_from_slice(b"\r\n");
         for id in &self.monitors {
@@ -295,7 +297,8 @@ impl Core {
         self.note_latency(if fast { "fast-command" } else { "command" }, us);
         let limit = u64::try_from(self.settings.slowlog_log_slower_than).unwrap_or(u64::MAX);
         if us >= limit && !flags.contains(RowFlags::SKIP_SLOWLOG) {
-            self.slowlog.add(us, args, &client.address, &client.name);
+            let secrets = crate::redact::secrets(id, args);
+            self.slowlog.add(us, args, &secrets, &client.address, &client.name);
         }
     }
 

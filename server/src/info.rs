@@ -4,12 +4,13 @@
 use std::fmt::{Display, Write};
 use std::time::Instant;
 
-use redstart_common::{clock, command, memory};
+use redstart_common::{clock, command};
 
 use crate::client::Client;
 use crate::dispatch::stats::Stats;
 use crate::engine::Core;
 use crate::keyspace::{Keyspace, lazyfree};
+use crate::memory::{Excess, Overview};
 
 /// Samples a mean of rates is made of.
 const SAMPLES: usize = 16;
@@ -73,6 +74,11 @@ impl Page {
     fn field(&mut self, name: &str, value: impl Display) {
         // Writing to a string does not fail.
         let _ = write!(self.text, "{name}:{value}\r\n");
+    }
+
+    fn excess(&mut self, name: &str, excess: Excess) {
+        self.field(&format!("{name}_ratio"), format_args!("{:.2}", excess.ratio));
+        self.field(&format!("{name}_bytes"), excess.bytes);
     }
 
     fn bytes(&mut self, name: &str, bytes: usize) {
@@ -223,43 +229,19 @@ fn clients(page: &mut Page, core: &Core, client: &Client) {
 }
 
 fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Client) {
-    let used = memory::used_bytes();
-    let peak = core.memory_peak.get().max(used);
-    core.memory_peak.set(peak);
-    let rss = resident_bytes();
-    let tables: usize = keyspace.dbs.iter().map(crate::keyspace::Db::table_bytes).sum();
-    let buffers: usize = core
-        .clients
-        .iter()
-        .chain(std::iter::once(client))
-        .map(|client| {
-            size_of::<Client>()
-                + client.reply.bytes.capacity()
-                + client.connection.as_ref().map_or(0, |c| c.input_capacity())
-        })
-        .sum();
-    let overhead = core.memory_at_start + tables + buffers;
-    let dataset = used.saturating_sub(overhead);
-    let net = used.saturating_sub(core.memory_at_start).max(1);
-    let allocator = crate::allocator::statistics();
+    let found = Overview::of(keyspace, core, client);
     page.section("Memory");
-    page.bytes("used_memory", used);
-    page.bytes("used_memory_rss", rss);
-    page.bytes("used_memory_peak", peak);
-    page.field(
-        "used_memory_peak_perc",
-        format_args!("{:.2}%", used as f64 / peak.max(1) as f64 * 100.0),
-    );
-    page.field("used_memory_overhead", overhead);
-    page.field("used_memory_startup", core.memory_at_start);
-    page.field("used_memory_dataset", dataset);
-    page.field(
-        "used_memory_dataset_perc",
-        format_args!("{:.2}%", (dataset as f64 / net as f64 * 100.0).min(100.0)),
-    );
-    page.field("allocator_allocated", allocator.allocated);
-    page.field("allocator_active", allocator.active);
-    page.field("allocator_resident", allocator.resident);
+    page.bytes("used_memory", found.used);
+    page.bytes("used_memory_rss", found.resident);
+    page.bytes("used_memory_peak", found.peak);
+    page.field("used_memory_peak_perc", format_args!("{:.2}%", found.peak_percent()));
+    page.field("used_memory_overhead", found.overhead);
+    page.field("used_memory_startup", found.startup);
+    page.field("used_memory_dataset", found.dataset);
+    page.field("used_memory_dataset_perc", format_args!("{:.2}%", found.dataset_percent()));
+    page.field("allocator_allocated", found.allocator.allocated);
+    page.field("allocator_active", found.allocator.active);
+    page.field("allocator_resident", found.allocator.resident);
     page.bytes("total_system_memory", system_memory_bytes());
     page.bytes("used_memory_lua", 0);
     page.field("used_memory_vm_eval", 0);
@@ -273,27 +255,15 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.bytes("used_memory_scripts", 0);
     page.bytes("maxmemory", core.settings.maxmemory);
     page.field("maxmemory_policy", core.settings.maxmemory_policy.name());
-    let ratio = |a: usize, b: usize| a as f64 / b.max(1) as f64;
-    let gap = |a: usize, b: usize| a as i64 - b as i64;
-    page.field(
-        "allocator_frag_ratio",
-        format_args!("{:.2}", ratio(allocator.active, allocator.allocated)),
-    );
-    page.field("allocator_frag_bytes", gap(allocator.active, allocator.allocated));
-    page.field(
-        "allocator_rss_ratio",
-        format_args!("{:.2}", ratio(allocator.resident, allocator.active)),
-    );
-    page.field("allocator_rss_bytes", gap(allocator.resident, allocator.active));
-    page.field("rss_overhead_ratio", format_args!("{:.2}", ratio(rss, allocator.resident)));
-    page.field("rss_overhead_bytes", gap(rss, allocator.resident));
-    page.field("mem_fragmentation_ratio", format_args!("{:.2}", ratio(rss, used)));
-    page.field("mem_fragmentation_bytes", gap(rss, used));
+    page.excess("allocator_frag", found.fragmentation());
+    page.excess("allocator_rss", found.kept_pages());
+    page.excess("rss_overhead", found.beside_allocator());
+    page.excess("mem_fragmentation", found.total());
     page.field("mem_not_counted_for_evict", 0);
     page.field("mem_replication_backlog", 0);
     page.field("mem_total_replication_buffers", 0);
     page.field("mem_clients_slaves", 0);
-    page.field("mem_clients_normal", buffers);
+    page.field("mem_clients_normal", found.clients);
     page.field("mem_cluster_links", 0);
     page.field("mem_aof_buffer", 0);
     page.field("mem_allocator", "jemalloc-5.3.1");
@@ -468,15 +438,6 @@ fn latency_stats(page: &mut Page, core: &Core) {
             .collect();
         page.field(&format!("latency_percentiles_usec_{}", row.name), shares.join(","));
     }
-}
-
-/// Bytes of the process that lie in memory.
-#[must_use]
-pub fn resident_bytes() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
-        text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok())
-    });
-    pages.unwrap_or(0) * 4096
 }
 
 fn system_memory_bytes() -> usize {

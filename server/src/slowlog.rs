@@ -44,9 +44,21 @@ fn shorten(arg: &[u8]) -> Vec<u8> {
 }
 
 impl SlowLog {
-    /// Adds a command, forgetting the oldest beyond the length.
-    pub fn add(&mut self, took_us: u64, args: Args<'_>, address: &str, name: &[u8]) {
+    /// Adds a command, forgetting the oldest beyond the length. Arguments at the places of `secrets` are not shown.
+    pub fn add(
+        &mut self,
+        took_us: u64,
+        args: Args<'_>,
+        secrets: &[usize],
+        address: &str,
+        name: &[u8],
+    ) {
         let mut kept: Vec<Vec<u8>> = args.iter().take(ARGS_MAX).map(shorten).collect();
+        for place in secrets {
+            if let Some(secret) = kept.get_mut(*place) {
+                *secret = crate::redact::REDACTED.to_vec();
+            }
+        }
         if args.len() > ARGS_MAX {
             let more = args.len() - ARGS_MAX + 1;
             kept[ARGS_MAX - 1] = format!("... ({more} more arguments)").into_bytes();

@@ -15,6 +15,7 @@ mod keys;
 mod latency;
 mod lcs;
 mod list;
+mod lolwut;
 mod memory;
 mod migrate;
 mod options;
@@ -48,6 +49,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     keys::HANDLERS,
     latency::HANDLERS,
     list::HANDLERS,
+    lolwut::HANDLERS,
     memory::HANDLERS,
     migrate::HANDLERS,
     pubsub::HANDLERS,

@@ -10,7 +10,9 @@ use crate::dispatch::error::{CommandError, CommandResult};
 
 pub(super) const HANDLERS: Handlers = &[
     ("info", super::info::info),
+    ("lastsave", lastsave),
     ("monitor", monitor),
+    ("role", role),
     ("shutdown", shutdown),
     ("slowlog|get", slowlog_get),
     ("slowlog|help", slowlog_help),
@@ -25,6 +27,22 @@ pub fn time(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.array(2);
     call.client.reply.bulk_int(now / 1_000_000);
     call.client.reply.bulk_int(now % 1_000_000);
+    Ok(())
+}
+
+/// `LASTSAVE`: no snapshot has been written yet, so it is the start, as in Redis.
+pub fn lastsave(call: &mut Call<'_>) -> CommandResult {
+    call.client.reply.integer(call.core.started_unix_s);
+    Ok(())
+}
+
+/// `ROLE`: a master without replicas.
+pub fn role(call: &mut Call<'_>) -> CommandResult {
+    let reply = &mut call.client.reply;
+    reply.array(3);
+    reply.bulk(b"master");
+    reply.integer(0);
+    reply.array(0);
     Ok(())
 }
 

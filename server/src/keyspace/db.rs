@@ -97,7 +97,13 @@ impl Db {
     /// Bytes that the two tables take, without the entries.
     #[must_use]
     pub fn table_bytes(&self) -> usize {
-        self.table.allocated_bytes() + self.expires.allocated_bytes()
+        self.tables_bytes().iter().sum()
+    }
+
+    /// Bytes that the main table and the index of deadlines take, without the entries.
+    #[must_use]
+    pub fn tables_bytes(&self) -> [usize; 2] {
+        [self.table.allocated_bytes(), self.expires.allocated_bytes()]
     }
 
     /// Buckets of the main table and of the index of deadlines.

@@ -3,9 +3,12 @@
 //! As in Redis the choice is an approximation: a few keys are drawn, and the best candidate of those, and of earlier
 //! draws that are still worth considering, goes.
 
+use std::time::Instant;
+
 use rand::Rng;
 
 use super::{Db, Entry, Keyspace};
+use crate::cron::micros_since;
 use crate::dispatch::notify::Classes;
 use crate::engine::Core;
 use crate::settings::Policy;
@@ -89,17 +92,26 @@ pub fn run(keyspace: &mut Keyspace, core: &mut Core) -> bool {
     if core.settings.maxmemory_policy == Policy::NoEviction {
         return false;
     }
+    let start = Instant::now();
+    let enough = cycle(keyspace, core);
+    core.note_latency("eviction-cycle", micros_since(start));
+    enough
+}
+
+fn cycle(keyspace: &mut Keyspace, core: &mut Core) -> bool {
     let mut pool = Vec::new();
     for _ in 0..KEYS_MAX {
         if !core.out_of_memory() {
             return true;
         }
         let Some((db, key)) = choose(keyspace, core, &mut pool) else { return false };
+        let start = Instant::now();
         if core.settings.lazyfree_lazy_eviction {
             keyspace.db(db).unlink(&key);
         } else {
             keyspace.db(db).remove(&key);
         }
+        core.note_latency("eviction-del", micros_since(start));
         core.stats.evicted_keys += 1;
         let mut nobody = crate::client::Client::new(0, 0);
         let word: &[u8] = if core.settings.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
