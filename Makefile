@@ -1,5 +1,6 @@
 # make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
+# make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fmt     formats the sources
 
 SHELL := /bin/bash
@@ -15,7 +16,10 @@ TEST_THREADS ?= 2
 
 VENV := target/venv
 
-.PHONY: test bench fmt tools venv
+FUZZ_SECONDS ?= 600
+FUZZ_CRATES := common server proxy
+
+.PHONY: test bench fuzz fmt tools venv
 
 test: tools venv
 	cargo build --workspace --all-targets
@@ -27,8 +31,21 @@ bench: tools
 	python3 tests/bench/run.py --target target/release \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(ONLY),--only $(ONLY))
 
+# What is found lies in target/fuzz/found, what was learnt in target/fuzz/corpus. FUZZ_CRATES=server takes one crate's.
+fuzz:
+	@for crate in $(FUZZ_CRATES); do \
+		for target in $$(cd $$crate && cargo +nightly fuzz list); do \
+			echo "$$crate: $$target"; \
+			corpus=$$PWD/target/fuzz/corpus/$$target; found=$$PWD/target/fuzz/found/$$target/; \
+			mkdir -p $$corpus $$found; \
+			(cd $$crate && cargo +nightly fuzz run --target-dir ../target/fuzz $$target $$corpus -- \
+				-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -malloc_limit_mb=256 -artifact_prefix=$$found); \
+		done; \
+	done
+
 fmt:
 	cargo fmt --all
+	rustfmt --edition 2024 */fuzz/fuzz_targets/*.rs
 
 # Installs what is missing where that is possible, and otherwise says what to install. Debian starts no service of
 # these packages that the tests would need.

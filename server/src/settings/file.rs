@@ -188,12 +188,12 @@ pub fn rewrite(old: &str, settings: &Settings) -> String {
     let mut written: Vec<&str> = Vec::new();
     let mut generated = false;
     for line in old.lines() {
-        let trimmed = line.trim();
+        let trimmed = line.trim_matches([' ', '\t', '\r', '\n']);
         generated |= trimmed == GENERATED;
         let name = trimmed.split_ascii_whitespace().next().unwrap_or_default();
         let row = (!trimmed.starts_with('#')).then(|| find(name)).flatten();
         let Some(row) = row else {
-            lines.push(line.to_owned());
+            lines.push(trimmed.to_owned());
             continue;
         };
         if written.contains(&row.name) {
