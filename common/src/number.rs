@@ -7,7 +7,7 @@ mod float;
 mod literal;
 mod long_double;
 
-pub use float::{FloatText, format_f64_17g, format_human, parse_f64};
+pub use float::{FloatText, format_f64_17g, format_human, parse_f64, strtod};
 pub use long_double::LongDouble;
 
 /// Reads a decimal integer as strictly as Redis does: no blanks, no plus sign, no leading zeros, no `-0`.

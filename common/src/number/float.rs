@@ -24,6 +24,35 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     }
 }
 
+/// Reads a double where Redis asks C's `strtod` itself: blanks in front are passed over, the text ends at its first
+/// NUL, and nothing at all is zero. NaN is refused.
+///
+/// What is too large is infinite, and what is too small vanishes or loses digits; the second answer says whether the
+/// number is neither.
+#[must_use]
+pub fn strtod(text: &[u8]) -> Option<(f64, bool)> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    if text.is_empty() {
+        return Some((0.0, true));
+    }
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
+    let text = &text[blanks..];
+    if let Some(value) = parse_f64(text) {
+        return Some((value, !value.is_subnormal()));
+    }
+    let value = match Literal::parse(text)? {
+        // Rust's reading goes to infinity and to zero as C's does.
+        Literal::Decimal { .. } => std::str::from_utf8(text).ok()?.parse().ok()?,
+        Literal::Hexadecimal { negative, mantissa, exponent, .. } => {
+            let is_small = i64::from(mantissa.ilog2()).saturating_add(exponent) < 0;
+            let size = if is_small { 0.0 } else { f64::INFINITY };
+            if negative { -size } else { size }
+        }
+        Literal::Infinity { .. } => return None,
+    };
+    Some((value, false))
+}
+
 fn hexadecimal(mantissa: u128, sticky: bool, exponent: i64) -> Option<f64> {
     const PRECISION: u32 = f64::MANTISSA_DIGITS;
     /// Of the lowest bit of the smallest number.
@@ -176,6 +205,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn strtod_reads_what_c_reads() {
+        for (text, value) in [
+            (&b""[..], Some((0.0, true))),
+            (b"\0x", Some((0.0, true))),
+            (b" 1", Some((1.0, true))),
+            (b"\t\x0b-2.5\0junk", Some((-2.5, true))),
+            (b"inf", Some((f64::INFINITY, true))),
+            (b"1e400", Some((f64::INFINITY, false))),
+            (b"-1e400", Some((f64::NEG_INFINITY, false))),
+            (b"1e-400", Some((0.0, false))),
+            (b"5e-324", Some((5e-324, false))),
+            (b"0x1p5000", Some((f64::INFINITY, false))),
+            (b"-0x1p-5000", Some((-0.0, false))),
+            (b" ", None),
+            (b"1 ", None),
+            (b"nan", None),
+            (b"x", None),
+        ] {
+            assert_eq!(strtod(text), value, "{}", text.escape_ascii());
+        }
+    }
 
     /// What the C library prints.
     fn c_printf(value: f64) -> String {

@@ -86,6 +86,21 @@ impl LongDouble {
         matches!(self.magnitude, Magnitude::Finite { .. })
     }
 
+    /// The number as a double: infinite when too large, and never zero unless it is.
+    #[must_use]
+    pub fn to_f64(self) -> f64 {
+        let size = match self.magnitude {
+            Magnitude::Finite { mantissa: 0, .. } => 0.0,
+            Magnitude::Finite { mantissa, exponent } => {
+                let exponent = exponent.clamp(-2000, 2000) as i32;
+                (mantissa as f64 * 2_f64.powi(exponent)).max(f64::MIN_POSITIVE)
+            }
+            Magnitude::Infinite => f64::INFINITY,
+            Magnitude::NotANumber => f64::NAN,
+        };
+        if self.negative { -size } else { size }
+    }
+
     /// The sum, rounded once.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

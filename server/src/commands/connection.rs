@@ -5,7 +5,7 @@ use redstart_common::resp::Proto;
 use redstart_common::resp::error;
 
 use super::Handlers;
-use super::options::Options;
+use super::options::{Options, integer_between};
 use crate::client::Flags;
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, DB_OUT_OF_RANGE};
@@ -57,9 +57,7 @@ pub fn quit(call: &mut Call<'_>) -> CommandResult {
 
 /// `SELECT index`
 pub fn select(call: &mut Call<'_>) -> CommandResult {
-    let index = number::parse_i64(call.arg(1))
-        .filter(|index| i32::try_from(*index).is_ok())
-        .ok_or(crate::dispatch::error::NOT_AN_INTEGER)?;
+    let index = integer_between(call.arg(1), i32::MIN.into(), i32::MAX.into())?;
     match usize::try_from(index) {
         Ok(index) if index < call.core.settings.databases => {
             call.client.db = index;
@@ -181,6 +179,7 @@ pub fn reset(call: &mut Call<'_>) -> CommandResult {
             call.core.pubsub.unsubscribe(call.client, kind, &channel);
         }
     }
+    call.core.tracking.disable(call.client);
     let id = call.client.id;
     call.core.monitors.retain(|monitor| *monitor != id);
     let client = &mut *call.client;

@@ -2,7 +2,7 @@
 
 use super::Handlers;
 use super::expiry::Unit;
-use super::options::{Options, integer};
+use super::options::{Options, integer, integer_between};
 use crate::dispatch::Call;
 use crate::dispatch::error::{
     CommandError, CommandResult, DB_OUT_OF_RANGE, NO_SUCH_KEY, SAME_OBJECT, SYNTAX,
@@ -134,7 +134,7 @@ pub fn renamenx(call: &mut Call<'_>) -> CommandResult {
 }
 
 fn database(call: &Call<'_>, arg: &[u8]) -> Result<usize, CommandError> {
-    let index = integer(arg)?;
+    let index = integer_between(arg, i32::MIN.into(), i32::MAX.into())?;
     usize::try_from(index)
         .ok()
         .filter(|index| *index < call.core.settings.databases)
@@ -320,9 +320,14 @@ fn deadline_with(call: &mut Call<'_>, shown: impl Fn(i64, i64) -> i64) -> Comman
     Ok(())
 }
 
+/// Milliseconds as seconds, to the nearest; none if negative.
+fn whole_seconds(ms: i64) -> i64 {
+    ((ms.max(0) as u64 + 500) / 1000) as i64
+}
+
 /// `TTL key`
 pub fn ttl(call: &mut Call<'_>) -> CommandResult {
-    deadline_with(call, |deadline, now| ((deadline - now).max(0) + 500) / 1000)
+    deadline_with(call, |deadline, now| whole_seconds(deadline - now))
 }
 
 /// `PTTL key`
@@ -332,7 +337,7 @@ pub fn pttl(call: &mut Call<'_>) -> CommandResult {
 
 /// `EXPIRETIME key`
 pub fn expiretime(call: &mut Call<'_>) -> CommandResult {
-    deadline_with(call, |deadline, _| (deadline + 500) / 1000)
+    deadline_with(call, |deadline, _| whole_seconds(deadline))
 }
 
 /// `PEXPIRETIME key`

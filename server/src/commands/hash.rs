@@ -6,10 +6,10 @@ use redstart_common::resp::error;
 
 use super::Handlers;
 use super::keys::{cursor, scan_options};
-use super::options::{Options, integer, integer_within};
+use super::options::{Options, integer, random_count};
 use crate::client::Reply;
 use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::dispatch::error::{CommandError, CommandResult};
 use crate::dispatch::notify::Classes;
 use crate::encoding::listpack::Element;
 use crate::types::Hash;
@@ -298,17 +298,10 @@ pub fn hscan(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// The largest count a random-member command takes with values, on either side of zero.
-pub(super) const RANDOM_COUNT: std::ops::RangeInclusive<i64> = -(i64::MAX / 2)..=i64::MAX / 2;
-
 /// `HRANDFIELD key [count [WITHVALUES]]`
 pub fn hrandfield(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    if args.len() > 4 || (args.len() == 4 && !args.at(3).eq_ignore_ascii_case(b"WITHVALUES")) {
-        return Err(SYNTAX);
-    }
-    let with_values = args.len() == 4;
-    let Some(count) = args.get(2) else {
+    let Some((count, with_values)) = random_count(args, "WITHVALUES")? else {
         let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
         let reply = &mut call.client.reply;
         match hash {
@@ -316,11 +309,6 @@ pub fn hrandfield(call: &mut Call<'_>) -> CommandResult {
             None => reply.null(),
         }
         return Ok(());
-    };
-    let count = if with_values {
-        integer_within(count, RANDOM_COUNT, "ERR value is out of range")?
-    } else {
-        integer_within(count, -i64::MAX..=i64::MAX, "ERR value is out of range")?
     };
     let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
     let reply = &mut call.client.reply;

@@ -39,19 +39,13 @@ fn flush_lazily(call: &Call<'_>) -> Result<bool, CommandError> {
 
 fn empty(call: &mut Call<'_>, db: usize, lazily: bool) -> usize {
     let keys = call.keyspace.dbs[db].len();
-    let there: Vec<Box<[u8]>> = call
-        .core
-        .watches
-        .keys(db)
-        .filter(|(key, _)| call.keyspace.dbs[db].look(key).is_some())
-        .map(|(key, _)| key.into())
-        .collect();
+    call.modified_all(db, None);
     if lazily {
         call.keyspace.db(db).clear_lazily();
     } else {
         call.keyspace.db(db).clear();
     }
-    call.modified_all(db, |key| there.iter().any(|held| **held == *key));
+    call.core.blocking.note_all(db);
     keys
 }
 
@@ -59,9 +53,15 @@ fn empty(call: &mut Call<'_>, db: usize, lazily: bool) -> usize {
 pub fn flushdb(call: &mut Call<'_>) -> CommandResult {
     let lazily = flush_lazily(call)?;
     let keys = empty(call, call.client.db, lazily);
+    tell_caches(call);
     call.dirty(keys.max(1) as u64);
     call.client.reply.ok();
     Ok(())
+}
+
+fn tell_caches(call: &mut Call<'_>) {
+    let crate::engine::Core { tracking, clients, .. } = &mut *call.core;
+    tracking.emptied(clients, call.client);
 }
 
 /// `FLUSHALL [ASYNC | SYNC]`
@@ -71,6 +71,7 @@ pub fn flushall(call: &mut Call<'_>) -> CommandResult {
     for db in 0..call.keyspace.dbs.len() {
         keys += empty(call, db, lazily);
     }
+    tell_caches(call);
     call.dirty(keys.max(1) as u64);
     call.client.reply.ok();
     Ok(())
@@ -91,23 +92,13 @@ pub fn swapdb(call: &mut Call<'_>) -> CommandResult {
         return Err(DB_OUT_OF_RANGE);
     };
     if first != second {
-        let there =
-            |call: &Call<'_>, db: usize, key: &[u8]| call.keyspace.dbs[db].look(key).is_some();
-        let touched: Vec<(usize, Box<[u8]>)> = [first, second]
-            .into_iter()
-            .flat_map(|db| call.core.watches.keys(db).map(move |(key, _)| (db, Box::from(key))))
-            .filter(|(_, key): &(usize, Box<[u8]>)| {
-                there(call, first, key) || there(call, second, key)
-            })
-            .collect();
+        call.modified_all(first, Some(second));
+        call.modified_all(second, Some(first));
         if let Some((one, other)) = call.keyspace.two(first, second) {
             one.swap(other);
         }
-        for db in [first, second] {
-            call.modified_all(db, |key| {
-                touched.iter().any(|(at, held)| *at == db && **held == *key)
-            });
-        }
+        call.core.blocking.note_all(first);
+        call.core.blocking.note_all(second);
     }
     call.dirty(1);
     call.client.reply.ok();
@@ -187,16 +178,28 @@ impl ScanOptions<'_> {
     }
 }
 
-/// Reads a cursor as Redis does: an unsigned number, nothing around it.
+/// Reads a cursor as C's `strtoul` does: a number that fits 64 bits, a sign in front perhaps, up to a NUL. Nothing at
+/// all is 0.
 ///
 /// # Errors
 /// When it is none.
 pub fn cursor(arg: &[u8]) -> Result<u64, CommandError> {
-    std::str::from_utf8(arg)
+    let text = arg.split(|byte| *byte == 0).next().unwrap_or_default();
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    // `parse` would take a second sign.
+    let number = std::str::from_utf8(digits)
         .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|text| text.parse().ok())
-        .ok_or(CommandError::new(error::INVALID_CURSOR))
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse::<u64>().ok())
+        .ok_or(CommandError::new(error::INVALID_CURSOR))?;
+    Ok(if negative { number.wrapping_neg() } else { number })
 }
 
 /// Reads `[MATCH pattern] [COUNT count] [TYPE type]`; TYPE only where `typed`.

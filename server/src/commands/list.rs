@@ -1,9 +1,7 @@
 //! Lists, and the commands that wait for one.
 
 use super::Handlers;
-use super::options::{
-    Options, clamp_range, count as non_negative, integer, integer_within, timeout_ms,
-};
+use super::options::{Options, clamp_range, count as non_negative, integer, timeout_ms};
 use crate::client::Reply;
 use crate::dispatch::Call;
 use crate::dispatch::blocking::Nothing;
@@ -284,7 +282,7 @@ pub fn ltrim(call: &mut Call<'_>) -> CommandResult {
 pub fn lrem(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let key = args.at(1);
-    let count = integer_within(args.at(2), -i64::MAX..=i64::MAX, "ERR value is out of range")?;
+    let count = integer(args.at(2))?;
     let Some(list) = call.keyspace.db(call.client.db).write_as::<List>(key)? else {
         call.client.reply.integer(0);
         return Ok(());
@@ -316,8 +314,7 @@ pub fn lpos(call: &mut Call<'_>) -> CommandResult {
             return Err(SYNTAX);
         }
         if word.eq_ignore_ascii_case(b"RANK") {
-            rank =
-                integer_within(options.need()?, -i64::MAX..=i64::MAX, "ERR value is out of range")?;
+            rank = options.integer()?;
             if rank == 0 {
                 return Err(CommandError::new(
                     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the \
@@ -346,11 +343,13 @@ pub fn lpos(call: &mut Call<'_>) -> CommandResult {
     let wanted = match count {
         None => 1,
         Some(0) => usize::MAX,
+        // The rank that has no negative stays below any number of matches in the original.
+        Some(_) if rank == i64::MIN => usize::MAX,
         Some(count) => count,
     };
     if let Some(list) = list {
         let from = if rank > 0 { End::Front } else { End::Back };
-        let mut to_skip = rank.unsigned_abs() - 1;
+        let mut to_skip = if rank == i64::MIN { 0 } else { rank.unsigned_abs() - 1 };
         let mut looked = 0;
         list.walk(from, |index, held| {
             looked += 1;
@@ -433,7 +432,7 @@ fn word_of(end: End) -> &'static [u8] {
 
 fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout: &[u8]) -> CommandResult {
     let args = call.args;
-    let timeout = timeout_ms(timeout, call.now_ms())?;
+    let timeout = timeout_ms(timeout)?;
     if move_element(call, from, to)? {
         let (source, target) = (args.at(1), args.at(2));
         if call.core.effects.wanted() {
@@ -461,7 +460,7 @@ pub fn brpoplpush(call: &mut Call<'_>) -> CommandResult {
 fn blocking_pop(call: &mut Call<'_>, from: End) -> CommandResult {
     let args = call.args;
     let last = args.len() - 1;
-    let timeout = timeout_ms(args.at(last), call.now_ms())?;
+    let timeout = timeout_ms(args.at(last))?;
     for key in args.iter().take(last).skip(1) {
         let Some(list) = call.keyspace.db(call.client.db).write_as::<List>(key)? else { continue };
         let reply = &mut call.client.reply;
@@ -503,11 +502,11 @@ pub(super) fn multi_pop<'a>(call: &Call<'a>, at: usize) -> Result<MultiPop<'a>, 
     let args = call.args;
     let numkeys = integer(args.at(at))
         .ok()
-        .filter(|count| (1..=i64::from(i32::MAX)).contains(count))
+        .filter(|count| *count > 0)
         .ok_or(CommandError::new("ERR numkeys should be greater than 0"))?
         as usize;
     // The word that says where is behind the keys.
-    if at + numkeys + 1 >= args.len() {
+    if numkeys.saturating_add(at + 1) >= args.len() {
         return Err(SYNTAX);
     }
     let mut options = Options::new(args, at + 1 + numkeys);
@@ -566,9 +565,9 @@ pub fn lmpop(call: &mut Call<'_>) -> CommandResult {
 
 /// `BLMPOP timeout numkeys key [key ...] LEFT | RIGHT [COUNT count]`
 pub fn blmpop(call: &mut Call<'_>) -> CommandResult {
-    let timeout = timeout_ms(call.arg(1), call.now_ms())?;
     let wanted = multi_pop(call, 2)?;
     let from = end(wanted.place)?;
+    let timeout = timeout_ms(call.arg(1))?;
     if !pop_several(call, &wanted, from)? {
         call.block(Kind::List, wanted.keys.iter().copied(), timeout, Nothing::NullArray);
     }

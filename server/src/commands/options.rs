@@ -1,7 +1,7 @@
 //! The cursor that reads option words and numbers.
 
 use redstart_common::number;
-use redstart_common::resp::Args;
+use redstart_common::resp::{Args, error};
 
 use crate::dispatch::error::{
     CommandError, NOT_A_FLOAT, NOT_AN_INTEGER, NOT_POSITIVE, SYNTAX, TIMEOUT_NEGATIVE,
@@ -97,6 +97,37 @@ pub fn integer_within(
     if range.contains(&number) { Ok(number) } else { Err(CommandError::new(text)) }
 }
 
+/// A number within bounds that the error tells.
+///
+/// # Errors
+/// When it is outside, and as [`integer`].
+pub fn integer_between(arg: &[u8], min: i64, max: i64) -> Result<i64, CommandError> {
+    let number = integer(arg)?;
+    if number < min || number > max {
+        return Err(CommandError::made(error::out_of_range_between(min, max)));
+    }
+    Ok(number)
+}
+
+/// Reads what HRANDFIELD and ZRANDMEMBER want: `[count [<with>]]`, and answers count and whether `with` was said.
+///
+/// # Errors
+/// When the count is no number or too large, or the words are others.
+pub fn random_count(args: Args<'_>, with: &str) -> Result<Option<(i64, bool)>, CommandError> {
+    let Some(count) = args.get(2) else { return Ok(None) };
+    let count = integer_between(count, -i64::MAX, i64::MAX)?;
+    let mut options = Options::new(args, 3);
+    let with = options.take(with);
+    if options.left() > 0 {
+        return Err(SYNTAX);
+    }
+    // Each answer takes two places then.
+    if with && count.unsigned_abs() > i64::MAX as u64 / 2 {
+        return Err(CommandError::new(error::OUT_OF_RANGE));
+    }
+    Ok(Some((count, with)))
+}
+
 /// A count that is not negative.
 ///
 /// # Errors
@@ -117,20 +148,14 @@ pub fn float(arg: &[u8]) -> Result<f64, CommandError> {
 ///
 /// # Errors
 /// When it is no number, negative or too large.
-pub fn timeout_ms(arg: &[u8], now_ms: i64) -> Result<i64, CommandError> {
-    let seconds = number::parse_f64(arg).ok_or(TIMEOUT_NOT_A_FLOAT)?;
-    let ms = seconds * 1000.0;
-    if ms > i64::MAX as f64 {
-        return Err(CommandError::new("ERR timeout is out of range"));
-    }
-    if ms < 0.0 {
+pub fn timeout_ms(arg: &[u8]) -> Result<i64, CommandError> {
+    let seconds = number::LongDouble::parse(arg).ok_or(TIMEOUT_NOT_A_FLOAT)?.to_f64();
+    let ms = (seconds * 1000.0).ceil();
+    // What 64 bits do not hold wraps around in the original.
+    if ms < 0.0 || ms >= i64::MAX as f64 {
         return Err(TIMEOUT_NEGATIVE);
     }
-    let ms = ms.ceil() as i64;
-    if ms > 0 && ms > i64::MAX - now_ms {
-        return Err(CommandError::new("ERR timeout is out of range"));
-    }
-    Ok(ms)
+    Ok(ms as i64)
 }
 
 /// Start and end of a range given as Redis gives ranges (negative counts from the end), clamped to `length`; `None`

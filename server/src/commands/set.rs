@@ -2,7 +2,7 @@
 
 use super::Handlers;
 use super::keys::{cursor, scan_options};
-use super::options::{Options, count as non_negative, integer, integer_within};
+use super::options::{Options, count as non_negative, integer, integer_between, integer_within};
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::dispatch::notify::Classes;
@@ -252,12 +252,7 @@ pub fn srandmember(call: &mut Call<'_>) -> CommandResult {
         return Err(SYNTAX);
     }
     let count = match args.get(2) {
-        Some(count) => Some(integer_within(
-            count,
-            -i64::MAX..=i64::MAX,
-            "ERR value is out of range, value must between -9223372036854775807 and \
-             9223372036854775807",
-        )?),
+        Some(count) => Some(integer_between(count, -i64::MAX, i64::MAX)?),
         None => None,
     };
     let set = call.keyspace.db(call.client.db).read_as::<Set>(args.at(1))?;

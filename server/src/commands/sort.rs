@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use redstart_common::number::parse_f64;
+use redstart_common::number::strtod;
 
 use super::Handlers;
 use super::options::Options;
@@ -152,14 +152,20 @@ fn run(call: &mut Call<'_>, read_only: bool) -> CommandResult {
                 None => Some(sortable.element.clone()),
             };
             if wanted.alpha {
-                sortable.text = text;
+                // Stored, whole texts are compared; answered, C strings are, which end at a NUL.
+                let end = |text: &Vec<u8>| match wanted.store {
+                    Some(_) => text.len(),
+                    None => text.iter().position(|byte| *byte == 0).unwrap_or(text.len()),
+                };
+                sortable.text = text.map(|mut text| {
+                    text.truncate(end(&text));
+                    text
+                });
             } else if let Some(text) = text {
-                // As strtod reads: blanks in front do not matter, and nothing is zero.
-                let digits = text.trim_ascii_start();
-                let number = if digits.is_empty() { Some(0.0) } else { parse_f64(digits) };
-                sortable.number = number.ok_or(CommandError::new(
-                    "ERR One or more scores can't be converted into double",
-                ))?;
+                let (number, _) = strtod(&text).filter(|(_, in_range)| *in_range).ok_or(
+                    CommandError::new("ERR One or more scores can't be converted into double"),
+                )?;
+                sortable.number = number;
             }
         }
         sortables.push(sortable);
@@ -171,14 +177,9 @@ fn run(call: &mut Call<'_>, read_only: bool) -> CommandResult {
             } else {
                 a.number.partial_cmp(&b.number).unwrap_or(Ordering::Equal)
             };
-            // Equal weights fall back to the elements, so that the answer is always the same.
-            let order = order.then_with(|| {
-                if wanted.alpha && wanted.by.is_none() {
-                    Ordering::Equal
-                } else {
-                    a.element.cmp(&b.element)
-                }
-            });
+            // Equal numbers fall back to the elements, so that the answer is always the same.
+            let order =
+                if wanted.alpha { order } else { order.then_with(|| a.element.cmp(&b.element)) };
             if wanted.descending { order.reverse() } else { order }
         });
     }

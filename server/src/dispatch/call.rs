@@ -6,7 +6,8 @@ use redstart_common::resp::{Args, OwnedArgs};
 use super::blocking::{Blocked, Nothing};
 use super::effects::Form;
 use super::notify::Classes;
-use crate::client::{Client, Flags};
+use super::watch::Presence;
+use crate::client::{Client, Clients, Flags};
 use crate::engine::Core;
 use crate::keyspace::shared::IncidentKind;
 use crate::keyspace::{Db, Keyspace, Kind};
@@ -26,6 +27,15 @@ pub struct Call<'a> {
     pub args: Args<'a>,
     /// The command's row.
     pub row: CommandId,
+}
+
+/// Marks the transaction that client `id` may begin as spoiled; `own` is the client that runs.
+fn spoil(own: &mut Client, clients: &mut Clients, id: u64) {
+    if id == own.id {
+        own.flags.set(Flags::DIRTY_CAS);
+    } else if let Some(other) = clients.by_id(id) {
+        other.flags.set(Flags::DIRTY_CAS);
+    }
 }
 
 /// Why a waiter stops waiting without having been served.
@@ -81,38 +91,58 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn modified_in(&mut self, db: usize, key: &[u8]) {
         if !self.core.watches.is_empty() {
-            for id in self.core.watches.of(db, key) {
-                if *id == self.client.id {
-                    self.client.flags.set(Flags::DIRTY_CAS);
-                } else if let Some(other) = self.core.clients.by_id(*id) {
-                    other.flags.set(Flags::DIRTY_CAS);
-                }
-            }
+            self.tell_watchers(db, key);
         }
         if !self.core.blocking.is_empty() {
             self.core.blocking.note(db, key);
         }
+        if !self.core.tracking.is_idle() {
+            let Core { tracking, clients, .. } = &mut *self.core;
+            tracking.changed(clients, self.client, key);
+        }
     }
 
-    /// A whole database has been emptied or exchanged: watchers of keys that are, or were, there are told.
-    ///
-    /// `there` says of a watched key whether its value may have changed.
-    pub fn modified_all(&mut self, db: usize, there: impl Fn(&[u8]) -> bool) {
-        let ids: Vec<u64> = self
-            .core
-            .watches
-            .keys(db)
-            .filter(|(key, _)| there(key))
-            .flat_map(|(_, ids)| ids.iter().copied())
-            .collect();
-        for id in ids {
-            if id == self.client.id {
-                self.client.flags.set(Flags::DIRTY_CAS);
-            } else if let Some(other) = self.core.clients.by_id(id) {
-                other.flags.set(Flags::DIRTY_CAS);
-            }
+    #[cold]
+    fn tell_watchers(&mut self, db: usize, key: &[u8]) {
+        // What expired did so before.
+        if self.keyspace.shared.has_incidents() {
+            self.settle();
         }
-        self.core.blocking.note_all(db);
+        let Core { watches, clients, .. } = &mut *self.core;
+        let is_there = || self.keyspace.dbs[db].look_any(key).is_some();
+        watches.touch(db, key, is_there, |id| spoil(self.client, clients, id));
+    }
+
+    /// A key past its deadline was removed, and may have been set again by now.
+    fn expired(&mut self, db: usize, key: &[u8]) {
+        if !self.core.tracking.is_idle() {
+            let Core { tracking, clients, .. } = &mut *self.core;
+            tracking.changed(clients, self.client, key);
+        }
+        let Core { watches, clients, .. } = &mut *self.core;
+        watches.touch(db, key, || false, |id| spoil(self.client, clients, id));
+    }
+
+    /// A whole database is about to be emptied, or exchanged for `other`: watchers of keys that are, or will be,
+    /// there are told.
+    pub fn modified_all(&mut self, db: usize, other: Option<usize>) {
+        if self.core.watches.is_empty() {
+            return;
+        }
+        let now = self.now_ms();
+        let dbs = &self.keyspace.dbs;
+        let presence = |db: usize, key: &[u8]| match dbs[db].look_any(key) {
+            None => Presence::Absent,
+            Some(entry) if entry.deadline().is_some_and(|deadline| deadline <= now) => {
+                Presence::Stale
+            }
+            Some(_) => Presence::Live,
+        };
+        let change = |key: &[u8]| {
+            (presence(db, key), other.map_or(Presence::Absent, |other| presence(other, key)))
+        };
+        let Core { watches, clients, .. } = &mut *self.core;
+        watches.touch_all(db, change, |id| spoil(self.client, clients, id));
     }
 
     /// Publishes a keyspace event of the client's database, if its class is wanted.
@@ -167,7 +197,7 @@ impl<'a> Call<'a> {
                         if self.core.settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
                     self.core.effects.push(incident.db, &[word, &incident.key]);
                     self.notify_in(incident.db, Classes::EXPIRED, "expired", &incident.key);
-                    self.modified_in(incident.db, &incident.key);
+                    self.expired(incident.db, &incident.key);
                 }
                 IncidentKind::Missed => {
                     self.notify_in(incident.db, Classes::MISS, "keymiss", &incident.key);

@@ -8,6 +8,7 @@ use redstart_common::resp::{Args, OwnedArgs};
 use super::call::Call;
 use super::error::{CommandError, CommandResult};
 use crate::client::{Client, Flags, Queued};
+use crate::keyspace::Entry;
 
 /// What MULTI has gathered.
 #[derive(Default)]
@@ -77,12 +78,8 @@ pub fn watch(call: &mut Call<'_>) -> CommandResult {
             if call.client.watched.iter().any(|(at, held)| *at == db && **held == *key) {
                 continue;
             }
-            // A key past its deadline goes now, so that its removal later is no change.
-            call.keyspace.db(db).contains(key);
-            if call.keyspace.shared.has_incidents() {
-                call.settle();
-            }
-            call.core.watches.add(db, key, call.client.id);
+            let stale = is_past_deadline(call, db, key);
+            call.core.watches.add(db, key, call.client.id, stale);
             call.client.watched.push((db, key.into()));
         }
     }
@@ -98,13 +95,16 @@ pub fn unwatch(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
+/// Whether a key lies there past its deadline.
+fn is_past_deadline(call: &Call<'_>, db: usize, key: &[u8]) -> bool {
+    let entry = call.keyspace.dbs[db].look_any(key);
+    entry.and_then(Entry::deadline).is_some_and(|deadline| deadline <= call.now_ms())
+}
+
 /// Whether a watched key has gone past its deadline since it was watched.
-fn watched_expired(call: &mut Call<'_>) -> bool {
-    let now = call.now_ms();
+fn watched_expired(call: &Call<'_>) -> bool {
     call.client.watched.iter().any(|(db, key)| {
-        call.keyspace.dbs[*db]
-            .look_any(key)
-            .is_some_and(|entry| entry.deadline().is_some_and(|deadline| deadline <= now))
+        is_past_deadline(call, *db, key) && !call.core.watches.is_stale(*db, key, call.client.id)
     })
 }
 

@@ -1,10 +1,31 @@
 //! WATCH: which clients want to know that a key has changed.
+//!
+//! To a client a key past its deadline is gone, whether it has been removed or not. A watch set on such a key is
+//! *stale*: that the key is removed later is no change for it, and ends its being stale.
 
 use hashbrown::HashMap;
 
-type Watchers = HashMap<Box<[u8]>, Vec<u64>, foldhash::fast::RandomState>;
+/// One client's watch of a key.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    client: u64,
+    stale: bool,
+}
 
-/// Watched keys of all databases, and the ids of their watchers.
+type Watchers = HashMap<Box<[u8]>, Vec<Watch>, foldhash::fast::RandomState>;
+
+/// What a database holds of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing.
+    Absent,
+    /// A value past its deadline.
+    Stale,
+    /// A value.
+    Live,
+}
+
+/// Watched keys of all databases, and their watchers.
 #[derive(Default)]
 pub struct Watches {
     dbs: Vec<Watchers>,
@@ -31,33 +52,118 @@ impl Watches {
         self.keys
     }
 
-    /// Adds a watcher.
-    pub fn add(&mut self, db: usize, key: &[u8], client: u64) {
+    /// Adds a watcher; `stale` says that the key is past its deadline already.
+    pub fn add(&mut self, db: usize, key: &[u8], client: u64, stale: bool) {
         let watchers = self.dbs[db].entry(key.into()).or_default();
         if watchers.is_empty() {
             self.keys += 1;
         }
-        watchers.push(client);
+        watchers.push(Watch { client, stale });
     }
 
     /// Takes a watcher away.
     pub fn remove(&mut self, db: usize, key: &[u8], client: u64) {
         let Some(watchers) = self.dbs[db].get_mut(key) else { return };
-        watchers.retain(|id| *id != client);
+        watchers.retain(|watch| watch.client != client);
         if watchers.is_empty() {
             self.dbs[db].remove(key);
             self.keys -= 1;
         }
     }
 
-    /// The watchers of a key.
+    /// Whether a client's watch of a key is stale.
     #[must_use]
-    pub fn of(&self, db: usize, key: &[u8]) -> &[u64] {
-        self.dbs[db].get(key).map_or(&[], Vec::as_slice)
+    pub fn is_stale(&self, db: usize, key: &[u8], client: u64) -> bool {
+        self.dbs[db]
+            .get(key)
+            .is_some_and(|watchers| watchers.iter().any(|it| it.client == client && it.stale))
     }
 
-    /// All watched keys of a database.
-    pub fn keys(&self, db: usize) -> impl Iterator<Item = (&[u8], &[u64])> {
-        self.dbs[db].iter().map(|(key, ids)| (&**key, ids.as_slice()))
+    /// A key has changed; `dirty` is told whose watch it spoils. While the key `is_there`, stale watches stay so.
+    pub fn touch(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        is_there: impl FnOnce() -> bool,
+        mut dirty: impl FnMut(u64),
+    ) {
+        let Some(watchers) = self.dbs[db].get_mut(key) else { return };
+        let is_there = watchers.iter().any(|watch| watch.stale) && is_there();
+        for watch in watchers {
+            if !watch.stale {
+                dirty(watch.client);
+            }
+            watch.stale &= is_there;
+        }
+    }
+
+    /// All keys of a database are about to change: `change` says what it holds of one and what it will hold;
+    /// `dirty` is told whose watch that spoils.
+    pub fn touch_all(
+        &mut self,
+        db: usize,
+        change: impl Fn(&[u8]) -> (Presence, Presence),
+        mut dirty: impl FnMut(u64),
+    ) {
+        use Presence::{Absent, Live, Stale};
+        for (key, watchers) in &mut self.dbs[db] {
+            let (held, next) = change(key);
+            for watch in watchers {
+                match (held, next) {
+                    (Absent, Absent) => {}
+                    (_, Absent) if watch.stale => watch.stale = false,
+                    (_, Stale) if watch.stale => {}
+                    (Absent, Stale) => watch.stale = true,
+                    (_, Absent | Stale | Live) => dirty(watch.client),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: u64 = 7;
+
+    fn watching(stale: bool) -> Watches {
+        let mut watches = Watches::new(1);
+        watches.add(0, b"key", CLIENT, stale);
+        watches
+    }
+
+    #[test]
+    fn removing_a_stale_key_is_no_change_but_setting_it_is() {
+        let mut watches = watching(true);
+        let mut told = Vec::new();
+        watches.touch(0, b"key", || false, |id| told.push(id));
+        assert!(told.is_empty() && !watches.is_stale(0, b"key", CLIENT));
+        watches.touch(0, b"key", || true, |id| told.push(id));
+        assert_eq!(told, [CLIENT]);
+    }
+
+    #[test]
+    fn replacing_a_database_changes_only_what_clients_can_see() {
+        use Presence::{Absent, Live, Stale};
+        // The watch, what the database holds, what it will hold; whether that is a change, and the watch after it.
+        for (stale, held, next, changes, stale_after) in [
+            (false, Absent, Absent, false, false),
+            (false, Absent, Stale, false, true),
+            (false, Absent, Live, true, false),
+            (false, Live, Absent, true, false),
+            (false, Live, Stale, true, false),
+            (false, Live, Live, true, false),
+            (true, Stale, Absent, false, false),
+            (true, Stale, Stale, false, true),
+            (true, Stale, Live, true, true),
+        ] {
+            let mut watches = watching(stale);
+            let mut told = false;
+            watches.touch_all(0, |_| (held, next), |_| told = true);
+            let case = format!("{stale} {held:?} {next:?}");
+            assert_eq!(told, changes, "{case}");
+            assert_eq!(watches.is_stale(0, b"key", CLIENT), stale_after, "{case}");
+        }
     }
 }

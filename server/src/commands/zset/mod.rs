@@ -9,7 +9,7 @@ use redstart_common::resp::error;
 use super::Handlers;
 use super::keys::{cursor, scan_options};
 use super::list::{MultiPop, multi_pop};
-use super::options::{Options, count as non_negative, float, integer_within, timeout_ms};
+use super::options::{Options, count as non_negative, float, random_count, timeout_ms};
 use crate::client::Reply;
 use crate::dispatch::Call;
 use crate::dispatch::blocking::Nothing;
@@ -359,7 +359,7 @@ fn pop_word(highest: bool) -> &'static [u8] {
 fn blocking_pop(call: &mut Call<'_>, highest: bool) -> CommandResult {
     let args = call.args;
     let last = args.len() - 1;
-    let timeout = timeout_ms(args.at(last), call.now_ms())?;
+    let timeout = timeout_ms(args.at(last))?;
     for key in args.iter().take(last).skip(1) {
         let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else { continue };
         let reply = &mut call.client.reply;
@@ -436,9 +436,9 @@ pub fn zmpop(call: &mut Call<'_>) -> CommandResult {
 
 /// `BZMPOP timeout numkeys key [key ...] MIN | MAX [COUNT count]`
 pub fn bzmpop(call: &mut Call<'_>) -> CommandResult {
-    let timeout = timeout_ms(call.arg(1), call.now_ms())?;
     let wanted = multi_pop(call, 2)?;
     let highest = which_end(wanted.place)?;
+    let timeout = timeout_ms(call.arg(1))?;
     if !pop_several(call, &wanted, highest)? {
         call.block(Kind::Zset, wanted.keys.iter().copied(), timeout, Nothing::NullArray);
     }
@@ -481,11 +481,7 @@ pub fn zscan(call: &mut Call<'_>) -> CommandResult {
 /// `ZRANDMEMBER key [count [WITHSCORES]]`
 pub fn zrandmember(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    if args.len() > 4 || (args.len() == 4 && !args.at(3).eq_ignore_ascii_case(b"WITHSCORES")) {
-        return Err(SYNTAX);
-    }
-    let with_scores = args.len() == 4;
-    let Some(count) = args.get(2) else {
+    let Some((count, with_scores)) = random_count(args, "WITHSCORES")? else {
         let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
         let reply = &mut call.client.reply;
         match zset {
@@ -494,8 +490,6 @@ pub fn zrandmember(call: &mut Call<'_>) -> CommandResult {
         }
         return Ok(());
     };
-    let range = if with_scores { super::hash::RANDOM_COUNT } else { -i64::MAX..=i64::MAX };
-    let count = integer_within(count, range, "ERR value is out of range")?;
     let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
     let reply = &mut call.client.reply;
     let nested = reply.proto == Proto::Resp3;

@@ -1,6 +1,6 @@
 //! Ranges of sorted sets: by rank, by score, by member.
 
-use redstart_common::number::parse_f64;
+use redstart_common::number::strtod;
 use redstart_common::resp::Proto;
 use redstart_common::resp::error;
 
@@ -28,8 +28,7 @@ fn bound(text: &[u8]) -> Option<(f64, bool)> {
         Some(rest) => (rest, true),
         None => (text, false),
     };
-    // What has no digits at all counts as zero, as in C.
-    Some((if text.is_empty() { 0.0 } else { parse_f64(text)? }, open))
+    Some((strtod(text)?.0, open))
 }
 
 impl ScoreRange {
