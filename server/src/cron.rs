@@ -10,6 +10,9 @@ use crate::keyspace::expire;
 
 /// One tick.
 pub fn tick(engine: &mut Engine) {
+    if engine.core.cron_paused {
+        return;
+    }
     if engine.core.settings.active_expire && engine.core.paused.is_none() {
         let hz = engine.core.settings.hz.max(1);
         let effort = engine.core.settings.active_expire_effort;
@@ -24,6 +27,7 @@ pub fn tick(engine: &mut Engine) {
     }
     close_idle_clients(engine);
     engine.settle_migrations();
+    engine.core.end_turn_of_tracking();
     let core = &mut engine.core;
     core.migrations.close_idle_links();
     core.rates.sample(&core.stats);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use redstart_common::command::{self, CommandId, Mode};
 use redstart_common::resp::Args;
 
+use crate::acl::Users;
 use crate::client::{Client, Clients};
 use crate::dispatch::blocking::Blocking;
 use crate::dispatch::effects::Effects;
@@ -19,6 +20,7 @@ pub use crate::pause::{Pause, Paused};
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use crate::slowlog::SlowLog;
+use crate::tracking::Tracking;
 
 /// A keyspace and what serves it.
 pub struct Engine {
@@ -32,6 +34,8 @@ pub struct Engine {
 pub struct Core {
     /// Settings.
     pub settings: Settings,
+    /// Users and their rights.
+    pub users: Users,
     /// Connected clients.
     pub clients: Clients,
     /// Counters.
@@ -40,6 +44,8 @@ pub struct Core {
     pub pubsub: PubSub,
     /// Who watches what.
     pub watches: Watches,
+    /// Who caches what.
+    pub tracking: Tracking,
     /// Who waits for what.
     pub blocking: Blocking,
     /// Writes on their way out.
@@ -72,6 +78,8 @@ pub struct Core {
     pub started_unix_s: i64,
     /// What names this data set's history: 40 hexadecimal digits.
     pub replication_id: String,
+    /// Whether the regular work stands still (DEBUG PAUSE-CRON).
+    pub cron_paused: bool,
     /// CLIENT PAUSE, while it is on.
     pub paused: Paused,
     /// Keys on their way to other servers.
@@ -133,10 +141,12 @@ impl Engine {
         let mut engine = Self {
             keyspace,
             core: Core {
+                users: Users::new(settings.requirepass.as_bytes(), settings.acl_pubsub_all),
                 clients: Clients::default(),
                 stats: Stats::new(),
                 pubsub: PubSub::default(),
                 watches: Watches::new(count),
+                tracking: Tracking::default(),
                 blocking: Blocking::new(count),
                 effects: Effects::default(),
                 slowlog: SlowLog::default(),
@@ -153,6 +163,7 @@ impl Engine {
                 memory_at_start: redstart_common::memory::used_bytes(),
                 started_unix_s: redstart_common::clock::unix_ms() / 1000,
                 replication_id: random_hex(),
+                cron_paused: false,
                 paused: None,
                 migrations: Migrations::default(),
                 alarm: None,
@@ -194,6 +205,7 @@ impl Engine {
             self.core.watches.remove(db, &key, client.id);
         }
         self.core.pubsub.forget(&mut client);
+        self.core.tracking.disable(&mut client);
         self.core.monitors.retain(|id| *id != client.id);
         redstart_common::net::buffer::give(std::mem::take(&mut client.reply.bytes));
     }

@@ -224,7 +224,7 @@ fn clients(page: &mut Page, core: &Core, client: &Client) {
     );
     page.field("client_recent_max_output_buffer", largest(|client| client.reply.pending()));
     page.field("blocked_clients", core.blocking.len());
-    page.field("tracking_clients", 0);
+    page.field("tracking_clients", core.tracking.client_count());
     page.field("clients_in_timeout_table", core.blocking.with_deadline());
 }
 
@@ -353,13 +353,14 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
-        "unexpected_error_replies",
     ] {
         page.field(name, 0);
     }
+    let (keys, items) = core.tracking.sizes();
+    page.field("tracking_total_keys", keys);
+    page.field("tracking_total_items", items);
+    page.field("tracking_total_prefixes", core.tracking.prefix_count());
+    page.field("unexpected_error_replies", 0);
     page.field("total_error_replies", stats.total_errors);
     page.field("dump_payload_sanitizations", 0);
     page.field("total_reads_processed", stats.reads);

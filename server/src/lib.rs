@@ -5,6 +5,7 @@
 //!   socket ◀─ connection ◀─ client::reply ◀──────────────┘    └─▶ effects ─▶ sinks
 //! ```
 
+pub mod acl;
 pub mod allocator;
 pub mod banner;
 pub mod client;
@@ -19,16 +20,17 @@ pub mod engine;
 pub mod info;
 pub mod keyspace;
 pub mod latency;
+pub mod memory;
 pub mod migrate;
 pub mod pause;
-pub mod memory;
 pub mod persistence;
 pub mod pubsub;
+pub mod redact;
 pub mod server;
 pub mod settings;
-pub mod redact;
 pub mod slowlog;
 pub mod text;
+pub mod tracking;
 pub mod types;
 mod uninit;
 

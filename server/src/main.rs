@@ -142,7 +142,15 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         log!(Notice, "Running mode=standalone, port={port}.");
     }
     let unixsocket = settings.unixsocket.clone();
+    let users = match redstart_server::acl::file::users_at_start(&settings) {
+        Ok(users) => users,
+        Err(reason) => {
+            log!(Warning, "{reason}");
+            return ExitCode::FAILURE;
+        }
+    };
     let mut engine = Engine::new(settings);
+    engine.core.users = users;
     engine.core.shell = Shell {
         port,
         config_file,

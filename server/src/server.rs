@@ -55,6 +55,12 @@ impl Server {
             server.engine.borrow_mut().core.migrations.set_carrier(move |ticket, job| {
                 tokio::task::spawn_local(migrate(weak.clone(), Rc::clone(&room), ticket, job));
             });
+            let weak = Rc::downgrade(&server);
+            turn::add_hook(move || {
+                if let Some(server) = weak.upgrade() {
+                    server.engine.borrow_mut().core.end_turn_of_tracking();
+                }
+            });
             for socket in bound {
                 let listener = socket.into_listener()?;
                 tokio::task::spawn_local(accept(Rc::clone(&server), listener));
@@ -89,7 +95,7 @@ impl Server {
             let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
             return false;
         }
-        if core.settings.protects_from(&stream) {
+        if core.users.open_to_all() && core.settings.protects_from(&stream) {
             core.stats.rejected_connections += 1;
             let _ = stream.try_write(PROTECTED);
             return false;
@@ -102,7 +108,8 @@ impl Server {
         let mut client = Box::new(Client::new(core.clients.new_id(), now));
         client.address = stream.peer_name(&core.settings.unixsocket);
         client.local_address = stream.local_name(&core.settings.unixsocket);
-        client.authenticated = core.settings.requirepass.is_empty();
+        client.authenticated = core.users.open_to_all();
+        core.become_user(&mut client, b"default");
         if stream.is_unix() {
             client.flags.set(Flags::UNIX);
         }

@@ -51,6 +51,10 @@ impl Flags {
     pub const DENY_BLOCKING: Self = Self(1 << 15);
     /// Was waiting and is being served: its command runs again.
     pub const SERVING: Self = Self(1 << 16);
+    /// Caches what it reads, and is told when that changes.
+    pub const TRACKING: Self = Self(1 << 17);
+    /// Its user may not do everything: each call is looked at.
+    pub const RESTRICTED: Self = Self(1 << 18);
 
     /// Whether any of `other`'s flags is set.
     #[inline]
@@ -109,7 +113,7 @@ pub struct Client {
     /// Whether it may ask for more than AUTH.
     pub authenticated: bool,
     /// The ACL user.
-    pub user: Rc<str>,
+    pub user: Rc<[u8]>,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// Where it comes from: `ip:port`.
@@ -130,6 +134,8 @@ pub struct Client {
     pub blocked: Option<Box<Blocked>>,
     /// Channels.
     pub channels: crate::pubsub::Subscriptions,
+    /// How it is told of changes to what it has read, if it is.
+    pub tracking: Option<Box<crate::tracking::Mode>>,
     /// Bytes received over its life.
     pub bytes_in: u64,
     /// Since when its output is over the soft limit, in milliseconds since 1970; 0 when it is not.
@@ -148,7 +154,7 @@ impl Client {
             reply: Reply::default(),
             flags: Flags::default(),
             authenticated: true,
-            user: Rc::from("default"),
+            user: Rc::from(&b"default"[..]),
             name: Vec::new(),
             address: String::new(),
             local_address: String::new(),
@@ -159,6 +165,7 @@ impl Client {
             watched: Vec::new(),
             blocked: None,
             channels: crate::pubsub::Subscriptions::default(),
+            tracking: None,
             bytes_in: 0,
             soft_limit_since_ms: 0,
         }

@@ -36,6 +36,7 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         (Flags::SUBSCRIBED, 'P'),
         (Flags::MULTI, 'x'),
         (Flags::BLOCKED, 'b'),
+        (Flags::TRACKING, 't'),
         (Flags::DIRTY_CAS, 'd'),
         (Flags::CLOSE_AFTER_REPLY, 'c'),
         (Flags::CLOSE_ASAP, 'A'),
@@ -44,6 +45,10 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
     ] {
         if client.flags.any(flag) {
             flags.push(letter);
+        }
+        if let (Flags::TRACKING, Some(mode)) = (flag, &client.tracking) {
+            flags.extend(mode.broken.then_some('R'));
+            flags.extend(mode.prefixes.as_ref().map(|_| 'B'));
         }
     }
     if flags.is_empty() {
@@ -64,7 +69,7 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
-         tot-mem={} events={} cmd={} user={} redir=-1 resp={}",
+         tot-mem={} events={} cmd={} user={} redir={} resp={}",
         client.id,
         client.address,
         client.local_address,
@@ -90,7 +95,8 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         memory,
         if waiting > 0 { "rw" } else { "r" },
         client.last_command.map_or("NULL", |id| id.spec().name),
-        client.user,
+        String::from_utf8_lossy(&client.user),
+        super::tracking::redirection(client.tracking.as_deref()),
         client.reply.proto.number(),
     )
 }
@@ -225,7 +231,7 @@ impl KillFilter<'_> {
             && self.address.is_none_or(|address| client.address.as_bytes() == address)
             && self.local_address.is_none_or(|address| client.local_address.as_bytes() == address)
             && self.class.is_none_or(|class| class_of(client) == class)
-            && self.user.is_none_or(|user| client.user.as_bytes() == user)
+            && self.user.is_none_or(|user| *client.user == *user)
     }
 }
 
@@ -256,7 +262,7 @@ pub fn kill(call: &mut Call<'_>) -> CommandResult {
             } else if word.eq_ignore_ascii_case(b"LADDR") {
                 filter.local_address = Some(value);
             } else if word.eq_ignore_ascii_case(b"USER") {
-                if value != b"default" {
+                if call.core.users.get(value).is_none() {
                     return Err(CommandError::about("ERR No such user '", value, "'"));
                 }
                 filter.user = Some(value);

@@ -93,6 +93,10 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         }
     }
     redstart_common::log::set_level(settings.loglevel);
+    if changes.iter().any(|(row, ..)| row.name == "requirepass") {
+        let user = call.core.users.default_user();
+        user.set_password(settings.requirepass.as_bytes());
+    }
     call.core.settings = settings;
     call.core.apply_settings(&call.keyspace.shared);
     call.client.reply.ok();
@@ -119,6 +123,17 @@ pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
 
 /// `CONFIG REWRITE`
 pub fn rewrite(call: &mut Call<'_>) -> CommandResult {
+    rewrite_file(call, file::Extent::Changed)
+}
+
+/// The user's line in the configuration file.
+fn line_of(user: &crate::acl::user::User) -> String {
+    let line = String::from_utf8_lossy(&user.line()).into_owned();
+    file::user_line(&line.split(' ').skip(1).collect::<Vec<_>>())
+}
+
+/// Writes the settings of now into the configuration file.
+pub(super) fn rewrite_file(call: &mut Call<'_>, extent: file::Extent) -> CommandResult {
     let Some(path) = call.core.shell.config_file.clone() else {
         return Err(CommandError::new("ERR The server is running without a config file"));
     };
@@ -127,7 +142,11 @@ pub fn rewrite(call: &mut Call<'_>) -> CommandResult {
         CommandError::made(format!("ERR Rewriting config file: {error}"))
     };
     let old = std::fs::read_to_string(&path).unwrap_or_default();
-    let new = file::rewrite(&old, &call.core.settings);
+    let users = match call.core.settings.aclfile.as_str() {
+        "" => call.core.users.iter().map(line_of).collect(),
+        _ => Vec::new(),
+    };
+    let new = file::rewrite_with(&old, &call.core.settings, &users, extent);
     crate::disk::replace(&path, new.as_bytes()).map_err(fail)?;
     redstart_common::log!(Warning, "CONFIG REWRITE executed with success.");
     call.client.reply.ok();

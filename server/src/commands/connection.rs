@@ -71,20 +71,8 @@ pub fn select(call: &mut Call<'_>) -> CommandResult {
 const WRONG_PASSWORD: CommandError = CommandError::new(error::WRONG_PASS);
 
 fn authenticate(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> CommandResult {
-    let wanted = call.core.settings.requirepass.as_bytes();
-    let known = user == b"default";
-    if known && (wanted.is_empty() || same_secret(wanted, password)) {
-        call.client.authenticated = true;
-        return Ok(());
-    }
-    Err(WRONG_PASSWORD)
-}
-
-/// Compares without telling by its duration where the two differ.
-fn same_secret(wanted: &[u8], given: &[u8]) -> bool {
-    use sha2::{Digest, Sha256};
-    let (wanted, given) = (Sha256::digest(wanted), Sha256::digest(given));
-    wanted.iter().zip(given.iter()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    let by = call.arg(0);
+    if call.core.log_in(call.client, user, password, by) { Ok(()) } else { Err(WRONG_PASSWORD) }
 }
 
 /// `AUTH [username] password`
@@ -92,7 +80,7 @@ pub fn auth(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     match args.len() {
         2 => {
-            if call.core.settings.requirepass.is_empty() {
+            if call.core.users.default_user().no_password {
                 return Err(CommandError::new(error::AUTH_WITHOUT_PASSWORD));
             }
             authenticate(call, b"default", args.at(1))?;
@@ -193,7 +181,8 @@ pub fn reset(call: &mut Call<'_>) -> CommandResult {
     client.db = 0;
     client.name.clear();
     client.reply.proto = Proto::Resp2;
-    client.authenticated = call.core.settings.requirepass.is_empty();
+    client.authenticated = call.core.users.open_to_all();
+    call.core.become_user(client, b"default");
     client.reply.raw(b"+RESET\r\n");
     Ok(())
 }

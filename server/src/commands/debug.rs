@@ -68,6 +68,21 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             call.client.reply.integer(i64::from(found));
             Ok(())
         }
+        ("htstats", 3) => table_statistics(call),
+        ("replicate", 3..) => {
+            let words: Vec<&[u8]> = args.tail(2).iter().collect();
+            call.core.effects.push(call.client.db, &words);
+            call.client.reply.ok();
+            Ok(())
+        }
+        ("pause-cron", 3) => {
+            call.core.cron_paused = args.at(2) != b"0";
+            call.client.reply.ok();
+            Ok(())
+        }
+        ("config-rewrite-force-all", 2) => {
+            super::config::rewrite_file(call, crate::settings::file::Extent::All)
+        }
         ("change-repl-id", 2) => {
             call.core.replication_id = crate::engine::random_hex();
             call.client.reply.ok();
@@ -93,6 +108,29 @@ fn sleep(call: &mut Call<'_>) -> CommandResult {
     // It is asked for: the whole server stands still.
     std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
     call.client.reply.ok();
+    Ok(())
+}
+
+/// How full the tables of a database are.
+fn table_statistics(call: &mut Call<'_>) -> CommandResult {
+    let index = usize::try_from(integer(call.arg(2))?).ok();
+    let db = index
+        .and_then(|index| call.keyspace.dbs.get(index))
+        .ok_or(CommandError::new("ERR Out of range database"))?;
+    let mut text = String::new();
+    let lengths = [db.len(), db.volatile_len()];
+    for ((name, (buckets, overflow)), count) in
+        ["Dictionary", "Expires"].into_iter().zip(db.bucket_counts()).zip(lengths)
+    {
+        text += &format!("[{name} HT]\nHash table 0 stats (main hash table):\n");
+        text += &match count {
+            0 => "No stats available for empty dictionaries\n".to_owned(),
+            _ => format!(
+                " table size: {buckets}\n number of elements: {count}\n overflow buckets: {overflow}\n"
+            ),
+        };
+    }
+    call.client.reply.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
 
@@ -301,20 +339,29 @@ fn help(call: &mut Call<'_>) -> CommandResult {
         &[
             "CHANGE-REPL-ID",
             "    Change the replication IDs of the instance.",
+            "CONFIG-REWRITE-FORCE-ALL",
+            "    Like CONFIG REWRITE but writes all configuration options, including",
+            "    keywords not listed in original configuration file or default values.",
             "DIGEST",
             "    Output a hex signature representing the current DB content.",
             "DIGEST-VALUE <key> [<key> ...]",
             "    Output a hex signature of the values of all the specified keys.",
             "ERROR <string>",
             "    Return a Redis protocol error with <string> as message.",
+            "HTSTATS <dbid>",
+            "    Return hash table statistics of the specified Redis database.",
             "LOG <message>",
             "    Write <message> to the server log.",
             "OBJECT <key>",
             "    Show low level info about <key> and associated value.",
+            "PAUSE-CRON <0|1>",
+            "    Stop periodic cron job processing.",
             "POPULATE <count> [<prefix>] [<size>]",
             "    Create <count> string keys named key:<num>.",
             "PROTOCOL <type>",
             "    Reply with a test value of the specified type.",
+            "REPLICATE <string>",
+            "    Replicates the provided string to replicas, allowing data divergence.",
             "SET-ACTIVE-EXPIRE <0|1>",
             "    Setting it to 0 disables expiring keys in background.",
             "SLEEP <seconds>",

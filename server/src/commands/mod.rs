@@ -1,6 +1,7 @@
 //! Syntax: each command reads its arguments, touches the keyspace and answers. One file for each of Redis's groups;
 //! what values mean is in [`crate::types`].
 
+mod acl;
 pub mod client;
 mod command;
 mod config;
@@ -24,6 +25,7 @@ mod server;
 mod set;
 mod sort;
 mod string;
+mod tracking;
 mod transactions;
 mod zset;
 
@@ -38,6 +40,7 @@ pub(crate) type Handlers = &'static [(&'static str, Handler)];
 
 /// All handlers.
 pub(crate) const GROUPS: &[Handlers] = &[
+    acl::HANDLERS,
     client::HANDLERS,
     command::HANDLERS,
     config::HANDLERS,
@@ -57,6 +60,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     set::HANDLERS,
     sort::HANDLERS,
     string::HANDLERS,
+    tracking::HANDLERS,
     transactions::HANDLERS,
     zset::HANDLERS,
 ];

@@ -4,10 +4,11 @@ use redstart_common::command::CommandSpec;
 use redstart_common::command::spec::Flags as RowFlags;
 
 use super::error::{CommandError, CommandResult};
+use crate::acl::selector::Denied;
 use crate::client::{Client, Flags};
 use crate::engine::{Core, Engine};
-use redstart_common::resp::Proto;
 use redstart_common::resp::error;
+use redstart_common::resp::{Args, Proto};
 
 /// Memory is used up and the policy frees none.
 pub const OUT_OF_MEMORY: CommandError = CommandError::new(error::OUT_OF_MEMORY);
@@ -17,10 +18,15 @@ const NO_AUTH: CommandError = CommandError::new(error::NO_AUTH);
 impl Engine {
     /// Lets each gate refuse the command.
     #[inline]
-    pub(super) fn gates(&mut self, client: &Client, row: &'static CommandSpec) -> CommandResult {
-        const RARE: Flags = Flags::MULTI.or(Flags::SUBSCRIBED);
+    pub(super) fn gates(
+        &mut self,
+        client: &Client,
+        row: &'static CommandSpec,
+        args: Args<'_>,
+    ) -> CommandResult {
+        const RARE: Flags = Flags::MULTI.or(Flags::SUBSCRIBED).or(Flags::RESTRICTED);
         if !client.authenticated || client.flags.any(RARE) {
-            self.rare_gates(client, row)?;
+            self.rare_gates(client, row, args)?;
         }
         if self.core.settings.maxmemory > 0 {
             self.memory_gate(row)?;
@@ -29,12 +35,20 @@ impl Engine {
     }
 
     #[cold]
-    fn rare_gates(&self, client: &Client, row: &'static CommandSpec) -> CommandResult {
+    fn rare_gates(
+        &mut self,
+        client: &Client,
+        row: &'static CommandSpec,
+        args: Args<'_>,
+    ) -> CommandResult {
         if !client.authenticated && !row.flags.contains(RowFlags::NO_AUTH) {
             return Err(NO_AUTH);
         }
         if client.flags.any(Flags::MULTI) && row.flags.contains(RowFlags::NO_MULTI) {
             return Err(CommandError::new("ERR Command not allowed inside a transaction"));
+        }
+        if client.flags.any(Flags::RESTRICTED) {
+            self.core.check_user(client, row, args).map_err(|denied| no_permission(row, denied))?;
         }
         let listening = client.flags.any(Flags::SUBSCRIBED) && client.reply.proto == Proto::Resp2;
         if listening && !allowed_while_listening(row.name) {
@@ -54,6 +68,35 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The user may not make the call.
+fn no_permission(row: &CommandSpec, denied: Denied) -> CommandError {
+    match denied {
+        Denied::Command => CommandError::made(format!(
+            "NOPERM this user has no permissions to run the '{}' command",
+            row.name
+        )),
+        Denied::Key(_) => CommandError::new(
+            "NOPERM this user has no permissions to access one of the keys used as arguments",
+        ),
+        Denied::Channel(_) => CommandError::new(
+            "NOPERM this user has no permissions to access one of the channels used as arguments",
+        ),
+    }
+}
+
+/// The user may not make a call any more that has been queued.
+pub(super) fn permission_lost(denied: Denied) -> CommandError {
+    let reason = match denied {
+        Denied::Command => "no permission to execute the command or subcommand",
+        Denied::Key(_) => "no permission to touch the specified keys",
+        Denied::Channel(_) => "no permission to access one of the channels used as arguments",
+    };
+    CommandError::made(format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC \
+         call. This command is no longer allowed for the following reason: {reason}"
+    ))
 }
 
 fn allowed_while_listening(name: &str) -> bool {

@@ -84,14 +84,31 @@ impl Engine {
             Found::Row(id) => self.admit(client, id, args),
             Found::Refused(error) => self.refuse(client, None, &error),
         }
+        if client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP).or(Flags::TRACKING)) {
+            self.finish_reply(client, before);
+        }
+        if self.core.blocking.has_ready() && !client.flags.any(Flags::EXECUTING) {
+            self.serve_ready();
+        }
+    }
+
+    /// Takes back a reply that is not wanted, and adds what had to wait for it.
+    #[cold]
+    fn finish_reply(&mut self, client: &mut Client, before: usize) {
         if client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP)) {
             if !client.last_command.is_some_and(answers_by_push) {
                 client.reply.truncate(before);
             }
             client.flags.clear(Flags::REPLY_SKIP);
         }
-        if self.core.blocking.has_ready() && !client.flags.any(Flags::EXECUTING) {
-            self.serve_ready();
+        self.core.tracking.tell_pending(&mut self.core.clients, Some(client));
+        let about_clients = client.last_command.and_then(|id| id.spec().container);
+        let keeps = about_clients == Some(const { id_of("client") });
+        if let Some(mode) = &mut client.tracking
+            && !keeps
+            && !client.flags.any(Flags::MULTI)
+        {
+            mode.caching = false;
         }
     }
 
@@ -107,7 +124,7 @@ impl Engine {
         if !row.accepts_count(args.len()) {
             return self.refuse(client, Some(id), &CommandError::arity(row.name));
         }
-        if let Err(error) = self.gates(client, row) {
+        if let Err(error) = self.gates(client, row, args) {
             return self.refuse(client, Some(id), &error);
         }
         if client.flags.any(Flags::MULTI) && !runs_within_multi(id) {
@@ -254,8 +271,11 @@ pub(crate) fn run(
     if core.effects.dirty != dirty && core.effects.form == Form::AsGiven {
         core.effects.push_args(db, args);
     }
-    if client.flags.any(Flags::BLOCKED) {
-        return;
+    if client.flags.any(Flags::BLOCKED.or(Flags::TRACKING)) {
+        core.tracking.remember(client, id, args);
+        if client.flags.any(Flags::BLOCKED) {
+            return;
+        }
     }
     let took = core.time.lap(&keyspace.shared, client.flags.any(Flags::EXECUTING));
     core.stats.ran(id, took, failed);

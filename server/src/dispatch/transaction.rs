@@ -148,12 +148,15 @@ pub fn exec(call: &mut Call<'_>) -> CommandResult {
 fn run_queued(call: &mut Call<'_>, queued: &Queued) {
     let row = spec(queued.command);
     let args = queued.args.as_args();
-    let refused = if row.flags.contains(RowFlags::DENYOOM) && call.core.out_of_memory() {
-        Some(super::gates::OUT_OF_MEMORY)
-    } else {
-        None
-    };
     call.client.last_command = Some(queued.command);
+    let mut refused = None;
+    if call.client.flags.any(Flags::RESTRICTED) {
+        let checked = call.core.check_user(call.client, row, args);
+        refused = checked.err().map(super::gates::permission_lost);
+    }
+    if row.flags.contains(RowFlags::DENYOOM) && call.core.out_of_memory() {
+        refused.get_or_insert(super::gates::OUT_OF_MEMORY);
+    }
     match (refused, call.core.handlers.of(queued.command)) {
         (None, Some(handler)) => {
             super::run(call.keyspace, call.core, call.client, queued.command, handler, args);

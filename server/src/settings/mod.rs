@@ -158,6 +158,13 @@ pub struct Settings {
     pub timeout: u64,
     pub protected_mode: bool,
     pub requirepass: String,
+    pub aclfile: String,
+    pub acllog_max_len: usize,
+    /// Whether new users may hear and speak on all channels.
+    pub acl_pubsub_all: bool,
+    /// The words of `user` lines, without the first.
+    pub users: Vec<Vec<String>>,
+    pub tracking_table_max_keys: usize,
     pub maxclients: usize,
     pub hz: u32,
     pub dynamic_hz: bool,
@@ -225,6 +232,11 @@ impl Default for Settings {
             timeout: 0,
             protected_mode: true,
             requirepass: String::new(),
+            aclfile: String::new(),
+            acllog_max_len: 128,
+            acl_pubsub_all: false,
+            users: Vec::new(),
+            tracking_table_max_keys: 1_000_000,
             maxclients: 10_000,
             hz: 10,
             dynamic_hz: true,
@@ -273,10 +285,10 @@ impl Settings {
         })
     }
 
-    /// Whether the protected mode turns a connection away: no password is set and it comes from elsewhere.
+    /// Whether the protected mode turns a connection away that needs no password: it comes from elsewhere.
     #[must_use]
     pub fn protects_from(&self, stream: &Stream) -> bool {
-        self.protected_mode && self.requirepass.is_empty() && !crate::server::is_local(stream)
+        self.protected_mode && !crate::server::is_local(stream)
     }
 }
 

@@ -167,9 +167,17 @@ pub static ROWS: &[Row] = &[
     row("enable-debug-command", Start, guard!(enable_debug_command)),
     row("enable-protected-configs", Start, guard!(enable_protected_configs)),
     row("enable-module-command", Start, Kind::Dormant("no")),
-    row("aclfile", Start, Kind::Only("", "an ACL file")),
-    row("acllog-max-len", Live, Kind::Dormant("128")),
-    row("acl-pubsub-default", Live, Kind::Dormant("resetchannels")),
+    row("aclfile", Start, Kind::Text(|s| &mut s.aclfile)),
+    row("acllog-max-len", Live, number!(acllog_max_len, 0, i64::MAX)),
+    row(
+        "acl-pubsub-default",
+        Live,
+        Kind::Word {
+            words: &["allchannels", "resetchannels"],
+            get: |s| if s.acl_pubsub_all { "allchannels" } else { "resetchannels" },
+            set: |s, word| s.acl_pubsub_all = word == "allchannels",
+        },
+    ),
     // Data.
     row("databases", Start, number!(databases, 1, INT_MAX)),
     row("maxmemory", Live, bytes!(maxmemory, 0, LONG_MAX)),
@@ -254,7 +262,7 @@ pub static ROWS: &[Row] = &[
         Live,
         Kind::Own { get: |s| s.notify_keyspace_events.letters(), set: set_events },
     ),
-    row("tracking-table-max-keys", Live, Kind::Dormant("1000000")),
+    row("tracking-table-max-keys", Live, number!(tracking_table_max_keys, 0, i64::MAX)),
     // Watching.
     row("slowlog-log-slower-than", Live, number!(slowlog_log_slower_than, -1, i64::MAX)),
     row("slowlog-max-len", Live, number!(slowlog_max_len, 0, i64::MAX)),
