@@ -35,7 +35,7 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         (Flags::MONITOR, 'O'),
         (Flags::SUBSCRIBED, 'P'),
         (Flags::MULTI, 'x'),
-        (Flags::BLOCKED, 'b'),
+        (Flags::BLOCKED.or(Flags::PAUSED), 'b'),
         (Flags::TRACKING, 't'),
         (Flags::DIRTY_CAS, 'd'),
         (Flags::CLOSE_AFTER_REPLY, 'c'),
