@@ -70,8 +70,8 @@ enum Content {
 fn content(value: &Value) -> Content {
     let object = match value {
         Value::Bytes(text) => return Content::Text(text.clone()),
+        Value::Int(number) => return Content::Text(number.to_string().into_bytes()),
         Value::Object(object) => object,
-        _ => panic!("a kind of value that restore does not give"),
     };
     let content = match object {
         Object::List(list) => {
