@@ -69,7 +69,7 @@ enum Content {
 
 fn content(value: &Value) -> Content {
     let object = match value {
-        Value::Bytes(text) => return Content::Text(text.clone()),
+        Value::Bytes(text) | Value::Raw(text) => return Content::Text(text.clone()),
         Value::Int(number) => return Content::Text(number.to_string().into_bytes()),
         Value::Object(object) => object,
     };
