@@ -28,6 +28,7 @@ pub fn tick(engine: &mut Engine) {
     close_idle_clients(engine);
     engine.settle_migrations();
     engine.core.end_turn_of_tracking();
+    engine.core.evict_clients();
     let core = &mut engine.core;
     core.migrations.close_idle_links();
     core.rates.sample(&core.stats);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use redstart_common::{clock, command};
 
-use crate::client::Client;
+use crate::client::{Client, Flags};
 use crate::dispatch::stats::Stats;
 use crate::engine::Core;
 use crate::keyspace::{Keyspace, lazyfree};
@@ -223,7 +223,8 @@ fn clients(page: &mut Page, core: &Core, client: &Client) {
         largest(|client| client.connection.as_ref().map_or(0, |c| c.input_capacity())),
     );
     page.field("client_recent_max_output_buffer", largest(|client| client.reply.pending()));
-    page.field("blocked_clients", core.blocking.len());
+    let paused = all().filter(|client| client.flags.any(Flags::PAUSED)).count();
+    page.field("blocked_clients", core.blocking.len() + paused);
     page.field("tracking_clients", core.tracking.client_count());
     page.field("clients_in_timeout_table", core.blocking.with_deadline());
 }
@@ -334,7 +335,7 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("expired_time_cap_reached_count", 0);
     page.field("expire_cycle_cpu_milliseconds", 0);
     page.field("evicted_keys", stats.evicted_keys);
-    page.field("evicted_clients", 0);
+    page.field("evicted_clients", stats.evicted_clients);
     page.field("total_eviction_exceeded_time", 0);
     page.field("current_eviction_exceeded_time", 0);
     page.field("keyspace_hits", shared.hits.get());

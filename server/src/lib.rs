@@ -9,6 +9,7 @@ pub mod acl;
 pub mod allocator;
 pub mod banner;
 pub mod client;
+mod client_eviction;
 pub mod commands;
 pub mod connection;
 pub mod cron;

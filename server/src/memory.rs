@@ -49,8 +49,18 @@ impl Excess {
 #[must_use]
 pub fn of_client(client: &Client) -> usize {
     let input = client.connection.as_ref().map_or(0, |connection| connection.input_capacity());
-    let queued = client.multi.as_ref().map_or(0, |multi| multi.bytes);
-    size_of::<Client>() + client.reply.bytes.capacity() + input + queued
+    let queued = client
+        .multi
+        .as_ref()
+        .map_or(0, |multi| multi.bytes + multi.queue.len() * size_of::<crate::client::Queued>());
+    // A key or channel is known here and where its listeners are looked up.
+    const PLACE: usize = 64;
+    let watched: usize = client.watched.iter().map(|(_, key)| key.len() * 2 + PLACE).sum();
+    let heard = &client.channels;
+    let heard = heard.channels.iter().chain(&heard.patterns).chain(&heard.shards);
+    let prefixes = client.tracking.iter().flat_map(|mode| mode.prefixes.iter().flatten());
+    let named: usize = heard.chain(prefixes).map(|name| name.len() * 2 + PLACE).sum();
+    size_of::<Client>() + client.reply.bytes.capacity() + input + queued + watched + named
 }
 
 impl Overview {

@@ -58,7 +58,9 @@ impl Server {
             let weak = Rc::downgrade(&server);
             turn::add_hook(move || {
                 if let Some(server) = weak.upgrade() {
-                    server.engine.borrow_mut().core.end_turn_of_tracking();
+                    let core = &mut server.engine.borrow_mut().core;
+                    core.end_turn_of_tracking();
+                    core.evict_clients_each_turn();
                 }
             });
             for socket in bound {

@@ -24,7 +24,7 @@ pub fn check_line(words: &[&str], known: &[Vec<String>]) -> Result<(), String> {
     let rules = join_selectors(rules).map_err(|place| wrong(rules[place], RuleError::Syntax))?;
     let mut user = User::new(name.as_bytes(), false);
     for rule in rules {
-        match user.apply(&rule) {
+        match user.apply(&rule, false) {
             Ok(()) | Err(RuleError::Unknown) => {}
             Err(error) => return Err(wrong(&String::from_utf8_lossy(&rule), error)),
         }
@@ -53,7 +53,7 @@ pub fn users_at_start(settings: &Settings) -> Result<Users, String> {
         }
         let mut user = User::new(name.as_bytes(), all_channels);
         for rule in join_selectors(rules).unwrap_or_default() {
-            user.apply(&rule).map_err(|error| {
+            user.apply(&rule, all_channels).map_err(|error| {
                 format!(
                     "Error loading ACL rule '{}' for the user named '{name}': {}",
                     String::from_utf8_lossy(&rule),
@@ -120,7 +120,7 @@ pub fn load(path: &str, all_channels: bool) -> Result<Users, String> {
         let mut told = false;
         for rule in rules {
             let rule = rule.trim_ascii();
-            match user.apply(rule) {
+            match user.apply(rule, all_channels) {
                 Ok(()) => {}
                 // A name that is not known is no secret; other rules may be.
                 Err(RuleError::Unknown) => {

@@ -263,6 +263,13 @@ impl Core {
         self.users.log.add(entry, self.settings.acllog_max_len);
     }
 
+    /// Whether a client may read every key in a call that it may make.
+    #[must_use]
+    pub fn reads_all_keys(&self, client: &Client, row: &CommandSpec, args: Args<'_>) -> bool {
+        !client.flags.any(Flags::RESTRICTED)
+            || self.users.get(&client.user).is_some_and(|user| user.reads_all_keys(row, args))
+    }
+
     /// Whether a marked client may make a call; a refusal is noted.
     ///
     /// # Errors

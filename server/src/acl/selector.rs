@@ -209,7 +209,8 @@ impl Selector {
         if self.all_keys {
             return Err(RuleError::AfterAllKeys);
         }
-        let end = rest.iter().position(|byte| *byte == b'~').ok_or(RuleError::Syntax)?;
+        // Without a pattern it is the empty one.
+        let end = rest.iter().position(|byte| *byte == b'~').unwrap_or(rest.len());
         let (mut read, mut write) = (false, false);
         for letter in &rest[..end] {
             match letter.to_ascii_uppercase() {
@@ -221,7 +222,7 @@ impl Selector {
         if !read && !write {
             return Err(RuleError::Syntax);
         }
-        self.add_pattern(&rest[end + 1..], read, write)
+        self.add_pattern(rest.get(end + 1..).unwrap_or_default(), read, write)
     }
 
     fn add_channel(&mut self, glob: &[u8]) -> Result<(), RuleError> {
@@ -289,6 +290,12 @@ impl Selector {
             args.push(sub.into());
         }
         Ok(())
+    }
+
+    /// Whether every key may be read.
+    #[must_use]
+    pub fn reads_all_keys(&self) -> bool {
+        self.all_keys || self.patterns.iter().any(|it| it.read && *it.glob == *b"*")
     }
 
     /// Whether a call is allowed. `keys` keeps the call's keys from one selector to the next.

@@ -10,7 +10,7 @@ fn user(rules: &str) -> User {
     let mut user = User::new(b"u", false);
     let words: Vec<&str> = rules.split_whitespace().collect();
     for rule in join_selectors(&words).expect("closed") {
-        user.apply(&rule).unwrap_or_else(|error| panic!("{rules}: {error:?}"));
+        user.apply(&rule, false).unwrap_or_else(|error| panic!("{rules}: {error:?}"));
     }
     user
 }
@@ -33,17 +33,17 @@ fn check(user: &User, words: &str) -> Result<(), Denied> {
 fn rules_are_told_as_the_original_tells_them() {
     const HASH: &str = "#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
     for (rules, told) in [
-        ("", "off sanitize-payload resetchannels -@all"),
-        ("on nopass ~* &* +@all", "on nopass sanitize-payload ~* &* +@all"),
+        ("", "off resetchannels -@all"),
+        ("on nopass ~* &* +@all", "on nopass ~* &* +@all"),
         (
             "on >secret ~a* %R~b %W~c %RW~d +@all -@dangerous",
-            &format!("on sanitize-payload {HASH} ~a* %R~b %W~c ~d resetchannels +@all -@dangerous"),
+            &format!("on {HASH} ~a* %R~b %W~c ~d resetchannels +@all -@dangerous"),
         ),
-        ("+get +select|1 &ch", "off sanitize-payload resetchannels &ch -@all +get +select|1"),
-        ("+config -config|get", "off sanitize-payload resetchannels -@all +config -config|get"),
+        ("+get +select|1 &ch", "off resetchannels &ch -@all +get +select|1"),
+        ("+config -config|get", "off resetchannels -@all +config -config|get"),
         (
             "+@read (+set ~b) ( +@all ~c )",
-            "off sanitize-payload resetchannels -@all +@read (~b resetchannels -@all +set) (~c \
+            "off resetchannels -@all +@read (~b resetchannels -@all +set) (~c \
              resetchannels +@all)",
         ),
         ("+set reset", "off sanitize-payload resetchannels -@all"),
@@ -88,11 +88,11 @@ fn wrong_rules_are_refused() {
         ("<unknown", RuleError::NoSuchPassword),
         ("#abc", RuleError::BadHash),
     ] {
-        assert_eq!(user.apply(rule.as_bytes()), Err(error), "{rule}");
+        assert_eq!(user.apply(rule.as_bytes(), false), Err(error), "{rule}");
     }
     let mut user = User::new(b"u", false);
-    for rule in ["~a b", "%RR~a", "%X~a", "%R", "%~a", "&a b"] {
-        assert_eq!(user.apply(rule.as_bytes()), Err(RuleError::Syntax), "{rule}");
+    for rule in ["~a b", "%RR~a", "%X~a", "%", "%~a", "&a b"] {
+        assert_eq!(user.apply(rule.as_bytes(), false), Err(RuleError::Syntax), "{rule}");
     }
     assert_eq!(join_selectors(&["on", "(+get", "~a"]), Err(1));
 }
@@ -138,11 +138,11 @@ fn calls_are_judged_by_command_keys_and_channels() {
 fn passwords_open_only_enabled_users() {
     let mut user = user("on >one >two");
     assert!(user.accepts(b"one") && user.accepts(b"two") && !user.accepts(b"three"));
-    user.apply(b"<one").expect("known");
+    user.apply(b"<one", false).expect("known");
     assert!(!user.accepts(b"one"));
-    user.apply(b"nopass").expect("a rule");
+    user.apply(b"nopass", false).expect("a rule");
     assert!(user.accepts(b"anything"));
-    user.apply(b"off").expect("a rule");
+    user.apply(b"off", false).expect("a rule");
     assert!(!user.accepts(b"anything"));
 }
 

@@ -17,16 +17,14 @@ pub struct User {
     pub enabled: bool,
     /// Whether any password will do.
     pub no_password: bool,
-    /// Whether payloads of RESTORE are not checked in depth.
-    pub skip_sanitize: bool,
+    /// Whether payloads of RESTORE are checked in depth, if that was ever said.
+    pub sanitize: Option<bool>,
     /// SHA-256 of its passwords, in hexadecimal digits.
     pub passwords: Vec<String>,
     /// The rules at the root.
     pub root: Selector,
     /// Further sets of rules.
     pub selectors: Vec<Selector>,
-    /// Whether all channels are allowed at first (`acl-pubsub-default`).
-    all_channels_at_first: bool,
 }
 
 /// SHA-256 in lower-case hexadecimal digits.
@@ -56,11 +54,10 @@ impl User {
             name: name.into(),
             enabled: false,
             no_password: false,
-            skip_sanitize: false,
+            sanitize: None,
             passwords: Vec::new(),
             root: Selector::new(all_channels),
             selectors: Vec::new(),
-            all_channels_at_first: all_channels,
         }
     }
 
@@ -93,7 +90,10 @@ impl User {
     pub fn flag_words(&self) -> Vec<&'static str> {
         let mut words = vec![if self.enabled { "on" } else { "off" }];
         words.extend(self.no_password.then_some("nopass"));
-        words.push(if self.skip_sanitize { "skip-sanitize-payload" } else { "sanitize-payload" });
+        words.extend(self.sanitize.map(|deep| match deep {
+            true => "sanitize-payload",
+            false => "skip-sanitize-payload",
+        }));
         words
     }
 
@@ -117,18 +117,18 @@ impl User {
         }
     }
 
-    /// Applies one rule.
+    /// Applies one rule. `all_channels` says whether new sets of rules allow all channels (`acl-pubsub-default`).
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn apply(&mut self, rule: &[u8]) -> Result<(), RuleError> {
+    pub fn apply(&mut self, rule: &[u8], all_channels: bool) -> Result<(), RuleError> {
         let is = |word: &str| rule.eq_ignore_ascii_case(word.as_bytes());
         match rule {
             [] => {}
             _ if is("on") => self.enabled = true,
             _ if is("off") => self.enabled = false,
-            _ if is("skip-sanitize-payload") => self.skip_sanitize = true,
-            _ if is("sanitize-payload") => self.skip_sanitize = false,
+            _ if is("skip-sanitize-payload") => self.sanitize = Some(false),
+            _ if is("sanitize-payload") => self.sanitize = Some(true),
             _ if is("nopass") => {
                 self.no_password = true;
                 self.passwords.clear();
@@ -142,14 +142,17 @@ impl User {
             [b'<', password @ ..] => self.drop_password(&hash(password))?,
             [b'!', text @ ..] => self.drop_password(&read_hash(text)?)?,
             [b'(', rules @ .., b')'] => {
-                let mut selector = Selector::new(self.all_channels_at_first);
+                let mut selector = Selector::new(all_channels);
                 for rule in split_words(rules).unwrap_or_default() {
                     selector.apply(&rule)?;
                 }
                 self.selectors.push(selector);
             }
             _ if is("clearselectors") => self.selectors.clear(),
-            _ if is("reset") => *self = Self::new(&self.name, self.all_channels_at_first),
+            _ if is("reset") => {
+                *self = Self::new(&self.name, all_channels);
+                self.sanitize = Some(true);
+            }
             _ => self.root.apply(rule)?,
         }
         Ok(())
@@ -166,6 +169,15 @@ impl User {
         let place = self.passwords.iter().position(|known| known == hash);
         self.passwords.remove(place.ok_or(RuleError::NoSuchPassword)?);
         Ok(())
+    }
+
+    /// Whether one set of rules allows a call, and to read every key.
+    #[must_use]
+    pub fn reads_all_keys(&self, row: &CommandSpec, args: Args<'_>) -> bool {
+        let mut keys = None;
+        self.all_selectors().any(|selector| {
+            selector.reads_all_keys() && selector.check(row, args, &mut keys).is_ok()
+        })
     }
 
     /// Whether the user may make a call.

@@ -3,10 +3,9 @@
 use rand::Rng;
 use redstart_common::command::spec::Categories;
 use redstart_common::command::{Resolved, resolve};
-use redstart_common::resp::error;
 
 use super::Handlers;
-use super::options::integer;
+use super::options::{at_most, integer};
 use crate::acl::selector::{Denied, Selector, has_spaces, rows};
 use crate::acl::user::User;
 use crate::acl::{describe, file, join_selectors};
@@ -67,7 +66,7 @@ pub fn setuser(call: &mut Call<'_>) -> CommandResult {
     let known = call.core.users.get(name).cloned();
     let mut user = known.unwrap_or_else(|| User::new(name, all_channels));
     for rule in rules {
-        user.apply(&rule).map_err(|error| {
+        user.apply(&rule, all_channels).map_err(|error| {
             let mut text = b"ERR Error in ACL SETUSER modifier '".to_vec();
             text.extend_from_slice(&rule);
             text.extend_from_slice(format!("': {}", error.text()).as_bytes());
@@ -126,6 +125,7 @@ pub fn getuser(call: &mut Call<'_>) -> CommandResult {
 
 /// `ACL CAT [category]`
 pub fn cat(call: &mut Call<'_>) -> CommandResult {
+    at_most(call, 3)?;
     let names: Vec<&str> = match call.args.get(2) {
         None => {
             Categories::WORDS.iter().map(|(_, name)| *name).filter(|it| !it.is_empty()).collect()
@@ -139,9 +139,6 @@ pub fn cat(call: &mut Call<'_>) -> CommandResult {
             fits.map(|row| row.name).collect()
         }
     };
-    if call.args.len() > 3 {
-        return Err(CommandError::made(error::wrong_arity("acl|cat")));
-    }
     call.client.reply.array(names.len());
     names.iter().for_each(|name| call.client.reply.bulk(name.as_bytes()));
     Ok(())
@@ -149,6 +146,7 @@ pub fn cat(call: &mut Call<'_>) -> CommandResult {
 
 /// `ACL GENPASS [bits]`
 pub fn genpass(call: &mut Call<'_>) -> CommandResult {
+    at_most(call, 3)?;
     const BITS_MAX: i64 = 4096;
     let bits = call.args.get(2).map_or(Ok(256), integer)?;
     if !(1..=BITS_MAX).contains(&bits) {
@@ -166,6 +164,7 @@ pub fn genpass(call: &mut Call<'_>) -> CommandResult {
 
 /// `ACL LOG [count | RESET]`
 pub fn log(call: &mut Call<'_>) -> CommandResult {
+    at_most(call, 3)?;
     let count = match call.args.get(2) {
         Some(word) if word.eq_ignore_ascii_case(b"RESET") => {
             call.core.users.log.clear();

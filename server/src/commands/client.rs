@@ -65,7 +65,7 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         Some(multi) => (multi.queue.len() as i64, multi.bytes),
         None => (-1, 0),
     };
-    let memory = size_of::<Client>() + client.reply.bytes.capacity() + capacity + queued_bytes;
+    let memory = crate::memory::of_client(client);
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
@@ -384,6 +384,10 @@ pub fn help(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.help(
         "CLIENT",
         &[
+            "CACHING (YES|NO)",
+            "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+            "GETREDIR",
+            "    Return the client ID we are redirecting to when tracking is enabled.",
             "GETNAME",
             "    Return the name of the current connection.",
             "ID",

@@ -301,7 +301,7 @@ fn protocol(call: &mut Call<'_>) -> CommandResult {
         _ => {
             return Err(CommandError::new(
                 "ERR Wrong protocol type name. Please use one of the following: \
-                 string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
             ));
         }
     }

@@ -3,6 +3,7 @@
 use redstart_common::number;
 use redstart_common::resp::{Args, error};
 
+use crate::dispatch::Call;
 use crate::dispatch::error::{
     CommandError, NOT_A_FLOAT, NOT_AN_INTEGER, NOT_POSITIVE, SYNTAX, TIMEOUT_NEGATIVE,
     TIMEOUT_NOT_A_FLOAT,
@@ -134,6 +135,21 @@ pub fn random_count(args: Args<'_>, with: &str) -> Result<Option<(i64, bool)>, C
 /// One text for all that is none.
 pub fn count(arg: &[u8]) -> Result<usize, CommandError> {
     number::parse_i64(arg).and_then(|count| usize::try_from(count).ok()).ok_or(NOT_POSITIVE)
+}
+
+/// Refuses a sub-command with more than `count` arguments, the names included, as Redis does where its table does
+/// not.
+///
+/// # Errors
+/// When there are more.
+pub fn at_most(call: &Call<'_>, count: usize) -> Result<(), CommandError> {
+    if call.args.len() <= count {
+        return Ok(());
+    }
+    let container = call.row.spec().container.map_or("", |id| id.spec().name);
+    let after = format!("'. Try {} HELP.", container.to_ascii_uppercase());
+    let before = "ERR unknown subcommand or wrong number of arguments for '";
+    Err(CommandError::about(before, call.arg(1), &after))
 }
 
 /// A floating point number; not NaN.

@@ -139,9 +139,7 @@ pub fn spublish(call: &mut Call<'_>) -> CommandResult {
 
 fn list(call: &mut Call<'_>, kind: Channel) -> CommandResult {
     let args = call.args;
-    if args.len() > 3 {
-        return Err(CommandError::arity(call.row.spec().name));
-    }
+    super::options::at_most(call, 3)?;
     let pattern = args.get(2);
     let open = call.client.reply.begin();
     let mut count = 0;

@@ -3,7 +3,7 @@
 use redstart_common::clock;
 
 use super::Handlers;
-use super::options::integer;
+use super::options::{at_most, integer};
 use crate::client::Flags;
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult};
@@ -95,19 +95,14 @@ pub fn shutdown(call: &mut Call<'_>) -> CommandResult {
 /// `SLOWLOG GET [count]`
 pub fn slowlog_get(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    let count = match args.get(2) {
+    at_most(call, 3)?;
+    let wrong = CommandError::new("ERR count should be greater than or equal to -1");
+    let count = match args.get(2).map(integer) {
         None => 10,
-        Some(arg) => match integer(arg)? {
-            -1 => call.core.slowlog.len(),
-            count if count >= 0 => count as usize,
-            _ => {
-                return Err(CommandError::new("ERR count should be greater than or equal to -1"));
-            }
-        },
+        Some(Ok(-1)) => call.core.slowlog.len(),
+        Some(Ok(count)) => usize::try_from(count).map_err(|_| wrong)?,
+        Some(Err(_)) => return Err(wrong),
     };
-    if args.len() > 3 {
-        return Err(CommandError::arity("slowlog|get"));
-    }
     let reply = &mut call.client.reply;
     reply.array(count.min(call.core.slowlog.len()));
     for slow in call.core.slowlog.iter().take(count) {

@@ -28,6 +28,13 @@ struct Request<'a> {
 fn request<'a>(call: &Call<'a>, read_only: bool) -> Result<Request<'a>, CommandError> {
     let mut wanted = Request::default();
     let mut options = Options::new(call.args, 2);
+    // What BY and GET read is known to no row, so only who may read every key may use them.
+    let reads_all = call.core.reads_all_keys(call.client, call.row.spec(), call.args);
+    let denied = |option| {
+        let text =
+            format!("ERR {option} option of SORT denied due to insufficient ACL permissions.");
+        Err(CommandError::made(text))
+    };
     while let Some(word) = options.word() {
         let left = options.left();
         if word.eq_ignore_ascii_case(b"ASC") {
@@ -41,8 +48,15 @@ fn request<'a>(call: &Call<'a>, read_only: bool) -> Result<Request<'a>, CommandE
         } else if !read_only && word.eq_ignore_ascii_case(b"STORE") && left >= 1 {
             wanted.store = Some(options.need()?);
         } else if word.eq_ignore_ascii_case(b"BY") && left >= 1 {
-            wanted.by = Some(options.need()?);
+            let pattern = options.need()?;
+            if !reads_all && pattern.contains(&b'*') {
+                return denied("BY");
+            }
+            wanted.by = Some(pattern);
         } else if word.eq_ignore_ascii_case(b"GET") && left >= 1 {
+            if !reads_all {
+                return denied("GET");
+            }
             wanted.get.push(options.need()?);
         } else {
             return Err(SYNTAX);

@@ -44,6 +44,8 @@ pub struct Stats {
     pub reads: u64,
     /// Writes to clients.
     pub writes: u64,
+    /// Clients closed for `maxmemory-clients`.
+    pub evicted_clients: u64,
     /// Keys evicted.
     pub evicted_keys: u64,
     /// Whether durations are kept in histograms (`latency-tracking`).
@@ -65,6 +67,7 @@ impl Stats {
             bytes_out: 0,
             reads: 0,
             writes: 0,
+            evicted_clients: 0,
             evicted_keys: 0,
             track_latency: true,
         }

@@ -1,6 +1,8 @@
 //! The server's settings, typed. `rows.rs` names each for redis.conf, the command line and CONFIG.
 
 pub mod file;
+mod own;
+mod row;
 pub mod rows;
 
 use std::io;
@@ -170,6 +172,8 @@ pub struct Settings {
     pub dynamic_hz: bool,
     pub maxmemory: usize,
     pub maxmemory_policy: Policy,
+    /// In bytes; a negative number is a percentage of `maxmemory`, and 0 is no limit.
+    pub maxmemory_clients: i64,
     pub maxmemory_samples: usize,
     pub lfu_log_factor: u32,
     pub lfu_decay_time: u32,
@@ -242,6 +246,7 @@ impl Default for Settings {
             dynamic_hz: true,
             maxmemory: 0,
             maxmemory_policy: Policy::NoEviction,
+            maxmemory_clients: 0,
             maxmemory_samples: 5,
             lfu_log_factor: 10,
             lfu_decay_time: 1,

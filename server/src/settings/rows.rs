@@ -4,58 +4,8 @@
 //! feature that is not built yet ([`Kind::Dormant`]) keeps its value, as Redis keeps the parameters of a feature
 //! that is switched off; switching the feature on is what is refused ([`Kind::Only`]).
 
-use redstart_common::log::Level;
-use redstart_common::number::parse_i64;
-
-use super::{OutputLimits, Policy, Protected, Settings};
-use crate::dispatch::notify::Classes;
-
-/// When a setting may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// At any time.
-    Live,
-    /// Before the start only.
-    Start,
-    /// Before the start, and later where `enable-protected-configs` allows.
-    Protected,
-}
-
-/// A setting's value: how to find, read and print it.
-pub enum Kind {
-    /// `yes` or `no`.
-    Bool(fn(&mut Settings) -> &mut bool),
-    /// A whole number within bounds.
-    Number { get: fn(&Settings) -> i64, set: fn(&mut Settings, i64), min: i64, max: i64 },
-    /// Bytes, with an optional unit.
-    Bytes { get: fn(&Settings) -> usize, set: fn(&mut Settings, usize), min: usize, max: usize },
-    /// Text as it is.
-    Text(fn(&mut Settings) -> &mut String),
-    /// One of some words.
-    Word {
-        words: &'static [&'static str],
-        get: fn(&Settings) -> &'static str,
-        set: fn(&mut Settings, &str),
-    },
-    /// Anything that has rules of its own.
-    Own { get: fn(&Settings) -> String, set: fn(&mut Settings, &[&str]) -> Result<(), String> },
-    /// A parameter of a feature that is off: kept and shown. The text is its default.
-    Dormant(&'static str),
-    /// A switch of a feature that is not built yet: only this value is taken.
-    Only(&'static str, &'static str),
-}
-
-/// A setting.
-pub struct Row {
-    /// Its name in redis.conf.
-    pub name: &'static str,
-    /// Its older name.
-    pub alias: Option<&'static str>,
-    /// When it may change.
-    pub when: When,
-    /// Its value.
-    pub kind: Kind,
-}
+use super::own::*;
+pub use super::row::{Kind, Row, Shape, When, parse_bytes};
 
 const fn row(name: &'static str, when: When, kind: Kind) -> Row {
     Row { name, alias: None, when, kind }
@@ -121,7 +71,7 @@ pub static ROWS: &[Row] = &[
         Kind::Own { get: |s| format!("{:o}", s.unixsocketperm), set: set_socket_mode },
     ),
     row("maxclients", Live, number!(maxclients, 1, u32::MAX as i64)),
-    row("bind-source-addr", Live, Kind::Dormant("")),
+    row("bind-source-addr", Live, Kind::Dormant("", Shape::Text)),
     row("socket-mark-id", Start, Kind::Only("0", "marking sockets")),
     // Process.
     row("daemonize", Start, flag!(daemonize)),
@@ -140,24 +90,38 @@ pub static ROWS: &[Row] = &[
     row("always-show-logo", Start, flag!(always_show_logo)),
     row("supervised", Start, Kind::Only("no", "supervision by upstart or systemd")),
     row("syslog-enabled", Start, Kind::Only("no", "logging to syslog")),
-    row("syslog-ident", Start, Kind::Dormant("redis")),
-    row("syslog-facility", Start, Kind::Dormant("local0")),
-    row("set-proc-title", Start, Kind::Dormant("no")),
-    row("proc-title-template", Live, Kind::Dormant("{title} {listen-addr} {server-mode}")),
-    row("crash-log-enabled", Live, Kind::Dormant("no")),
-    row("crash-memcheck-enabled", Live, Kind::Dormant("no")),
-    row("use-exit-on-panic", Start, Kind::Dormant("no")),
-    row("disable-thp", Start, Kind::Dormant("no")),
+    row("syslog-ident", Start, Kind::Dormant("redis", Shape::Text)),
+    row(
+        "syslog-facility",
+        Start,
+        Kind::Dormant(
+            "local0",
+            Shape::Words(&[
+                "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6",
+                "local7",
+            ]),
+        ),
+    ),
+    row("set-proc-title", Start, Kind::Dormant("no", Shape::Flag)),
+    row(
+        "proc-title-template",
+        Live,
+        Kind::Dormant("{title} {listen-addr} {server-mode}", Shape::Text),
+    ),
+    row("crash-log-enabled", Live, Kind::Dormant("no", Shape::Flag)),
+    row("crash-memcheck-enabled", Live, Kind::Dormant("no", Shape::Flag)),
+    row("use-exit-on-panic", Start, Kind::Dormant("no", Shape::Flag)),
+    row("disable-thp", Start, Kind::Dormant("no", Shape::Flag)),
     row("oom-score-adj", Live, Kind::Only("no", "adjusting the OOM score")),
-    row("oom-score-adj-values", Live, Kind::Dormant("0 200 800")),
+    row("oom-score-adj-values", Live, Kind::Dormant("0 200 800", Shape::Text)),
     row("server_cpulist", Start, Kind::Only("", "pinning to processors")),
     row("bio_cpulist", Start, Kind::Only("", "pinning to processors")),
     row("aof_rewrite_cpulist", Start, Kind::Only("", "pinning to processors")),
     row("bgsave_cpulist", Start, Kind::Only("", "pinning to processors")),
     row("io-threads", Start, Kind::Only("1", "more than one I/O thread")),
-    row("io-threads-do-reads", Start, Kind::Dormant("no")),
-    row("ignore-warnings", Start, Kind::Dormant("")),
-    row("shutdown-timeout", Live, Kind::Dormant("10")),
+    row("io-threads-do-reads", Start, Kind::Dormant("no", Shape::Flag)),
+    row("ignore-warnings", Live, Kind::Dormant("", Shape::Text)),
+    row("shutdown-timeout", Live, Kind::Dormant("10", Shape::Number(0, INT_MAX))),
     row("shutdown-on-sigint", Live, Kind::Only("default", "other ways to shut down")),
     row("shutdown-on-sigterm", Live, Kind::Only("default", "other ways to shut down")),
     row("hz", Live, Kind::Own { get: |s| s.hz.to_string(), set: set_hz }),
@@ -166,7 +130,7 @@ pub static ROWS: &[Row] = &[
     row("requirepass", Live, Kind::Text(|s| &mut s.requirepass)),
     row("enable-debug-command", Start, guard!(enable_debug_command)),
     row("enable-protected-configs", Start, guard!(enable_protected_configs)),
-    row("enable-module-command", Start, Kind::Dormant("no")),
+    row("enable-module-command", Start, Kind::Dormant("no", Shape::Words(&["no", "yes", "local"]))),
     row("aclfile", Start, Kind::Text(|s| &mut s.aclfile)),
     row("acllog-max-len", Live, number!(acllog_max_len, 0, i64::MAX)),
     row(
@@ -200,8 +164,8 @@ pub static ROWS: &[Row] = &[
         },
     ),
     row("maxmemory-samples", Live, number!(maxmemory_samples, 1, INT_MAX)),
-    row("maxmemory-eviction-tenacity", Live, Kind::Dormant("10")),
-    row("maxmemory-clients", Live, Kind::Only("0", "evicting clients")),
+    row("maxmemory-eviction-tenacity", Live, Kind::Dormant("10", Shape::Number(0, 100))),
+    row("maxmemory-clients", Live, Kind::Own { get: print_clients_limit, set: set_clients_limit }),
     row("lfu-log-factor", Live, number!(lfu_log_factor, 0, INT_MAX)),
     row("lfu-decay-time", Live, number!(lfu_decay_time, 0, INT_MAX)),
     row("active-expire-effort", Live, number!(active_expire_effort, 1, 10)),
@@ -236,19 +200,19 @@ pub static ROWS: &[Row] = &[
         "list-max-ziplist-size",
         number!(packed.list_node, i32::MIN as i64, INT_MAX),
     ),
-    row("list-compress-depth", Live, Kind::Dormant("0")),
-    row("stream-node-max-bytes", Live, Kind::Dormant("4096")),
-    row("stream-node-max-entries", Live, Kind::Dormant("100")),
-    row("hll-sparse-max-bytes", Live, Kind::Dormant("3000")),
-    row("activerehashing", Live, Kind::Dormant("yes")),
+    row("list-compress-depth", Live, Kind::Dormant("0", Shape::Number(0, INT_MAX))),
+    row("stream-node-max-bytes", Live, Kind::Dormant("4096", Shape::Bytes(0, i64::MAX))),
+    row("stream-node-max-entries", Live, Kind::Dormant("100", Shape::Number(0, i64::MAX))),
+    row("hll-sparse-max-bytes", Live, Kind::Dormant("3000", Shape::Bytes(0, i64::MAX))),
+    row("activerehashing", Live, Kind::Dormant("yes", Shape::Flag)),
     row("activedefrag", Live, Kind::Only("no", "active defragmentation")),
-    row("active-defrag-cycle-max", Live, Kind::Dormant("25")),
-    row("active-defrag-cycle-min", Live, Kind::Dormant("1")),
-    row("active-defrag-ignore-bytes", Live, Kind::Dormant("104857600")),
-    row("active-defrag-max-scan-fields", Live, Kind::Dormant("1000")),
-    row("active-defrag-threshold-lower", Live, Kind::Dormant("10")),
-    row("active-defrag-threshold-upper", Live, Kind::Dormant("100")),
-    row("jemalloc-bg-thread", Live, Kind::Dormant("no")),
+    row("active-defrag-cycle-max", Live, Kind::Dormant("25", Shape::Number(1, 99))),
+    row("active-defrag-cycle-min", Live, Kind::Dormant("1", Shape::Number(1, 99))),
+    row("active-defrag-ignore-bytes", Live, Kind::Dormant("104857600", Shape::Bytes(1, i64::MAX))),
+    row("active-defrag-max-scan-fields", Live, Kind::Dormant("1000", Shape::Number(1, i64::MAX))),
+    row("active-defrag-threshold-lower", Live, Kind::Dormant("10", Shape::Number(0, 1000))),
+    row("active-defrag-threshold-upper", Live, Kind::Dormant("100", Shape::Number(0, 1000))),
+    row("jemalloc-bg-thread", Live, Kind::Dormant("no", Shape::Flag)),
     // Clients.
     row("client-query-buffer-limit", Live, bytes!(client_query_buffer_limit, 1 << 20, LONG_MAX)),
     row(
@@ -274,96 +238,144 @@ pub static ROWS: &[Row] = &[
     ),
     row("latency-monitor-threshold", Live, number!(latency_monitor_threshold, 0, i64::MAX)),
     // Scripts.
-    alias("busy-reply-threshold", "lua-time-limit", Kind::Dormant("5000")),
+    alias(
+        "busy-reply-threshold",
+        "lua-time-limit",
+        Kind::Dormant("5000", Shape::Number(0, i64::MAX)),
+    ),
     // Snapshots and the log.
     row("save", Live, Kind::Own { get: print_save, set: set_save }),
-    row("dbfilename", Live, Kind::Dormant("dump.rdb")),
-    row("rdbcompression", Live, Kind::Dormant("yes")),
-    row("rdbchecksum", Start, Kind::Dormant("yes")),
-    row("rdb-del-sync-files", Live, Kind::Dormant("no")),
-    row("rdb-save-incremental-fsync", Live, Kind::Dormant("yes")),
-    row("rdb-key-save-delay", Live, Kind::Dormant("0")),
-    row("key-load-delay", Live, Kind::Dormant("0")),
-    row("loading-process-events-interval-bytes", Live, Kind::Dormant("2097152")),
-    row("sanitize-dump-payload", Live, Kind::Dormant("no")),
-    row("stop-writes-on-bgsave-error", Live, Kind::Dormant("yes")),
+    row("dbfilename", Live, Kind::Dormant("dump.rdb", Shape::Text)),
+    row("rdbcompression", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("rdbchecksum", Start, Kind::Dormant("yes", Shape::Flag)),
+    row("rdb-del-sync-files", Live, Kind::Dormant("no", Shape::Flag)),
+    row("rdb-save-incremental-fsync", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("rdb-key-save-delay", Live, Kind::Dormant("0", Shape::Number(-INT_MAX - 1, INT_MAX))),
+    row("key-load-delay", Live, Kind::Dormant("0", Shape::Number(-INT_MAX - 1, INT_MAX))),
+    row(
+        "loading-process-events-interval-bytes",
+        Live,
+        Kind::Dormant("2097152", Shape::Number(1024, INT_MAX)),
+    ),
+    row(
+        "sanitize-dump-payload",
+        Live,
+        Kind::Dormant("no", Shape::Words(&["no", "yes", "clients"])),
+    ),
+    row("stop-writes-on-bgsave-error", Live, Kind::Dormant("yes", Shape::Flag)),
     row("appendonly", Live, Kind::Only("no", "the append-only file")),
-    row("appendfilename", Start, Kind::Dormant("appendonly.aof")),
-    row("appenddirname", Start, Kind::Dormant("appendonlydir")),
-    row("appendfsync", Live, Kind::Dormant("everysec")),
-    row("no-appendfsync-on-rewrite", Live, Kind::Dormant("no")),
-    row("auto-aof-rewrite-percentage", Live, Kind::Dormant("100")),
-    row("auto-aof-rewrite-min-size", Live, Kind::Dormant("67108864")),
-    row("aof-load-truncated", Live, Kind::Dormant("yes")),
-    row("aof-use-rdb-preamble", Live, Kind::Dormant("yes")),
-    row("aof-timestamp-enabled", Live, Kind::Dormant("no")),
-    row("aof-disable-auto-gc", Live, Kind::Dormant("no")),
-    row("aof-rewrite-incremental-fsync", Live, Kind::Dormant("yes")),
-    row("propagation-error-behavior", Live, Kind::Dormant("ignore")),
+    row("appendfilename", Start, Kind::Dormant("appendonly.aof", Shape::Text)),
+    row("appenddirname", Start, Kind::Dormant("appendonlydir", Shape::Text)),
+    row(
+        "appendfsync",
+        Live,
+        Kind::Dormant("everysec", Shape::Words(&["everysec", "always", "no"])),
+    ),
+    row("no-appendfsync-on-rewrite", Live, Kind::Dormant("no", Shape::Flag)),
+    row("auto-aof-rewrite-percentage", Live, Kind::Dormant("100", Shape::Number(0, INT_MAX))),
+    row("auto-aof-rewrite-min-size", Live, Kind::Dormant("67108864", Shape::Bytes(0, i64::MAX))),
+    row("aof-load-truncated", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("aof-use-rdb-preamble", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("aof-timestamp-enabled", Live, Kind::Dormant("no", Shape::Flag)),
+    row("aof-disable-auto-gc", Live, Kind::Dormant("no", Shape::Flag)),
+    row("aof-rewrite-incremental-fsync", Live, Kind::Dormant("yes", Shape::Flag)),
+    row(
+        "propagation-error-behavior",
+        Live,
+        Kind::Dormant("ignore", Shape::Words(&["ignore", "panic", "panic-on-replicas"])),
+    ),
     // Replication.
     alias("replicaof", "slaveof", Kind::Only("", "replication")),
-    row("masterauth", Live, Kind::Dormant("")),
-    row("masteruser", Live, Kind::Dormant("")),
-    alias("replica-serve-stale-data", "slave-serve-stale-data", Kind::Dormant("yes")),
-    alias("replica-read-only", "slave-read-only", Kind::Dormant("yes")),
-    alias("replica-lazy-flush", "slave-lazy-flush", Kind::Dormant("no")),
-    alias("replica-priority", "slave-priority", Kind::Dormant("100")),
-    alias("replica-announce-ip", "slave-announce-ip", Kind::Dormant("")),
-    alias("replica-announce-port", "slave-announce-port", Kind::Dormant("0")),
-    alias("replica-ignore-maxmemory", "slave-ignore-maxmemory", Kind::Dormant("yes")),
-    row("replica-announced", Live, Kind::Dormant("yes")),
-    row("replica-ignore-disk-write-errors", Live, Kind::Dormant("no")),
-    row("repl-backlog-size", Live, Kind::Dormant("1048576")),
-    row("repl-backlog-ttl", Live, Kind::Dormant("3600")),
-    row("repl-disable-tcp-nodelay", Live, Kind::Dormant("no")),
-    row("repl-diskless-load", Live, Kind::Dormant("disabled")),
-    row("repl-diskless-sync", Live, Kind::Dormant("yes")),
-    row("repl-diskless-sync-delay", Live, Kind::Dormant("5")),
-    row("repl-diskless-sync-max-replicas", Live, Kind::Dormant("0")),
-    alias("repl-ping-replica-period", "repl-ping-slave-period", Kind::Dormant("10")),
-    row("repl-timeout", Live, Kind::Dormant("60")),
+    row("masterauth", Live, Kind::Dormant("", Shape::Text)),
+    row("masteruser", Live, Kind::Dormant("", Shape::Text)),
+    alias("replica-serve-stale-data", "slave-serve-stale-data", Kind::Dormant("yes", Shape::Flag)),
+    alias("replica-read-only", "slave-read-only", Kind::Dormant("yes", Shape::Flag)),
+    alias("replica-lazy-flush", "slave-lazy-flush", Kind::Dormant("no", Shape::Flag)),
+    alias("replica-priority", "slave-priority", Kind::Dormant("100", Shape::Number(0, INT_MAX))),
+    alias("replica-announce-ip", "slave-announce-ip", Kind::Dormant("", Shape::Text)),
+    alias(
+        "replica-announce-port",
+        "slave-announce-port",
+        Kind::Dormant("0", Shape::Number(0, 65535)),
+    ),
+    alias("replica-ignore-maxmemory", "slave-ignore-maxmemory", Kind::Dormant("yes", Shape::Flag)),
+    row("replica-announced", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("replica-ignore-disk-write-errors", Live, Kind::Dormant("no", Shape::Flag)),
+    row("repl-backlog-size", Live, Kind::Dormant("1048576", Shape::Bytes(1, i64::MAX))),
+    row("repl-backlog-ttl", Live, Kind::Dormant("3600", Shape::Number(0, i64::MAX))),
+    row("repl-disable-tcp-nodelay", Live, Kind::Dormant("no", Shape::Flag)),
+    row(
+        "repl-diskless-load",
+        Live,
+        Kind::Dormant("disabled", Shape::Words(&["disabled", "on-empty-db", "swapdb"])),
+    ),
+    row("repl-diskless-sync", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("repl-diskless-sync-delay", Live, Kind::Dormant("5", Shape::Number(0, INT_MAX))),
+    row("repl-diskless-sync-max-replicas", Live, Kind::Dormant("0", Shape::Number(0, INT_MAX))),
+    alias(
+        "repl-ping-replica-period",
+        "repl-ping-slave-period",
+        Kind::Dormant("10", Shape::Number(1, INT_MAX)),
+    ),
+    row("repl-timeout", Live, Kind::Dormant("60", Shape::Number(1, INT_MAX))),
     alias("min-replicas-to-write", "min-slaves-to-write", Kind::Only("0", "replication")),
-    alias("min-replicas-max-lag", "min-slaves-max-lag", Kind::Dormant("10")),
+    alias(
+        "min-replicas-max-lag",
+        "min-slaves-max-lag",
+        Kind::Dormant("10", Shape::Number(0, INT_MAX)),
+    ),
     // Cluster.
     row("cluster-enabled", Start, Kind::Only("no", "cluster mode")),
-    row("cluster-config-file", Start, Kind::Dormant("nodes.conf")),
-    row("cluster-port", Start, Kind::Dormant("0")),
-    row("cluster-node-timeout", Live, Kind::Dormant("15000")),
-    row("cluster-announce-ip", Live, Kind::Dormant("")),
-    row("cluster-announce-hostname", Live, Kind::Dormant("")),
-    row("cluster-announce-port", Live, Kind::Dormant("0")),
-    row("cluster-announce-tls-port", Live, Kind::Dormant("0")),
-    row("cluster-announce-bus-port", Live, Kind::Dormant("0")),
-    row("cluster-allow-reads-when-down", Live, Kind::Dormant("no")),
-    row("cluster-allow-pubsubshard-when-down", Live, Kind::Dormant("yes")),
-    row("cluster-allow-replica-migration", Live, Kind::Dormant("yes")),
-    row("cluster-link-sendbuf-limit", Live, Kind::Dormant("0")),
-    row("cluster-migration-barrier", Live, Kind::Dormant("1")),
-    row("cluster-preferred-endpoint-type", Live, Kind::Dormant("ip")),
-    alias("cluster-replica-no-failover", "cluster-slave-no-failover", Kind::Dormant("no")),
-    alias("cluster-replica-validity-factor", "cluster-slave-validity-factor", Kind::Dormant("10")),
-    row("cluster-require-full-coverage", Live, Kind::Dormant("yes")),
+    row("cluster-config-file", Start, Kind::Dormant("nodes.conf", Shape::Text)),
+    row("cluster-port", Start, Kind::Dormant("0", Shape::Number(0, 65535))),
+    row("cluster-node-timeout", Live, Kind::Dormant("15000", Shape::Number(0, i64::MAX))),
+    row("cluster-announce-ip", Live, Kind::Dormant("", Shape::Text)),
+    row("cluster-announce-hostname", Live, Kind::Dormant("", Shape::Text)),
+    row("cluster-announce-port", Live, Kind::Dormant("0", Shape::Number(0, 65535))),
+    row("cluster-announce-tls-port", Live, Kind::Dormant("0", Shape::Number(0, 65535))),
+    row("cluster-announce-bus-port", Live, Kind::Dormant("0", Shape::Number(0, 65535))),
+    row("cluster-allow-reads-when-down", Live, Kind::Dormant("no", Shape::Flag)),
+    row("cluster-allow-pubsubshard-when-down", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("cluster-allow-replica-migration", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("cluster-link-sendbuf-limit", Live, Kind::Dormant("0", Shape::Bytes(0, i64::MAX))),
+    row("cluster-migration-barrier", Live, Kind::Dormant("1", Shape::Number(0, INT_MAX))),
+    row(
+        "cluster-preferred-endpoint-type",
+        Live,
+        Kind::Dormant("ip", Shape::Words(&["ip", "hostname", "unknown-endpoint"])),
+    ),
+    alias(
+        "cluster-replica-no-failover",
+        "cluster-slave-no-failover",
+        Kind::Dormant("no", Shape::Flag),
+    ),
+    alias(
+        "cluster-replica-validity-factor",
+        "cluster-slave-validity-factor",
+        Kind::Dormant("10", Shape::Number(0, INT_MAX)),
+    ),
+    row("cluster-require-full-coverage", Live, Kind::Dormant("yes", Shape::Flag)),
     // TLS.
     row("tls-port", Start, Kind::Only("0", "TLS")),
     row("tls-cluster", Live, Kind::Only("no", "TLS")),
     row("tls-replication", Live, Kind::Only("no", "TLS")),
-    row("tls-auth-clients", Live, Kind::Dormant("yes")),
-    row("tls-ca-cert-dir", Live, Kind::Dormant("")),
-    row("tls-ca-cert-file", Live, Kind::Dormant("")),
-    row("tls-cert-file", Live, Kind::Dormant("")),
-    row("tls-ciphers", Live, Kind::Dormant("")),
-    row("tls-ciphersuites", Live, Kind::Dormant("")),
-    row("tls-client-cert-file", Live, Kind::Dormant("")),
-    row("tls-client-key-file", Live, Kind::Dormant("")),
-    row("tls-client-key-file-pass", Live, Kind::Dormant("")),
-    row("tls-dh-params-file", Live, Kind::Dormant("")),
-    row("tls-key-file", Live, Kind::Dormant("")),
-    row("tls-key-file-pass", Live, Kind::Dormant("")),
-    row("tls-prefer-server-ciphers", Live, Kind::Dormant("no")),
-    row("tls-protocols", Live, Kind::Dormant("")),
-    row("tls-session-cache-size", Live, Kind::Dormant("20480")),
-    row("tls-session-cache-timeout", Live, Kind::Dormant("300")),
-    row("tls-session-caching", Live, Kind::Dormant("yes")),
+    row("tls-auth-clients", Live, Kind::Dormant("yes", Shape::Words(&["no", "yes", "optional"]))),
+    row("tls-ca-cert-dir", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-ca-cert-file", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-cert-file", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-ciphers", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-ciphersuites", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-client-cert-file", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-client-key-file", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-client-key-file-pass", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-dh-params-file", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-key-file", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-key-file-pass", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-prefer-server-ciphers", Live, Kind::Dormant("no", Shape::Flag)),
+    row("tls-protocols", Live, Kind::Dormant("", Shape::Text)),
+    row("tls-session-cache-size", Live, Kind::Dormant("20480", Shape::Number(0, INT_MAX))),
+    row("tls-session-cache-timeout", Live, Kind::Dormant("300", Shape::Number(0, INT_MAX))),
+    row("tls-session-caching", Live, Kind::Dormant("yes", Shape::Flag)),
 ];
 
 /// Rows that CONFIG GET shows only when asked by their full names: they are for tests.
@@ -383,287 +395,10 @@ pub fn find(name: &str) -> Option<&'static Row> {
     })
 }
 
-fn protected_word(value: Protected) -> &'static str {
-    match value {
-        Protected::No => "no",
-        Protected::Yes => "yes",
-        Protected::Local => "local",
-    }
-}
-
-fn protected_of(word: &str) -> Protected {
-    match word {
-        "yes" => Protected::Yes,
-        "local" => Protected::Local,
-        _ => Protected::No,
-    }
-}
-
-fn set_bind(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    if words.len() > 16 {
-        return Err("Too many bind addresses specified.".to_owned());
-    }
-    settings.bind =
-        words.iter().filter(|word| !word.is_empty()).map(|word| (*word).to_owned()).collect();
-    Ok(())
-}
-
-fn set_socket_mode(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    match words {
-        [word] => match u32::from_str_radix(word, 8) {
-            Ok(mode) if mode <= 0o777 => {
-                settings.unixsocketperm = mode;
-                Ok(())
-            }
-            Ok(_) => Err("argument must be between 0 and 777 inclusive".to_owned()),
-            Err(_) => Err("argument couldn't be parsed as an octal number".to_owned()),
-        },
-        _ => Err("wrong number of arguments".to_owned()),
-    }
-}
-
-fn set_hz(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    let hz = single(words)
-        .and_then(|word| parse_i64(word.as_bytes()))
-        .ok_or("argument couldn't be parsed into an integer")?;
-    // Out of range values are brought into it, as Redis does.
-    settings.hz = hz.clamp(1, 500) as u32;
-    Ok(())
-}
-
-fn single<'w>(words: &[&'w str]) -> Option<&'w str> {
-    match words {
-        [word] => Some(word),
-        _ => None,
-    }
-}
-
-fn set_log_level(settings: &mut Settings, word: &str) {
-    settings.loglevel = match word {
-        "debug" => Level::Debug,
-        "verbose" => Level::Verbose,
-        "warning" => Level::Warning,
-        _ => Level::Notice,
-    };
-}
-
-fn current_dir() -> String {
-    std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default()
-}
-
-fn set_dir(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    let word = single(words).ok_or("wrong number of arguments")?;
-    std::env::set_current_dir(word).map_err(|error| {
-        let text = error.to_string();
-        // The system's words alone, as strerror gives them.
-        text.split(" (os error").next().unwrap_or_default().to_owned()
-    })?;
-    settings.dir = word.to_owned();
-    Ok(())
-}
-
-fn set_policy(settings: &mut Settings, word: &str) {
-    if let Some((_, policy)) = Policy::NAMES.iter().find(|(name, _)| *name == word) {
-        settings.maxmemory_policy = *policy;
-    }
-}
-
-fn set_events(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    let word = single(words).ok_or("wrong number of arguments")?;
-    settings.notify_keyspace_events = Classes::parse(word.as_bytes())
-        .ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
-    Ok(())
-}
-
-fn print_output_limits(settings: &Settings) -> String {
-    let classes = settings.client_output_buffer_limit;
-    [("normal", classes.normal), ("slave", classes.replica), ("pubsub", classes.pubsub)]
-        .iter()
-        .map(|(name, limits)| {
-            format!("{name} {} {} {}", limits.hard_bytes, limits.soft_bytes, limits.soft_seconds)
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
-    if words.is_empty() || !words.len().is_multiple_of(4) {
-        return Err("Wrong number of arguments in buffer limit configuration.".to_owned());
-    }
-    let mut classes = settings.client_output_buffer_limit;
-    for part in words.chunks_exact(4) {
-        let wrong = || "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
-        let limits = OutputLimits {
-            hard_bytes: parse_bytes(part[1]).ok_or_else(wrong)?,
-            soft_bytes: parse_bytes(part[2]).ok_or_else(wrong)?,
-            soft_seconds: part[3].parse().map_err(|_| wrong())?,
-        };
-        match part[0].to_ascii_lowercase().as_str() {
-            "normal" => classes.normal = limits,
-            "slave" | "replica" => classes.replica = limits,
-            "pubsub" => classes.pubsub = limits,
-            _ => {
-                return Err(
-                    "Invalid client class specified in buffer limit configuration.".to_owned()
-                );
-            }
-        }
-    }
-    settings.client_output_buffer_limit = classes;
-    Ok(())
-}
-
-fn print_save(settings: &Settings) -> String {
-    let points = settings.save.iter().map(|(seconds, changes)| format!("{seconds} {changes}"));
-    points.collect::<Vec<_>>().join(" ")
-}
-
-/// Several words are a line of a file and add to what is there; one word is the whole, as CONFIG SET gives it.
-fn set_save(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    let parts: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
-    let mut points = Vec::new();
-    if !parts.len().is_multiple_of(2) {
-        return Err("Invalid save parameters".to_owned());
-    }
-    for pair in parts.chunks_exact(2) {
-        let number = |text: &str, least: i64| {
-            parse_i64(text.as_bytes()).filter(|number| *number >= least && *number <= INT_MAX)
-        };
-        match (number(pair[0], 1), number(pair[1], 0)) {
-            (Some(seconds), Some(changes)) => points.push((seconds, changes)),
-            _ => return Err("Invalid save parameters".to_owned()),
-        }
-    }
-    if words.len() == 1 {
-        settings.save.clear();
-    }
-    settings.save.extend(points);
-    Ok(())
-}
-
-fn print_percentiles(settings: &Settings) -> String {
-    let shares = &settings.latency_tracking_info_percentiles;
-    shares.iter().map(f64::to_string).collect::<Vec<_>>().join(" ")
-}
-
-fn set_percentiles(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    let mut shares = Vec::new();
-    for word in words.iter().flat_map(|word| word.split_ascii_whitespace()) {
-        let share: f64 =
-            word.parse().map_err(|_| "Invalid latency-tracking-info-percentiles parameters")?;
-        if !(0.0..=100.0).contains(&share) {
-            return Err(
-                "latency-tracking-info-percentiles should be a value between 0.0 and 100.0"
-                    .to_owned(),
-            );
-        }
-        shares.push(share);
-    }
-    settings.latency_tracking_info_percentiles = shares;
-    Ok(())
-}
-
-/// Bytes with an optional unit: `100`, `1k` (1000), `1kb` (1024), `m`, `mb`, `g`, `gb`.
-#[must_use]
-pub fn parse_bytes(text: &str) -> Option<usize> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let scale: usize = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(scale)
-}
-
-impl Row {
-    /// The value as CONFIG GET prints it.
-    #[must_use]
-    pub fn print(&self, settings: &Settings) -> String {
-        match &self.kind {
-            Kind::Bool(field) => {
-                // The accessor lends mutably; a copy is cheap and CONFIG GET is rare.
-                let yes = *field(&mut settings.clone());
-                if yes { "yes" } else { "no" }.to_owned()
-            }
-            Kind::Number { get, .. } => get(settings).to_string(),
-            Kind::Bytes { get, .. } => get(settings).to_string(),
-            Kind::Text(field) => field(&mut settings.clone()).clone(),
-            Kind::Word { get, .. } => get(settings).to_owned(),
-            Kind::Own { get, .. } => get(settings),
-            Kind::Dormant(default) => {
-                settings.dormant.get(self.name).cloned().unwrap_or_else(|| (*default).to_owned())
-            }
-            Kind::Only(value, _) => (*value).to_owned(),
-        }
-    }
-
-    /// Reads the value from the words of a configuration line or the value of CONFIG SET.
-    ///
-    /// # Errors
-    /// What is wrong with it, in Redis's words where Redis has them.
-    pub fn parse(&self, settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-        let only = || single(words).ok_or_else(|| "wrong number of arguments".to_owned());
-        match &self.kind {
-            Kind::Bool(field) => {
-                *field(settings) = match only()?.to_ascii_lowercase().as_str() {
-                    "yes" => true,
-                    "no" => false,
-                    _ => return Err("argument must be 'yes' or 'no'".to_owned()),
-                };
-            }
-            Kind::Number { set, min, max, .. } => {
-                let value = parse_i64(only()?.as_bytes())
-                    .ok_or("argument couldn't be parsed into an integer")?;
-                if value < *min || value > *max {
-                    return Err(format!("argument must be between {min} and {max} inclusive"));
-                }
-                set(settings, value);
-            }
-            Kind::Bytes { set, min, max, .. } => {
-                let value = parse_bytes(only()?).ok_or("argument must be a memory value")?;
-                if value < *min || value > *max {
-                    return Err(format!("argument must be between {min} and {max} inclusive"));
-                }
-                set(settings, value);
-            }
-            Kind::Text(field) => *field(settings) = only()?.to_owned(),
-            Kind::Word { words: known, set, .. } => {
-                let word = only()?.to_ascii_lowercase();
-                if !known.contains(&word.as_str()) {
-                    return Err(format!(
-                        "argument(s) must be one of the following: {}",
-                        known.join(", ")
-                    ));
-                }
-                set(settings, &word);
-            }
-            Kind::Own { set, .. } => set(settings, words)?,
-            Kind::Dormant(_) => {
-                settings.dormant.insert(self.name, words.join(" "));
-            }
-            Kind::Only(value, what) => {
-                let given = words.join(" ");
-                let off = given.eq_ignore_ascii_case(value)
-                    || (self.name == "replicaof" && given.eq_ignore_ascii_case("no one"));
-                if !off {
-                    return Err(format!("Redstart does not support {what} yet"));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
 
     #[test]
     fn names_are_unique_and_defaults_read_back() {

@@ -1,0 +1,114 @@
+//! `maxmemory-clients`: the largest clients are closed while all together take too much.
+
+use redstart_common::log;
+
+use crate::client::{Client, Flags};
+use crate::engine::Core;
+use crate::memory::of_client;
+
+/// A lower limit would close everybody who asks anything.
+const LIMIT_MIN: usize = 128 << 10;
+/// With more clients than these, adding up what they take at every turn costs too much: once a tick must do.
+const CLIENTS_EACH_TURN: usize = 1000;
+
+impl Core {
+    /// What all clients together may take, in bytes.
+    fn clients_limit(&self) -> Option<usize> {
+        let bytes = match self.settings.maxmemory_clients {
+            0 => return None,
+            // A share of no limit is none.
+            ..0 if self.settings.maxmemory == 0 => return None,
+            percent @ ..0 => {
+                (self.settings.maxmemory as f64 * percent.unsigned_abs() as f64 / 100.0) as usize
+            }
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        };
+        Some(bytes.max(LIMIT_MIN))
+    }
+
+    /// The end of a turn: closes clients that take too much, if it is not too much to look.
+    pub fn evict_clients_each_turn(&mut self) {
+        if self.settings.maxmemory_clients != 0 && self.clients.len() <= CLIENTS_EACH_TURN {
+            self.evict_clients();
+        }
+    }
+
+    /// Closes the largest clients until the others take less than they may. Monitors do not count.
+    pub fn evict_clients(&mut self) {
+        let Some(limit) = self.clients_limit() else { return };
+        let counted = |client: &Client| !client.flags.any(Flags::MONITOR.or(Flags::CLOSE_ASAP));
+        let mut total: usize =
+            self.clients.iter().filter(|client| counted(client)).map(of_client).sum();
+        if total < limit {
+            return;
+        }
+        let mut largest: Vec<(usize, u64)> = self
+            .clients
+            .iter()
+            .filter(|client| counted(client) && !client.flags.any(Flags::NO_EVICT))
+            .map(|client| (of_client(client), client.id))
+            .collect();
+        largest.sort_unstable_by(|one, other| other.cmp(one));
+        let now = redstart_common::clock::unix_ms();
+        for (bytes, id) in largest {
+            if total < limit {
+                return;
+            }
+            if let Some(client) = self.clients.by_id(id) {
+                log!(Notice, "Evicting client: {}", crate::commands::client::describe(client, now));
+                client.close_asap();
+                self.stats.evicted_clients += 1;
+                total -= bytes;
+            }
+        }
+        if total >= limit {
+            log!(Warning, "Over client maxmemory after evicting all evictable clients");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+    use crate::settings::Settings;
+
+    fn add(core: &mut Core, bytes: usize) -> u64 {
+        let id = core.clients.new_id();
+        let mut client = Box::new(Client::new(id, 0));
+        client.reply.bytes = Vec::with_capacity(bytes);
+        core.clients.add(client);
+        id
+    }
+
+    #[test]
+    fn the_largest_go_until_the_rest_fits() {
+        let settings = Settings { maxmemory_clients: 1 << 20, ..Settings::default() };
+        let mut engine = Engine::new(settings);
+        let core = &mut engine.core;
+        let ids: Vec<u64> =
+            [600, 200, 500, 300, 900].iter().map(|kib| add(core, kib << 10)).collect();
+        core.clients.by_id(ids[4]).expect("there").flags.set(Flags::MONITOR);
+        core.clients.by_id(ids[0]).expect("there").flags.set(Flags::NO_EVICT);
+        core.evict_clients_each_turn();
+        let closed: Vec<u64> = core
+            .clients
+            .iter()
+            .filter(|client| client.flags.any(Flags::CLOSE_ASAP))
+            .map(|client| client.id)
+            .collect();
+        assert_eq!(closed, [ids[2], ids[3]]);
+        assert_eq!(core.stats.evicted_clients, 2);
+    }
+
+    #[test]
+    fn a_share_of_maxmemory_is_a_limit_only_with_it() {
+        let settings = Settings { maxmemory_clients: -10, ..Settings::default() };
+        let mut core = Engine::new(settings).core;
+        assert_eq!(core.clients_limit(), None);
+        core.settings.maxmemory = 100 << 20;
+        assert_eq!(core.clients_limit(), Some(10 << 20));
+        core.settings.maxmemory_clients = 1;
+        assert_eq!(core.clients_limit(), Some(LIMIT_MIN));
+    }
+}

@@ -1,0 +1,205 @@
+//! Settings with rules of their own: how each is read and printed.
+
+use redstart_common::log::Level;
+use redstart_common::number::parse_i64;
+
+use super::row::{parse_bytes, single};
+use super::{OutputLimits, Policy, Protected, Settings};
+use crate::dispatch::notify::Classes;
+
+const INT_MAX: i64 = i32::MAX as i64;
+
+pub(super) fn protected_word(value: Protected) -> &'static str {
+    match value {
+        Protected::No => "no",
+        Protected::Yes => "yes",
+        Protected::Local => "local",
+    }
+}
+
+pub(super) fn protected_of(word: &str) -> Protected {
+    match word {
+        "yes" => Protected::Yes,
+        "local" => Protected::Local,
+        _ => Protected::No,
+    }
+}
+
+pub(super) fn set_bind(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    if words.len() > 16 {
+        return Err("Too many bind addresses specified.".to_owned());
+    }
+    settings.bind =
+        words.iter().filter(|word| !word.is_empty()).map(|word| (*word).to_owned()).collect();
+    Ok(())
+}
+
+pub(super) fn set_socket_mode(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    match words {
+        [word] => match u32::from_str_radix(word, 8) {
+            Ok(mode) if mode <= 0o777 => {
+                settings.unixsocketperm = mode;
+                Ok(())
+            }
+            Ok(_) => Err("argument must be between 0 and 777 inclusive".to_owned()),
+            Err(_) => Err("argument couldn't be parsed as an octal number".to_owned()),
+        },
+        _ => Err("wrong number of arguments".to_owned()),
+    }
+}
+
+pub(super) fn set_hz(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let hz = single(words)
+        .and_then(|word| parse_i64(word.as_bytes()))
+        .ok_or("argument couldn't be parsed into an integer")?;
+    // Out of range values are brought into it, as Redis does.
+    settings.hz = hz.clamp(1, 500) as u32;
+    Ok(())
+}
+
+pub(super) fn set_log_level(settings: &mut Settings, word: &str) {
+    settings.loglevel = match word {
+        "debug" => Level::Debug,
+        "verbose" => Level::Verbose,
+        "warning" => Level::Warning,
+        _ => Level::Notice,
+    };
+}
+
+pub(super) fn current_dir() -> String {
+    std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+pub(super) fn set_dir(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let word = single(words).ok_or("wrong number of arguments")?;
+    std::env::set_current_dir(word).map_err(|error| {
+        let text = error.to_string();
+        // The system's words alone, as strerror gives them.
+        text.split(" (os error").next().unwrap_or_default().to_owned()
+    })?;
+    settings.dir = word.to_owned();
+    Ok(())
+}
+
+pub(super) fn set_policy(settings: &mut Settings, word: &str) {
+    if let Some((_, policy)) = Policy::NAMES.iter().find(|(name, _)| *name == word) {
+        settings.maxmemory_policy = *policy;
+    }
+}
+
+pub(super) fn set_events(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let word = single(words).ok_or("wrong number of arguments")?;
+    settings.notify_keyspace_events = Classes::parse(word.as_bytes())
+        .ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+    Ok(())
+}
+
+pub(super) fn print_output_limits(settings: &Settings) -> String {
+    let classes = settings.client_output_buffer_limit;
+    [("normal", classes.normal), ("slave", classes.replica), ("pubsub", classes.pubsub)]
+        .iter()
+        .map(|(name, limits)| {
+            format!("{name} {} {} {}", limits.hard_bytes, limits.soft_bytes, limits.soft_seconds)
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+pub(super) fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+    if words.is_empty() || !words.len().is_multiple_of(4) {
+        return Err("Wrong number of arguments in buffer limit configuration.".to_owned());
+    }
+    let mut classes = settings.client_output_buffer_limit;
+    for part in words.chunks_exact(4) {
+        let wrong = || "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
+        let limits = OutputLimits {
+            hard_bytes: parse_bytes(part[1]).ok_or_else(wrong)?,
+            soft_bytes: parse_bytes(part[2]).ok_or_else(wrong)?,
+            soft_seconds: part[3].parse().map_err(|_| wrong())?,
+        };
+        match part[0].to_ascii_lowercase().as_str() {
+            "normal" => classes.normal = limits,
+            "slave" | "replica" => classes.replica = limits,
+            "pubsub" => classes.pubsub = limits,
+            _ => {
+                return Err(
+                    "Invalid client class specified in buffer limit configuration.".to_owned()
+                );
+            }
+        }
+    }
+    settings.client_output_buffer_limit = classes;
+    Ok(())
+}
+
+pub(super) fn print_save(settings: &Settings) -> String {
+    let points = settings.save.iter().map(|(seconds, changes)| format!("{seconds} {changes}"));
+    points.collect::<Vec<_>>().join(" ")
+}
+
+/// Several words are a line of a file and add to what is there; one word is the whole, as CONFIG SET gives it.
+pub(super) fn set_save(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let parts: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+    let mut points = Vec::new();
+    if !parts.len().is_multiple_of(2) {
+        return Err("Invalid save parameters".to_owned());
+    }
+    for pair in parts.chunks_exact(2) {
+        let number = |text: &str, least: i64| {
+            parse_i64(text.as_bytes()).filter(|number| *number >= least && *number <= INT_MAX)
+        };
+        match (number(pair[0], 1), number(pair[1], 0)) {
+            (Some(seconds), Some(changes)) => points.push((seconds, changes)),
+            _ => return Err("Invalid save parameters".to_owned()),
+        }
+    }
+    if words.len() == 1 {
+        settings.save.clear();
+    }
+    settings.save.extend(points);
+    Ok(())
+}
+
+pub(super) fn print_percentiles(settings: &Settings) -> String {
+    let shares = &settings.latency_tracking_info_percentiles;
+    shares.iter().map(f64::to_string).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn set_percentiles(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let mut shares = Vec::new();
+    for word in words.iter().flat_map(|word| word.split_ascii_whitespace()) {
+        let share: f64 =
+            word.parse().map_err(|_| "Invalid latency-tracking-info-percentiles parameters")?;
+        if !(0.0..=100.0).contains(&share) {
+            return Err(
+                "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
+                    .to_owned(),
+            );
+        }
+        shares.push(share);
+    }
+    settings.latency_tracking_info_percentiles = shares;
+    Ok(())
+}
+
+/// Bytes, or a share of `maxmemory`, which is kept as a negative number.
+pub(super) fn set_clients_limit(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let word = single(words).ok_or("wrong number of arguments")?;
+    let wrong = "argument must be a memory or percent value";
+    settings.maxmemory_clients = match word.strip_suffix('%') {
+        Some(percent) => match percent.parse::<u32>().map_err(|_| wrong)? {
+            percent @ 0..=100 => -i64::from(percent),
+            _ => return Err("percentage argument must be less or equal to 100".to_owned()),
+        },
+        None => parse_bytes(word).and_then(|bytes| i64::try_from(bytes).ok()).ok_or(wrong)?,
+    };
+    Ok(())
+}
+
+pub(super) fn print_clients_limit(settings: &Settings) -> String {
+    match settings.maxmemory_clients {
+        percent @ ..0 => format!("{}%", -percent),
+        bytes => bytes.to_string(),
+    }
+}
