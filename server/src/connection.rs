@@ -1,8 +1,9 @@
 //! A client's connection: reads what comes, has the engine execute it, and sends what the turn left.
 //!
-//! The task of a connection only reads. Requests are scanned in the thread's shared read buffer; only an
-//! incomplete one is copied to a buffer of the connection's own. Output is sent at the end of the turn with one
-//! write; when the kernel takes less, the task polls for the rest.
+//! The task of a connection only reads, into a buffer that the thread's connections share. What was read is executed
+//! at the end of the turn (see [`crate::intake`]); only an incomplete request is copied to a buffer of the
+//! connection's own. Output is sent after that with one write; when the kernel takes less, the task polls for the
+//! rest.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -16,11 +17,25 @@ use redstart_common::net::{Stream, buffer, turn};
 use redstart_common::resp::{Limits, RequestScanner};
 use tokio::io::ReadBuf;
 
+use crate::ahead::{Ahead, Ended};
 use crate::client::{self, Client, Flags};
+use crate::engine::Engine;
 use crate::server::Server;
 
 /// Output that waits beyond this many bytes stops a client's reading: it shall first take what it asked for.
 const OUTPUT_PAUSE_BYTES: usize = 256 << 20;
+
+/// States in which a client's requests have to wait, or will never be heard.
+const STOP: Flags =
+    Flags::BLOCKED.or(Flags::CLOSE_AFTER_REPLY).or(Flags::CLOSE_ASAP).or(Flags::PAUSED);
+
+/// The part of a look ahead that is a connection's.
+#[derive(Clone, Copy)]
+struct Plan {
+    first: usize,
+    last: usize,
+    ended: Ended,
+}
 
 /// Requests that have been read but not executed yet.
 #[derive(Default)]
@@ -39,6 +54,9 @@ pub struct Connection {
     input_bytes: Cell<usize>,
     input_capacity: Cell<usize>,
     dirty: Cell<bool>,
+    /// What it has read waits for the end of the turn.
+    queued: Cell<bool>,
+    plan: Cell<Option<Plan>>,
     /// The kernel took less than there was: the task has to poll.
     stuck: Cell<bool>,
     broken: Cell<bool>,
@@ -144,6 +162,8 @@ impl Connection {
             input_bytes: Cell::new(0),
             input_capacity: Cell::new(0),
             dirty: Cell::new(false),
+            queued: Cell::new(false),
+            plan: Cell::new(None),
             stuck: Cell::new(false),
             broken: Cell::new(false),
             waker: RefCell::new(None),
@@ -154,7 +174,7 @@ impl Connection {
         }
         poll_fn(|cx| connection.poll(cx)).await;
         let mut engine = server.engine.borrow_mut();
-        engine.forget_client(connection.slot.get());
+        engine.forget_client(connection.slot.replace(usize::MAX));
     }
 
     /// The stream, for the server to look at when it takes the connection in.
@@ -201,12 +221,18 @@ impl Connection {
             }
             // Requests may be left from before the client waited or was paused.
             if self.input_bytes.get() > 0 && !flags.any(Flags::BLOCKED.or(Flags::PAUSED)) {
-                self.take_in(&[]);
+                self.go_on();
                 turn::end_if_full();
             }
             match self.poll_input(cx) {
-                Poll::Ready(true) => turn::end_if_full(),
-                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    // Who has asked and then closed its half is still answered.
+                    if self.queued.get() || self.dirty.get() {
+                        turn::end();
+                    }
+                    return Poll::Ready(());
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -241,24 +267,30 @@ impl Connection {
         if own {
             return self.poll_large_input(cx);
         }
-        let mut stream = self.stream.borrow_mut();
-        buffer::with_read_buffer(|shared| {
-            let mut read = ReadBuf::new(shared);
-            match stream.poll_read(cx, &mut read) {
+        let length = self.server.intake.with_free(|free| {
+            let mut read = ReadBuf::new(free);
+            match self.stream.borrow_mut().poll_read(cx, &mut read) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(_)) => Poll::Ready(false),
-                Poll::Ready(Ok(())) if read.filled().is_empty() => Poll::Ready(false),
-                Poll::Ready(Ok(())) => {
-                    drop(stream);
-                    self.take_in(read.filled());
-                    Poll::Ready(true)
-                }
+                Poll::Ready(Err(_)) => Poll::Ready(0),
+                Poll::Ready(Ok(())) => Poll::Ready(read.filled().len()),
             }
-        })
+        });
+        match length {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(0) => Poll::Ready(false),
+            Poll::Ready(length) => {
+                self.queued.set(true);
+                self.server.intake.add(&self.server, self, length);
+                Poll::Ready(true)
+            }
+        }
     }
 
     /// Reads into the connection's own buffer, where a large argument is being gathered.
     fn poll_large_input(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.queued.get() {
+            self.server.intake.run(&self.server);
+        }
         let length = {
             let mut input = self.input.borrow_mut();
             let wanted =
@@ -281,7 +313,8 @@ impl Connection {
             length
         };
         self.received(length);
-        self.take_in(&[]);
+        self.go_on();
+        turn::end_if_full();
         Poll::Ready(true)
     }
 
@@ -289,18 +322,46 @@ impl Connection {
         let mut engine = self.server.engine.borrow_mut();
         engine.core.stats.bytes_in += bytes as u64;
         engine.core.stats.reads += 1;
-        let now = engine.keyspace.shared.now_ms.get();
         if let Some(client) = engine.core.clients.at(self.slot.get()) {
             client.bytes_in += bytes as u64;
-            client.active_ms = now;
         }
     }
 
-    /// Executes the requests in what was left and `fresh`; keeps what is incomplete.
-    fn take_in(self: &Rc<Self>, fresh: &[u8]) {
+    /// Executes what was left in the connection's own buffer.
+    fn go_on(self: &Rc<Self>) {
         let mut engine = self.server.engine.borrow_mut();
-        let engine = &mut *engine;
         engine.refresh();
+        self.take_in(&mut engine, &[], &Ahead::default());
+    }
+
+    /// Whether requests of the connection are among those that were looked at ahead.
+    pub(crate) fn is_planned(&self) -> bool {
+        self.plan.get().is_some()
+    }
+
+    /// Nothing that it has read waits any more.
+    pub(crate) fn taken(&self) {
+        self.queued.set(false);
+    }
+
+    /// Scans the requests in `fresh`, if nothing is left from before and they may be executed as they come.
+    pub(crate) fn plan(&self, engine: &mut Engine, fresh: &[u8], ahead: &mut Ahead) {
+        let limits = limits_of(engine, true);
+        let Some(client) = engine.core.clients.at(self.slot.get()) else { return };
+        let mut input = self.input.borrow_mut();
+        let Input { scanner, pending } = &mut *input;
+        if client.flags.any(STOP) || !client.authenticated || !pending.is_empty() {
+            return;
+        }
+        let first = ahead.len();
+        let ended = ahead.scan(scanner, fresh, 0, &limits, client.db);
+        self.plan.set(Some(Plan { first, last: ahead.len(), ended }));
+    }
+
+    /// Executes the requests in what was left and `fresh`, those first that `group` has scanned; keeps what is
+    /// incomplete.
+    pub(crate) fn take_in(self: &Rc<Self>, engine: &mut Engine, fresh: &[u8], group: &Ahead) {
+        let plan = self.plan.take();
         let Some(mut client) = engine.core.clients.take(self.slot.get()) else { return };
         if !fresh.is_empty() {
             engine.core.stats.bytes_in += fresh.len() as u64;
@@ -317,38 +378,7 @@ impl Connection {
         let work: &[u8] = if joined { pending } else { fresh };
         self.input_bytes.set(work.len());
         self.input_capacity.set(buffer::READ_BUFFER_BYTES);
-        let mut at = 0;
-        let mut limits = Limits {
-            proto_max_bulk_len: engine.core.settings.proto_max_bulk_len,
-            unauthenticated: !client.authenticated,
-            ..Limits::default()
-        };
-        const STOP: Flags =
-            Flags::BLOCKED.or(Flags::CLOSE_AFTER_REPLY).or(Flags::CLOSE_ASAP).or(Flags::PAUSED);
-        while at < work.len() && !client.flags.any(STOP) {
-            match scanner.scan(&work[at..], &limits) {
-                Ok(Some(length)) => {
-                    let args = scanner.args(&work[at..]);
-                    if !args.is_empty() {
-                        if engine.pauses(&mut client, args) {
-                            *scanner = RequestScanner::new();
-                            break;
-                        }
-                        engine.execute(&mut client, args);
-                        limits.unauthenticated = !client.authenticated;
-                    }
-                    at += length;
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    let text = String::from_utf8_lossy(&error.wire()).into_owned();
-                    client.reply.error(&text);
-                    engine.core.stats.count_error(&text);
-                    client.flags.set(Flags::CLOSE_AFTER_REPLY);
-                    log!(Verbose, "Protocol error ({error}) from client: {}", client.address);
-                }
-            }
-        }
+        let at = self.execute(engine, &mut client, scanner, work, plan.map(|plan| (group, plan)));
         if client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP)) {
             *pending = Vec::new();
         } else if joined {
@@ -383,6 +413,66 @@ impl Connection {
         }
     }
 
+    /// Executes the complete requests in `work`, those of `planned` first. Answers where it has stopped.
+    fn execute(
+        &self,
+        engine: &mut Engine,
+        client: &mut Client,
+        scanner: &mut RequestScanner,
+        work: &[u8],
+        planned: Option<(&Ahead, Plan)>,
+    ) -> usize {
+        let mut at = 0;
+        let mut ended = Ended::Full;
+        if let Some((group, plan)) = planned {
+            if !run_scanned(engine, client, group, plan.first..plan.last, work, &mut at) {
+                *scanner = RequestScanner::new();
+                return at;
+            }
+            ended = plan.ended;
+        }
+        while at < work.len() && !client.flags.any(STOP) {
+            let limits = limits_of(engine, client.authenticated);
+            match ended {
+                Ended::Incomplete => break,
+                Ended::Irregular => match scanner.scan(&work[at..], &limits) {
+                    Ok(Some(length)) => {
+                        let args = scanner.args(&work[at..]);
+                        if !args.is_empty() {
+                            if engine.pauses(client, args) {
+                                *scanner = RequestScanner::new();
+                                break;
+                            }
+                            engine.execute(client, args);
+                        }
+                        at += length;
+                        ended = Ended::Full;
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        let text = error.wire();
+                        client.reply.error(&text);
+                        engine.core.stats.count_error(&text);
+                        client.flags.set(Flags::CLOSE_AFTER_REPLY);
+                        log!(Verbose, "Protocol error ({error}) from client: {}", client.address);
+                    }
+                },
+                Ended::Full => {
+                    let mut beyond = self.server.intake.beyond();
+                    beyond.clear();
+                    ended = beyond.scan(scanner, work, at, &limits, client.db);
+                    beyond.prefetch(&engine.keyspace);
+                    let all = 0..beyond.len();
+                    if !run_scanned(engine, client, &beyond, all, work, &mut at) {
+                        *scanner = RequestScanner::new();
+                        break;
+                    }
+                }
+            }
+        }
+        at
+    }
+
     fn close_for_output(&self, core: &mut crate::engine::Core) {
         let now = redstart_common::clock::unix_ms();
         if let Some(client) = core.clients.at(self.slot.get()) {
@@ -394,4 +484,35 @@ impl Connection {
             client.close_asap();
         }
     }
+}
+
+fn limits_of(engine: &Engine, authenticated: bool) -> Limits {
+    Limits {
+        proto_max_bulk_len: engine.core.settings.proto_max_bulk_len,
+        unauthenticated: !authenticated,
+        ..Limits::default()
+    }
+}
+
+/// Executes scanned requests and moves `at` behind the last. Answers whether all were executed.
+fn run_scanned(
+    engine: &mut Engine,
+    client: &mut Client,
+    scanned: &Ahead,
+    which: std::ops::Range<usize>,
+    work: &[u8],
+    at: &mut usize,
+) -> bool {
+    for index in which {
+        if client.flags.any(STOP) {
+            return false;
+        }
+        let (row, args, end) = scanned.request(index, work);
+        if engine.pauses(client, args) {
+            return false;
+        }
+        engine.execute_row(client, row, args);
+        *at = end;
+    }
+    true
 }
