@@ -4,7 +4,7 @@ use redstart_common::glob;
 
 use super::Handlers;
 use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
+use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::settings::rows::{HIDDEN, ROWS, Row, When, find};
 use crate::settings::{Protected, file};
 
@@ -50,7 +50,7 @@ fn failed(name: &str, reason: &str) -> CommandError {
 pub fn set(call: &mut Call<'_>) -> CommandResult {
     let args = call.args.tail(2);
     if !args.len().is_multiple_of(2) {
-        return Err(CommandError::arity("config|set"));
+        return Err(SYNTAX);
     }
     let mut changes: Vec<(&'static Row, String, String)> = Vec::new();
     for at in (0..args.len()).step_by(2) {

@@ -441,7 +441,7 @@ pub fn incrbyfloat(call: &mut Call<'_>) -> CommandResult {
         };
         super::add_long_double(old, amount, crate::dispatch::error::NOT_A_FLOAT)?
     };
-    call.db().set_raw(key, text.as_bytes(), Deadline::Keep);
+    call.db().set_text(key, text.as_bytes(), Deadline::Keep);
     call.modified(key);
     call.notify(Classes::STRING, "incrbyfloat", key);
     call.dirty(1);

@@ -138,10 +138,10 @@ impl Engine {
 
     /// Answers with an error a command that was not run.
     fn refuse(&mut self, client: &mut Client, id: Option<CommandId>, error: &CommandError) {
+        if id == Some(const { id_of("exec") }) {
+            return self.abort_exec(client, error);
+        }
         if client.flags.any(Flags::MULTI) {
-            if id == Some(const { id_of("exec") }) {
-                return self.abort_exec(client, error);
-            }
             client.flags.set(Flags::DIRTY_EXEC);
         }
         client.reply.error(error.text());

@@ -349,9 +349,9 @@ impl Db {
         self.set_payload(key, Payload::Int(number), deadline);
     }
 
-    /// Sets `key` to a string that stays `raw`, over whatever it held.
-    pub fn set_raw(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
-        self.set_payload(key, Payload::Raw(bytes), deadline);
+    /// Sets `key` to a string that stays text though it be a number's, over whatever it held.
+    pub fn set_text(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
+        self.set_payload(key, Payload::Bytes(bytes), deadline);
     }
 
     /// Sets `key` to a collection, over whatever it held.
@@ -506,10 +506,7 @@ impl Db {
         let value = if let Some(object) = entry.object_mut() {
             Value::Object(std::mem::replace(object, crate::types::List::create()))
         } else {
-            match entry.string()? {
-                Str::Int(number) => Value::Int(number),
-                Str::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
-            }
+            entry.duplicate()
         };
         self.remove_hashed(hash, key);
         Some(Taken { value, deadline })
@@ -521,6 +518,7 @@ impl Db {
         match taken.value {
             Value::Int(number) => self.set_int(key, number, deadline),
             Value::Bytes(bytes) => self.set_payload(key, Payload::Bytes(&bytes), deadline),
+            Value::Raw(bytes) => self.set_payload(key, Payload::Raw(&bytes), deadline),
             Value::Object(object) => self.set_object(key, object, deadline),
         }
     }
@@ -633,6 +631,8 @@ pub enum Value {
     Int(i64),
     /// Any other string.
     Bytes(Vec<u8>),
+    /// A string that OBJECT ENCODING calls `raw` whatever its length.
+    Raw(Vec<u8>),
     /// A collection.
     Object(Object),
 }

@@ -556,6 +556,9 @@ impl Entry {
     pub fn duplicate(&self) -> super::Value {
         match (self.string(), self.object()) {
             (Some(Str::Int(number)), _) => super::Value::Int(number),
+            (Some(Str::Bytes(bytes)), _) if self.flags & FLAG_RAW != 0 => {
+                super::Value::Raw(bytes.to_vec())
+            }
             (Some(Str::Bytes(bytes)), _) => super::Value::Bytes(bytes.to_vec()),
             (None, Some(object)) => super::Value::Object(object.clone()),
             (None, None) => super::Value::Bytes(Vec::new()),

@@ -267,7 +267,13 @@ impl<'a> Reader<'a> {
     fn value(&mut self, limits: &Limits) -> Option<Value> {
         let kind = self.byte()?;
         let object = match kind {
-            STRING => return self.text().map(Value::Bytes),
+            STRING => {
+                let text = self.text()?;
+                return Some(
+                    redstart_common::number::parse_i64(&text)
+                        .map_or(Value::Bytes(text), Value::Int),
+                );
+            }
             LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => {
                 Object::List(self.list(kind, limits)?)
             }

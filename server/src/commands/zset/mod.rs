@@ -18,6 +18,7 @@ use crate::dispatch::notify::Classes;
 use crate::encoding::listpack::Element;
 use crate::keyspace::Kind;
 use crate::types::Zset;
+use crate::types::zset::whole;
 
 pub(super) const HANDLERS: Handlers = &[
     ("bzmpop", bzmpop),
@@ -116,20 +117,19 @@ fn add(call: &mut Call<'_>, increments: bool) -> CommandResult {
     let key = args.at(1);
     let mut options = AddOptions { increment: increments, ..AddOptions::default() };
     let mut cursor = Options::new(args, 2);
-    if !increments {
-        loop {
-            let flag = match cursor.peek() {
-                Some(word) if word.eq_ignore_ascii_case(b"NX") => &mut options.only_new,
-                Some(word) if word.eq_ignore_ascii_case(b"XX") => &mut options.only_old,
-                Some(word) if word.eq_ignore_ascii_case(b"GT") => &mut options.greater,
-                Some(word) if word.eq_ignore_ascii_case(b"LT") => &mut options.less,
-                Some(word) if word.eq_ignore_ascii_case(b"CH") => &mut options.changed,
-                Some(word) if word.eq_ignore_ascii_case(b"INCR") => &mut options.increment,
-                _ => break,
-            };
-            *flag = true;
-            cursor.skip(1);
-        }
+    // ZINCRBY reads them, too, and then lacks its increment.
+    loop {
+        let flag = match cursor.peek() {
+            Some(word) if word.eq_ignore_ascii_case(b"NX") => &mut options.only_new,
+            Some(word) if word.eq_ignore_ascii_case(b"XX") => &mut options.only_old,
+            Some(word) if word.eq_ignore_ascii_case(b"GT") => &mut options.greater,
+            Some(word) if word.eq_ignore_ascii_case(b"LT") => &mut options.less,
+            Some(word) if word.eq_ignore_ascii_case(b"CH") => &mut options.changed,
+            Some(word) if word.eq_ignore_ascii_case(b"INCR") => &mut options.increment,
+            _ => break,
+        };
+        *flag = true;
+        cursor.skip(1);
     }
     let pairs = args.tail(cursor.position());
     if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
@@ -471,9 +471,14 @@ pub fn zscan(call: &mut Call<'_>) -> CommandResult {
     });
     reply.bulk(at.to_string().as_bytes());
     reply.array(found.len() * 2);
+    let packed = matches!(zset, Zset::Packed(_));
     for (member, score) in &found {
         reply.bulk(member);
-        reply.bulk_double(*score);
+        match whole(*score).filter(|_| packed) {
+            // The original answers what its listpack holds.
+            Some(number) => reply.bulk_int(number),
+            None => reply.bulk_double(*score),
+        }
     }
     Ok(())
 }

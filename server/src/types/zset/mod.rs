@@ -96,6 +96,35 @@ fn score_of(element: Element<'_>) -> f64 {
     }
 }
 
+/// The integer that a packed set keeps for a score, if it keeps one. A zero has no sign then.
+#[must_use]
+pub fn whole(score: f64) -> Option<i64> {
+    const LARGEST: f64 = (i64::MAX / 2) as f64;
+    let number = score as i64;
+    ((-LARGEST..=LARGEST).contains(&score) && number as f64 == score).then_some(number)
+}
+
+/// Room for the text of a score in a listpack.
+struct ScoreText {
+    digits: itoa::Buffer,
+    float: FloatText,
+}
+
+impl Default for ScoreText {
+    fn default() -> Self {
+        Self { digits: itoa::Buffer::new(), float: FloatText::new() }
+    }
+}
+
+impl ScoreText {
+    fn with<T>(&mut self, score: f64, take: impl FnOnce(&[u8]) -> T) -> T {
+        take(match whole(score) {
+            Some(number) => self.digits.format(number).as_bytes(),
+            None => self.float.format_17g(score).as_bytes(),
+        })
+    }
+}
+
 /// Pairs of a packed set, in order, each with the member's position.
 fn pairs(pack: &Listpack) -> impl Iterator<Item = (usize, Element<'_>, f64)> {
     let mut position = pack.first();
@@ -177,12 +206,9 @@ impl Zset {
                             || (*held_score == score && held.with_text(|held| held > member))
                     })
                     .map_or(pack.end(), |(position, _, _)| position);
-                let mut text = FloatText::new();
-                // As integers are kept, a zero has no sign here; Redis's packed sets lose it, too.
-                let text = text.format_17g(if score == 0.0 { 0.0 } else { score });
                 pack.insert(place, member);
                 let behind = pack.after(place);
-                pack.insert(behind, text.as_bytes());
+                ScoreText::default().with(score, |text| pack.insert(behind, text));
                 old.is_none()
             }
             Self::Tree(large) => match large.bag.get(member).map(|item| item.extra()) {
@@ -200,7 +226,8 @@ impl Zset {
         }
     }
 
-    fn spread(&mut self) {
+    /// Takes its large form, whatever its size.
+    pub fn spread(&mut self) {
         if let Self::Packed(pack) = self {
             let mut large = Large::default();
             for (_, member, score) in pairs(pack) {
@@ -225,11 +252,10 @@ impl Zset {
             return;
         }
         let mut pack = Listpack::new();
-        let mut text = FloatText::new();
+        let mut score = ScoreText::default();
         large.tree.walk(0, |key| {
             pack.push_back(key.member());
-            let score = if key.score == 0.0 { 0.0 } else { key.score };
-            pack.push_back(text.format_17g(score).as_bytes());
+            score.with(key.score, |text| pack.push_back(text));
             true
         });
         *self = Self::Packed(pack);
