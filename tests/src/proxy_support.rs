@@ -17,12 +17,21 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// When it does not within [`PATIENCE`].
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(within(PATIENCE, condition), "in vain: {what}");
+}
+
+/// Waits until `condition` holds, and answers whether it did within `patience`. Every wait of the tests is this one.
+#[must_use]
+pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "in vain: {what}");
+        if start.elapsed() > patience {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
+    true
 }
 
 /// A port that was free a moment ago.
@@ -153,7 +162,8 @@ impl Drop for Process {
 /// A real redis-server without persistence.
 #[derive(Debug)]
 pub struct Redis {
-    process: Process,
+    /// Its process.
+    pub process: Process,
     /// Its port.
     pub port: u16,
     folder: Folder,
@@ -258,20 +268,53 @@ impl Proxy {
     /// When it does not come up.
     #[must_use]
     pub fn start_with(keys: &str, servers: &[u16], arguments: &[&str]) -> Self {
+        let servers: Vec<String> = servers
+            .iter()
+            .enumerate()
+            .map(|(number, port)| format!("127.0.0.1:{port}:1 server{number}"))
+            .collect();
+        Self::start_over(keys, &servers, arguments)
+    }
+
+    /// As [`Proxy::start_with`], with servers as a configuration file names them.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_over(keys: &str, servers: &[String], arguments: &[&str]) -> Self {
         let port = free_port();
         let mut config =
             format!("test:\n  listen: 127.0.0.1:{port}\n  redis: true\n{keys}  servers:\n");
-        for (number, server) in servers.iter().enumerate() {
-            config += &format!("    - 127.0.0.1:{server}:1 server{number}\n");
+        for server in servers {
+            config += &format!("    - {server}\n");
         }
         let folder = Folder::new();
         let file = folder.join("proxy.yml");
         std::fs::write(&file, &config).expect("written");
         let mut command = Command::new(proxy_binary());
         command.arg("-c").arg(&file).args(arguments);
-        let mut process = Process::start(&mut command, &folder.join("log"));
+        Self::run(command, port, folder)
+    }
+
+    /// Starts a proxy without a configuration, over so many engines inside of it.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn embedded(engines: usize) -> Self {
+        let (port, folder) = (free_port(), Folder::new());
+        let mut command = Command::new(proxy_binary());
+        command.args(["--embedded", &engines.to_string(), "-s", "0"]);
+        command.args(["--listen", &format!("127.0.0.1:{port}")]).env("TMPDIR", folder.path());
+        Self::run(command, port, folder)
+    }
+
+    fn run(mut command: Command, port: u16, folder: Folder) -> Self {
+        let log = folder.join("log");
+        let mut process = Process::start(&mut command, &log);
         eventually("the proxy listens", || {
-            assert!(process.is_alive(), "the proxy ended:\n{config}");
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(process.is_alive(), "the proxy ended: {command:?}\n{}", said());
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         Self { process, port, folder }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use redstart_common::resp::{ReplyLimits, ReplyScanner};
 
-use crate::proxy_support::{Client, Folder, Process, eventually, free_port};
+use crate::proxy_support::{Client, Folder, Process, Redis, eventually, free_port};
 
 /// Builds the server's binary, once, in the profile of the tests, and says where it is. `REDSTART_SERVER` names
 /// another binary to test instead.
@@ -113,6 +113,68 @@ impl Server {
     pub fn client(&self) -> Client {
         Client::connect(self.port)
     }
+}
+
+/// Our server or the original, for tests of what holds for both.
+#[derive(Debug)]
+pub enum Peer {
+    /// redstart-server.
+    Ours(Server),
+    /// redis-server.
+    Original(Redis),
+}
+
+impl Peer {
+    /// One of each, with the same options.
+    #[must_use]
+    pub fn both(options: &[&str]) -> [Self; 2] {
+        [Self::Original(Redis::start_on(free_port(), options)), Self::Ours(Server::start(options))]
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Ours(server) => server.port,
+            Self::Original(server) => server.port,
+        }
+    }
+
+    /// What to call it where a test fails.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ours(_) => "redstart-server",
+            Self::Original(_) => "redis-server",
+        }
+    }
+
+    /// A client of it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::connect(self.port())
+    }
+
+    /// Its resident memory in bytes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        match self {
+            Self::Ours(server) => server.process.resident_bytes(),
+            Self::Original(server) => server.process.resident_bytes(),
+        }
+    }
+}
+
+/// A figure of INFO.
+///
+/// # Panics
+/// When INFO does not name it, or it is no whole number.
+#[must_use]
+pub fn figure(client: &mut Client, name: &str) -> u64 {
+    let info = client.call("INFO everything");
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let line = line.unwrap_or_else(|| panic!("no {name} in {info}"));
+    line.parse().unwrap_or_else(|error| panic!("{name}:{line}: {error}"))
 }
 
 /// The marker and the elements of a reply that has elements; keys and values of a map are elements alike.

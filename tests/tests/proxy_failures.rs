@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use redstart_tests::proxy_support::{Fake, PATIENCE, Proxy, Redis, each_request, eventually};
+use redstart_tests::proxy_support::{
+    Fake, PATIENCE, Proxy, Redis, each_request, eventually, within,
+};
 
 /// A server that echoes the key of every request, those of `sleepy` ones after a while.
 fn echo_server(pause: Duration, connections: &Arc<AtomicUsize>) -> Fake {
@@ -264,13 +266,9 @@ fn a_killed_server_under_load_confuses_nobody() {
         }
         let ended = || stop.store(true, Ordering::SeqCst);
         let wait_for = |count: u64| {
-            let limit = Instant::now();
-            while replies.load(Ordering::SeqCst) < count {
-                if limit.elapsed() > 6 * PATIENCE {
-                    ended();
-                    panic!("only {} replies", replies.load(Ordering::SeqCst));
-                }
-                std::thread::sleep(Duration::from_millis(2));
+            if !within(6 * PATIENCE, || replies.load(Ordering::SeqCst) >= count) {
+                ended();
+                panic!("only {} replies", replies.load(Ordering::SeqCst));
             }
         };
         wait_for(150_000);
@@ -282,13 +280,9 @@ fn a_killed_server_under_load_confuses_nobody() {
         assert!(healed_ms < killed_ms + 3000, "errors went on for {} ms", healed_ms - killed_ms);
         servers[1] = Some(Redis::start_on(port, &[]));
         let mut direct = redstart_tests::proxy_support::Client::connect(port);
-        let back = Instant::now();
-        while direct.call("DBSIZE") == ":0\r\n" {
-            if back.elapsed() > PATIENCE {
-                ended();
-                panic!("it serves no more");
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if !within(PATIENCE, || direct.call("DBSIZE") != ":0\r\n") {
+            ended();
+            panic!("it serves no more");
         }
         wait_for(1_050_000);
         ended();
