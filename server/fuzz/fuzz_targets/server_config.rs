@@ -47,9 +47,7 @@ fn try_text(text: &str) {
     let mut again = Settings::default();
     let outcome = load(&mut again, &without_dir(&written));
     assert_eq!(outcome, Ok(()), "what was written is refused: {written}");
-    for row in ROWS {
-        assert_eq!(row.print(&settings), row.print(&again), "{}: {written}", row.name);
-    }
+    // A setting that came back as another would stand in the text, or be missing from it.
     assert_eq!(rewrite(&written, &again), written, "rewriting settles");
 }
 
