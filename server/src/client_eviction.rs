@@ -57,6 +57,10 @@ impl Core {
             if let Some(client) = self.clients.by_id(id) {
                 log!(Notice, "Evicting client: {}", crate::commands::client::describe(client, now));
                 client.close_asap();
+                // Its memory is needed now, not once its task has ended.
+                client.reply.bytes = Vec::new();
+                client.reply.sent = 0;
+                client.multi = None;
                 self.stats.evicted_clients += 1;
                 total -= bytes;
             }

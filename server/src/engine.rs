@@ -80,13 +80,19 @@ pub struct Core {
     pub replication_id: String,
     /// Whether the regular work stands still (DEBUG PAUSE-CRON).
     pub cron_paused: bool,
+    /// Whether checksums of payloads do not count (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub checksums_skipped: bool,
     /// CLIENT PAUSE, while it is on.
     pub paused: Paused,
     /// Keys on their way to other servers.
     pub migrations: Migrations,
     alarm: Option<Box<dyn Fn(i64)>>,
     stop: Option<Box<dyn Fn()>>,
+    rebind: Option<Rebind>,
 }
+
+/// Has the server listen where other settings say, and answers with the port; or leaves everything as it is.
+type Rebind = Box<dyn Fn(&Settings, &Settings) -> Option<u16>>;
 
 /// What the engine knows of the process around it.
 #[derive(Debug, Clone, Default)]
@@ -164,10 +170,12 @@ impl Engine {
                 started_unix_s: redstart_common::clock::unix_ms() / 1000,
                 replication_id: random_hex(),
                 cron_paused: false,
+                checksums_skipped: false,
                 paused: None,
                 migrations: Migrations::default(),
                 alarm: None,
                 stop: None,
+                rebind: None,
                 settings,
             },
         };
@@ -191,8 +199,12 @@ impl Engine {
 
     /// Frees memory by the policy until it is below the limit. Answers whether it is.
     pub(crate) fn make_room(&mut self) -> bool {
-        !self.core.out_of_memory()
-            || crate::keyspace::evict::run(&mut self.keyspace, &mut self.core)
+        if !self.core.out_of_memory() {
+            return true;
+        }
+        // Rather a client that takes too much than data.
+        self.core.evict_clients();
+        crate::keyspace::evict::run(&mut self.keyspace, &mut self.core)
     }
 
     /// Takes a client out of everything it takes part in.
@@ -238,6 +250,19 @@ impl Core {
     /// Who is called when the server is to end.
     pub fn set_stop(&mut self, stop: impl Fn() + 'static) {
         self.stop = Some(Box::new(stop));
+    }
+
+    /// Who is called when the server is to listen elsewhere: with the settings of now, and those to come.
+    pub fn set_rebind(&mut self, rebind: impl Fn(&Settings, &Settings) -> Option<u16> + 'static) {
+        self.rebind = Some(Box::new(rebind));
+    }
+
+    /// Has the server listen where `wanted` says. Answers whether it does.
+    pub fn listen_as(&mut self, wanted: &Settings) -> bool {
+        let Some(rebind) = &self.rebind else { return false };
+        let port = rebind(&self.settings, wanted);
+        self.shell.port = port.unwrap_or(self.shell.port);
+        port.is_some()
     }
 
     /// Has the server end.

@@ -244,8 +244,9 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.field("allocator_active", found.allocator.active);
     page.field("allocator_resident", found.allocator.resident);
     page.bytes("total_system_memory", system_memory_bytes());
-    page.bytes("used_memory_lua", 0);
+    page.field("used_memory_lua", 0);
     page.field("used_memory_vm_eval", 0);
+    page.field("used_memory_lua_human", "0B");
     page.field("used_memory_scripts_eval", 0);
     page.field("number_of_cached_scripts", 0);
     page.field("number_of_functions", 0);

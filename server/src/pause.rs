@@ -84,6 +84,10 @@ impl Engine {
             return false;
         }
         let Resolved::Command(id) = resolve(args.at(0), args.get(1)) else { return false };
+        if !id.spec().accepts_count(args.len()) {
+            // It will be refused, and that needs no waiting.
+            return false;
+        }
         // Whoever could end the pause must be heard, or it could only be waited for.
         let unpauses = id == const { id_of("client|unpause") };
         if unpauses || !is_held(kind, client, id) {

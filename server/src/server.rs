@@ -29,6 +29,13 @@ pub struct Server {
     pub engine: RefCell<Engine>,
     stop: Rc<Notify>,
     alarm: Rc<Notify>,
+    listening: RefCell<Vec<Listening>>,
+}
+
+/// A TCP socket that takes connections, and the task that does it.
+struct Listening {
+    socket: std::net::TcpListener,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
@@ -48,6 +55,7 @@ impl Server {
                 engine: RefCell::new(engine),
                 stop: Rc::clone(&stop),
                 alarm: Rc::clone(&alarm),
+                listening: RefCell::default(),
             });
             server.engine.borrow_mut().core.set_alarm(move |_| alarm.notify_one());
             server.engine.borrow_mut().core.set_stop(move || stop.notify_one());
@@ -63,9 +71,12 @@ impl Server {
                     core.evict_clients_each_turn();
                 }
             });
+            let weak = Rc::downgrade(&server);
+            server.engine.borrow_mut().core.set_rebind(move |old, new| {
+                weak.upgrade().and_then(|server| server.rebind(old, new))
+            });
             for socket in bound {
-                let listener = socket.into_listener()?;
-                tokio::task::spawn_local(accept(Rc::clone(&server), listener));
+                server.listen(socket)?;
             }
             tokio::task::spawn_local(cron(Rc::clone(&server)));
             tokio::task::spawn_local(alarms(Rc::clone(&server)));
@@ -82,6 +93,75 @@ impl Server {
             Ok(server) => Ok(server.engine.into_inner()),
             Err(_) => Err(io::Error::other("a connection outlived its runtime")),
         }
+    }
+
+    /// Takes connections from a socket from now on.
+    fn listen(self: &Rc<Self>, socket: Bound) -> io::Result<()> {
+        let copy = match &socket {
+            Bound::Tcp(socket) => Some(socket.try_clone()?),
+            Bound::Unix(_) => None,
+        };
+        let listener = socket.into_listener()?;
+        let task = tokio::task::spawn_local(accept(Rc::clone(self), listener));
+        if let Some(socket) = copy {
+            self.listening.borrow_mut().push(Listening { socket, task });
+        }
+        Ok(())
+    }
+
+    /// Closes the TCP sockets that take connections.
+    fn close_listeners(&self, listeners: Vec<Listening>) {
+        for Listening { socket, task } in listeners {
+            // At once, so that the address is free; the task lets go of its own handle a little later.
+            if let Err(error) = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both) {
+                log!(Warning, "Closing a listening socket: {error}");
+            }
+            task.abort();
+        }
+    }
+
+    /// Binds the TCP addresses of `settings` and takes connections there. Answers the port, or nothing and changes
+    /// nothing.
+    fn listen_as(self: &Rc<Self>, settings: &Settings) -> Option<u16> {
+        let tcp_only = Settings { unixsocket: String::new(), ..settings.clone() };
+        let bound = match bind(&tcp_only) {
+            Ok(bound) => bound,
+            Err(error) => {
+                log!(Warning, "{}", error.warning());
+                return None;
+            }
+        };
+        let port = bound.iter().find_map(Bound::local_address).map_or(0, |at| at.port());
+        for socket in bound {
+            if let Err(error) = self.listen(socket) {
+                log!(Warning, "Listening: {error}");
+            }
+        }
+        Some(port)
+    }
+
+    /// Takes connections where `new` says instead of where `old` did. Those that are there stay.
+    fn rebind(self: &Rc<Self>, old: &Settings, new: &Settings) -> Option<u16> {
+        let before = std::mem::take(&mut *self.listening.borrow_mut());
+        if new.port != old.port {
+            return match self.listen_as(new) {
+                Some(port) => {
+                    self.close_listeners(before);
+                    Some(port)
+                }
+                None => {
+                    *self.listening.borrow_mut() = before;
+                    None
+                }
+            };
+        }
+        // The same port on other addresses, which may be part of those of now: these have to go first.
+        self.close_listeners(before);
+        let port = self.listen_as(new);
+        if port.is_none() && self.listen_as(old).is_none() {
+            log!(Warning, "The addresses of before could not be bound again either.");
+        }
+        port
     }
 
     /// Takes a connection in as a client, if there is room and the protected mode lets it. Answers whether it did.

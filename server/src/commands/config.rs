@@ -83,14 +83,16 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
             if row.name == "bind" { value.split_ascii_whitespace().collect() } else { vec![value] };
         row.parse(&mut settings, &words).map_err(|reason| failed(name, &reason))?;
     }
-    for (name, changes) in [
-        ("bind", settings.bind != call.core.settings.bind),
-        ("port", settings.port != call.core.settings.port),
-    ] {
-        if changes {
-            let reason = "Redstart does not support changing addresses while it runs yet";
-            return Err(failed(name, reason));
-        }
+    let (new, old) = (&settings, &call.core.settings);
+    let moved = match (new.port != old.port, new.bind != old.bind) {
+        (true, _) => Some(("port", "Unable to listen on this port. Check server logs.")),
+        (false, true) => Some(("bind", "Failed to bind to specified addresses.")),
+        (false, false) => None,
+    };
+    if let Some((name, reason)) = moved
+        && !call.core.listen_as(&settings)
+    {
+        return Err(failed(name, reason));
     }
     redstart_common::log::set_level(settings.loglevel);
     if changes.iter().any(|(row, ..)| row.name == "requirepass") {

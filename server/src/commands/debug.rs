@@ -80,6 +80,13 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             call.client.reply.ok();
             Ok(())
         }
+        ("set-skip-checksum-validation", 3) => {
+            call.core.checksums_skipped = args.at(2) != b"0";
+            call.client.reply.ok();
+            Ok(())
+        }
+        ("quicklist-packed-threshold", 3) => packed_threshold(call),
+        ("replybuffer", 4) => reply_buffer(call),
         ("config-rewrite-force-all", 2) => {
             super::config::rewrite_file(call, crate::settings::file::Extent::All)
         }
@@ -97,6 +104,36 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
         ("populate", 3..=5) => populate(call),
         _ => Err(CommandError::made(error::subcommand_syntax(b"DEBUG", args.at(1)))),
     }
+}
+
+/// From which size on Redis gives an element of a list a node of its own. Lists here have one kind of node, whatever
+/// the size, so that nothing depends on the number; it is checked as Redis checks it, for tests that set it.
+fn packed_threshold(call: &mut Call<'_>) -> CommandResult {
+    let text = String::from_utf8_lossy(call.arg(2));
+    if !crate::settings::rows::parse_bytes(&text).is_some_and(|bytes| bytes < 4 << 30) {
+        return Err(CommandError::new(
+            "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+        ));
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// When Redis shrinks the reply buffers of idle clients. Here a buffer is given back as soon as it is sent, so that
+/// there is none to shrink; what is asked for is checked, for tests that ask.
+fn reply_buffer(call: &mut Call<'_>) -> CommandResult {
+    let (what, value) = (call.arg(2), call.arg(3));
+    if what.eq_ignore_ascii_case(b"peak-reset-time") {
+        let named = [&b"never"[..], b"reset"].iter().any(|word| value.eq_ignore_ascii_case(word));
+        if !named {
+            integer(value)?;
+        }
+    } else if !what.eq_ignore_ascii_case(b"resizing") {
+        let before = "ERR unknown subcommand or wrong number of arguments for '";
+        return Err(CommandError::about(before, call.arg(1), "'. Try DEBUG HELP."));
+    }
+    call.client.reply.ok();
+    Ok(())
 }
 
 fn sleep(call: &mut Call<'_>) -> CommandResult {
@@ -310,7 +347,7 @@ fn protocol(call: &mut Call<'_>) -> CommandResult {
 
 fn populate(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    let count = integer(args.at(2))?.max(0);
+    let count = super::options::count(args.at(2))?;
     let prefix = args.get(3).unwrap_or(b"key");
     let size = match args.get(4) {
         Some(size) => usize::try_from(integer(size)?).unwrap_or(0).min(512 << 20),
@@ -360,10 +397,16 @@ fn help(call: &mut Call<'_>) -> CommandResult {
             "    Create <count> string keys named key:<num>.",
             "PROTOCOL <type>",
             "    Reply with a test value of the specified type.",
+            "QUICKLIST-PACKED-THRESHOLD <size>",
+            "    Taken for tests; lists have one kind of node.",
             "REPLICATE <string>",
             "    Replicates the provided string to replicas, allowing data divergence.",
+            "REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>",
+            "    Taken for tests; reply buffers are given back once they are sent.",
             "SET-ACTIVE-EXPIRE <0|1>",
             "    Setting it to 0 disables expiring keys in background.",
+            "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+            "    Enables or disables checksum checks for RESTORE's payload.",
             "SLEEP <seconds>",
             "    Stop the server for <seconds>. Decimals allowed.",
             "STRINGMATCH-LEN <len> <pattern>",

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use rand::Rng;
 
+use redstart_common::memory::used_bytes;
+
 use super::{Db, Entry, Keyspace};
 use crate::cron::micros_since;
 use crate::dispatch::notify::Classes;
@@ -100,18 +102,24 @@ pub fn run(keyspace: &mut Keyspace, core: &mut Core) -> bool {
 
 fn cycle(keyspace: &mut Keyspace, core: &mut Core) -> bool {
     let mut pool = Vec::new();
+    // What the removals free counts, not what is in use behind them: telling others of a removal takes memory too,
+    // and the cure must not call for more of itself.
+    let wanted = used_bytes().saturating_sub(core.settings.maxmemory);
+    let mut freed = 0;
     for _ in 0..KEYS_MAX {
-        if !core.out_of_memory() {
+        if freed >= wanted || !core.out_of_memory() {
             return true;
         }
         let Some((db, key)) = choose(keyspace, core, &mut pool) else { return false };
         let start = Instant::now();
+        let before = used_bytes();
         if core.settings.lazyfree_lazy_eviction {
             keyspace.db(db).unlink(&key);
         } else {
             keyspace.db(db).remove(&key);
         }
         core.note_latency("eviction-del", micros_since(start));
+        freed += before.saturating_sub(used_bytes());
         core.stats.evicted_keys += 1;
         let mut nobody = crate::client::Client::new(0, 0);
         let word: &[u8] = if core.settings.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };

@@ -167,6 +167,9 @@ impl Engine {
     pub(crate) fn waits_for_move(&self, client: &mut Client, args: Args<'_>) -> bool {
         let Resolved::Command(id) = resolve(args.at(0), args.get(1)) else { return false };
         let migrations = &self.core.migrations;
+        if !id.spec().accepts_count(args.len()) {
+            return false;
+        }
         let queued = client.multi.as_ref().filter(|_| id == const { id_of("exec") });
         let held = match queued {
             Some(multi) => multi
