@@ -29,8 +29,21 @@ enum Aggregate {
 impl Aggregate {
     fn of(self, a: f64, b: f64) -> f64 {
         match self {
-            Self::Min => a.min(b),
-            Self::Max => a.max(b),
+            // What is not a number is neither less nor more.
+            Self::Min => {
+                if b < a {
+                    b
+                } else {
+                    a
+                }
+            }
+            Self::Max => {
+                if b > a {
+                    b
+                } else {
+                    a
+                }
+            }
             // Infinities of both signs make nothing rather than NaN.
             Self::Sum if (a + b).is_nan() => 0.0,
             Self::Sum => a + b,
@@ -183,7 +196,8 @@ fn intersect(db: &Db, wanted: &Request<'_>, mut visit: impl FnMut(Element<'_>, f
         let everywhere = member.with_text(|text| {
             others.iter().all(|(other, weight)| match other.score(text) {
                 Some(score) => {
-                    sum = wanted.aggregate.of(sum, weigh(score, *weight));
+                    // Not weighed as the first: an infinite score of no weight makes the sum nothing.
+                    sum = wanted.aggregate.of(sum, score * *weight);
                     true
                 }
                 None => false,
