@@ -1,4 +1,6 @@
-//! What jemalloc knows of its own memory.
+//! What jemalloc knows of its own memory, and what it can be told.
+//!
+//! `unsafe` because it is told through a C function.
 
 use tikv_jemalloc_ctl::{epoch, stats};
 

@@ -106,7 +106,7 @@ impl Overview {
     /// What a key takes, with all that was added since the start.
     #[must_use]
     pub fn bytes_per_key(&self) -> usize {
-        if self.keys == 0 { 0 } else { self.net() / self.keys }
+        self.net().checked_div(self.keys).unwrap_or(0)
     }
 
     /// Pages in use above bytes in use: fragmentation.

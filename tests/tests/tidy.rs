@@ -9,6 +9,7 @@ const UNSAFE: &[&str] = &[
     "common/src/memory.rs",
     "common/src/number/float.rs",
     "proxy/src/main.rs",
+    "server/src/allocator.rs",
     "server/src/encoding/bag.rs",
     "server/src/encoding/listpack.rs",
     "server/src/encoding/table.rs",

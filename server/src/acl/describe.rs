@@ -75,8 +75,8 @@ pub fn channel_rules(selector: &Selector) -> Vec<u8> {
     if selector.all_channels {
         return b"&*".to_vec();
     }
-    let rule = |channel: &Box<[u8]>| [b"&", &**channel].concat();
-    selector.channels.iter().map(rule).collect::<Vec<_>>().join(&b' ')
+    let rules = selector.channels.iter().map(|channel| [b"&", &**channel].concat());
+    rules.collect::<Vec<_>>().join(&b' ')
 }
 
 fn selector_rules(selector: &Selector) -> Vec<u8> {

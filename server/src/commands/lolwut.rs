@@ -117,10 +117,10 @@ fn skyline(columns: usize, rows: usize, rng: &mut impl Rng) -> String {
         let width = rng.random_range(4..14);
         let height = rng.random_range(rows / 4..=rows * 9 / 10);
         for (y, line) in lines.iter_mut().enumerate().skip(rows - height) {
-            for x in left..(left + width).min(columns) {
+            for (x, place) in line.iter_mut().enumerate().skip(left).take(width) {
                 let inside = x > left && x + 1 < left + width;
                 let window = inside && (y + height - rows) % 2 == 1 && (x - left).is_multiple_of(2);
-                line[x] = match window {
+                *place = match window {
                     true if rng.random_ratio(1, 3) => '░',
                     _ => '█',
                 };
