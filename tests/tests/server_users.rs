@@ -203,6 +203,21 @@ fn the_largest_clients_go_when_all_take_too_much() {
 }
 
 #[test]
+fn who_waits_to_log_in_is_let_in_when_nobody_needs_to() {
+    let server = Server::start(&["--requirepass", "secret"]);
+    let (mut admin, mut client) = (server.client(), server.client());
+    assert_eq!(client.call("PING"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(admin.call("AUTH secret"), "+OK\r\n");
+    assert_eq!(admin.call("CONFIG SET requirepass other"), "+OK\r\n");
+    assert_eq!(client.call("PING"), "-NOAUTH Authentication required.\r\n");
+    assert!(client.call("AUTH secret").starts_with("-WRONGPASS"));
+    assert_eq!(admin.call("ACL SETUSER default nopass"), "+OK\r\n");
+    assert_eq!(client.call("PING"), "+PONG\r\n");
+    assert_eq!(admin.call("CONFIG SET requirepass other"), "+OK\r\n");
+    assert_eq!(server.client().call("PING"), "-NOAUTH Authentication required.\r\n");
+}
+
+#[test]
 fn the_port_may_change_while_it_runs() {
     let server = Server::start(&[]);
     let taken = redstart_tests::proxy_support::free_port();

@@ -174,10 +174,12 @@ impl Core {
         }
     }
 
-    /// Sets the marks of all clients anew.
+    /// Sets the marks of all clients anew. Where nobody needs to log in any more, those who have not are let in.
     pub fn users_changed(&mut self, current: &mut Client) {
         let Self { clients, users, .. } = self;
+        let open = users.open_to_all();
         for client in clients.iter_mut().chain(std::iter::once(current)) {
+            client.authenticated |= open && *client.user == *b"default";
             if users.get(&client.user).is_some_and(User::allows_all) {
                 client.flags.clear(Flags::RESTRICTED);
             } else {

@@ -98,6 +98,7 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     if changes.iter().any(|(row, ..)| row.name == "requirepass") {
         let user = call.core.users.default_user();
         user.set_password(settings.requirepass.as_bytes());
+        call.core.users_changed(call.client);
     }
     call.core.settings = settings;
     call.core.apply_settings(&call.keyspace.shared);
