@@ -6,6 +6,7 @@
 //! ```
 
 pub mod acl;
+pub mod ahead;
 pub mod allocator;
 pub mod banner;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod embedded;
 pub mod encoding;
 pub mod engine;
 pub mod info;
+pub mod intake;
 pub mod keyspace;
 pub mod latency;
 pub mod memory;

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::client::{Client, Flags};
 use crate::connection::Connection;
 use crate::engine::Engine;
+use crate::intake::Intake;
 use crate::migrate::transfer::{self, Job, Outcome};
 use crate::settings::Settings;
 
@@ -27,6 +28,8 @@ use crate::settings::Settings;
 pub struct Server {
     /// The engine. Borrowed for the length of a batch, never across an `.await`.
     pub engine: RefCell<Engine>,
+    /// What was read in this turn.
+    pub intake: Intake,
     stop: Rc<Notify>,
     alarm: Rc<Notify>,
     listening: RefCell<Vec<Listening>>,
@@ -53,6 +56,7 @@ impl Server {
             let (alarm, stop) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
             let server = Rc::new(Self {
                 engine: RefCell::new(engine),
+                intake: Intake::default(),
                 stop: Rc::clone(&stop),
                 alarm: Rc::clone(&alarm),
                 listening: RefCell::default(),
@@ -62,6 +66,12 @@ impl Server {
             let (weak, room) = (Rc::downgrade(&server), Rc::new(Semaphore::new(MIGRATIONS_MAX)));
             server.engine.borrow_mut().core.migrations.set_carrier(move |ticket, job| {
                 tokio::task::spawn_local(migrate(weak.clone(), Rc::clone(&room), ticket, job));
+            });
+            let weak = Rc::downgrade(&server);
+            turn::add_hook(move || {
+                if let Some(server) = weak.upgrade() {
+                    server.intake.run(&server);
+                }
             });
             let weak = Rc::downgrade(&server);
             turn::add_hook(move || {

@@ -488,17 +488,21 @@ pub fn brpop(call: &mut Call<'_>) -> CommandResult {
 }
 
 /// What LMPOP, BLMPOP, ZMPOP and BZMPOP share: `numkeys key [key ...] <where> [COUNT count]`.
-pub(super) struct MultiPop<'a> {
+pub(super) struct MultiPop<'a, P> {
     /// The keys, in order.
     pub keys: Vec<&'a [u8]>,
     /// Where to pop.
-    pub place: &'a [u8],
+    pub place: P,
     /// How many.
     pub count: usize,
 }
 
-/// Reads the arguments of a multi-key pop from `at` on.
-pub(super) fn multi_pop<'a>(call: &Call<'a>, at: usize) -> Result<MultiPop<'a>, CommandError> {
+/// Reads the arguments of a multi-key pop from `at` on; `place` reads the word that says where.
+pub(super) fn multi_pop<'a, P>(
+    call: &Call<'a>,
+    at: usize,
+    place: impl FnOnce(&[u8]) -> Result<P, CommandError>,
+) -> Result<MultiPop<'a, P>, CommandError> {
     let args = call.args;
     let numkeys = integer(args.at(at))
         .ok()
@@ -510,7 +514,7 @@ pub(super) fn multi_pop<'a>(call: &Call<'a>, at: usize) -> Result<MultiPop<'a>, 
         return Err(SYNTAX);
     }
     let mut options = Options::new(args, at + 1 + numkeys);
-    let place = options.need()?;
+    let place = place(options.need()?)?;
     let mut count = None;
     while let Some(word) = options.word() {
         if !word.eq_ignore_ascii_case(b"COUNT") || count.is_some() || options.left() == 0 {
@@ -527,11 +531,8 @@ pub(super) fn multi_pop<'a>(call: &Call<'a>, at: usize) -> Result<MultiPop<'a>, 
 }
 
 /// Pops from the first list that has something. Answers whether one had.
-fn pop_several(
-    call: &mut Call<'_>,
-    wanted: &MultiPop<'_>,
-    from: End,
-) -> Result<bool, CommandError> {
+fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_, End>) -> Result<bool, CommandError> {
+    let from = wanted.place;
     for key in &wanted.keys {
         let Some(list) = call.keyspace.db(call.client.db).write_as::<List>(key)? else { continue };
         let count = wanted.count.min(list.len());
@@ -555,9 +556,8 @@ fn pop_several(
 
 /// `LMPOP numkeys key [key ...] LEFT | RIGHT [COUNT count]`
 pub fn lmpop(call: &mut Call<'_>) -> CommandResult {
-    let wanted = multi_pop(call, 1)?;
-    let from = end(wanted.place)?;
-    if !pop_several(call, &wanted, from)? {
+    let wanted = multi_pop(call, 1, end)?;
+    if !pop_several(call, &wanted)? {
         call.client.reply.null_array();
     }
     Ok(())
@@ -565,10 +565,9 @@ pub fn lmpop(call: &mut Call<'_>) -> CommandResult {
 
 /// `BLMPOP timeout numkeys key [key ...] LEFT | RIGHT [COUNT count]`
 pub fn blmpop(call: &mut Call<'_>) -> CommandResult {
-    let wanted = multi_pop(call, 2)?;
-    let from = end(wanted.place)?;
+    let wanted = multi_pop(call, 2, end)?;
     let timeout = timeout_ms(call.arg(1))?;
-    if !pop_several(call, &wanted, from)? {
+    if !pop_several(call, &wanted)? {
         call.block(Kind::List, wanted.keys.iter().copied(), timeout, Nothing::NullArray);
     }
     Ok(())

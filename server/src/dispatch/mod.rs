@@ -14,8 +14,7 @@ pub mod stats;
 pub mod transaction;
 pub mod watch;
 
-use std::time::Instant;
-
+use redstart_common::clock::Stopwatch;
 use redstart_common::command::{self, CommandId, Resolved, id_of};
 use redstart_common::resp::{self, Args};
 
@@ -75,12 +74,23 @@ impl Engine {
     ///
     /// The client is out of its place meanwhile. Its reply is appended to its output.
     pub fn execute(&mut self, client: &mut Client, args: Args<'_>) {
+        self.execute_found(client, find(args), args);
+    }
+
+    /// Executes one request whose row is known.
+    #[inline]
+    pub fn execute_row(&mut self, client: &mut Client, row: CommandId, args: Args<'_>) {
+        self.execute_found(client, Found::Row(row), args);
+    }
+
+    #[inline]
+    fn execute_found(&mut self, client: &mut Client, found: Found, args: Args<'_>) {
         let before = client.reply.bytes.len();
         if client.flags.any(Flags::REPLY_SKIP_NEXT) {
             client.flags.clear(Flags::REPLY_SKIP_NEXT);
             client.flags.set(Flags::REPLY_SKIP);
         }
-        match find(args) {
+        match found {
             Found::Row(id) => self.admit(client, id, args),
             Found::Refused(error) => self.refuse(client, None, &error),
         }
@@ -282,41 +292,38 @@ pub(crate) fn run(
     core.note_slow(client, id, took, args);
 }
 
-/// The clock of an engine: read once a batch, and once a command for its duration, which moves time on.
+/// The clock of an engine: the wall clock is read once a batch, and a stopwatch after each command, which moves time
+/// on.
 pub struct Time {
-    base: Instant,
     base_ms: i64,
-    last: Instant,
+    since_ns: u64,
+    watch: Stopwatch,
 }
 
 impl Time {
     /// A clock that starts now.
     #[must_use]
     pub fn new() -> Self {
-        let now = Instant::now();
-        Self { base: now, base_ms: redstart_common::clock::unix_ms(), last: now }
+        Self { base_ms: redstart_common::clock::unix_ms(), since_ns: 0, watch: Stopwatch::new() }
     }
 
     /// Reads the wall clock; the next command's duration counts from here.
     pub fn refresh(&mut self, shared: &crate::keyspace::Shared) {
-        self.base = Instant::now();
-        self.last = self.base;
         self.base_ms = redstart_common::clock::unix_ms();
+        self.since_ns = 0;
+        self.watch.learn();
         shared.now_ms.set(self.base_ms);
     }
 
     /// Microseconds since the last lap. Unless `frozen`, the engine's time moves on as well.
     #[inline]
     fn lap(&mut self, shared: &crate::keyspace::Shared, frozen: bool) -> u64 {
-        let now = Instant::now();
-        let took = now.duration_since(self.last);
-        self.last = now;
+        let took = self.watch.lap();
+        self.since_ns += took;
         if !frozen {
-            let since = now.duration_since(self.base);
-            let ms = since.as_secs() as i64 * 1000 + i64::from(since.subsec_millis());
-            shared.now_ms.set(self.base_ms + ms);
+            shared.now_ms.set(self.base_ms + (self.since_ns / 1_000_000) as i64);
         }
-        took.as_secs() * 1_000_000 + u64::from(took.subsec_micros())
+        took / 1000
     }
 }
 

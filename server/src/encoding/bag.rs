@@ -169,6 +169,18 @@ impl<X: Extra> Clone for Bag<X> {
 }
 
 impl<X: Extra> Bag<X> {
+    /// Asks the processor to fetch the bucket of a key's hash.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
+    /// Asks the processor to fetch the item of a key's hash; the bucket should be there already.
+    #[inline]
+    pub fn prefetch_item(&self, hash: u64) {
+        self.table.prefetch_item(hash);
+    }
+
     /// Items.
     #[inline]
     #[must_use]

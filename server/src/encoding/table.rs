@@ -206,19 +206,29 @@ impl<T: Item> Table<T> {
     /// Asks the processor to fetch the first item whose tag fits the hash; the bucket should be there already.
     #[inline]
     pub fn prefetch_item(&self, hash: u64) {
+        if let Some(item) = self.guess(hash) {
+            let address = item.as_ptr().cast::<u8>();
+            prefetch(address);
+            // Keys and small values reach into the next line.
+            prefetch(address.wrapping_add(size_of::<Bucket>()));
+        }
+    }
+
+    /// The first item in the bucket of a hash whose tag fits it. Its key was not looked at.
+    #[inline]
+    #[must_use]
+    pub fn guess(&self, hash: u64) -> Option<NonNull<T>> {
         if self.buckets == 0 {
-            return;
+            return None;
         }
         let (index, bits) = self.home(hash);
         let tag = tag_of(hash, bits);
         // SAFETY: `index` names a bucket.
         let words = unsafe { &self.bucket(index).as_ref().words };
-        for &word in words {
-            if word & !ADDRESS == tag && word & ADDRESS != 0 && word & CHAIN == 0 {
-                prefetch((word & ADDRESS) as *const u8);
-                return;
-            }
-        }
+        let word = words
+            .iter()
+            .find(|&&word| word & !ADDRESS == tag && word & ADDRESS != 0 && word & CHAIN == 0)?;
+        NonNull::new((word & ADDRESS) as *mut T)
     }
 
     #[inline]

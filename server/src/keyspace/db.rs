@@ -112,18 +112,24 @@ impl Db {
         [self.table.bucket_counts(), self.expires.bucket_counts()]
     }
 
-    /// Asks the processor to fetch what looking `key` up will touch; answers the hash for [`Db::prefetch_entry`].
+    /// Asks the processor to fetch the bucket of a key's hash.
     #[inline]
-    pub fn prefetch(&self, key: &[u8]) -> u64 {
-        let hash = table::hash(key);
+    pub fn prefetch(&self, hash: u64) {
         self.table.prefetch(hash);
-        hash
     }
 
-    /// The second step of prefetching, once the bucket has had time to arrive.
+    /// Asks the processor to fetch the entry of a key's hash, once the bucket has had time to arrive.
     #[inline]
     pub fn prefetch_entry(&self, hash: u64) {
         self.table.prefetch_item(hash);
+    }
+
+    /// An entry whose tag fits the hash of a key: most likely that key's, but any other may be meant.
+    #[inline]
+    #[must_use]
+    pub fn guess(&self, hash: u64) -> Option<&Entry> {
+        // SAFETY: a live entry of this database.
+        self.table.guess(hash).map(|found| unsafe { &*found.as_ptr() })
     }
 
     #[inline]

@@ -67,6 +67,28 @@ impl Object {
         }
     }
 
+    /// Asks the processor to fetch the bucket of a member's hash, if members are found by hashing.
+    #[inline]
+    pub fn prefetch(&self, member: u64) {
+        match self {
+            Self::Set(Set::Table(bag)) => bag.prefetch(member),
+            Self::Hash(Hash::Table(bag)) => bag.prefetch(member),
+            Self::Zset(Zset::Tree(large)) => large.prefetch(member),
+            _ => {}
+        }
+    }
+
+    /// Asks the processor to fetch the item of a member's hash; the bucket should be there already.
+    #[inline]
+    pub fn prefetch_item(&self, member: u64) {
+        match self {
+            Self::Set(Set::Table(bag)) => bag.prefetch_item(member),
+            Self::Hash(Hash::Table(bag)) => bag.prefetch_item(member),
+            Self::Zset(Zset::Tree(large)) => large.prefetch_item(member),
+            _ => {}
+        }
+    }
+
     /// The name OBJECT ENCODING answers in 7.0.15, whatever form lies beneath.
     #[must_use]
     pub fn encoding_name(&self) -> &'static str {

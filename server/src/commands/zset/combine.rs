@@ -213,10 +213,10 @@ fn combine(
     call: &mut Call<'_>,
     operation: Operation,
     wanted: &Request<'_>,
+    mut result: Zset,
 ) -> Result<Zset, CommandError> {
     let limits = call.core.settings.packed;
     let db = call.keyspace.db(call.client.db);
-    let mut result = Zset::default();
     match operation {
         Operation::Intersection => intersect(db, wanted, |member, score| {
             member.with_text(|member| result.set(member, score, &limits));
@@ -263,7 +263,10 @@ fn combine(
 
 fn answer(call: &mut Call<'_>, operation: Operation, knows: Knows) -> CommandResult {
     let wanted = request(call, 1, knows)?;
-    let result = combine(call, operation, &wanted)?;
+    // Only a stored result may be packed, where zeros lose their signs.
+    let mut result = Zset::default();
+    result.spread();
+    let result = combine(call, operation, &wanted, result)?;
     let reply = &mut call.client.reply;
     let nested = wanted.with_scores && reply.proto == Proto::Resp3;
     let width = if wanted.with_scores && !nested { 2 } else { 1 };
@@ -289,7 +292,7 @@ fn answer_stored(
 ) -> CommandResult {
     let target = call.arg(1);
     let wanted = request(call, 2, knows)?;
-    let result = combine(call, operation, &wanted)?;
+    let result = combine(call, operation, &wanted, Zset::default())?;
     let size = result.len();
     store(call, target, result, event);
     call.client.reply.count(size);

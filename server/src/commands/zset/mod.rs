@@ -398,11 +398,8 @@ fn which_end(word: &[u8]) -> Result<bool, CommandError> {
 }
 
 /// Pops from the first sorted set that has something. Answers whether one had.
-fn pop_several(
-    call: &mut Call<'_>,
-    wanted: &MultiPop<'_>,
-    highest: bool,
-) -> Result<bool, CommandError> {
+fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_, bool>) -> Result<bool, CommandError> {
+    let highest = wanted.place;
     for key in &wanted.keys {
         let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else { continue };
         let count = wanted.count.min(zset.len());
@@ -426,9 +423,8 @@ fn pop_several(
 
 /// `ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]`
 pub fn zmpop(call: &mut Call<'_>) -> CommandResult {
-    let wanted = multi_pop(call, 1)?;
-    let highest = which_end(wanted.place)?;
-    if !pop_several(call, &wanted, highest)? {
+    let wanted = multi_pop(call, 1, which_end)?;
+    if !pop_several(call, &wanted)? {
         call.client.reply.null_array();
     }
     Ok(())
@@ -436,10 +432,9 @@ pub fn zmpop(call: &mut Call<'_>) -> CommandResult {
 
 /// `BZMPOP timeout numkeys key [key ...] MIN | MAX [COUNT count]`
 pub fn bzmpop(call: &mut Call<'_>) -> CommandResult {
-    let wanted = multi_pop(call, 2)?;
-    let highest = which_end(wanted.place)?;
+    let wanted = multi_pop(call, 2, which_end)?;
     let timeout = timeout_ms(call.arg(1))?;
-    if !pop_several(call, &wanted, highest)? {
+    if !pop_several(call, &wanted)? {
         call.block(Kind::Zset, wanted.keys.iter().copied(), timeout, Nothing::NullArray);
     }
     Ok(())

@@ -52,6 +52,18 @@ impl Clone for Zset {
 }
 
 impl Large {
+    /// Asks the processor to fetch the bucket of a member's hash.
+    #[inline]
+    pub(super) fn prefetch(&self, member: u64) {
+        self.bag.prefetch(member);
+    }
+
+    /// Asks the processor to fetch the item of a member's hash; the bucket should be there already.
+    #[inline]
+    pub(super) fn prefetch_item(&self, member: u64) {
+        self.bag.prefetch_item(member);
+    }
+
     fn add(&mut self, member: &[u8], score: f64) {
         let item = self.bag.insert_at(member, score);
         // SAFETY: the item lives until `remove` or `change` takes its key out of the tree first.
