@@ -167,6 +167,7 @@ impl Pair {
         let mut remark = "";
         if equal
             && theirs != ours
+            && elements(&theirs).is_some()
             && matches!(
                 name.as_str(),
                 "HGETALL" | "HKEYS" | "HVALS" | "SMEMBERS" | "SORT" | "SORT_RO"
