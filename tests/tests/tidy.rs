@@ -13,6 +13,7 @@ const UNSAFE: &[&str] = &[
     "server/src/allocator.rs",
     "server/src/encoding/bag.rs",
     "server/src/encoding/listpack.rs",
+    "server/src/encoding/listpack/node.rs",
     "server/src/encoding/table.rs",
     "server/src/keyspace/db.rs",
     "server/src/keyspace/entry.rs",

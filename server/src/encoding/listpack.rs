@@ -13,6 +13,10 @@
 //! `unsafe` rests on this: *the pointer leads to an allocation of `size_class(total)` bytes that begins with a valid
 //! listpack of `total` bytes.* Everything else is slices and checked arithmetic.
 
+mod node;
+
+pub use node::{Node, Side};
+
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;
 

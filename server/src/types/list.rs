@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::Limits;
-use crate::encoding::listpack::{Element, Listpack};
+use crate::encoding::listpack::{Element, Listpack, Node, Side};
 
 /// A list.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub enum List {
 /// Several nodes.
 #[derive(Clone)]
 pub struct Quick {
-    nodes: VecDeque<Listpack>,
+    nodes: VecDeque<Node>,
     length: usize,
 }
 
@@ -38,17 +38,32 @@ pub enum End {
     Back,
 }
 
+impl End {
+    fn side(self) -> Side {
+        match self {
+            Self::Front => Side::Front,
+            Self::Back => Side::Back,
+        }
+    }
+}
+
 /// Bytes of a node that is bounded by its count of elements.
 const COUNTED_NODE_BYTES_MAX: usize = 8192;
 /// Bytes an element takes beside its text, at most.
 const ELEMENT_OVERHEAD: usize = 10;
 
+/// Bytes of a node, at most; more only when one element takes more.
+fn node_bytes_max(limits: &Limits) -> usize {
+    match limits.list_node {
+        node @ -5..=-1 => 2048 << node.unsigned_abs(),
+        _ => COUNTED_NODE_BYTES_MAX,
+    }
+}
+
 fn fits(pack: &Listpack, more: usize, limits: &Limits) -> bool {
     let bytes = pack.total() + more + ELEMENT_OVERHEAD;
-    match limits.list_node {
-        node @ -5..=-1 => bytes <= 2048 << node.unsigned_abs(),
-        node => bytes <= COUNTED_NODE_BYTES_MAX && (pack.len() as i64) < node.max(1),
-    }
+    bytes <= node_bytes_max(limits)
+        && (limits.list_node < 0 || (pack.len() as i64) < limits.list_node.max(1))
 }
 
 impl List {
@@ -66,7 +81,7 @@ impl List {
     pub fn allocated_bytes(&self) -> usize {
         match self {
             Self::Packed(pack) => pack.allocated_bytes(),
-            Self::Quick(quick) => quick.nodes.iter().map(Listpack::allocated_bytes).sum(),
+            Self::Quick(quick) => quick.nodes.iter().map(Node::allocated_bytes).sum(),
         }
     }
 
@@ -96,14 +111,14 @@ impl List {
     pub fn node(&self, index: usize) -> Option<&Listpack> {
         match self {
             Self::Packed(pack) => (index == 0).then_some(pack),
-            Self::Quick(quick) => quick.nodes.get(index),
+            Self::Quick(quick) => quick.nodes.get(index).map(|node| &**node),
         }
     }
 
     fn node_mut(&mut self, index: usize) -> Option<&mut Listpack> {
         match self {
             Self::Packed(pack) => (index == 0).then_some(pack),
-            Self::Quick(quick) => quick.nodes.get_mut(index),
+            Self::Quick(quick) => quick.nodes.get_mut(index).map(Node::exact),
         }
     }
 
@@ -111,7 +126,7 @@ impl List {
         if let Self::Packed(pack) = self {
             let pack = std::mem::take(pack);
             let length = pack.len();
-            let nodes = if length == 0 { VecDeque::new() } else { VecDeque::from([pack]) };
+            let nodes = if length == 0 { VecDeque::new() } else { VecDeque::from([pack.into()]) };
             *self = Self::Quick(Box::new(Quick { nodes, length }));
         }
         match self {
@@ -125,39 +140,35 @@ impl List {
         if let Self::Quick(quick) = self
             && quick.nodes.len() <= 1
         {
-            *self = Self::Packed(quick.nodes.pop_front().unwrap_or_default());
+            *self = Self::Packed(quick.nodes.pop_front().map(Node::into_pack).unwrap_or_default());
         }
     }
 
     /// Adds an element at an end.
     #[inline]
     pub fn push(&mut self, end: End, text: &[u8], limits: &Limits) {
-        // Adding at the front moves the whole node: nodes that grow there stay shorter.
-        let fits = |pack: &Listpack| {
+        if let Self::Packed(pack) = self {
+            // Adding at the front moves the whole listpack: it becomes a node, with room there, sooner.
             let moved = if end == End::Front { pack.total() * 3 } else { 0 };
-            pack.is_empty() || fits(pack, text.len() + moved, limits)
-        };
-        if let Self::Packed(pack) = self
-            && fits(pack)
-        {
-            match end {
-                End::Front => pack.push_front(text),
-                End::Back => pack.push_back(text),
+            if pack.is_empty() || fits(pack, text.len() + moved, limits) {
+                match end {
+                    End::Front => pack.push_front(text),
+                    End::Back => pack.push_back(text),
+                }
+                return;
             }
-            return;
         }
         let quick = self.quick();
         quick.length += 1;
+        let (side, most) = (end.side(), node_bytes_max(limits));
         let node = match end {
             End::Front => quick.nodes.front_mut(),
             End::Back => quick.nodes.back_mut(),
         };
-        match (node.filter(|node| fits(node)), end) {
-            (Some(node), End::Front) => node.push_front(text),
-            (Some(node), End::Back) => node.push_back(text),
-            (None, _) => {
-                let mut node = Listpack::new();
-                node.push_back(text);
+        match node.filter(|node| fits(node, text.len(), limits)) {
+            Some(node) => node.push(side, text, most),
+            None => {
+                let node = Node::of(text, side, most);
                 match end {
                     End::Front => quick.nodes.push_front(node),
                     End::Back => quick.nodes.push_back(node),
@@ -169,25 +180,37 @@ impl List {
     /// Takes the element at an end away and calls `visit` with it. Answers whether there was one.
     #[inline]
     pub fn pop(&mut self, end: End, visit: impl FnOnce(Element<'_>)) -> bool {
-        let last = self.node_count() - 1;
-        let index = if end == End::Front { 0 } else { last };
-        let Some(node) = self.node_mut(index) else { return false };
-        let position = match end {
-            End::Front => node.first(),
-            End::Back => match node.last() {
-                Some(position) => position,
-                None => return false,
-            },
-        };
-        let Some(element) = node.get(position) else { return false };
-        visit(element);
-        node.remove(position, 1);
-        if let Self::Quick(quick) = self {
-            quick.length -= 1;
-            if quick.nodes.get(index).is_some_and(Listpack::is_empty) {
-                quick.nodes.remove(index);
+        match self {
+            Self::Packed(pack) => {
+                let position = match end {
+                    End::Front => pack.first(),
+                    End::Back => match pack.last() {
+                        Some(position) => position,
+                        None => return false,
+                    },
+                };
+                let Some(element) = pack.get(position) else { return false };
+                visit(element);
+                pack.remove(position, 1);
             }
-            self.settle();
+            Self::Quick(quick) => {
+                let node = match end {
+                    End::Front => quick.nodes.front_mut(),
+                    End::Back => quick.nodes.back_mut(),
+                };
+                let Some(node) = node else { return false };
+                if !node.pop(end.side(), visit) {
+                    return false;
+                }
+                quick.length -= 1;
+                if node.is_empty() {
+                    match end {
+                        End::Front => quick.nodes.pop_front(),
+                        End::Back => quick.nodes.pop_back(),
+                    };
+                    self.settle();
+                }
+            }
         }
         true
     }
@@ -265,9 +288,8 @@ impl List {
         quick.length += 1;
         let Some(node) = quick.nodes.get_mut(place) else { return };
         let position = node.seek(rest).unwrap_or(node.end());
-        let tail = node.split_off(position);
-        let mut fresh = Listpack::new();
-        fresh.push_back(text);
+        let tail = node.exact().split_off(position);
+        let fresh = Node::of(text, Side::Back, text.len());
         let mut at = place + 1;
         if node.is_empty() {
             quick.nodes.remove(place);
@@ -275,7 +297,7 @@ impl List {
         }
         quick.nodes.insert(at, fresh);
         if !tail.is_empty() {
-            quick.nodes.insert(at + 1, tail);
+            quick.nodes.insert(at + 1, tail.into());
         }
         self.settle();
     }
@@ -422,17 +444,21 @@ impl List {
         if left == 0 {
             return;
         }
-        let place = if end == End::Front { 0 } else { self.node_count() - 1 };
-        let Some(node) = self.node_mut(place) else { return };
-        let length = node.len();
-        let gone = left.min(length);
-        let position = match end {
-            End::Front => node.first(),
-            End::Back => node.seek(length - gone).unwrap_or(node.end()),
-        };
-        node.remove(position, gone);
-        if let Self::Quick(quick) = self {
-            quick.length -= gone;
+        match self {
+            Self::Packed(pack) => {
+                let length = pack.len();
+                let gone = left.min(length);
+                let position = match end {
+                    End::Front => pack.first(),
+                    End::Back => pack.seek(length - gone).unwrap_or(pack.end()),
+                };
+                pack.remove(position, gone);
+            }
+            Self::Quick(_) => {
+                while left > 0 && self.pop(end, |_| {}) {
+                    left -= 1;
+                }
+            }
         }
     }
 
@@ -447,7 +473,7 @@ impl List {
         }
         let quick = self.quick();
         quick.length += node.len();
-        quick.nodes.push_back(node);
+        quick.nodes.push_back(node.into());
     }
 }
 
