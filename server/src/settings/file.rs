@@ -223,13 +223,15 @@ pub fn rewrite_with(old: &str, settings: &Settings, users: &[String], extent: Ex
     for line in old.lines() {
         let trimmed = line.trim_matches([' ', '\t', '\r', '\n']);
         generated |= trimmed == GENERATED;
-        let name = trimmed.split_ascii_whitespace().next().unwrap_or_default();
+        // Read as `load` reads it: quotes and rarer blanks hide no name.
+        let words = split_words(trimmed.as_bytes()).unwrap_or_default();
+        let name = words.first().map(|word| String::from_utf8_lossy(word)).unwrap_or_default();
+        let name = if trimmed.starts_with('#') { "" } else { &*name };
         if name.eq_ignore_ascii_case("user") {
             lines.extend(users.next().cloned());
             continue;
         }
-        let row = (!trimmed.starts_with('#')).then(|| find(name)).flatten();
-        let Some(row) = row else {
+        let Some(row) = find(name) else {
             lines.push(trimmed.to_owned());
             continue;
         };
@@ -310,6 +312,18 @@ mod tests {
         let error = load(&mut settings, "port 1\nnonsense 1").expect_err("unknown");
         assert_eq!(error.line, Some((2, "nonsense 1".to_owned())));
         assert_eq!(error.reason, "Bad directive or wrong number of arguments");
+    }
+
+    #[test]
+    fn rewriting_knows_a_name_however_it_is_written() {
+        let mut settings = Settings::default();
+        let old = "\x0b\x0cuser bob on\n\"port\" 7001\r\n# user nobody\n\r";
+        load(&mut settings, old).expect("fine");
+        let new = rewrite(old, &settings);
+        assert!(new.starts_with("user bob on\nport 7001\n# user nobody\n\n#"), "{new}");
+        let mut again = Settings::default();
+        load(&mut again, &new).expect("what was written reads back");
+        assert_eq!(rewrite(&new, &again), new);
     }
 
     #[test]
