@@ -95,6 +95,10 @@ impl Server {
                 () = server.stop.notified() => {}
             }
             turn::end();
+            // Clients that are still connected hold their connections, and those the server.
+            for client in server.engine.borrow_mut().core.clients.iter_mut() {
+                client.connection = None;
+            }
             Ok::<_, io::Error>(server)
         })?;
         // Ends the tasks, and with them the other holders of the server.
