@@ -221,12 +221,14 @@ fn frequencies_grow_with_use_and_fall_with_time() {
     }
     assert_eq!(replies[0], replies[1]);
     // Frequencies fall by one with each minute of the wall clock, which turns within sixty seconds.
-    for peer in &peers {
-        let mut client = peer.client();
+    let mut clients = peers.each_ref().map(Peer::client);
+    let before = clients.each_mut().map(|client| {
         client.call("SET cold v");
-        let before = frequency(&mut client, "cold");
+        frequency(client, "cold")
+    });
+    for ((peer, client), before) in peers.iter().zip(&mut clients).zip(before) {
         assert!(
-            within(Duration::from_secs(70), || frequency(&mut client, "cold") < before),
+            within(Duration::from_secs(70), || frequency(client, "cold") < before),
             "{}: it does not fall",
             peer.name()
         );

@@ -83,6 +83,9 @@ fn sigterm_ends_with_0_and_a_farewell() {
         .expect("it runs");
     let read = || std::fs::read_to_string(&log).unwrap_or_default();
     eventually("it is ready", || read().contains("Ready to accept connections"));
+    // Who is connected keeps it from nothing.
+    let mut client = Client::connect(port);
+    assert_eq!(client.call("PING"), "+PONG\r\n");
     let asked = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
     assert!(asked.success());
     let status = child.wait().expect("it ends");
@@ -94,7 +97,8 @@ fn sigterm_ends_with_0_and_a_farewell() {
 #[test]
 fn shutdown_ends_it() {
     let mut server = Server::start(&[]);
-    let mut client = server.client();
+    let (mut client, mut other) = (server.client(), server.client());
+    assert_eq!(other.call("PING"), "+PONG\r\n");
     client.send(&["SHUTDOWN", "NOSAVE"]);
     assert!(client.is_closed());
     eventually("it ends", || !server.process.is_alive());
