@@ -1,5 +1,9 @@
 //! The wall clock and the monotonic clock, read once a turn rather than once a command.
 
+mod stopwatch;
+
+pub use stopwatch::Stopwatch;
+
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The wall clock in milliseconds since 1970.
