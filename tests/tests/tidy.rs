@@ -16,6 +16,7 @@ const UNSAFE: &[&str] = &[
     "server/src/encoding/listpack/node.rs",
     "server/src/encoding/table.rs",
     "server/src/keyspace/db.rs",
+    "server/src/keyspace/db/held.rs",
     "server/src/keyspace/entry.rs",
     "server/src/keyspace/lazyfree.rs",
     "server/src/types/zset/mod.rs",

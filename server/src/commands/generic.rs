@@ -1,14 +1,14 @@
 //! Commands on keys of any type: deleting, renaming, expiring, copying, describing.
 
-use super::Handlers;
 use super::expiry::Unit;
 use super::options::{Options, integer, integer_between};
+use super::{Handlers, removal_word};
 use crate::dispatch::Call;
 use crate::dispatch::error::{
     CommandError, CommandResult, DB_OUT_OF_RANGE, NO_SUCH_KEY, SAME_OBJECT, SYNTAX,
 };
 use crate::dispatch::notify::Classes;
-use crate::keyspace::{Entry, Taken};
+use crate::keyspace::{Entry, Place, Taken};
 
 pub(super) const HANDLERS: Handlers = &[
     ("copy", copy),
@@ -257,34 +257,29 @@ fn expire_with(call: &mut Call<'_>, unit: Unit, name: &str) -> CommandResult {
     let amount = integer(args.at(2))?;
     let now = call.now_ms();
     let at = unit.deadline_of(amount, now).ok_or_else(|| CommandError::invalid_expire(name))?;
-    let Some(entry) = call.keyspace.db(call.client.db).peek(key) else {
+    let Place::Held(held) = call.keyspace.db(call.client.db).place_to_write(key) else {
         call.client.reply.integer(0);
         return Ok(());
     };
-    if !condition.allows(entry.deadline(), at) {
+    if !condition.allows(held.entry().deadline(), at) {
         call.client.reply.integer(0);
         return Ok(());
     }
-    call.dirty(1);
     if at <= now {
         let lazily = call.core.settings.lazyfree_lazy_expire;
-        if lazily {
-            call.db().unlink(key);
-        } else {
-            call.db().remove(key);
-        }
+        held.remove(lazily);
         call.modified(key);
         call.removed(key);
-        let word: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
-        call.propagate_instead(&[word, key]);
+        call.propagate_instead(&[removal_word(lazily), key]);
     } else {
-        call.db().set_deadline(key, Some(at));
+        held.set_deadline(Some(at));
         call.modified(key);
         call.notify(Classes::GENERIC, "expire", key);
         if call.core.effects.wanted() {
             call.propagate_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
         }
     }
+    call.dirty(1);
     call.client.reply.integer(1);
     Ok(())
 }
@@ -348,9 +343,14 @@ pub fn pexpiretime(call: &mut Call<'_>) -> CommandResult {
 /// `PERSIST key`
 pub fn persist(call: &mut Call<'_>) -> CommandResult {
     let key = call.arg(1);
-    let volatile = call.db().peek(key).is_some_and(|entry| entry.deadline().is_some());
+    let volatile = match call.keyspace.db(call.client.db).place_to_write(key) {
+        Place::Held(held) if held.entry().deadline().is_some() => {
+            held.set_deadline(None);
+            true
+        }
+        _ => false,
+    };
     if volatile {
-        call.db().set_deadline(key, None);
         call.modified(key);
         call.notify(Classes::GENERIC, "persist", key);
         call.dirty(1);

@@ -4,9 +4,9 @@ use redstart_common::number;
 use redstart_common::resp::Proto;
 use redstart_common::resp::error;
 
-use super::Handlers;
 use super::keys::{cursor, scan_options};
 use super::options::{Options, integer, random_count};
+use super::{Handlers, Removal, after_removal};
 use crate::client::Reply;
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult};
@@ -83,17 +83,12 @@ pub fn hmset(call: &mut Call<'_>) -> CommandResult {
 pub fn hsetnx(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (key, field, value) = (args.at(1), args.at(2), args.at(3));
-    let there = call
-        .keyspace
-        .db(call.client.db)
-        .write_as::<Hash>(key)?
-        .is_some_and(|hash| hash.contains(field));
-    if there {
+    let limits = &call.core.settings.packed;
+    let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
+    if hash.contains(field) {
         call.client.reply.integer(0);
         return Ok(());
     }
-    let limits = &call.core.settings.packed;
-    let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
     hash.prepare([field, value].into_iter(), limits);
     hash.set(field, value, limits);
     call.modified(key);
@@ -140,15 +135,8 @@ pub fn hdel(call: &mut Call<'_>) -> CommandResult {
     let removed = args.tail(2).iter().filter(|field| hash.remove(field)).count();
     let empty = hash.is_empty();
     if removed > 0 {
-        if empty {
-            call.db().remove(key);
-        }
-        call.modified(key);
-        call.notify(Classes::HASH, "hdel", key);
-        if empty {
-            call.removed(key);
-        }
-        call.dirty(removed as u64);
+        let removal = Removal { class: Classes::HASH, event: "hdel", watchers_last: false };
+        after_removal(call, key, removal, empty, removed);
     }
     call.client.reply.count(removed);
     Ok(())
@@ -221,19 +209,17 @@ pub fn hincrby(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (key, field) = (args.at(1), args.at(2));
     let amount = integer(args.at(3))?;
-    let old = match call.keyspace.db(call.client.db).read_as::<Hash>(key)? {
+    let limits = &call.core.settings.packed;
+    // One that is created here gets its field below: without an old value there is nothing to go wrong.
+    let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
+    let old = match hash.get(field) {
         None => 0,
-        Some(hash) => match hash.get(field) {
-            None => 0,
-            Some(Element::Int(number)) => number,
-            Some(Element::Bytes(bytes)) => {
-                number::parse_i64(bytes).ok_or(CommandError::new(error::HASH_NOT_AN_INTEGER))?
-            }
-        },
+        Some(Element::Int(number)) => number,
+        Some(Element::Bytes(bytes)) => {
+            number::parse_i64(bytes).ok_or(CommandError::new(error::HASH_NOT_AN_INTEGER))?
+        }
     };
     let new = old.checked_add(amount).ok_or(CommandError::new(error::INCREMENT_OVERFLOW))?;
-    let limits = &call.core.settings.packed;
-    let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
     hash.set(field, itoa::Buffer::new().format(new).as_bytes(), limits);
     call.modified(key);
     call.notify(Classes::HASH, "hincrby", key);
@@ -251,13 +237,11 @@ pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
         Some(amount) if amount.is_finite() => {}
         Some(_) => return Err(CommandError::new("ERR value is NaN or Infinity")),
     }
-    let old = match call.keyspace.db(call.client.db).read_as::<Hash>(key)? {
-        None => b"0".to_vec(),
-        Some(hash) => hash.get(field).map_or_else(|| b"0".to_vec(), Element::to_vec),
-    };
-    let text = super::add_long_double(&old, amount, CommandError::new(error::HASH_NOT_A_FLOAT))?;
     let limits = &call.core.settings.packed;
+    // One that is created here gets its field below: 0 and a finite number have a sum.
     let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
+    let old = hash.get(field).map_or_else(|| b"0".to_vec(), Element::to_vec);
+    let text = super::add_long_double(&old, amount, CommandError::new(error::HASH_NOT_A_FLOAT))?;
     hash.set(field, text.as_bytes(), limits);
     call.modified(key);
     call.notify(Classes::HASH, "hincrbyfloat", key);

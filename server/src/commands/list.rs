@@ -1,7 +1,7 @@
 //! Lists, and the commands that wait for one.
 
-use super::Handlers;
 use super::options::{Options, clamp_range, count as non_negative, integer, timeout_ms};
+use super::{Handlers, Removal, after_removal};
 use crate::client::Reply;
 use crate::dispatch::Call;
 use crate::dispatch::blocking::Nothing;
@@ -95,16 +95,8 @@ pub fn rpushx(call: &mut Call<'_>) -> CommandResult {
     push(call, End::Back, true)
 }
 
-/// What follows when elements have left a list.
-fn after_pop(call: &mut Call<'_>, key: &[u8], empty: bool, event: &str) {
-    if empty {
-        call.db().remove(key);
-    }
-    call.notify(Classes::LIST, event, key);
-    if empty {
-        call.removed(key);
-    }
-    call.modified(key);
+fn taken(event: &'static str) -> Removal {
+    Removal { class: Classes::LIST, event, watchers_last: event != "lrem" }
 }
 
 fn pop(call: &mut Call<'_>, end: End) -> CommandResult {
@@ -141,8 +133,7 @@ fn pop(call: &mut Call<'_>, end: End) -> CommandResult {
     };
     let empty = list.is_empty();
     if popped > 0 {
-        after_pop(call, key, empty, pop_event(end));
-        call.dirty(popped as u64);
+        after_removal(call, key, taken(pop_event(end)), empty, popped);
     }
     Ok(())
 }
@@ -265,15 +256,7 @@ pub fn ltrim(call: &mut Call<'_>) -> CommandResult {
     list.cut(End::Front, front);
     list.cut(End::Back, back);
     let empty = list.is_empty();
-    if empty {
-        call.db().remove(key);
-    }
-    call.notify(Classes::LIST, "ltrim", key);
-    if empty {
-        call.removed(key);
-    }
-    call.modified(key);
-    call.dirty((front + back) as u64);
+    after_removal(call, key, taken("ltrim"), empty, front + back);
     call.client.reply.ok();
     Ok(())
 }
@@ -291,14 +274,8 @@ pub fn lrem(call: &mut Call<'_>) -> CommandResult {
     let removed = list.remove(args.at(3), from, count.unsigned_abs() as usize);
     let empty = list.is_empty();
     if removed > 0 {
-        call.modified(key);
-        call.notify(Classes::LIST, "lrem", key);
+        after_removal(call, key, taken("lrem"), empty, removed);
     }
-    if empty {
-        call.db().remove(key);
-        call.removed(key);
-    }
-    call.dirty(removed as u64);
     call.client.reply.count(removed);
     Ok(())
 }
@@ -390,10 +367,11 @@ fn end(word: &[u8]) -> Result<End, CommandError> {
 fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, CommandError> {
     let (source, target) = (call.arg(1), call.arg(2));
     let db = call.keyspace.db(call.client.db);
-    if db.read_as::<List>(source)?.is_none() {
+    // Both must be lists before either changes.
+    if !db.holds::<List>(source)? {
         return Ok(false);
     }
-    db.read_as::<List>(target)?;
+    db.holds::<List>(target)?;
     let mut moved = Vec::new();
     let Some(list) = db.write_as::<List>(source)? else { return Ok(false) };
     list.pop(from, |element| moved = element.to_vec());
@@ -401,10 +379,9 @@ fn move_element(call: &mut Call<'_>, from: End, to: End) -> Result<bool, Command
     let limits = &call.core.settings.packed;
     db.write_or_create::<List>(target)?.push(to, &moved, limits);
     call.client.reply.bulk(&moved);
-    call.notify(Classes::LIST, push_event(to), target);
     call.modified(target);
-    after_pop(call, source, empty, pop_event(from));
-    call.dirty(1);
+    call.notify(Classes::LIST, push_event(to), target);
+    after_removal(call, source, taken(pop_event(from)), empty, 1);
     Ok(true)
 }
 
@@ -468,8 +445,7 @@ fn blocking_pop(call: &mut Call<'_>, from: End) -> CommandResult {
         reply.bulk(key);
         list.pop(from, |element| reply.element(element));
         let empty = list.is_empty();
-        after_pop(call, key, empty, pop_event(from));
-        call.dirty(1);
+        after_removal(call, key, taken(pop_event(from)), empty, 1);
         call.propagate_instead(&[pop_word(from), key]);
         return Ok(());
     }
@@ -544,8 +520,7 @@ fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_, End>) -> Result<bool, 
             list.pop(from, |element| reply.element(element));
         }
         let empty = list.is_empty();
-        after_pop(call, key, empty, pop_event(from));
-        call.dirty(count as u64);
+        after_removal(call, key, taken(pop_event(from)), empty, count);
         if call.core.effects.wanted() {
             call.propagate_instead(&[pop_word(from), key, count.to_string().as_bytes()]);
         }

@@ -31,8 +31,11 @@ mod zset;
 
 use redstart_common::number;
 
-use crate::dispatch::Handler;
 use crate::dispatch::error::{CommandError, NOT_A_FLOAT};
+use crate::dispatch::notify::Classes;
+use crate::dispatch::{Call, Handler};
+use crate::keyspace::Deadline;
+use crate::types::Object;
 use redstart_common::resp::error;
 
 /// A group's handlers, by the full names of their rows.
@@ -64,6 +67,69 @@ pub(crate) const GROUPS: &[Handlers] = &[
     transactions::HANDLERS,
     zset::HANDLERS,
 ];
+
+/// The command by which a removal is repeated.
+pub(crate) fn removal_word(lazily: bool) -> &'static [u8] {
+    if lazily { b"UNLINK" } else { b"DEL" }
+}
+
+/// How it is told that elements were taken out of a collection.
+#[derive(Clone, Copy)]
+pub(crate) struct Removal {
+    /// The class of the event.
+    pub class: Classes,
+    /// The event.
+    pub event: &'static str,
+    /// Whether watchers and trackers of the key hear of it only after the events, as with most list commands.
+    pub watchers_last: bool,
+}
+
+/// What follows when a command has taken elements out of the collection at `key`: an empty one goes, who watches or
+/// tracks the key is told, the event is published, and `del` behind it for a key that went.
+pub(crate) fn after_removal(
+    call: &mut Call<'_>,
+    key: &[u8],
+    removal: Removal,
+    empty: bool,
+    changes: usize,
+) {
+    if empty {
+        call.db().remove(key);
+    }
+    if !removal.watchers_last {
+        call.modified(key);
+    }
+    call.notify(removal.class, removal.event, key);
+    if empty {
+        call.removed(key);
+    }
+    if removal.watchers_last {
+        call.modified(key);
+    }
+    call.dirty(changes as u64);
+}
+
+/// Puts a result where a command with a destination wants it, which counts as `changes`; an empty one removes what
+/// is there.
+pub(crate) fn store_result(
+    call: &mut Call<'_>,
+    target: &[u8],
+    result: Object,
+    class: Classes,
+    event: &str,
+    changes: usize,
+) {
+    if result.len() > 0 {
+        call.db().set_object(target, result, Deadline::Clear);
+        call.modified(target);
+        call.notify(class, event, target);
+        call.dirty(changes as u64);
+    } else if call.db().remove(target) {
+        call.modified(target);
+        call.removed(target);
+        call.dirty(1);
+    }
+}
 
 /// Adds two numbers as Redis does on x86: in 80-bit floats, printed with 17 decimals and no trailing zeros.
 ///

@@ -1,13 +1,13 @@
 //! Sets.
 
-use super::Handlers;
 use super::keys::{cursor, scan_options};
 use super::options::{Options, count as non_negative, integer, integer_between, integer_within};
+use super::{Handlers, Removal, after_removal, removal_word, store_result};
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::dispatch::notify::Classes;
 use crate::encoding::listpack::Element;
-use crate::keyspace::{Db, Deadline, WrongType};
+use crate::keyspace::{Db, WrongType};
 use crate::types::{Limits, Object, Set};
 
 pub(super) const HANDLERS: Handlers = &[
@@ -57,23 +57,14 @@ pub fn srem(call: &mut Call<'_>) -> CommandResult {
     let removed = args.tail(2).iter().filter(|member| set.remove(member)).count();
     let empty = set.is_empty();
     if removed > 0 {
-        after_removal(call, key, empty, "srem");
-        call.dirty(removed as u64);
+        after_removal(call, key, taken("srem"), empty, removed);
     }
     call.client.reply.count(removed);
     Ok(())
 }
 
-/// What follows when members have left a set.
-fn after_removal(call: &mut Call<'_>, key: &[u8], empty: bool, event: &str) {
-    if empty {
-        call.db().remove(key);
-    }
-    call.modified(key);
-    call.notify(Classes::SET, event, key);
-    if empty {
-        call.removed(key);
-    }
+fn taken(event: &'static str) -> Removal {
+    Removal { class: Classes::SET, event, watchers_last: false }
 }
 
 /// `SCARD key`
@@ -121,26 +112,26 @@ pub fn smove(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (from, to, member) = (args.at(1), args.at(2), args.at(3));
     let db = call.keyspace.db(call.client.db);
-    if db.read_as::<Set>(from)?.is_none() {
+    // Both must be sets before either changes.
+    if !db.holds::<Set>(from)? {
         call.client.reply.integer(0);
         return Ok(());
     }
-    db.read_as::<Set>(to)?;
+    db.holds::<Set>(to)?;
+    let Some(source) = db.write_as::<Set>(from)? else { return Ok(()) };
     if from == to {
-        let there = db.read_as::<Set>(from)?.is_some_and(|set| set.contains(member));
+        let there = source.contains(member);
         call.client.reply.integer(i64::from(there));
         return Ok(());
     }
-    let Some(source) = db.write_as::<Set>(from)? else { return Ok(()) };
     if !source.remove(member) {
         call.client.reply.integer(0);
         return Ok(());
     }
     let empty = source.is_empty();
-    after_removal(call, from, empty, "srem");
+    after_removal(call, from, taken("srem"), empty, 1);
     let limits = &call.core.settings.packed;
     let added = call.keyspace.db(call.client.db).write_or_create::<Set>(to)?.insert(member, limits);
-    call.dirty(1);
     if added {
         call.modified(to);
         call.dirty(1);
@@ -174,13 +165,9 @@ pub fn spop(call: &mut Call<'_>) -> CommandResult {
         let reply = &mut call.client.reply;
         reply.set(size);
         set.for_each(|member| reply.element(member));
-        call.db().remove(key);
-        call.modified(key);
-        call.notify(Classes::SET, "spop", key);
-        call.removed(key);
-        call.dirty(size as u64);
+        after_removal(call, key, taken("spop"), true, size);
         let lazily = call.core.settings.lazyfree_lazy_server_del;
-        call.propagate_instead(&[if lazily { b"UNLINK" } else { b"DEL" }, key]);
+        call.propagate_instead(&[removal_word(lazily), key]);
         return Ok(());
     }
     let popped = random_members(set, count);
@@ -189,9 +176,7 @@ pub fn spop(call: &mut Call<'_>) -> CommandResult {
     }
     call.client.reply.set(popped.len());
     popped.iter().for_each(|member| call.client.reply.bulk(member));
-    call.modified(key);
-    call.notify(Classes::SET, "spop", key);
-    call.dirty(popped.len() as u64);
+    after_removal(call, key, taken("spop"), false, popped.len());
     call.propagate_nothing();
     if call.core.effects.wanted() {
         for part in popped.chunks(1024) {
@@ -213,8 +198,7 @@ fn pop_one(call: &mut Call<'_>, key: &[u8]) -> CommandResult {
     set.remove(&popped);
     let empty = set.is_empty();
     call.client.reply.bulk(&popped);
-    after_removal(call, key, empty, "spop");
-    call.dirty(1);
+    after_removal(call, key, taken("spop"), empty, 1);
     call.propagate_instead(&[b"SREM", key, &popped]);
     Ok(())
 }
@@ -408,16 +392,7 @@ fn store_combined(call: &mut Call<'_>, operation: Operation, event: &str) -> Com
     touch_all(db, keys.iter().copied())?;
     let set = combine(db, operation, &keys, &call.core.settings.packed);
     let size = set.len();
-    if size > 0 {
-        call.db().set_object(target, Object::Set(set), Deadline::Clear);
-        call.modified(target);
-        call.notify(Classes::SET, event, target);
-        call.dirty(1);
-    } else if call.db().remove(target) {
-        call.modified(target);
-        call.removed(target);
-        call.dirty(1);
-    }
+    store_result(call, target, Object::Set(set), Classes::SET, event, 1);
     call.client.reply.count(size);
     Ok(())
 }

@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 
 use redstart_common::number::strtod;
 
-use super::Handlers;
 use super::options::Options;
+use super::{Handlers, store_result};
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, SYNTAX, WRONG_TYPE};
 use crate::dispatch::notify::Classes;
-use crate::keyspace::{Db, Deadline, Entry, Str};
+use crate::keyspace::{Db, Entry, Str};
 use crate::types::list::End;
 use crate::types::{Hash, List, Object, Zset};
 
@@ -230,16 +230,7 @@ fn store(call: &mut Call<'_>, target: &[u8], answers: &[Option<Vec<u8>>]) {
     for answer in answers {
         list.push(End::Back, answer.as_deref().unwrap_or_default(), &call.core.settings.packed);
     }
-    if !answers.is_empty() {
-        call.db().set_object(target, Object::List(list), Deadline::Clear);
-        call.modified(target);
-        call.notify(Classes::LIST, "sortstore", target);
-        call.dirty(answers.len() as u64);
-    } else if call.db().remove(target) {
-        call.modified(target);
-        call.removed(target);
-        call.dirty(1);
-    }
+    store_result(call, target, Object::List(list), Classes::LIST, "sortstore", answers.len());
     call.client.reply.count(answers.len());
 }
 

@@ -5,12 +5,14 @@ use redstart_common::number;
 use super::Handlers;
 use super::expiry::Unit;
 use super::options::{Options, clamp_range, integer};
+use super::removal_word;
 use crate::dispatch::Call;
 use crate::dispatch::error::{
     CommandError, CommandResult, NOT_AN_INTEGER, STRING_TOO_LONG, SYNTAX,
 };
 use crate::dispatch::notify::Classes;
-use crate::keyspace::{Deadline, Str};
+use crate::keyspace::{Deadline, Place, Str};
+use crate::settings::Settings;
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
@@ -100,22 +102,28 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         Expiry::Keep => Deadline::Keep,
         Expiry::Set(unit, amount) => Deadline::At(unit.deadline(amount, call.now_ms(), "set")?),
     };
+    let db = call.keyspace.db(call.client.db);
+    let mut place = if options.return_old { db.place_to_read(key) } else { db.place_to_write(key) };
     if options.return_old {
-        match call.keyspace.db(call.client.db).read_str(key)? {
-            Some(old) => call.client.reply.bulk_str(old),
-            None => call.client.reply.null(),
+        match &mut place {
+            Place::Held(old) => {
+                call.client.reply.bulk_str(old.string()?);
+                // As in Redis, which reads and then looks again to write.
+                old.touch();
+            }
+            Place::Vacant(_) => call.client.reply.null(),
         }
     }
-    let there = options.condition != Condition::Always && call.db().contains(key);
-    if (options.condition == Condition::IfAbsent && there)
-        || (options.condition == Condition::IfPresent && !there)
-    {
-        if !options.return_old {
-            call.client.reply.null();
+    match (place, options.condition) {
+        (Place::Held(_), Condition::IfAbsent) | (Place::Vacant(_), Condition::IfPresent) => {
+            if !options.return_old {
+                call.client.reply.null();
+            }
+            return Ok(());
         }
-        return Ok(());
+        (Place::Held(old), _) => old.set_string(value, deadline),
+        (Place::Vacant(vacant), _) => vacant.set_string(key, value, deadline),
     }
-    call.db().set_string(key, value, deadline);
     finish_set(call, key);
     if let Deadline::At(at) = deadline {
         call.notify(Classes::GENERIC, "expire", key);
@@ -171,11 +179,11 @@ pub fn psetex(call: &mut Call<'_>) -> CommandResult {
 /// `SETNX key value`
 pub fn setnx(call: &mut Call<'_>) -> CommandResult {
     let (key, value) = (call.arg(1), call.arg(2));
-    if call.db().contains(key) {
+    let Place::Vacant(vacant) = call.db().place_to_write(key) else {
         call.client.reply.integer(0);
         return Ok(());
-    }
-    call.db().set_string(key, value, Deadline::Clear);
+    };
+    vacant.set_string(key, value, Deadline::Clear);
     finish_set(call, key);
     call.client.reply.integer(1);
     Ok(())
@@ -193,19 +201,17 @@ pub fn get(call: &mut Call<'_>) -> CommandResult {
 /// `GETDEL key`
 pub fn getdel(call: &mut Call<'_>) -> CommandResult {
     let key = call.arg(1);
-    let there = call.keyspace.db(call.client.db).read_str(key)?;
-    match there {
-        Some(value) => call.client.reply.bulk_str(value),
-        None => {
-            call.client.reply.null();
-            return Ok(());
-        }
-    }
-    call.db().remove(key);
+    let Place::Held(held) = call.keyspace.db(call.client.db).place_to_read(key) else {
+        call.client.reply.null();
+        return Ok(());
+    };
+    call.client.reply.bulk_str(held.string()?);
+    let lazily = call.core.settings.lazyfree_lazy_user_del;
+    held.remove(lazily);
     call.modified(key);
     call.removed(key);
     call.dirty(1);
-    call.propagate_instead(&[b"DEL", key]);
+    call.propagate_instead(&[removal_word(lazily), key]);
     Ok(())
 }
 
@@ -229,11 +235,11 @@ pub fn getex(call: &mut Call<'_>) -> CommandResult {
         }
     }
     let now = call.now_ms();
-    let value = call.keyspace.db(call.client.db).read_str(key)?;
-    let Some(value) = value else {
+    let Place::Held(held) = call.keyspace.db(call.client.db).place_to_read(key) else {
         call.client.reply.null();
         return Ok(());
     };
+    let value = held.string()?;
     let deadline = match expiry {
         Some((unit, amount)) => Some(unit.deadline(amount, now, "getex")?),
         None => None,
@@ -241,14 +247,15 @@ pub fn getex(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.bulk_str(value);
     match deadline {
         Some(at) if at <= now => {
-            call.db().remove(key);
+            let lazily = call.core.settings.lazyfree_lazy_expire;
+            held.remove(lazily);
             call.modified(key);
-            call.notify(Classes::GENERIC, "del", key);
+            call.removed(key);
             call.dirty(1);
-            call.propagate_instead(&[b"DEL", key]);
+            call.propagate_instead(&[removal_word(lazily), key]);
         }
         Some(at) => {
-            call.db().set_deadline(key, Some(at));
+            held.set_deadline(Some(at));
             call.modified(key);
             call.notify(Classes::GENERIC, "expire", key);
             call.dirty(1);
@@ -256,15 +263,12 @@ pub fn getex(call: &mut Call<'_>) -> CommandResult {
                 call.propagate_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
             }
         }
-        None if persist => {
-            let volatile = call.db().look(key).is_some_and(|entry| entry.deadline().is_some());
-            if volatile {
-                call.db().set_deadline(key, None);
-                call.modified(key);
-                call.notify(Classes::GENERIC, "persist", key);
-                call.dirty(1);
-                call.propagate_instead(&[b"PERSIST", key]);
-            }
+        None if persist && held.entry().deadline().is_some() => {
+            held.set_deadline(None);
+            call.modified(key);
+            call.notify(Classes::GENERIC, "persist", key);
+            call.dirty(1);
+            call.propagate_instead(&[b"PERSIST", key]);
         }
         None => {}
     }
@@ -274,24 +278,34 @@ pub fn getex(call: &mut Call<'_>) -> CommandResult {
 /// `GETSET key value`
 pub fn getset(call: &mut Call<'_>) -> CommandResult {
     let (key, value) = (call.arg(1), call.arg(2));
-    match call.keyspace.db(call.client.db).read_str(key)? {
-        Some(old) => call.client.reply.bulk_str(old),
-        None => call.client.reply.null(),
+    match call.keyspace.db(call.client.db).place_to_read(key) {
+        Place::Held(mut old) => {
+            call.client.reply.bulk_str(old.string()?);
+            // As in Redis, which reads and then looks again to write.
+            old.touch();
+            old.set_string(value, Deadline::Clear);
+        }
+        Place::Vacant(vacant) => {
+            call.client.reply.null();
+            vacant.set_string(key, value, Deadline::Clear);
+        }
     }
-    call.db().set_string(key, value, Deadline::Clear);
     finish_set(call, key);
     call.propagate_instead(&[b"SET", key, value]);
     Ok(())
 }
 
+fn length_of(text: Str<'_>) -> usize {
+    match text {
+        Str::Bytes(bytes) => bytes.len(),
+        Str::Int(number) => itoa::Buffer::new().format(number).len(),
+    }
+}
+
 /// `STRLEN key`
 pub fn strlen(call: &mut Call<'_>) -> CommandResult {
-    let length = match call.keyspace.db(call.client.db).read_str(call.args.at(1))? {
-        Some(Str::Bytes(bytes)) => bytes.len(),
-        Some(Str::Int(number)) => itoa::Buffer::new().format(number).len(),
-        None => 0,
-    };
-    call.client.reply.count(length);
+    let text = call.keyspace.db(call.client.db).read_str(call.args.at(1))?;
+    call.client.reply.count(text.map_or(0, length_of));
     Ok(())
 }
 
@@ -315,8 +329,8 @@ pub fn getrange(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-fn check_length(call: &Call<'_>, length: usize) -> CommandResult {
-    let limit = call.core.settings.proto_max_bulk_len.min(crate::keyspace::entry::VALUE_BYTES_MAX);
+fn check_length(settings: &Settings, length: usize) -> CommandResult {
+    let limit = settings.proto_max_bulk_len.min(crate::keyspace::entry::VALUE_BYTES_MAX);
     if length > limit { Err(STRING_TOO_LONG) } else { Ok(()) }
 }
 
@@ -329,19 +343,21 @@ pub fn setrange(call: &mut Call<'_>) -> CommandResult {
         return Err(CommandError::new(error::OFFSET_OUT_OF_RANGE));
     }
     let offset = offset as usize;
-    let length = match call.keyspace.db(call.client.db).read_str(key)? {
-        Some(Str::Bytes(bytes)) => bytes.len(),
-        Some(Str::Int(number)) => itoa::Buffer::new().format(number).len(),
-        None => 0,
+    let place = call.keyspace.db(call.client.db).place_to_write(key);
+    let length = match &place {
+        Place::Held(held) => length_of(held.string()?),
+        Place::Vacant(_) => 0,
     };
     if value.is_empty() {
         call.client.reply.count(length);
         return Ok(());
     }
-    check_length(call, offset.saturating_add(value.len()))?;
+    check_length(&call.core.settings, offset.saturating_add(value.len()))?;
     let length = length.max(offset + value.len());
-    let bytes = call.db().resize_string(key, length)?;
-    bytes[offset..offset + value.len()].copy_from_slice(value);
+    match place {
+        Place::Held(held) => held.splice(length, offset, value)?,
+        Place::Vacant(vacant) => vacant.splice(key, length, offset, value),
+    }
     call.modified(key);
     call.notify(Classes::STRING, "setrange", key);
     call.dirty(1);
@@ -352,20 +368,15 @@ pub fn setrange(call: &mut Call<'_>) -> CommandResult {
 /// `APPEND key value`
 pub fn append(call: &mut Call<'_>) -> CommandResult {
     let (key, value) = (call.arg(1), call.arg(2));
-    let old = match call.keyspace.db(call.client.db).read_str(key)? {
-        Some(Str::Bytes(bytes)) => Some(bytes.len()),
-        Some(Str::Int(number)) => Some(itoa::Buffer::new().format(number).len()),
-        None => None,
-    };
-    let length = match old {
-        None => {
-            call.db().set_string(key, value, Deadline::Clear);
+    let length = match call.keyspace.db(call.client.db).place_to_write(key) {
+        Place::Vacant(vacant) => {
+            vacant.set_string(key, value, Deadline::Clear);
             value.len()
         }
-        Some(old) => {
-            check_length(call, old + value.len())?;
-            let bytes = call.db().resize_string(key, old + value.len())?;
-            bytes[old..].copy_from_slice(value);
+        Place::Held(held) => {
+            let old = length_of(held.string()?);
+            check_length(&call.core.settings, old + value.len())?;
+            held.splice(old + value.len(), old, value)?;
             old + value.len()
         }
     };
@@ -432,16 +443,22 @@ pub fn decrby(call: &mut Call<'_>) -> CommandResult {
 /// `INCRBYFLOAT key increment`
 pub fn incrbyfloat(call: &mut Call<'_>) -> CommandResult {
     let (key, amount) = (call.arg(1), call.arg(2));
+    let place = call.keyspace.db(call.client.db).place_to_write(key);
     let text = {
         let mut digits = itoa::Buffer::new();
-        let old = match call.keyspace.db(call.client.db).read_str(key)? {
-            None => b"0",
-            Some(Str::Int(number)) => digits.format(number).as_bytes(),
-            Some(Str::Bytes(bytes)) => bytes,
+        let old = match &place {
+            Place::Vacant(_) => b"0",
+            Place::Held(held) => match held.string()? {
+                Str::Int(number) => digits.format(number).as_bytes(),
+                Str::Bytes(bytes) => bytes,
+            },
         };
         super::add_long_double(old, amount, crate::dispatch::error::NOT_A_FLOAT)?
     };
-    call.db().set_text(key, text.as_bytes(), Deadline::Keep);
+    match place {
+        Place::Held(held) => held.set_text(text.as_bytes(), Deadline::Keep),
+        Place::Vacant(vacant) => vacant.set_text(key, text.as_bytes()),
+    }
     call.modified(key);
     call.notify(Classes::STRING, "incrbyfloat", key);
     call.dirty(1);

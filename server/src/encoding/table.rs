@@ -281,25 +281,11 @@ impl<T: Item> Table<T> {
 
     /// Changes the address of an item that has moved, found by its old address. Answers whether it was there.
     pub fn readdress(&mut self, hash: u64, old: NonNull<T>, new: NonNull<T>) -> bool {
-        if self.items == 0 {
-            return false;
-        }
-        let (index, _) = self.home(hash);
-        let mut bucket = self.bucket(index);
-        loop {
-            // SAFETY: a live bucket of this table, held mutably.
-            let words = unsafe { &mut bucket.as_mut().words };
-            for word in words.iter_mut() {
-                if *word & ADDRESS == old.as_ptr() as u64 {
-                    *word = *word & !ADDRESS | new.as_ptr() as u64;
-                    return true;
-                }
-            }
-            match chain_of(words[LAST]) {
-                Some(next) => bucket = next,
-                None => return false,
-            }
-        }
+        let Some(mut place) = self.place_of(hash, old) else { return false };
+        // SAFETY: the place is live and we hold the table mutably.
+        let word = unsafe { &mut place.bucket.as_mut().words[place.slot] };
+        *word = *word & !ADDRESS | new.as_ptr() as u64;
+        true
     }
 
     /// Adds an item whose key is not in the table.
@@ -343,8 +329,22 @@ impl<T: Item> Table<T> {
 
     /// Takes the item with this key out of the table.
     pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<NonNull<T>> {
-        let mut place = self.place(hash, key)?;
+        let place = self.place(hash, key)?;
         let item = Self::item_at(place);
+        self.vacate(hash, place);
+        Some(item)
+    }
+
+    /// Takes an item out that is known by its address: its key is not read. Answers whether it was there.
+    pub fn remove_item(&mut self, hash: u64, item: NonNull<T>) -> bool {
+        let found = self.place_of(hash, item);
+        if let Some(place) = found {
+            self.vacate(hash, place);
+        }
+        found.is_some()
+    }
+
+    fn vacate(&mut self, hash: u64, mut place: Place) {
         // SAFETY: the place is live and we hold the table mutably.
         unsafe { place.bucket.as_mut().words[place.slot] = 0 };
         self.items -= 1;
@@ -353,7 +353,24 @@ impl<T: Item> Table<T> {
         if self.buckets > 1 && self.items < self.buckets * SHRINK_AT {
             self.shrink();
         }
-        Some(item)
+    }
+
+    /// Where an item lies, found by its address.
+    fn place_of(&self, hash: u64, item: NonNull<T>) -> Option<Place> {
+        if self.items == 0 {
+            return None;
+        }
+        let (index, _) = self.home(hash);
+        let mut bucket = self.bucket(index);
+        loop {
+            // SAFETY: a live bucket of this table.
+            let words = unsafe { &bucket.as_ref().words };
+            let address = item.as_ptr() as u64;
+            if let Some(slot) = words.iter().position(|word| *word & ADDRESS == address) {
+                return Some(Place { bucket, slot });
+            }
+            bucket = chain_of(words[LAST])?;
+        }
     }
 
     /// Frees the overflow buckets of a chain that are no longer needed, when there are any.
@@ -774,7 +791,14 @@ mod tests {
         let bytes = table.allocated_bytes() as f64 / count as f64;
         assert!(bytes < 15.0, "{bytes} bytes per item");
         for n in 0..count - 10 {
-            free(table.remove(hash(&key(n)), &key(n)).expect("there"));
+            let (hash, key) = (hash(&key(n)), key(n));
+            if n % 2 == 0 {
+                free(table.remove(hash, &key).expect("there"));
+            } else {
+                let item = table.find(hash, &key).expect("there");
+                assert!(table.remove_item(hash, item) && !table.remove_item(hash, item));
+                free(item);
+            }
         }
         table.check();
         assert_eq!(table.len(), 10);

@@ -7,15 +7,17 @@
 //! hold only live entries built by [`Entry::build`] and owned by this database, an entry with a deadline is in both
 //! and one without only in the first, and an entry is freed only after it has left both.*
 
+mod held;
+
 use std::ptr::NonNull;
 use std::rc::Rc;
-
-use redstart_common::number::parse_i64;
 
 use super::entry::{Entry, Kind, Payload, Str};
 use super::shared::{IncidentKind, Shared};
 use crate::encoding::table::{self, Table};
 use crate::types::{Collection, Object};
+
+pub use held::{Held, Place, Vacant};
 
 /// What becomes of a key's deadline when its value is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,6 +291,17 @@ impl Db {
         entry.object_mut().and_then(C::of_mut).ok_or(WrongType)
     }
 
+    /// Whether the key holds a `C`, without a trace.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    pub fn holds<C: Collection>(&mut self, key: &[u8]) -> Result<bool, WrongType> {
+        match self.peek(key) {
+            None => Ok(false),
+            Some(entry) => entry.object().and_then(C::of).map(|_| true).ok_or(WrongType),
+        }
+    }
+
     /// The string at `key`, to read.
     ///
     /// # Errors
@@ -344,10 +357,7 @@ impl Db {
     /// Sets `key` to a string, over whatever it held. A string that is the text of a number is kept as one.
     #[inline]
     pub fn set_string(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
-        match if bytes.len() <= 20 { parse_i64(bytes) } else { None } {
-            Some(number) => self.set_payload(key, Payload::Int(number), deadline),
-            None => self.set_payload(key, Payload::Bytes(bytes), deadline),
-        }
+        self.set_payload(key, held::payload_of(bytes), deadline);
     }
 
     /// Sets `key` to a number, over whatever it held.
@@ -367,15 +377,35 @@ impl Db {
 
     fn set_payload(&mut self, key: &[u8], payload: Payload<'_>, deadline: Deadline) {
         let hash = table::hash(key);
-        let Some(mut found) = self.find_live(hash, key) else {
-            // A key past its deadline may still lie here while expiry is held back.
-            if self.shared.keep_expired.get() {
-                self.remove_hashed(hash, key);
+        match self.find_live(hash, key) {
+            None => self.set_absent(hash, key, payload, deadline),
+            Some(mut found) => {
+                // SAFETY: a live entry of this database, held mutably through `self`.
+                self.shared.touch(unsafe { found.as_mut() });
+                self.set_found(hash, found, payload, deadline);
             }
-            let at = if let Deadline::At(at) = deadline { Some(at) } else { None };
-            self.add(hash, key, payload, at);
-            return;
-        };
+        }
+    }
+
+    /// Adds a key that a look-up has just missed.
+    fn set_absent(&mut self, hash: u64, key: &[u8], payload: Payload<'_>, deadline: Deadline) {
+        // A key past its deadline may still lie here while expiry is held back.
+        if self.shared.keep_expired.get() {
+            self.remove_hashed(hash, key);
+        }
+        let at = if let Deadline::At(at) = deadline { Some(at) } else { None };
+        self.add(hash, key, payload, at);
+    }
+
+    /// Gives a live entry, which was touched, another value.
+    #[inline]
+    fn set_found(
+        &mut self,
+        hash: u64,
+        mut found: NonNull<Entry>,
+        payload: Payload<'_>,
+        deadline: Deadline,
+    ) {
         self.change(found);
         // SAFETY: a live entry of this database, held mutably through `self`.
         let entry = unsafe { found.as_mut() };
@@ -395,26 +425,21 @@ impl Db {
             };
             if written {
                 entry.set_deadline(wanted);
-                self.shared.touch(entry);
                 return;
             }
         }
         let lru = if self.shared.lfu.get() { entry.lru() } else { self.shared.fresh_lru() };
-        let new = Entry::build(key, payload, wanted, lru);
+        let new = Entry::build(entry.key(), payload, wanted, lru);
         self.exchange(hash, found, new);
     }
 
-    /// Makes the string at `key` `length` bytes long, filled up with zeros, and lends its bytes. A missing key
-    /// becomes an empty string first.
-    ///
-    /// # Errors
-    /// When the key holds something else.
-    pub fn resize_string(&mut self, key: &[u8], length: usize) -> Result<&mut [u8], WrongType> {
-        let hash = table::hash(key);
-        let found = match self.find_live(hash, key) {
-            Some(found) => found,
-            None => self.add(hash, key, Payload::Raw(b""), None),
-        };
+    /// Makes the string of a live entry `length` bytes long, cut or filled up with zeros, and lends its bytes.
+    fn resize_found(
+        &mut self,
+        hash: u64,
+        found: NonNull<Entry>,
+        length: usize,
+    ) -> Result<&mut [u8], WrongType> {
         self.change(found);
         // SAFETY: a live entry of this database. Its old address is not used after `resize` but to find the words
         // that hold it.
@@ -431,7 +456,6 @@ impl Db {
                 }
             }
             let entry = &mut *new.as_ptr();
-            self.shared.touch(entry);
             entry.bytes_mut().ok_or(WrongType)
         }
     }
@@ -439,13 +463,24 @@ impl Db {
     /// Removes a key. Answers whether a live one was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let hash = table::hash(key);
-        self.find_live(hash, key).is_some() && self.remove_hashed(hash, key)
+        let found = self.find_live(hash, key);
+        if let Some(found) = found {
+            self.remove_found(hash, found);
+        }
+        found.is_some()
     }
 
     /// Removes a key whose value may be large, leaving the freeing to another thread when it is.
     pub fn unlink(&mut self, key: &[u8]) -> bool {
         let hash = table::hash(key);
-        let Some(mut found) = self.find_live(hash, key) else { return false };
+        let found = self.find_live(hash, key);
+        if let Some(found) = found {
+            self.unlink_found(hash, found);
+        }
+        found.is_some()
+    }
+
+    fn unlink_found(&mut self, hash: u64, mut found: NonNull<Entry>) {
         self.change(found);
         // SAFETY: a live entry of this database; a collection taken out of it leaves an empty one behind.
         if let Some(object) = unsafe { found.as_mut() }.object_mut()
@@ -454,21 +489,27 @@ impl Db {
             let empty = crate::types::List::create();
             super::lazyfree::free(std::mem::replace(object, empty));
         }
-        self.remove_hashed(hash, key)
+        self.remove_found(hash, found);
     }
 
     fn remove_hashed(&mut self, hash: u64, key: &[u8]) -> bool {
-        let Some(found) = self.table.find(hash, key) else { return false };
+        let found = self.table.find(hash, key);
+        if let Some(found) = found {
+            self.remove_found(hash, found);
+        }
+        found.is_some()
+    }
+
+    fn remove_found(&mut self, hash: u64, found: NonNull<Entry>) {
         self.change(found);
-        self.table.remove(hash, key);
-        // SAFETY: the entry leaves both tables before it is freed; `key` may lie in it, so it is used no more after.
+        self.table.remove_item(hash, found);
+        // SAFETY: the entry leaves both tables before it is freed; nothing of it is used after.
         unsafe {
             if found.as_ref().deadline().is_some() {
-                self.expires.remove(hash, key);
+                self.expires.remove_item(hash, found);
             }
             Entry::free(found);
         }
-        true
     }
 
     /// Gives a key another name, over whatever that one held, deadline included. Answers whether it was there.
@@ -514,7 +555,7 @@ impl Db {
         } else {
             entry.duplicate()
         };
-        self.remove_hashed(hash, key);
+        self.remove_found(hash, found);
         Some(Taken { value, deadline })
     }
 
@@ -532,26 +573,32 @@ impl Db {
     /// Sets or takes away a key's deadline. Answers whether the key was there.
     pub fn set_deadline(&mut self, key: &[u8], deadline: Option<i64>) -> bool {
         let hash = table::hash(key);
-        let Some(mut found) = self.find_live(hash, key) else { return false };
+        let found = self.find_live(hash, key);
+        if let Some(found) = found {
+            self.set_deadline_found(hash, found, deadline);
+        }
+        found.is_some()
+    }
+
+    fn set_deadline_found(&mut self, hash: u64, mut found: NonNull<Entry>, deadline: Option<i64>) {
         self.change(found);
         // SAFETY: a live entry of this database; where it is built anew, its address is corrected in the tables
         // before anything else looks.
         unsafe {
             let had = found.as_ref().deadline().is_some();
             if !found.as_mut().set_deadline(deadline) {
-                let new = Entry::rebuild(found, key, deadline);
+                let new = Entry::rebuild(found, (*found.as_ptr()).key(), deadline);
                 self.table.readdress(hash, found, new);
                 found = new;
             }
             match (had, deadline.is_some()) {
                 (false, true) => self.expires.insert(hash, found),
                 (true, false) => {
-                    self.expires.remove(hash, key);
+                    self.expires.remove_item(hash, found);
                 }
                 _ => {}
             }
         }
-        true
     }
 
     /// Removes everything.
@@ -738,11 +785,14 @@ mod tests {
                         }
                     }
                     7 => {
-                        let bytes = db.resize_string(&key, value.len()).expect("a string");
-                        let copy = bytes.to_vec();
-                        let held = model.entry(key).or_insert_with(|| (Vec::new(), None));
+                        match db.place_to_write(&key) {
+                            Place::Held(held) => held.splice(value.len(), 0, b"").expect("a string"),
+                            Place::Vacant(vacant) => vacant.splice(&key, value.len(), 0, b""),
+                        }
+                        let held = model.entry(key.clone()).or_insert_with(|| (Vec::new(), None));
                         held.0.resize(value.len(), 0);
-                        prop_assert_eq!(&copy, &held.0);
+                        let new = text(&mut db, &key);
+                        prop_assert_eq!(new.as_ref(), Some(&held.0));
                     }
                     _ => now += 15,
                 }

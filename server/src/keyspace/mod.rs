@@ -10,7 +10,7 @@ pub mod shared;
 
 use std::rc::Rc;
 
-pub use db::{Db, Deadline, Taken, Value, WrongType};
+pub use db::{Db, Deadline, Held, Place, Taken, Vacant, Value, WrongType};
 pub use entry::{Entry, Kind, Str};
 pub use shared::Shared;
 

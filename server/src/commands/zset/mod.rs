@@ -6,10 +6,10 @@ mod range;
 use redstart_common::resp::Proto;
 use redstart_common::resp::error;
 
-use super::Handlers;
 use super::keys::{cursor, scan_options};
 use super::list::{MultiPop, multi_pop};
 use super::options::{Options, count as non_negative, float, random_count, timeout_ms};
+use super::{Handlers, Removal, after_removal};
 use crate::client::Reply;
 use crate::dispatch::Call;
 use crate::dispatch::blocking::Nothing;
@@ -17,8 +17,8 @@ use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::dispatch::notify::Classes;
 use crate::encoding::listpack::Element;
 use crate::keyspace::Kind;
-use crate::types::Zset;
 use crate::types::zset::whole;
+use crate::types::{Limits, Zset};
 
 pub(super) const HANDLERS: Handlers = &[
     ("bzmpop", bzmpop),
@@ -79,20 +79,17 @@ enum Added {
 const NAN: CommandError = CommandError::new(error::SCORE_NOT_A_NUMBER);
 
 fn add_one(
-    call: &mut Call<'_>,
-    key: &[u8],
+    zset: &mut Zset,
     member: &[u8],
     score: f64,
     options: AddOptions,
+    limits: &Limits,
 ) -> Result<Added, CommandError> {
-    let limits = &call.core.settings.packed;
-    let db = call.keyspace.db(call.client.db);
-    let old = db.read_as::<Zset>(key)?.and_then(|zset| zset.score(member));
-    let Some(old) = old else {
+    let Some(old) = zset.score(member) else {
         if options.only_old {
             return Ok(Added::Refused);
         }
-        db.write_or_create::<Zset>(key)?.set(member, score, limits);
+        zset.set(member, score, limits);
         return Ok(Added::New(score));
     };
     if options.only_new {
@@ -108,7 +105,7 @@ fn add_one(
     if new == old {
         return Ok(Added::Same(new));
     }
-    db.write_or_create::<Zset>(key)?.set(member, new, limits);
+    zset.set(member, new, limits);
     Ok(Added::Updated(new))
 }
 
@@ -153,23 +150,30 @@ fn add(call: &mut Call<'_>, increments: bool) -> CommandResult {
     for at in 0..count {
         scores.push(float(pairs.at(at * 2))?);
     }
-    let there = call.keyspace.db(call.client.db).read_as::<Zset>(key)?.is_some();
-    if !there && !options.only_old {
-        let longest = (0..count).map(|at| pairs.at(at * 2 + 1).len()).max().unwrap_or(0);
-        let limits = &call.core.settings.packed;
-        let zset = call.keyspace.db(call.client.db).write_or_create::<Zset>(key)?;
-        // As in Redis, a first member that is too long, or no packed members at all, decide the form.
-        let first = if limits.zset_entries == 0 { usize::MAX } else { 0 };
-        zset.expect(first, longest, limits);
-    }
+    let limits = &call.core.settings.packed;
+    let db = call.keyspace.db(call.client.db);
+    let zset = if options.only_old {
+        db.write_as::<Zset>(key)?
+    } else {
+        // One that is created here gets its first member below: nothing refuses a member that is new.
+        Some(db.write_or_create::<Zset>(key)?)
+    };
     let (mut new, mut updated) = (0, 0);
     let mut last = Added::Refused;
-    for (at, score) in scores.iter().enumerate() {
-        last = add_one(call, key, pairs.at(at * 2 + 1), *score, options)?;
-        match last {
-            Added::New(_) => new += 1,
-            Added::Updated(_) => updated += 1,
-            Added::Same(_) | Added::Refused => {}
+    if let Some(zset) = zset {
+        if zset.is_empty() {
+            let longest = (0..count).map(|at| pairs.at(at * 2 + 1).len()).max().unwrap_or(0);
+            // As in Redis, a first member that is too long, or no packed members at all, decide the form.
+            let first = if limits.zset_entries == 0 { usize::MAX } else { 0 };
+            zset.expect(first, longest, limits);
+        }
+        for (at, score) in scores.iter().enumerate() {
+            last = add_one(zset, pairs.at(at * 2 + 1), *score, options, limits)?;
+            match last {
+                Added::New(_) => new += 1,
+                Added::Updated(_) => updated += 1,
+                Added::Same(_) | Added::Refused => {}
+            }
         }
     }
     if options.increment {
@@ -254,17 +258,8 @@ pub fn zrevrank(call: &mut Call<'_>) -> CommandResult {
     rank(call, true)
 }
 
-/// What follows when members have left a sorted set.
-fn after_removal(call: &mut Call<'_>, key: &[u8], empty: bool, event: &str, removed: usize) {
-    if empty {
-        call.db().remove(key);
-    }
-    call.modified(key);
-    call.notify(Classes::ZSET, event, key);
-    if empty {
-        call.removed(key);
-    }
-    call.dirty(removed as u64);
+fn taken(event: &'static str) -> Removal {
+    Removal { class: Classes::ZSET, event, watchers_last: false }
 }
 
 /// `ZREM key member [member ...]`
@@ -278,7 +273,7 @@ pub fn zrem(call: &mut Call<'_>) -> CommandResult {
     let removed = args.tail(2).iter().filter(|member| zset.remove(member).is_some()).count();
     let empty = zset.is_empty();
     if removed > 0 {
-        after_removal(call, key, empty, "zrem", removed);
+        after_removal(call, key, taken("zrem"), empty, removed);
     }
     call.client.reply.count(removed);
     Ok(())
@@ -337,7 +332,7 @@ fn pop(call: &mut Call<'_>, highest: bool) -> CommandResult {
         reply.double(score);
     });
     if popped > 0 {
-        after_removal(call, key, empty, pop_event(highest), popped);
+        after_removal(call, key, taken(pop_event(highest)), empty, popped);
     }
     Ok(())
 }
@@ -369,7 +364,7 @@ fn blocking_pop(call: &mut Call<'_>, highest: bool) -> CommandResult {
             reply.element(member);
             reply.double(score);
         });
-        after_removal(call, key, empty, pop_event(highest), popped);
+        after_removal(call, key, taken(pop_event(highest)), empty, popped);
         call.propagate_instead(&[pop_word(highest), key]);
         return Ok(());
     }
@@ -412,7 +407,7 @@ fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_, bool>) -> Result<bool,
             reply.element(member);
             reply.double(score);
         });
-        after_removal(call, key, empty, pop_event(highest), popped);
+        after_removal(call, key, taken(pop_event(highest)), empty, popped);
         if call.core.effects.wanted() {
             call.propagate_instead(&[pop_word(highest), key, popped.to_string().as_bytes()]);
         }

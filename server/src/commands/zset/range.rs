@@ -4,14 +4,14 @@ use redstart_common::number::strtod;
 use redstart_common::resp::Proto;
 use redstart_common::resp::error;
 
-use super::after_removal;
+use super::super::{after_removal, store_result};
+use super::taken;
 use crate::client::Reply;
 use crate::commands::options::{Options, clamp_range, integer};
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::dispatch::notify::Classes;
 use crate::encoding::listpack::Element;
-use crate::keyspace::Deadline;
 use crate::types::{Object, Zset};
 
 /// A range of scores.
@@ -305,16 +305,7 @@ pub fn zrangestore(call: &mut Call<'_>) -> CommandResult {
 
 /// Puts a result where a *STORE command wants it; an empty one removes what is there.
 pub(super) fn store(call: &mut Call<'_>, target: &[u8], result: Zset, event: &str) {
-    if !result.is_empty() {
-        call.db().set_object(target, Object::Zset(result), Deadline::Clear);
-        call.modified(target);
-        call.notify(Classes::ZSET, event, target);
-        call.dirty(1);
-    } else if call.db().remove(target) {
-        call.modified(target);
-        call.removed(target);
-        call.dirty(1);
-    }
+    store_result(call, target, Object::Zset(result), Classes::ZSET, event, 1);
 }
 
 fn count(call: &mut Call<'_>, range: Range<'_>) -> CommandResult {
@@ -338,7 +329,7 @@ pub fn zlexcount(call: &mut Call<'_>) -> CommandResult {
     count(call, Range::Lex(range))
 }
 
-fn remove(call: &mut Call<'_>, range: Range<'_>, event: &str) -> CommandResult {
+fn remove(call: &mut Call<'_>, range: Range<'_>, event: &'static str) -> CommandResult {
     let key = call.arg(1);
     let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else {
         call.client.reply.integer(0);
@@ -348,7 +339,7 @@ fn remove(call: &mut Call<'_>, range: Range<'_>, event: &str) -> CommandResult {
     if count > 0 {
         zset.remove_range(start, count);
         let empty = zset.is_empty();
-        after_removal(call, key, empty, event, count);
+        after_removal(call, key, taken(event), empty, count);
     }
     call.client.reply.count(count);
     Ok(())
