@@ -24,6 +24,8 @@ use crate::keyspace::Keyspace;
 const REQUESTS_MAX: usize = 128;
 /// Keys that are asked for together, at most: they shall still be in the cache when their request runs.
 const TOUCHES_MAX: usize = 256;
+/// Places of arguments that are kept allocated.
+const SPANS_KEPT: usize = 8192;
 /// Keys of one request that are asked for, at most.
 const KEYS_MAX: usize = 32;
 
@@ -66,12 +68,18 @@ impl Ahead {
     pub fn clear(&mut self) {
         self.requests.clear();
         self.spans.clear();
+        self.spans.shrink_to(SPANS_KEPT);
         self.touches.clear();
     }
 
     /// Requests scanned so far.
     pub fn len(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Whether no request has been scanned.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
     }
 
     /// Whether there is room for more requests.

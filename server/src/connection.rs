@@ -57,6 +57,8 @@ pub struct Connection {
     /// What it has read waits for the end of the turn.
     queued: Cell<bool>,
     plan: Cell<Option<Plan>>,
+    /// When it last asked; see [`Intake`](crate::intake::Intake).
+    window: Cell<i64>,
     /// The kernel took less than there was: the task has to poll.
     stuck: Cell<bool>,
     broken: Cell<bool>,
@@ -92,10 +94,15 @@ impl client::Connection for Connection {
 impl turn::Flush for Connection {
     fn flush(self: Rc<Self>) {
         self.dirty.set(false);
-        if self.stuck.get() || self.broken.get() {
+        if self.broken.get() {
             return;
         }
         let mut engine = self.server.engine.borrow_mut();
+        if self.stuck.get() {
+            // The task polls for the rest; meanwhile what waits may pass the limit at any turn.
+            self.check_output(&mut engine);
+            return;
+        }
         let core = &mut engine.core;
         let Some(client) = core.clients.at(self.slot.get()) else { return };
         let pending = client.reply.pending();
@@ -164,6 +171,7 @@ impl Connection {
             dirty: Cell::new(false),
             queued: Cell::new(false),
             plan: Cell::new(None),
+            window: Cell::new(0),
             stuck: Cell::new(false),
             broken: Cell::new(false),
             waker: RefCell::new(None),
@@ -339,9 +347,10 @@ impl Connection {
         self.plan.get().is_some()
     }
 
-    /// Nothing that it has read waits any more.
-    pub(crate) fn taken(&self) {
+    /// Nothing that it has read waits any more. Answers whether it is the first time in a window of time.
+    pub(crate) fn taken(&self, window: i64) -> bool {
         self.queued.set(false);
+        self.window.replace(window) != window
     }
 
     /// Scans the requests in `fresh`, if nothing is left from before and they may be executed as they come.
@@ -385,6 +394,7 @@ impl Connection {
             pending.drain(..at);
             if pending.is_empty() {
                 *pending = Vec::new();
+                scanner.release();
             }
         } else {
             pending.extend_from_slice(&fresh[at..]);
@@ -463,7 +473,9 @@ impl Connection {
                     ended = beyond.scan(scanner, work, at, &limits, client.db);
                     beyond.prefetch(&engine.keyspace);
                     let all = 0..beyond.len();
-                    if !run_scanned(engine, client, &beyond, all, work, &mut at) {
+                    let done = run_scanned(engine, client, &beyond, all, work, &mut at);
+                    beyond.clear();
+                    if !done {
                         *scanner = RequestScanner::new();
                         break;
                     }
@@ -471,6 +483,19 @@ impl Connection {
             }
         }
         at
+    }
+
+    /// Closes a client whose waiting output is over its limit now.
+    fn check_output(&self, engine: &mut Engine) {
+        let limits = engine.core.settings.client_output_buffer_limit;
+        let now = engine.keyspace.shared.now_ms.get();
+        let client = engine.core.clients.at(self.slot.get());
+        let over = client.is_some_and(|client| {
+            !client.flags.any(Flags::CLOSE_ASAP) && limits.of(client).exceeded(client, now)
+        });
+        if over {
+            self.close_for_output(&mut engine.core);
+        }
     }
 
     fn close_for_output(&self, core: &mut crate::engine::Core) {

@@ -73,6 +73,13 @@ impl Server {
                     server.intake.run(&server);
                 }
             });
+            sharpen_timers();
+            let weak = Rc::downgrade(&server);
+            turn::add_rest(move || {
+                if let Some(server) = weak.upgrade() {
+                    server.intake.rest(|| server.engine.borrow().core.settings.coalesce_us);
+                }
+            });
             let weak = Rc::downgrade(&server);
             turn::add_hook(move || {
                 if let Some(server) = weak.upgrade() {
@@ -212,6 +219,14 @@ impl Server {
         client.connection = Some(Rc::clone(connection) as Rc<dyn crate::client::Connection>);
         connection.set_slot(core.clients.add(client));
         true
+    }
+}
+
+/// Has short waits of this thread end when they should, rather than up to 50 microseconds later.
+fn sharpen_timers() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_timerslack(1000) {
+        log!(Verbose, "The timer slack cannot be set: {error}");
     }
 }
 

@@ -32,6 +32,7 @@ struct Turn {
     dirty: RefCell<Vec<Rc<dyn Flush>>>,
     spare: RefCell<Vec<Rc<dyn Flush>>>,
     hooks: RefCell<Vec<Rc<dyn Fn()>>>,
+    rests: RefCell<Vec<Rc<dyn Fn()>>>,
     ending: Cell<bool>,
 }
 
@@ -41,6 +42,7 @@ thread_local! {
             dirty: RefCell::new(Vec::new()),
             spare: RefCell::new(Vec::new()),
             hooks: RefCell::new(Vec::new()),
+            rests: RefCell::new(Vec::new()),
             ending: Cell::new(false),
         }
     };
@@ -54,13 +56,18 @@ pub fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
-        .on_thread_park(end)
+        .on_thread_park(park)
         .build_local(LocalOptions::default())
 }
 
 /// Adds a hook that runs at the end of every turn of this thread, before connections are flushed.
 pub fn add_hook(hook: impl Fn() + 'static) {
     TURN.with(|turn| turn.hooks.borrow_mut().push(Rc::new(hook)));
+}
+
+/// Adds a hook that runs before every wait of this thread, when everything has been sent.
+pub fn add_rest(hook: impl Fn() + 'static) {
+    TURN.with(|turn| turn.rests.borrow_mut().push(Rc::new(hook)));
 }
 
 /// Marks a connection for flushing at the end of this turn. The caller marks it once until it is flushed.
@@ -75,6 +82,24 @@ pub fn end_if_full() {
     }
 }
 
+/// Runs hooks that may add others.
+fn run(hooks: &RefCell<Vec<Rc<dyn Fn()>>>) {
+    let count = hooks.borrow().len();
+    for place in 0..count {
+        let hook = hooks.borrow().get(place).map(Rc::clone);
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+}
+
+/// Ends the turn, and rests where that is wanted.
+fn park() {
+    end();
+    // As in `end`.
+    let _ = TURN.try_with(|turn| run(&turn.rests));
+}
+
 /// Ends the turn: runs the hooks, then flushes every marked connection. Does nothing when called from within.
 pub fn end() {
     // The thread-local is gone while the thread is being torn down, and parking then has nothing to flush.
@@ -82,13 +107,7 @@ pub fn end() {
         if turn.ending.replace(true) {
             return;
         }
-        let hook_count = turn.hooks.borrow().len();
-        for place in 0..hook_count {
-            let hook = turn.hooks.borrow().get(place).map(Rc::clone);
-            if let Some(hook) = hook {
-                hook();
-            }
-        }
+        run(&turn.hooks);
         // A flush may mark others (a client closed by it, say), so go on until none is left.
         while !turn.dirty.borrow().is_empty() {
             let mut batch = turn.spare.take();

@@ -178,6 +178,8 @@ pub struct Settings {
     pub lfu_log_factor: u32,
     pub lfu_decay_time: u32,
     pub proto_max_bulk_len: usize,
+    /// How long the engine rests at the end of a turn that served few of many clients, in microseconds.
+    pub coalesce_us: u64,
     pub client_query_buffer_limit: usize,
     pub client_output_buffer_limit: OutputClasses,
     pub notify_keyspace_events: Classes,
@@ -256,6 +258,7 @@ impl Default for Settings {
             notify_keyspace_events: Classes::default(),
             slowlog_log_slower_than: 10_000,
             slowlog_max_len: 128,
+            coalesce_us: 20,
             latency_tracking: true,
             latency_monitor_threshold: 0,
             latency_tracking_info_percentiles: vec![50.0, 99.0, 99.9],

@@ -228,6 +228,8 @@ pub static ROWS: &[Row] = &[
     ),
     row("tracking-table-max-keys", Live, number!(tracking_table_max_keys, 0, i64::MAX)),
     // Watching.
+    // Redstart's own.
+    row("coalesce-us", Live, number!(coalesce_us, 0, 100_000)),
     row("slowlog-log-slower-than", Live, number!(slowlog_log_slower_than, -1, i64::MAX)),
     row("slowlog-max-len", Live, number!(slowlog_max_len, 0, i64::MAX)),
     row("latency-tracking", Live, flag!(latency_tracking)),
