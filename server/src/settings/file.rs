@@ -327,6 +327,15 @@ mod tests {
     }
 
     #[test]
+    fn addresses_in_one_value_are_several() {
+        let mut settings = Settings::default();
+        load(&mut settings, "bind \"127.0.0.1 -::1\"").expect("fine");
+        assert_eq!(settings.bind, ["127.0.0.1", "-::1"]);
+        let many = format!("bind '{}'", ["a"; 17].join(" "));
+        assert!(load(&mut settings, &many).is_err());
+    }
+
+    #[test]
     fn rewriting_keeps_lines_and_reads_back() {
         let mut settings = Settings::default();
         load(&mut settings, "port 7001\nrequirepass x").expect("fine");

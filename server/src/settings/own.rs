@@ -26,6 +26,8 @@ pub(super) fn protected_of(word: &str) -> Protected {
 }
 
 pub(super) fn set_bind(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    // One value may hold several, as CONFIG SET gives them.
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split(' ')).collect();
     if words.len() > 16 {
         return Err("Too many bind addresses specified.".to_owned());
     }
