@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use redstart_common::command::{self, CommandId, Mode};
+use redstart_common::command::{self, CommandId, CommandSpec, Mode};
 use redstart_common::resp::Args;
 
 use crate::acl::Users;
@@ -18,6 +18,7 @@ use crate::latency::Monitor;
 use crate::migrate::Migrations;
 pub use crate::pause::{Pause, Paused};
 use crate::pubsub::PubSub;
+use crate::renames::Renames;
 use crate::settings::Settings;
 use crate::slowlog::SlowLog;
 use crate::tracking::Tracking;
@@ -60,6 +61,10 @@ pub struct Core {
     pub time: Time,
     /// The handlers of the rows.
     pub handlers: &'static Handlers,
+    /// Those of the rows that answer to their own names.
+    pub named: &'static Handlers,
+    /// The other names of commands.
+    pub renames: Renames,
     /// Ids of clients that get copies of all commands.
     pub monitors: Vec<u64>,
     /// What identifies this run of the server: 40 hexadecimal digits.
@@ -113,6 +118,13 @@ pub struct Shell {
 pub struct Handlers(Vec<Option<Handler>>);
 
 impl Handlers {
+    /// The handlers of the rows that `keep` holds for. They live as long as the process.
+    fn only(&self, keep: impl Fn(&CommandSpec) -> bool) -> &'static Self {
+        let rows = command::all().iter().zip(&self.0);
+        let kept = rows.map(|(row, handler)| handler.filter(|_| keep(row)));
+        Box::leak(Box::new(Self(kept.collect())))
+    }
+
     /// The handler of a row, if it is written yet.
     #[inline]
     #[must_use]
@@ -144,6 +156,8 @@ impl Engine {
     pub fn new(settings: Settings) -> Self {
         let count = settings.databases;
         let keyspace = Keyspace::new(count);
+        // The lines were tried when they were read: an error here cannot come from a configuration.
+        let renames = Renames::of(&settings.renames).unwrap_or_default();
         let mut engine = Self {
             keyspace,
             core: Core {
@@ -160,6 +174,12 @@ impl Engine {
                 slow_us: u64::MAX,
                 time: Time::new(),
                 handlers: handlers(),
+                named: if renames.is_empty() {
+                    handlers()
+                } else {
+                    handlers().only(|row| renames.keeps_name(row))
+                },
+                renames,
                 monitors: Vec::new(),
                 run_id: random_hex(),
                 started: Instant::now(),

@@ -141,6 +141,8 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     } else {
         log!(Notice, "Running mode=standalone, port={port}.");
     }
+    // As in Redis, the start goes on where this fails; the log says why.
+    redstart_server::oom::apply(&settings);
     let unixsocket = settings.unixsocket.clone();
     let users = match redstart_server::acl::file::users_at_start(&settings) {
         Ok(users) => users,

@@ -1,6 +1,6 @@
 //! CLIENT PAUSE: commands, or only writes, wait for a time.
 
-use redstart_common::command::{CommandId, Resolved, id_of, resolve, spec::Flags as RowFlags};
+use redstart_common::command::{CommandId, Resolved, id_of, spec::Flags as RowFlags};
 use redstart_common::resp::Args;
 
 use crate::client::{Client, Flags};
@@ -83,7 +83,8 @@ impl Engine {
         if self.core.paused.is_none() {
             return false;
         }
-        let Resolved::Command(id) = resolve(args.at(0), args.get(1)) else { return false };
+        let found = self.core.renames.resolve(args.at(0), args.get(1));
+        let Resolved::Command(id) = found else { return false };
         if !id.spec().accepts_count(args.len()) {
             // It will be refused, and that needs no waiting.
             return false;

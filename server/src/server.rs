@@ -336,8 +336,7 @@ impl BindError {
     /// The log line that says what failed.
     #[must_use]
     pub fn warning(&self) -> String {
-        let text = self.error.to_string();
-        let reason = text.split(" (os error").next().unwrap_or_default();
+        let reason = crate::text::system_words(&self.error);
         if self.unix {
             format!("Failed opening Unix socket: bind: {reason}")
         } else {

@@ -1,4 +1,4 @@
-//! Texts for people: quoted arguments.
+//! Texts for people: quoted arguments, the system's errors.
 
 /// Appends `bytes` in double quotes, with escapes for what is not printable, as Redis prints arguments.
 pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
@@ -16,6 +16,13 @@ pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+/// The system's words for an error, as strerror gives them.
+#[must_use]
+pub fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -83,8 +83,7 @@ pub fn users_at_start(settings: &Settings) -> Result<Users, String> {
 /// All that is wrong with the file, in Redis's words.
 pub fn load(path: &str, all_channels: bool) -> Result<Users, String> {
     let bytes = std::fs::read(path).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.split(" (os error").next().unwrap_or_default();
+        let reason = crate::text::system_words(&error);
         format!("Error loading ACLs, opening file '{path}': {reason}")
     })?;
     let mut users: Vec<User> = Vec::new();

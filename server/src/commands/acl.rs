@@ -1,8 +1,8 @@
 //! `ACL`: users and their rights.
 
 use rand::Rng;
+use redstart_common::command::Resolved;
 use redstart_common::command::spec::Categories;
-use redstart_common::command::{Resolved, resolve};
 
 use super::Handlers;
 use super::options::{at_most, integer};
@@ -207,7 +207,8 @@ pub fn dryrun(call: &mut Call<'_>) -> CommandResult {
         .get(name)
         .ok_or_else(|| CommandError::about("ERR User '", name, "' not found"))?;
     let args = call.args.tail(3);
-    let Resolved::Command(id) = resolve(args.at(0), args.get(1)) else {
+    let found = call.core.renames.resolve(args.at(0), args.get(1));
+    let Resolved::Command(id) = found else {
         return Err(CommandError::about("ERR Command '", args.at(0), "' not found"));
     };
     let row = id.spec();

@@ -1,11 +1,12 @@
 //! `COMMAND` and its sub-commands, answered from the table.
 
-use redstart_common::command::{CommandId, CommandSpec, Mode, lookup_in, reply};
+use redstart_common::command::{CommandId, CommandSpec, Mode, reply};
 
 use super::Handlers;
 use crate::dispatch::Call;
 use crate::dispatch::error::CommandResult;
 use crate::engine::handlers;
+use crate::renames::Renames;
 
 pub(super) const HANDLERS: Handlers = &[
     ("command", command),
@@ -18,25 +19,26 @@ pub(super) const HANDLERS: Handlers = &[
     ("command|list", command),
 ];
 
-/// The commands this server runs: rows whose handler is not written yet are left out.
-struct Running;
+/// The commands this server runs, by the names they have here: rows whose handler is not written yet are left out.
+struct Running<'a>(&'a Renames);
 
 fn runs(row: &CommandSpec) -> bool {
     handlers().of(row.id).is_some()
         || row.subcommands().iter().any(|sub| handlers().of(sub.id).is_some())
 }
 
-impl reply::Directory for Running {
+impl reply::Directory for Running<'_> {
     fn mode(&self) -> Mode {
         Mode::Server
     }
 
     fn find(&self, name: &[u8]) -> Option<CommandId> {
-        lookup_in(Mode::Server, name).filter(|id| runs(id.spec()))
+        self.0.find(name).filter(|id| runs(id.spec()))
     }
 
     fn commands(&self) -> impl Iterator<Item = &'static CommandSpec> + Clone {
-        redstart_common::command::commands(Mode::Server).filter(|row| runs(row))
+        let all = redstart_common::command::commands(Mode::Server);
+        all.filter(|row| runs(row) && (self.0.is_empty() || self.0.has_name(row)))
     }
 }
 
@@ -44,6 +46,6 @@ impl reply::Directory for Running {
 pub fn command(call: &mut Call<'_>) -> CommandResult {
     let proto = call.client.reply.proto;
     let out = call.client.reply.encoded();
-    reply::answer(&Running, call.row, call.args, proto, out);
+    reply::answer(&Running(&call.core.renames), call.row, call.args, proto, out);
     Ok(())
 }

@@ -94,6 +94,13 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     {
         return Err(failed(name, reason));
     }
+    let adjusts = |name: &str| changes.iter().any(|(row, ..)| row.name == name);
+    if let Some(name) =
+        ["oom-score-adj", "oom-score-adj-values"].into_iter().find(|name| adjusts(name))
+        && !crate::oom::apply(&settings)
+    {
+        return Err(failed(name, "Failed to set current oom_score_adj. Check server logs."));
+    }
     redstart_common::log::set_level(settings.loglevel);
     if changes.iter().any(|(row, ..)| row.name == "requirepass") {
         let user = call.core.users.default_user();
@@ -142,15 +149,19 @@ pub(super) fn rewrite_file(call: &mut Call<'_>, extent: file::Extent) -> Command
     };
     let fail = |error: std::io::Error| {
         redstart_common::log!(Warning, "CONFIG REWRITE failed: {error}");
-        CommandError::made(format!("ERR Rewriting config file: {error}"))
+        let reason = crate::text::system_words(&error);
+        CommandError::made(format!("ERR Rewriting config file: {reason}"))
     };
-    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let old = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        outcome => outcome.map_err(fail)?,
+    };
     let users = match call.core.settings.aclfile.as_str() {
         "" => call.core.users.iter().map(line_of).collect(),
         _ => Vec::new(),
     };
     let new = file::rewrite_with(&old, &call.core.settings, &users, extent);
-    crate::disk::replace(&path, new.as_bytes()).map_err(fail)?;
+    crate::disk::replace(&path, &new).map_err(fail)?;
     redstart_common::log!(Warning, "CONFIG REWRITE executed with success.");
     call.client.reply.ok();
     Ok(())

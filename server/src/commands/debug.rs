@@ -109,8 +109,7 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
 /// From which size on Redis gives an element of a list a node of its own. Lists here have one kind of node, whatever
 /// the size, so that nothing depends on the number; it is checked as Redis checks it, for tests that set it.
 fn packed_threshold(call: &mut Call<'_>) -> CommandResult {
-    let text = String::from_utf8_lossy(call.arg(2));
-    if crate::settings::rows::parse_bytes(&text).is_none_or(|bytes| bytes >= 4 << 30) {
+    if redstart_common::number::parse_memory(call.arg(2)).is_none_or(|bytes| bytes >= 4 << 30) {
         return Err(CommandError::new(
             "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
         ));

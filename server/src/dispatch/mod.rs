@@ -25,13 +25,17 @@ use self::effects::Form;
 use crate::client::{Client, Flags};
 use crate::engine::{Core, Engine};
 use crate::keyspace::Keyspace;
+use crate::renames::Renames;
 
 /// What a row's handler is: it reads the call's arguments, touches the keyspace and writes the reply.
 pub type Handler = fn(&mut Call<'_>) -> CommandResult;
 
 /// The outcome of looking a call's row up.
 enum Found {
+    /// The name is the row's own.
     Row(CommandId),
+    /// The name is what `rename-command` made of it, if anything.
+    Renamed(CommandId),
     Refused(CommandError),
 }
 
@@ -54,12 +58,12 @@ fn answers_by_push(id: CommandId) -> bool {
 }
 
 /// Finds the row of a call, sub-commands included.
-fn find(args: Args<'_>) -> Found {
-    match command::resolve(args.at(0), args.get(1)) {
+fn find(renames: &Renames, args: Args<'_>) -> Found {
+    match renames.resolve(args.at(0), args.get(1)) {
         Resolved::Command(id) => Found::Row(id),
         Resolved::UnknownCommand => Found::Refused(unknown_command(args)),
-        Resolved::UnknownSubcommand(id) => {
-            let text = resp::error::unknown_subcommand(id.spec().name.as_bytes(), args.at(1));
+        Resolved::UnknownSubcommand(_) => {
+            let text = resp::error::unknown_subcommand(args.at(0), args.at(1));
             Found::Refused(CommandError::made(text))
         }
     }
@@ -74,7 +78,13 @@ impl Engine {
     ///
     /// The client is out of its place meanwhile. Its reply is appended to its output.
     pub fn execute(&mut self, client: &mut Client, args: Args<'_>) {
-        self.execute_found(client, find(args), args);
+        let found = find(&self.core.renames, args);
+        if let Found::Row(id) = found
+            && !self.core.renames.is_empty()
+        {
+            return self.execute_found(client, Found::Renamed(id), args);
+        }
+        self.execute_found(client, found, args);
     }
 
     /// Executes one request whose row is known.
@@ -91,7 +101,11 @@ impl Engine {
             client.flags.set(Flags::REPLY_SKIP);
         }
         match found {
-            Found::Row(id) => self.admit(client, id, args),
+            Found::Row(id) => match self.core.named.of(id) {
+                Some(handler) => self.admit(client, id, handler, args),
+                None => self.admit_renamed(client, args),
+            },
+            Found::Renamed(id) => self.admit_row(client, id, args),
             Found::Refused(error) => self.refuse(client, None, &error),
         }
         if client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP).or(Flags::TRACKING)) {
@@ -122,15 +136,31 @@ impl Engine {
         }
     }
 
-    fn admit(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
+    /// Takes a request whose name is not its row's own, or whose row has no handler.
+    #[cold]
+    fn admit_renamed(&mut self, client: &mut Client, args: Args<'_>) {
+        match find(&self.core.renames, args) {
+            Found::Row(id) | Found::Renamed(id) => self.admit_row(client, id, args),
+            Found::Refused(error) => self.refuse(client, None, &error),
+        }
+    }
+
+    #[cold]
+    fn admit_row(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
+        if let Some(handler) = self.core.handlers.of(id) {
+            return self.admit(client, id, handler, args);
+        }
+        client.last_command = Some(id);
+        // A container named alone lacks its sub-command, if it has any that runs.
+        let row = command::spec(id);
+        let runs = row.subcommands().iter().any(|sub| self.core.handlers.of(sub.id).is_some());
+        let error = if runs { CommandError::arity(row.name) } else { unknown_command(args) };
+        self.refuse(client, runs.then_some(id), &error);
+    }
+
+    fn admit(&mut self, client: &mut Client, id: CommandId, handler: Handler, args: Args<'_>) {
         let row = command::spec(id);
         client.last_command = Some(id);
-        let Some(handler) = self.core.handlers.of(id) else {
-            // A container named alone lacks its sub-command, if it has any that runs.
-            let runs = row.subcommands().iter().any(|sub| self.core.handlers.of(sub.id).is_some());
-            let error = if runs { CommandError::arity(row.name) } else { unknown_command(args) };
-            return self.refuse(client, runs.then_some(id), &error);
-        };
         if !row.accepts_count(args.len()) {
             return self.refuse(client, Some(id), &CommandError::arity(row.name));
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use redstart_common::command::spec::Flags as RowFlags;
-use redstart_common::command::{CommandId, Resolved, id_of, keys, resolve};
+use redstart_common::command::{CommandId, Resolved, id_of, keys};
 use redstart_common::resp::{Args, OwnedArgs};
 
 use crate::client::{Client, Flags};
@@ -165,7 +165,8 @@ impl Engine {
     /// Whether the request must wait because of keys on their way; the client is marked so.
     #[cold]
     pub(crate) fn waits_for_move(&self, client: &mut Client, args: Args<'_>) -> bool {
-        let Resolved::Command(id) = resolve(args.at(0), args.get(1)) else { return false };
+        let found = self.core.renames.resolve(args.at(0), args.get(1));
+        let Resolved::Command(id) = found else { return false };
         let migrations = &self.core.migrations;
         if !id.spec().accepts_count(args.len()) {
             return false;

@@ -2,6 +2,7 @@
 
 pub mod file;
 mod own;
+mod rewrite;
 mod row;
 pub mod rows;
 
@@ -166,6 +167,8 @@ pub struct Settings {
     pub acl_pubsub_all: bool,
     /// The words of `user` lines, without the first.
     pub users: Vec<Vec<String>>,
+    /// The names of `rename-command` lines: of now, and to be; an empty one is none.
+    pub renames: Vec<(String, String)>,
     pub tracking_table_max_keys: usize,
     pub maxclients: usize,
     pub hz: u32,
@@ -198,12 +201,20 @@ pub struct Settings {
     pub lazyfree_lazy_user_flush: bool,
     /// The packed forms' limits: `*-max-listpack-*` and `set-max-intset-entries`.
     pub packed: crate::types::Limits,
+    /// Bytes up to which a HyperLogLog stays in its sparse form.
+    pub hll_sparse_max_bytes: usize,
     pub loglevel: redstart_common::log::Level,
     pub logfile: String,
     pub dir: String,
     pub pidfile: String,
     pub daemonize: bool,
     pub always_show_logo: bool,
+    pub oom_score_adj: crate::oom::Adjustment,
+    /// For a primary, a replica, and a child that saves.
+    pub oom_score_adj_values: [i32; 3],
+    /// Which of `save`, `nosave`, `now` and `force` were given.
+    pub shutdown_on_sigint: [bool; 4],
+    pub shutdown_on_sigterm: [bool; 4],
     pub enable_debug_command: Protected,
     pub enable_protected_configs: Protected,
     /// After so many seconds and changes a snapshot is wanted. None is written yet: the start-up log says so.
@@ -242,6 +253,7 @@ impl Default for Settings {
             acllog_max_len: 128,
             acl_pubsub_all: false,
             users: Vec::new(),
+            renames: Vec::new(),
             tracking_table_max_keys: 1_000_000,
             maxclients: 10_000,
             hz: 10,
@@ -270,12 +282,17 @@ impl Default for Settings {
             lazyfree_lazy_user_del: false,
             lazyfree_lazy_user_flush: false,
             packed: crate::types::Limits::default(),
+            hll_sparse_max_bytes: 3000,
             loglevel: redstart_common::log::Level::Notice,
             logfile: String::new(),
             dir: ".".to_owned(),
             pidfile: String::new(),
             daemonize: false,
             always_show_logo: false,
+            oom_score_adj: crate::oom::Adjustment::No,
+            oom_score_adj_values: [0, 200, 800],
+            shutdown_on_sigint: [false; 4],
+            shutdown_on_sigterm: [false; 4],
             enable_debug_command: Protected::No,
             enable_protected_configs: Protected::No,
             save: Vec::new(),

@@ -1,11 +1,13 @@
 //! Settings with rules of their own: how each is read and printed.
 
 use redstart_common::log::Level;
-use redstart_common::number::parse_i64;
+use redstart_common::number::{parse_i64, parse_memory};
 
-use super::row::{parse_bytes, single};
+use super::row::{read_bytes, single};
 use super::{OutputLimits, Policy, Protected, Settings};
 use crate::dispatch::notify::Classes;
+use crate::oom::Adjustment;
+use crate::text::system_words;
 
 const INT_MAX: i64 = i32::MAX as i64;
 
@@ -74,11 +76,7 @@ pub(super) fn current_dir() -> String {
 
 pub(super) fn set_dir(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
     let word = single(words).ok_or("wrong number of arguments")?;
-    std::env::set_current_dir(word).map_err(|error| {
-        let text = error.to_string();
-        // The system's words alone, as strerror gives them.
-        text.split(" (os error").next().unwrap_or_default().to_owned()
-    })?;
+    std::env::set_current_dir(word).map_err(|error| system_words(&error))?;
     settings.dir = word.to_owned();
     Ok(())
 }
@@ -116,8 +114,8 @@ pub(super) fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Resu
     for part in words.chunks_exact(4) {
         let wrong = || "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
         let limits = OutputLimits {
-            hard_bytes: parse_bytes(part[1]).ok_or_else(wrong)?,
-            soft_bytes: parse_bytes(part[2]).ok_or_else(wrong)?,
+            hard_bytes: read_bytes(part[1]).map_err(|_| wrong())? as usize,
+            soft_bytes: read_bytes(part[2]).map_err(|_| wrong())? as usize,
             soft_seconds: part[3].parse().map_err(|_| wrong())?,
         };
         match part[0].to_ascii_lowercase().as_str() {
@@ -194,7 +192,11 @@ pub(super) fn set_clients_limit(settings: &mut Settings, words: &[&str]) -> Resu
             percent @ 0..=100 => -i64::from(percent),
             _ => return Err("percentage argument must be less or equal to 100".to_owned()),
         },
-        None => parse_bytes(word).and_then(|bytes| i64::try_from(bytes).ok()).ok_or(wrong)?,
+        // As in Redis, the upper half of the range is the percentages.
+        None => match parse_memory(word.as_bytes()).ok_or(wrong)?.cast_signed() {
+            ..-100 => return Err("percentage argument must be less or equal to 100".to_owned()),
+            bytes => bytes,
+        },
     };
     Ok(())
 }
@@ -203,5 +205,99 @@ pub(super) fn print_clients_limit(settings: &Settings) -> String {
     match settings.maxmemory_clients {
         percent @ ..0 => format!("{}%", -percent),
         bytes => bytes.to_string(),
+    }
+}
+
+pub(super) fn adjustment_word(adjustment: Adjustment) -> &'static str {
+    match adjustment {
+        Adjustment::No => "no",
+        Adjustment::Relative => "yes",
+        Adjustment::Absolute => "absolute",
+    }
+}
+
+pub(super) fn set_adjustment(settings: &mut Settings, word: &str) {
+    settings.oom_score_adj = match word {
+        "no" => Adjustment::No,
+        "absolute" => Adjustment::Absolute,
+        _ => Adjustment::Relative,
+    };
+}
+
+pub(super) fn print_adjustments(settings: &Settings) -> String {
+    settings.oom_score_adj_values.map(|value| value.to_string()).join(" ")
+}
+
+pub(super) fn set_adjustments(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+    let [first, second, third] = words[..] else {
+        return Err("wrong number of arguments".to_owned());
+    };
+    let read = |word: &str| {
+        let value = word.parse::<i32>().ok().filter(|value| (-2000..=2000).contains(value));
+        value.ok_or("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")
+    };
+    settings.oom_score_adj_values = [read(first)?, read(second)?, read(third)?];
+    Ok(())
+}
+
+/// What a signal's shutdown may be told, in the order in which it is shown. All but `save` come to the same here:
+/// there is nothing to save and nobody to wait for.
+const SHUTDOWN: [&str; 4] = ["save", "nosave", "now", "force"];
+
+pub(super) fn print_shutdown(chosen: &[bool; 4]) -> String {
+    let words: Vec<&str> = SHUTDOWN
+        .into_iter()
+        .zip(chosen)
+        .filter(|(_, chosen)| **chosen)
+        .map(|(word, _)| word)
+        .collect();
+    if words.is_empty() { "default".to_owned() } else { words.join(" ") }
+}
+
+pub(super) fn read_shutdown(words: &[&str], into: &mut [bool; 4]) -> Result<(), String> {
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+    let mut chosen = [false; 4];
+    for word in &words {
+        match SHUTDOWN.iter().position(|known| known.eq_ignore_ascii_case(word)) {
+            Some(place) => chosen[place] = true,
+            None if word.eq_ignore_ascii_case("default") => {}
+            None => return Err(UNKNOWN_SHUTDOWN.to_owned()),
+        }
+    }
+    match chosen {
+        _ if words.is_empty() => Err(UNKNOWN_SHUTDOWN.to_owned()),
+        [true, true, ..] => {
+            Err("shutdown options SAVE and NOSAVE can't be used simultaneously".to_owned())
+        }
+        [true, ..] => Err("Redstart does not support snapshots yet".to_owned()),
+        _ => {
+            *into = chosen;
+            Ok(())
+        }
+    }
+}
+
+const UNKNOWN_SHUTDOWN: &str =
+    "argument(s) must be one of the following: default, save, nosave, now, force";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_shut_down_are_shown_in_order() {
+        for (words, shown) in [
+            (&["default"][..], "default"),
+            (&["FORCE", "nosave"], "nosave force"),
+            (&["now default now"], "now"),
+        ] {
+            let mut chosen = [true; 4];
+            read_shutdown(words, &mut chosen).expect("known");
+            assert_eq!(print_shutdown(&chosen), shown);
+        }
+        let refused = |words| read_shutdown(words, &mut [false; 4]).err();
+        assert_eq!(refused(&[""]).as_deref(), Some(UNKNOWN_SHUTDOWN));
+        assert!(refused(&["save nosave"]).is_some() && refused(&["save"]).is_some());
     }
 }

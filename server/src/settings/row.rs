@@ -1,6 +1,6 @@
 //! What a setting is: its name, when it may change, and how its text is read and printed.
 
-use redstart_common::number::parse_i64;
+use redstart_common::number::{parse_i64, parse_memory};
 
 use super::Settings;
 
@@ -82,8 +82,9 @@ impl Shape {
             Self::Flag => Ok(if read_flag(only()?)? { "yes" } else { "no" }.to_owned()),
             Self::Number(min, max) => within(read_number(only()?)?, min, max),
             Self::Bytes(min, max) => {
-                let bytes = parse_bytes(only()?).ok_or("argument must be a memory value")?;
-                within(i64::try_from(bytes).unwrap_or(i64::MAX), min, max)
+                let bytes = read_bytes(only()?)?;
+                // No parameter that takes more than fits is among these.
+                within(i64::try_from(bytes).unwrap_or(-1), min, max)
             }
             Self::Words(known) => read_word(only()?, known),
         }
@@ -120,22 +121,9 @@ pub(super) fn single<'w>(words: &[&'w str]) -> Option<&'w str> {
     }
 }
 
-/// Bytes with an optional unit: `100`, `1k` (1000), `1kb` (1024), `m`, `mb`, `g`, `gb`.
-#[must_use]
-pub fn parse_bytes(text: &str) -> Option<usize> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let scale: usize = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(scale)
+/// Bytes with an optional unit, as redis.conf has them.
+pub(super) fn read_bytes(word: &str) -> Result<u64, String> {
+    parse_memory(word.as_bytes()).ok_or_else(|| "argument must be a memory value".to_owned())
 }
 
 impl Row {
@@ -178,7 +166,7 @@ impl Row {
                 set(settings, value);
             }
             Kind::Bytes { set, min, max, .. } => {
-                let value = parse_bytes(only()?).ok_or("argument must be a memory value")?;
+                let value = read_bytes(only()?)? as usize;
                 if value < *min || value > *max {
                     return Err(format!("argument must be between {min} and {max} inclusive"));
                 }

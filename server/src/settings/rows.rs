@@ -5,7 +5,7 @@
 //! that is switched off; switching the feature on is what is refused ([`Kind::Only`]).
 
 use super::own::*;
-pub use super::row::{Kind, Row, Shape, When, parse_bytes};
+pub use super::row::{Kind, Row, Shape, When};
 
 const fn row(name: &'static str, when: When, kind: Kind) -> Row {
     Row { name, alias: None, when, kind }
@@ -112,8 +112,16 @@ pub static ROWS: &[Row] = &[
     row("crash-memcheck-enabled", Live, Kind::Dormant("no", Shape::Flag)),
     row("use-exit-on-panic", Start, Kind::Dormant("no", Shape::Flag)),
     row("disable-thp", Start, Kind::Dormant("no", Shape::Flag)),
-    row("oom-score-adj", Live, Kind::Only("no", "adjusting the OOM score")),
-    row("oom-score-adj-values", Live, Kind::Dormant("0 200 800", Shape::Text)),
+    row(
+        "oom-score-adj",
+        Live,
+        Kind::Word {
+            words: &["no", "yes", "relative", "absolute"],
+            get: |s| adjustment_word(s.oom_score_adj),
+            set: set_adjustment,
+        },
+    ),
+    row("oom-score-adj-values", Live, Kind::Own { get: print_adjustments, set: set_adjustments }),
     row("server_cpulist", Start, Kind::Only("", "pinning to processors")),
     row("bio_cpulist", Start, Kind::Only("", "pinning to processors")),
     row("aof_rewrite_cpulist", Start, Kind::Only("", "pinning to processors")),
@@ -122,8 +130,22 @@ pub static ROWS: &[Row] = &[
     row("io-threads-do-reads", Start, Kind::Dormant("no", Shape::Flag)),
     row("ignore-warnings", Live, Kind::Dormant("", Shape::Text)),
     row("shutdown-timeout", Live, Kind::Dormant("10", Shape::Number(0, INT_MAX))),
-    row("shutdown-on-sigint", Live, Kind::Only("default", "other ways to shut down")),
-    row("shutdown-on-sigterm", Live, Kind::Only("default", "other ways to shut down")),
+    row(
+        "shutdown-on-sigint",
+        Live,
+        Kind::Own {
+            get: |s| print_shutdown(&s.shutdown_on_sigint),
+            set: |s, words| read_shutdown(words, &mut s.shutdown_on_sigint),
+        },
+    ),
+    row(
+        "shutdown-on-sigterm",
+        Live,
+        Kind::Own {
+            get: |s| print_shutdown(&s.shutdown_on_sigterm),
+            set: |s, words| read_shutdown(words, &mut s.shutdown_on_sigterm),
+        },
+    ),
     row("hz", Live, Kind::Own { get: |s| s.hz.to_string(), set: set_hz }),
     row("dynamic-hz", Live, flag!(dynamic_hz)),
     // Access.
@@ -144,7 +166,7 @@ pub static ROWS: &[Row] = &[
     ),
     // Data.
     row("databases", Start, number!(databases, 1, INT_MAX)),
-    row("maxmemory", Live, bytes!(maxmemory, 0, LONG_MAX)),
+    row("maxmemory", Live, bytes!(maxmemory, 0, usize::MAX)),
     row(
         "maxmemory-policy",
         Live,
@@ -182,7 +204,7 @@ pub static ROWS: &[Row] = &[
     alias(
         "hash-max-listpack-value",
         "hash-max-ziplist-value",
-        number!(packed.hash_value, 0, i64::MAX),
+        bytes!(packed.hash_value, 0, LONG_MAX),
     ),
     row("set-max-intset-entries", Live, number!(packed.set_intset_entries, 0, i64::MAX)),
     alias(
@@ -193,7 +215,7 @@ pub static ROWS: &[Row] = &[
     alias(
         "zset-max-listpack-value",
         "zset-max-ziplist-value",
-        number!(packed.zset_value, 0, i64::MAX),
+        bytes!(packed.zset_value, 0, LONG_MAX),
     ),
     alias(
         "list-max-listpack-size",
@@ -203,7 +225,7 @@ pub static ROWS: &[Row] = &[
     row("list-compress-depth", Live, Kind::Dormant("0", Shape::Number(0, INT_MAX))),
     row("stream-node-max-bytes", Live, Kind::Dormant("4096", Shape::Bytes(0, i64::MAX))),
     row("stream-node-max-entries", Live, Kind::Dormant("100", Shape::Number(0, i64::MAX))),
-    row("hll-sparse-max-bytes", Live, Kind::Dormant("3000", Shape::Bytes(0, i64::MAX))),
+    row("hll-sparse-max-bytes", Live, bytes!(hll_sparse_max_bytes, 0, LONG_MAX)),
     row("activerehashing", Live, Kind::Dormant("yes", Shape::Flag)),
     row("activedefrag", Live, Kind::Only("no", "active defragmentation")),
     row("active-defrag-cycle-max", Live, Kind::Dormant("25", Shape::Number(1, 99))),
