@@ -165,9 +165,13 @@ impl List {
             End::Front => quick.nodes.front_mut(),
             End::Back => quick.nodes.back_mut(),
         };
-        match node.filter(|node| fits(node, text.len(), limits)) {
-            Some(node) => node.push(side, text, most),
-            None => {
+        match node {
+            Some(node) if fits(node, text.len(), limits) => node.push(side, text, most),
+            full => {
+                // It will hardly grow again.
+                if let Some(full) = full {
+                    full.trim();
+                }
                 let node = Node::of(text, side, most);
                 match end {
                     End::Front => quick.nodes.push_front(node),

@@ -217,6 +217,13 @@ impl Node {
         true
     }
 
+    /// Gives back room that a smaller allocation would do without.
+    pub fn trim(&mut self) {
+        if size_class(self.total()) < self.capacity as usize {
+            self.exact();
+        }
+    }
+
     /// The listpack without room, to be changed anywhere.
     pub fn exact(&mut self) -> &mut Listpack {
         if self.capacity != 0 {
@@ -288,7 +295,11 @@ mod tests {
                         prop_assert_eq!(taken, model.pop_back());
                     }
                     6 => node.exact().push_back(b"exact"),
-                    _ => node = node.clone(),
+                    _ if text.len() % 2 == 0 => node = node.clone(),
+                    _ => {
+                        node.trim();
+                        prop_assert!(node.allocated_bytes() <= size_class(node.total()));
+                    }
                 }
                 if what == 6 {
                     model.push_back(b"exact".to_vec());
