@@ -12,6 +12,7 @@ const UNSAFE: &[&str] = &[
     "proxy/src/main.rs",
     "server/src/allocator.rs",
     "server/src/encoding/bag.rs",
+    "server/src/encoding/bits.rs",
     "server/src/encoding/listpack.rs",
     "server/src/encoding/listpack/node.rs",
     "server/src/encoding/table.rs",
