@@ -2,6 +2,7 @@
 //! what values mean is in [`crate::types`].
 
 mod acl;
+mod bitmap;
 pub mod client;
 mod command;
 mod config;
@@ -11,6 +12,7 @@ mod dump;
 mod expiry;
 mod generic;
 mod hash;
+mod hyperloglog;
 mod info;
 mod keys;
 mod latency;
@@ -44,6 +46,7 @@ pub(crate) type Handlers = &'static [(&'static str, Handler)];
 /// All handlers.
 pub(crate) const GROUPS: &[Handlers] = &[
     acl::HANDLERS,
+    bitmap::HANDLERS,
     client::HANDLERS,
     command::HANDLERS,
     config::HANDLERS,
@@ -52,6 +55,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     dump::HANDLERS,
     generic::HANDLERS,
     hash::HANDLERS,
+    hyperloglog::HANDLERS,
     keys::HANDLERS,
     latency::HANDLERS,
     list::HANDLERS,

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use redstart_common::number::parse_i64;
 
-use super::{Db, Deadline, Entry, Payload, Str, WrongType};
+use super::{Db, Deadline, Entry, Kind, Payload, Str, WrongType};
 use crate::encoding::table;
 use crate::keyspace::shared::IncidentKind;
 
@@ -83,7 +83,7 @@ impl Db {
     }
 }
 
-impl Held<'_> {
+impl<'d> Held<'d> {
     /// What lies there.
     #[inline]
     #[must_use]
@@ -127,6 +127,42 @@ impl Held<'_> {
         Ok(())
     }
 
+    /// The string's bytes, to be changed in place; `None` for a number. The string counts as `raw` from then on.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    pub fn bytes_mut(&mut self) -> Result<Option<&mut [u8]>, WrongType> {
+        if self.entry().kind() != Kind::String {
+            return Err(WrongType);
+        }
+        self.db.change(self.entry);
+        // SAFETY: alive for as long as `self` is, which borrows the database mutably.
+        Ok(unsafe { self.entry.as_mut() }.bytes_mut())
+    }
+
+    /// The string's bytes, after it was filled up with zeros to be `length` long at least, to be changed in place. The
+    /// string counts as `raw` from then on.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    pub fn bytes_grown(mut self, length: usize) -> Result<&'d mut [u8], WrongType> {
+        let have = match self.string()? {
+            Str::Bytes(bytes) if bytes.len() >= length => {
+                self.db.change(self.entry);
+                // SAFETY: alive for as long as the database stays borrowed, which it does mutably.
+                return unsafe { self.entry.as_mut() }.bytes_mut().ok_or(WrongType);
+            }
+            Str::Bytes(bytes) => bytes.len(),
+            Str::Int(number) => itoa::Buffer::new().format(number).len(),
+        };
+        self.db.resize_found(self.hash, self.entry, length.max(have))
+    }
+
+    /// Sets the string to one that counts as `raw`; the deadline stays.
+    pub fn set_raw(self, bytes: &[u8]) {
+        self.db.set_found(self.hash, self.entry, Payload::Raw(bytes), Deadline::Keep);
+    }
+
     /// As [`Db::set_deadline`].
     pub fn set_deadline(self, deadline: Option<i64>) {
         self.db.set_deadline_found(self.hash, self.entry, deadline);
@@ -142,7 +178,7 @@ impl Held<'_> {
     }
 }
 
-impl Vacant<'_> {
+impl<'d> Vacant<'d> {
     /// Adds the key, which is the one that was looked up, with a string.
     pub fn set_string(self, key: &[u8], bytes: &[u8], deadline: Deadline) {
         debug_assert_eq!(self.hash, table::hash(key));
@@ -153,6 +189,20 @@ impl Vacant<'_> {
     pub fn set_text(self, key: &[u8], bytes: &[u8]) {
         debug_assert_eq!(self.hash, table::hash(key));
         self.db.set_absent(self.hash, key, Payload::Bytes(bytes), Deadline::Clear);
+    }
+
+    /// As [`Vacant::set_string`]; the string counts as `raw`.
+    pub fn set_raw(self, key: &[u8], bytes: &[u8]) {
+        debug_assert_eq!(self.hash, table::hash(key));
+        self.db.set_absent(self.hash, key, Payload::Raw(bytes), Deadline::Clear);
+    }
+
+    /// Adds the key with a string of `length` zeros, to be changed in place.
+    pub fn zeros(self, key: &[u8], length: usize) -> &'d mut [u8] {
+        debug_assert_eq!(self.hash, table::hash(key));
+        self.db.set_absent(self.hash, key, Payload::Raw(&vec![0; length]), Deadline::Clear);
+        let added = self.db.write(key).and_then(Entry::bytes_mut);
+        added.unwrap_or_default()
     }
 
     /// Adds the key with a string of `length` bytes: `bytes` at `offset`, within the length, and zeros before.
@@ -197,10 +247,26 @@ mod tests {
         assert_eq!(held(&mut db, b"k").entry().deadline(), Some(50));
         held(&mut db, b"k").splice(5, 3, b"ab").expect("a string");
         assert_eq!(text(&db, b"k"), b"13\0ab");
+        held(&mut db, b"k").bytes_mut().expect("a string").expect("no number")[0] = b'7';
+        assert_eq!(text(&db, b"k"), b"73\0ab");
+        held(&mut db, b"k").set_raw(b"14");
+        assert_eq!(held(&mut db, b"k").entry().encoding_name(), "raw");
+        assert_eq!(held(&mut db, b"k").entry().deadline(), Some(50));
+        held(&mut db, b"k").bytes_grown(1).expect("a string")[0] = b'2';
+        held(&mut db, b"k").bytes_grown(4).expect("a string")[3] = b'5';
+        assert_eq!(text(&db, b"k"), b"24\x005");
+        db.set_int(b"k", -120, Deadline::Keep);
+        assert!(held(&mut db, b"k").bytes_mut().expect("a string").is_none());
+        assert_eq!(held(&mut db, b"k").bytes_grown(2).expect("a string"), b"-120");
+        assert_eq!(held(&mut db, b"k").entry().encoding_name(), "raw");
         held(&mut db, b"k").set_deadline(None);
         assert_eq!(db.volatile_len(), 0);
         held(&mut db, b"k").set_string(&[b'x'; 300], Deadline::At(60));
         db.check();
+        held(&mut db, b"k").remove(false);
+        let Place::Vacant(vacant) = db.place_to_write(b"k") else { panic!("removed") };
+        vacant.set_raw(b"k", b"12");
+        assert_eq!(held(&mut db, b"k").entry().encoding_name(), "raw");
         held(&mut db, b"k").remove(false);
         let Place::Vacant(vacant) = db.place_to_write(b"k") else { panic!("removed") };
         vacant.splice(b"k", 3, 2, b"z");
