@@ -179,12 +179,6 @@ impl Reply {
         self.insert_head(open, |out| out.map_len(pairs, proto));
     }
 
-    /// Ends a set that was begun.
-    pub fn end_set(&mut self, open: Open, elements: usize) {
-        let proto = self.proto;
-        self.insert_head(open, |out| RespWrite::set_reply_len(out, elements, proto));
-    }
-
     fn insert_head(&mut self, open: Open, head: impl FnOnce(&mut Vec<u8>)) {
         let end = self.bytes.len();
         head(&mut self.bytes);

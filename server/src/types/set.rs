@@ -34,15 +34,6 @@ impl Default for Set {
 }
 
 impl Set {
-    /// An empty set in the form that suits `member` as the first.
-    #[must_use]
-    pub fn for_member(member: &[u8]) -> Self {
-        match parse_i64(member) {
-            Some(_) => Self::default(),
-            None => Self::Packed(Listpack::new()),
-        }
-    }
-
     /// Members.
     #[must_use]
     pub fn len(&self) -> usize {
