@@ -6,6 +6,25 @@
 /// present. `None` means "look closer", not "wrong".
 #[inline]
 pub(super) fn short_length(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
+    // One or two digits, which is nearly all there is.
+    if let Some(&[first, second, third, fourth]) = buf.get(pos + 1..pos + 5) {
+        let first_digit = first.wrapping_sub(b'0');
+        if first_digit <= 9 && second == b'\r' && third == b'\n' {
+            return Some((usize::from(first_digit), pos + 4));
+        }
+        let second_digit = second.wrapping_sub(b'0');
+        if first_digit.wrapping_sub(1) <= 8
+            && second_digit <= 9
+            && third == b'\r'
+            && fourth == b'\n'
+        {
+            return Some((usize::from(first_digit) * 10 + usize::from(second_digit), pos + 5));
+        }
+    }
+    any_length(buf, pos)
+}
+
+fn any_length(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
     let line = buf.get(pos + 1..)?;
     let (&first, rest) = line.split_first()?;
     let mut value = usize::from(first.wrapping_sub(b'0'));
@@ -24,4 +43,29 @@ pub(super) fn short_length(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
     let ends = line.get(digits..digits + 2)? == b"\r\n";
     let plain = digits == 1 || first != b'0';
     (ends && plain && digits <= 9).then_some((value, pos + 1 + digits + 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_way_answers_as_the_long_one() {
+        let ends = [&b"\r\n"[..], b"\r\nrest", b"\r", b"", b"\n", b"x\r\n", b"\r\r\n"];
+        let numbers =
+            ["", "0", "7", "9", "00", "01", "10", "42", "99", "100", "-1", "+3", ":", "/5", "5/"];
+        for number in numbers {
+            for end in ends {
+                let mut line = b"??$".to_vec();
+                line.extend_from_slice(number.as_bytes());
+                line.extend_from_slice(end);
+                let shown = line.escape_ascii();
+                assert_eq!(short_length(&line, 2), any_length(&line, 2), "{shown}");
+            }
+        }
+        assert_eq!(short_length(b"$42\r\n", 0), Some((42, 5)));
+        assert_eq!(short_length(b"$4\r\n", 0), Some((4, 4)));
+        assert_eq!(short_length(b"$512000\r\n", 0), Some((512_000, 9)));
+        assert_eq!(short_length(b"$", 9), None);
+    }
 }

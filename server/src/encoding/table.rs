@@ -26,7 +26,6 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::OnceCell;
-use std::hash::Hasher;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -70,10 +69,7 @@ thread_local! {
 #[must_use]
 pub fn hash(key: &[u8]) -> u64 {
     SEED.with(|seed| {
-        let seed = seed.get_or_init(|| rand::rng().random());
-        let mut hasher = SipHasher13::new_with_key(seed);
-        hasher.write(key);
-        hasher.finish()
+        SipHasher13::new_with_key(seed.get_or_init(|| rand::rng().random())).hash(key)
     })
 }
 
