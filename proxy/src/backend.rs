@@ -17,7 +17,7 @@ use redstart_common::resp::ReplyScanner;
 use self::pipeline::{Pipeline, Slot, Target};
 use self::skipper::Skipper;
 use crate::client::ClientId;
-use crate::output::{EAGER_BYTES, Output, Sent};
+use crate::output::{DIRECT_BYTES, EAGER_BYTES, Output, Sent};
 use crate::route::distribution::ServerIndex;
 
 /// The state of a connection.
@@ -265,20 +265,33 @@ impl Upstream {
         }
     }
 
-    /// The buffer to which more of the request queued last is appended.
+    /// As [`Upstream::send`], with a request whose bytes lie together: a large one goes to the kernel from there.
     #[inline]
-    pub fn extend(&mut self, backend: usize) -> &mut Vec<u8> {
-        self.backends[backend].output.tail()
+    pub fn send_bytes(&mut self, backend: usize, target: Target, now_us: u64, request: &[u8]) {
+        if request.len() < DIRECT_BYTES {
+            self.send(backend, target, now_us, |output| output.push(request));
+        } else {
+            self.send_direct(backend, target, now_us, request);
+        }
     }
 
-    /// Sends what waits if it is much, rather than at the end of the turn.
-    pub fn send_if_large(&mut self, backend: usize) {
+    fn send_direct(&mut self, backend: usize, target: Target, now_us: u64, request: &[u8]) {
         let it = &mut self.backends[backend];
-        if it.output.len() < EAGER_BYTES || it.blocked {
-            return;
-        }
-        let Link::Up(stream) = &it.link else { return };
-        match it.output.send(stream) {
+        let (Link::Up(stream), false) = (&it.link, it.blocked) else {
+            return self.send(backend, target, now_us, |output| output.push(request));
+        };
+        let sent = it.output.send_with(stream, request);
+        it.pipeline.push(Slot { target, bytes: request.len() as u32, at_us: now_us });
+        it.unsent += 1;
+        it.counters.requests += 1;
+        it.counters.request_bytes += request.len() as u64;
+        self.after_send(backend, sent);
+    }
+
+    /// Takes note of how a write ended.
+    fn after_send(&mut self, backend: usize, sent: io::Result<Sent>) {
+        let it = &mut self.backends[backend];
+        match sent {
             Ok(Sent::All) => it.unsent = 0,
             Ok(Sent::Some) => {
                 it.blocked = true;
@@ -294,6 +307,23 @@ impl Upstream {
         }
     }
 
+    /// The buffer to which more of the request queued last is appended.
+    #[inline]
+    pub fn extend(&mut self, backend: usize) -> &mut Vec<u8> {
+        self.backends[backend].output.tail()
+    }
+
+    /// Sends what waits if it is much, rather than at the end of the turn.
+    pub fn send_if_large(&mut self, backend: usize) {
+        let it = &mut self.backends[backend];
+        if it.output.len() < EAGER_BYTES || it.blocked {
+            return;
+        }
+        let Link::Up(stream) = &it.link else { return };
+        let sent = it.output.send(stream);
+        self.after_send(backend, sent);
+    }
+
     /// Sends what waits on every connection.
     pub fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -304,16 +334,8 @@ impl Upstream {
                 continue;
             }
             let Link::Up(stream) = &it.link else { continue };
-            match it.output.send(stream) {
-                Ok(Sent::All) => it.unsent = 0,
-                Ok(Sent::Some) => {
-                    it.blocked = true;
-                    if let Some(waker) = &it.waker {
-                        waker.wake_by_ref();
-                    }
-                }
-                Err(error) => self.broken.push((backend, error)),
-            }
+            let sent = it.output.send(stream);
+            self.after_send(backend, sent);
         }
         self.dirty = dirty;
     }

@@ -51,7 +51,7 @@ struct Arguments {
     /// Where the process id is written.
     #[arg(short, long, value_name = "FILE")]
     pid_file: Option<String>,
-    /// Size of a read buffer in bytes, 512 to 16777216 [default: 65536].
+    /// Size of a read buffer in bytes, 512 to 16777216 [default: 262144].
     #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(512..=16_777_216))]
     mbuf_size: Option<u32>,
     /// Worker threads [default: one per core].
@@ -70,6 +70,10 @@ struct Arguments {
     #[arg(long)]
     help_config: bool,
 }
+
+/// Default size of a worker's read buffer, in bytes. A request or reply of 64 KiB and its header must fit, so that it is
+/// read once and sent once; memory that is not read into is never touched.
+const READ_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Runs the program.
 #[must_use]
@@ -114,9 +118,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if is_embedded {
         settings.pools.clear();
     }
-    if let Some(bytes) = arguments.mbuf_size {
-        buffer::set_read_buffer_bytes(bytes as usize);
-    }
+    let read_buffer_bytes = arguments.mbuf_size.map_or(READ_BUFFER_BYTES, |bytes| bytes as usize);
+    buffer::set_read_buffer_bytes(read_buffer_bytes);
     raise_file_limit();
     if arguments.daemonize {
         // No thread exists yet, so none is lost.

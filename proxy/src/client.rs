@@ -21,7 +21,7 @@ use slab::Slab;
 use self::pending::Pending;
 use self::session::Session;
 use self::transaction::Transaction;
-use crate::output::{EAGER_BYTES, LARGE_BYTES, Output, Sent};
+use crate::output::{DIRECT_BYTES, EAGER_BYTES, LARGE_BYTES, Output, Sent};
 
 /// A client of a worker; the generation tells it from others that had the same place before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -271,6 +271,12 @@ impl Clients {
         else {
             return;
         };
+        if reply.len() >= DIRECT_BYTES && client.pending.is_first(sequence) {
+            if self.begin_stream(id) {
+                self.stream(id, reply);
+            }
+            return self.end_stream(id, now_us);
+        }
         let latency = &mut self.latency[client.pool];
         client.pending.answer(sequence, reply, &mut client.output, now_us as u32, latency);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
@@ -353,15 +359,19 @@ impl Clients {
         else {
             return;
         };
-        let mut rest = piece;
-        if piece.len() >= LARGE_BYTES && client.output.is_empty() && !client.blocked {
-            // An error shows again when the rest is sent.
-            if let Ok(sent) = client.stream.try_write(piece) {
-                rest = &piece[sent..];
+        if piece.len() < DIRECT_BYTES || client.blocked {
+            client.output.push(piece);
+        } else {
+            match client.output.send_with(&client.stream, piece) {
+                Ok(Sent::All) => {}
+                Ok(Sent::Some) => {
+                    client.blocked = true;
+                    client.wake();
+                }
+                Err(_) => self.doomed.push((id, Gone::Failed)),
             }
         }
-        if !rest.is_empty() {
-            client.output.push(rest);
+        if !client.output.is_empty() {
             Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
         }
     }

@@ -15,6 +15,9 @@ pub const LARGE_BYTES: usize = 16 * 1024;
 const SEAL_BYTES: usize = 64 * 1024;
 /// Output of this size is sent at once rather than at the end of the turn.
 pub const EAGER_BYTES: usize = 64 * 1024;
+/// A piece of at least this many bytes goes to the kernel from where it lies, at once, rather than being copied into
+/// the queue for the end of the turn.
+pub const DIRECT_BYTES: usize = 32 * 1024;
 /// Slices of one write.
 const SLICES_MAX: usize = 64;
 
@@ -100,7 +103,7 @@ impl Output {
             let sent = if self.sealed.is_empty() {
                 stream.try_write(&self.tail[self.gone..])
             } else {
-                self.with_slices(|slices| stream.try_write_vectored(slices))
+                self.with_slices(&[], |slices| stream.try_write_vectored(slices))
             };
             match sent {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -114,13 +117,44 @@ impl Output {
         Ok(Sent::All)
     }
 
+    /// Sends what waits and `piece` behind it in one write, and keeps a copy of what the kernel does not take.
+    ///
+    /// # Errors
+    /// When the connection is broken; the piece is kept then too, so that the count of what waits is right.
+    pub fn send_with(&mut self, stream: &Stream, piece: &[u8]) -> io::Result<Sent> {
+        let sent = if self.is_empty() {
+            stream.try_write(piece)
+        } else if self.sealed.len() + 2 <= SLICES_MAX {
+            self.with_slices(piece, |slices| stream.try_write_vectored(slices))
+        } else {
+            Ok(0)
+        };
+        let waiting = self.len();
+        let sent = match sent {
+            Ok(count) => Ok(count),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+                _ => Err(error),
+            },
+        };
+        let count = *sent.as_ref().unwrap_or(&0);
+        self.advance(count.min(waiting));
+        let rest = &piece[count.saturating_sub(waiting)..];
+        if !rest.is_empty() {
+            self.push(rest);
+        }
+        sent?;
+        // Whatever is left is tried again, which tells whether the kernel is full.
+        self.send(stream)
+    }
+
     /// Sends everything, waking the task when the kernel takes more.
     pub fn poll_send(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let sent = if self.sealed.is_empty() {
                 ready!(stream.poll_write(cx, &self.tail[self.gone..]))
             } else {
-                ready!(self.with_slices(|slices| stream.poll_write_vectored(cx, slices)))
+                ready!(self.with_slices(&[], |slices| stream.poll_write_vectored(cx, slices)))
             };
             match sent {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -132,12 +166,14 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    fn with_slices<R>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+    /// Lends what waits, and `more` behind it, in the form of a vectored write.
+    fn with_slices<R>(&self, more: &[u8], write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         let mut skip = self.gone;
-        for buffer in self.sealed.iter().chain(std::iter::once(&self.tail)).take(SLICES_MAX) {
-            slices[count] = IoSlice::new(&buffer[skip..]);
+        let waiting = self.sealed.iter().chain(std::iter::once(&self.tail)).map(Vec::as_slice);
+        for bytes in waiting.chain(std::iter::once(more)).take(SLICES_MAX) {
+            slices[count] = IoSlice::new(&bytes[skip..]);
             skip = 0;
             count += 1;
         }
@@ -196,11 +232,43 @@ impl Drop for Output {
     }
 }
 
+/// Most bytes that are set aside for what a peer says it will send.
+const RESERVE_MAX: usize = 256 * 1024;
+
+/// Keeps what was read and is not used up in `input`. `wanted` bytes are known to follow: there is room for them from
+/// the start, within reason, so that the buffer does not grow by being copied.
+pub fn keep(input: &mut Vec<u8>, rest: &[u8], wanted: usize) {
+    if rest.is_empty() {
+        if input.capacity() > 0 {
+            buffer::give(std::mem::take(input));
+        }
+        return;
+    }
+    let needed = rest.len() + wanted.min(RESERVE_MAX);
+    if input.capacity() == 0 && needed <= buffer::POOLED_BYTES {
+        *input = buffer::take();
+    }
+    input.clear();
+    input.reserve_exact(needed);
+    input.extend_from_slice(rest);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_kept_has_room_for_what_is_said_to_follow_within_reason() {
+        let mut input = Vec::new();
+        keep(&mut input, b"$65536\r\nab", 65_536);
+        assert!(input.capacity() >= 65_536 + input.len());
+        keep(&mut input, b"", 0);
+        assert_eq!(input.capacity(), 0);
+        keep(&mut input, b"$536870912\r\n", 536_870_914);
+        assert!(input.capacity() <= 2 * RESERVE_MAX);
+    }
 
     #[test]
     fn an_emptied_queue_holds_no_buffer() {
@@ -215,6 +283,53 @@ mod tests {
     }
 
     proptest! {
+        /// Pieces sent at once come out in order with those that wait, however little the kernel takes.
+        #[test]
+        fn pieces_sent_at_once_keep_their_order(
+            pieces in prop::collection::vec((1usize..200_000, 0u8..3, 0usize..300_000), 1..12),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let (ours, theirs) = tokio::net::UnixStream::pair().expect("a pair");
+                ours.writable().await.expect("it is open");
+                let mut stream = Stream::from(ours);
+                let mut output = Output::default();
+                let (mut expected, mut seen) = (Vec::new(), Vec::new());
+                let mut space = vec![0; 64 * 1024];
+                for (number, (size, way, read)) in pieces.into_iter().enumerate() {
+                    let piece: Vec<u8> = (0..size).map(|at| (at / 5 + at + number) as u8).collect();
+                    expected.extend_from_slice(&piece);
+                    match way {
+                        0 => output.push(&piece),
+                        1 => output.push_owned(piece),
+                        _ => {
+                            let sent = output.send_with(&stream, &piece).expect("it is open");
+                            assert_eq!(sent == Sent::All, output.is_empty());
+                        }
+                    }
+                    let wanted = seen.len() + read;
+                    tokio::task::yield_now().await;
+                    while seen.len() < wanted
+                        && let Ok(count) = theirs.try_read(&mut space)
+                    {
+                        seen.extend_from_slice(&space[..count]);
+                    }
+                }
+                let rest = std::future::poll_fn(|cx| output.poll_send(&mut stream, cx));
+                let sending = async { rest.await.expect("it is open") };
+                let reading = async {
+                    while seen.len() < expected.len() {
+                        theirs.readable().await.expect("it is open");
+                        if let Ok(count) = theirs.try_read(&mut space) {
+                            seen.extend_from_slice(&space[..count]);
+                        }
+                    }
+                };
+                tokio::join!(sending, reading);
+                assert!(seen == expected, "{} bytes instead of {}", seen.len(), expected.len());
+            });
+        }
+
         /// Whatever is pushed in whatever way comes out in order, in pieces of any size.
         #[test]
         fn bytes_keep_their_order(

@@ -12,7 +12,7 @@ use tokio::io::ReadBuf;
 use super::pipeline::Target;
 use super::skipper::Skipper;
 use super::{Link, Streaming, error_text, probe};
-use crate::output::LARGE_BYTES;
+use crate::output::{LARGE_BYTES, keep};
 use crate::worker::{Core, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
@@ -115,7 +115,7 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
         let it = core.up.get_mut(backend);
         let Link::Up(stream) = &mut it.link else { return Step::End };
         let kept = it.input.len();
-        let prefix = if kept <= PREFIX_BYTES_MAX { kept } else { 0 };
+        let prefix = if kept <= PREFIX_BYTES_MAX.min(shared.len() / 2) { kept } else { 0 };
         shared[..prefix].copy_from_slice(&it.input[..prefix]);
         let mut space = ReadBuf::new(&mut shared[prefix..]);
         let count = match stream.poll_read(cx, &mut space) {
@@ -138,7 +138,10 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
             replies_owned(core, backend, &mut input)
         } else {
             let bytes = &shared[..prefix + count];
-            replies(core, backend, bytes).inspect(|used| keep(&mut input, &bytes[*used..]))
+            replies(core, backend, bytes).inspect(|used| {
+                let wanted = core.up.get_mut(backend).scanner.wanted().unwrap_or(0);
+                keep(&mut input, &bytes[*used..], wanted);
+            })
         };
         match used {
             Ok(_) => {
@@ -159,21 +162,6 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
             }
         }
     })
-}
-
-/// Keeps the rest for later.
-fn keep(input: &mut Vec<u8>, rest: &[u8]) {
-    if rest.is_empty() {
-        if input.capacity() > 0 {
-            buffer::give(std::mem::take(input));
-        }
-        return;
-    }
-    if input.capacity() == 0 {
-        *input = buffer::take();
-    }
-    input.clear();
-    input.extend_from_slice(rest);
 }
 
 /// The server sent something that is no reply, or a reply that nobody asked for.

@@ -6,7 +6,8 @@ use redstart_common::net::buffer;
 use redstart_common::resp::{Args, RequestScanner, RespWrite, encode, error};
 
 use super::{ClientId, split, transaction};
-use crate::backend::Refusal;
+use crate::backend::pipeline::Target;
+use crate::backend::{Refusal, Upstream};
 use crate::local;
 use crate::output::{LARGE_BYTES, Output};
 use crate::route::distribution::ServerIndex;
@@ -191,7 +192,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     {
         let server = pool.server_of(key);
         let request = Request { args, raw, row, now_us };
-        return forward(core, id, server, now_us, |output| request.write(output));
+        return forward_request(core, id, server, &request);
     }
     uncommon(core, id, Request { args, raw, row, now_us }, plan);
 }
@@ -216,7 +217,7 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
         Plan::Scan => split::scan(core, id, request),
         Plan::Anywhere => {
             let server = anywhere(core, id);
-            forward(core, id, server, now_us, |output| request.write(output));
+            forward_request(core, id, server, &request);
         }
         Plan::Local(local) => local::answer(core, id, request, local),
         Plan::Refuse => refuse(core, id, now_us, |out| texts::not_shared(out, request.row)),
@@ -277,7 +278,7 @@ fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
             return refuse(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
         }
     };
-    forward(core, id, server, request.now_us, |output| request.write(output));
+    forward_request(core, id, server, &request);
 }
 
 /// Answers with an error of the proxy's own.
@@ -291,7 +292,25 @@ pub fn refuse(core: &mut Core, id: ClientId, now_us: u64, write: impl FnOnce(&mu
     core.down.clients.reply(id, now_us, write);
 }
 
-/// Queues a request for a server, or answers at once that it cannot be reached.
+/// Queues a request as it is for a server, or answers at once that it cannot be reached.
+#[inline]
+pub fn forward_request(
+    core: &mut Core,
+    id: ClientId,
+    server: Option<ServerIndex>,
+    request: &Request<'_>,
+) {
+    let now_us = request.now_us;
+    if request.is_inline() {
+        forward(core, id, server, now_us, |output| write_args(request.args, output.tail()));
+    } else {
+        forward_by(core, id, server, now_us, |up, backend, target| {
+            up.send_bytes(backend, target, now_us, request.raw);
+        });
+    }
+}
+
+/// Queues for a server what `write` appends, or answers at once that the server cannot be reached.
 #[inline]
 pub fn forward(
     core: &mut Core,
@@ -299,6 +318,19 @@ pub fn forward(
     server: Option<ServerIndex>,
     now_us: u64,
     write: impl FnOnce(&mut Output),
+) {
+    forward_by(core, id, server, now_us, |up, backend, target| {
+        up.send(backend, target, now_us, write);
+    });
+}
+
+#[inline]
+fn forward_by(
+    core: &mut Core,
+    id: ClientId,
+    server: Option<ServerIndex>,
+    now_us: u64,
+    send: impl FnOnce(&mut Upstream, usize, Target),
 ) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = &core.pools[client.pool];
@@ -308,8 +340,7 @@ pub fn forward(
             match core.up.check(backend, now_us) {
                 Ok(()) => {
                     let sequence = client.begin(now_us);
-                    let target = crate::backend::pipeline::Target::Client { id, sequence };
-                    core.up.send(backend, target, now_us, write);
+                    send(&mut core.up, backend, Target::Client { id, sequence });
                     Ok(())
                 }
                 Err(refusal) => Err(refusal),

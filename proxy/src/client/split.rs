@@ -3,7 +3,7 @@
 use redstart_common::resp::{Args, RespWrite, error};
 
 use super::ClientId;
-use super::dispatch::{Request, anywhere, forward, refuse};
+use super::dispatch::{Request, anywhere, forward, forward_request, refuse};
 use crate::backend::pipeline::Target;
 use crate::gather::{GatherId, Merge, decode_cursor, header};
 use crate::route::distribution::ServerIndex;
@@ -69,7 +69,7 @@ pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge,
         (None, _) => forward(core, id, None, now_us, |_| {}),
         (Some(()), [only]) => {
             let server = Some(only.server);
-            forward(core, id, server, now_us, |output| request.write(output));
+            forward_request(core, id, server, &request);
         }
         _ => send_parts(core, id, request, merge, step, &mut scratch),
     }
@@ -131,30 +131,37 @@ fn send_parts(
             }
         }
     }
-    // The keys are written in one pass: each server's request grows in its own output.
-    let spans = args.spans();
+    write_keys(core, request, step, scratch);
+    for part in &scratch.parts {
+        if let Some(backend) = part.backend {
+            core.up.send_if_large(backend);
+        }
+    }
+}
+
+/// Writes every key, with its arguments, in one pass: each server's request grows in its own output. Keys in a row
+/// that have the same server are one piece.
+fn write_keys(core: &mut Core, request: Request<'_>, step: usize, scratch: &Scratch) {
+    let spans = request.args.spans();
     let is_raw = !request.is_inline();
-    for (key, part) in scratch.order.iter().enumerate() {
-        let Some(backend) = scratch.parts[usize::from(*part)].backend else { continue };
-        let first = 1 + key * step;
+    let mut from = 1;
+    for run in scratch.order.chunk_by(|one, next| one == next) {
+        let first = from;
+        from += run.len() * step;
+        let Some(backend) = scratch.parts[usize::from(run[0])].backend else { continue };
         let out = core.up.extend(backend);
         if is_raw {
-            // What lies between the argument before and the end of this key's last one is just what is needed.
+            // What lies between the argument before and the end of the last one is just what is needed.
             let start = spans[first - 1].end as usize + 2;
-            let end = spans[first + step - 1].end as usize + 2;
+            let end = spans[from - 1].end as usize + 2;
             out.extend_from_slice(&request.raw[start..end]);
         } else {
-            for place in first..first + step {
-                let arg = args.at(place);
+            for place in first..from {
+                let arg = request.args.at(place);
                 header(out, b'$', arg.len() as u64);
                 out.extend_from_slice(arg);
                 out.extend_from_slice(b"\r\n");
             }
-        }
-    }
-    for part in &scratch.parts {
-        if let Some(backend) = part.backend {
-            core.up.send_if_large(backend);
         }
     }
 }
@@ -174,7 +181,7 @@ pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merg
     let topology = std::sync::Arc::clone(&pool.topology);
     if topology.live.len() <= 1 {
         let server = anywhere(core, id);
-        return forward(core, id, server, now_us, |output| request.write(output));
+        return forward_request(core, id, server, &request);
     }
     let merge = match merge {
         Merge::Any(_) => Merge::Any((pool.chance() >> 32) as u32),
@@ -226,7 +233,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
         return refuse(core, id, now_us, |out| out.error(error::INVALID_CURSOR));
     };
     if servers == 1 {
-        return forward(core, id, Some(0), now_us, |output| request.write(output));
+        return forward_request(core, id, Some(0), &request);
     }
     let (server, own) = decode_cursor(cursor, servers);
     let merge = Merge::Scan { server, servers };

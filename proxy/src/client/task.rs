@@ -10,6 +10,7 @@ use redstart_common::net::{buffer, turn};
 use tokio::io::ReadBuf;
 
 use super::{ClientId, Gone, dispatch};
+use crate::output::keep;
 use crate::worker::Worker;
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
@@ -83,7 +84,7 @@ fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
     buffer::with_read_buffer(|shared| {
         let Some(client) = core.down.clients.get_mut(id) else { return Step::End };
         let kept = client.input.len();
-        let prefix = if kept <= PREFIX_BYTES_MAX { kept } else { 0 };
+        let prefix = if kept <= PREFIX_BYTES_MAX.min(shared.len() / 2) { kept } else { 0 };
         shared[..prefix].copy_from_slice(&client.input[..prefix]);
         let mut space = ReadBuf::new(&mut shared[prefix..]);
         let count = match client.stream.poll_read(cx, &mut space) {
@@ -111,24 +112,10 @@ fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
             let bytes = &shared[..prefix + count];
             let used = dispatch::batch(core, id, bytes);
             if let Some(client) = core.down.clients.get_mut(id) {
-                keep(&mut client.input, &bytes[used..]);
+                let wanted = client.scanner.wanted().unwrap_or(0);
+                keep(&mut client.input, &bytes[used..], wanted);
             }
         }
         Step::Again
     })
-}
-
-/// Keeps the rest of a batch for later.
-fn keep(input: &mut Vec<u8>, rest: &[u8]) {
-    if rest.is_empty() {
-        if input.capacity() > 0 {
-            buffer::give(std::mem::take(input));
-        }
-        return;
-    }
-    if input.capacity() == 0 {
-        *input = buffer::take();
-    }
-    input.clear();
-    input.extend_from_slice(rest);
 }
