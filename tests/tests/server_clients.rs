@@ -291,3 +291,25 @@ fn half_a_request_waits_and_its_client_is_forgotten_with_it() {
         );
     }
 }
+
+#[test]
+fn a_command_that_waits_is_counted_once_however_it_ends() {
+    for peer in Peer::both(&[]) {
+        let (mut client, mut admin) = (named(&peer, "waits"), peer.client());
+        assert_eq!(client.call("BLPOP none 0.01"), "*-1\r\n");
+        client.send(&["BLPOP", "list", "0"]);
+        eventually("it waits", || is_held(&mut admin, "waits"));
+        assert_eq!(admin.call("RPUSH list a"), ":1\r\n");
+        assert_eq!(client.receive(), "*2\r\n$4\r\nlist\r\n$1\r\na\r\n");
+        let id = client.call("CLIENT ID").trim_start_matches(':').trim().to_owned();
+        client.send(&["BLPOP", "list", "0"]);
+        eventually("it waits", || is_held(&mut admin, "waits"));
+        assert_eq!(admin.call(&format!("CLIENT UNBLOCK {id} ERROR")), ":1\r\n");
+        assert!(client.receive().starts_with("-UNBLOCKED"));
+        let told = admin.call("INFO commandstats");
+        let line = told.lines().find(|line| line.starts_with("cmdstat_blpop:")).unwrap_or_default();
+        let name = peer.name();
+        assert!(line.starts_with("cmdstat_blpop:calls=3,"), "{name}: {line}");
+        assert!(line.ends_with(",rejected_calls=0,failed_calls=1"), "{name}: {line}");
+    }
+}

@@ -291,7 +291,7 @@ impl Core {
                 let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
                 client.reply.error(text);
                 self.stats.count_error(text);
-                self.stats.ran(blocked.command, 0, true);
+                self.stats.waited(blocked.command, 0, true);
             }
         }
         if client.flags.any(Flags::REPLY_OFF) {

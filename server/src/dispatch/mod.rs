@@ -314,11 +314,18 @@ pub(crate) fn run(
     if client.flags.any(Flags::BLOCKED.or(Flags::TRACKING)) {
         core.tracking.remember(client, id, args);
         if client.flags.any(Flags::BLOCKED) {
+            if !client.flags.any(Flags::SERVING) {
+                core.stats.waits(id);
+            }
             return;
         }
     }
     let took = core.time.lap(&keyspace.shared, client.flags.any(Flags::EXECUTING));
-    core.stats.ran(id, took, failed);
+    if client.flags.any(Flags::SERVING) {
+        core.stats.waited(id, took, failed);
+    } else {
+        core.stats.ran(id, took, failed);
+    }
     core.note_slow(client, id, took, args);
 }
 

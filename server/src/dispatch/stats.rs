@@ -97,9 +97,21 @@ impl Stats {
     /// Counts a command that ran for `us` microseconds.
     #[inline]
     pub fn ran(&mut self, id: CommandId, us: u64, failed: bool) {
+        self.waits(id);
+        self.waited(id, us, failed);
+    }
+
+    /// Counts a command that now waits for a key, if only for its time to pass.
+    #[inline]
+    pub fn waits(&mut self, id: CommandId) {
         self.commands += 1;
+        self.calls[id.index()].calls += 1;
+    }
+
+    /// Counts what became of a command that was counted when it began to wait.
+    #[inline]
+    pub fn waited(&mut self, id: CommandId, us: u64, failed: bool) {
         let call = &mut self.calls[id.index()];
-        call.calls += 1;
         call.us += us;
         call.failed += u64::from(failed);
         if self.track_latency {
