@@ -21,6 +21,8 @@ const KIND: u8 = 0xc0;
 const LONG_ZEROS: u8 = 0x40;
 const VALUES_MAX: usize = 4;
 const ZEROS_MAX: usize = 64;
+/// Bytes that a search passes at once where all runs in them are short.
+const BLOCK: usize = 16;
 /// How many runs are looked at for such that can be joined.
 const JOIN_RUNS: usize = 5;
 
@@ -74,18 +76,17 @@ pub fn histogram(registers: &[u8]) -> Result<Histogram, Corrupt> {
 /// Visits the runs that are not zero: first register, length, number.
 ///
 /// # Errors
-/// When they do not add up; some have been visited then. As in Redis, what stands behind the last register does no
-/// harm if it begins with a run that is not zero.
+/// When they do not add up; some have been visited then.
 pub(super) fn runs_within(
     registers: &[u8],
     mut visit: impl FnMut(usize, usize, u8),
 ) -> Result<(), Corrupt> {
     let mut at = 0;
     for run in runs(registers) {
+        if at + run.length > REGISTERS {
+            return Err(Corrupt);
+        }
         if run.number > 0 {
-            if at + run.length > REGISTERS {
-                break;
-            }
             visit(at, run.length, run.number);
         }
         at += run.length;
@@ -124,11 +125,39 @@ pub struct Cursor {
     previous: Option<usize>,
 }
 
+/// How many registers a block of runs covers, when each of its bytes is a run.
+#[inline]
+fn block_length(block: &[u8; BLOCK]) -> Option<usize> {
+    let long = |byte: &u8| u8::from(byte & KIND == LONG_ZEROS);
+    if block.iter().map(long).fold(0, |seen, is| seen | is) != 0 {
+        return None;
+    }
+    let length = |byte: &u8| u16::from(byte & if byte & VALUE != 0 { 3 } else { 63 });
+    Some(usize::from(block.iter().map(length).sum::<u16>()) + BLOCK)
+}
+
 /// The run that covers a register, and the place of the one before.
 fn locate(registers: &[u8], from: Cursor, index: usize) -> Result<(Cursor, Run, Cursor), Corrupt> {
     let mut place = if from.first <= index { from } else { Cursor::default() };
     let mut before = place;
+    // A block that is not passed is not looked at again.
+    let mut single_until = 0;
     while place.at < registers.len() {
+        if place.at >= single_until
+            && let Some(block) = registers[place.at..].first_chunk()
+        {
+            match block_length(block) {
+                Some(length) if place.first + length <= index => {
+                    let (at, first) = (place.at + BLOCK, place.first + length);
+                    let last = run_at(registers, at - 1);
+                    before =
+                        Cursor { at: at - 1, first: first - last.length, previous: Some(at - 2) };
+                    place = Cursor { at, first, previous: Some(at - 1) };
+                    continue;
+                }
+                _ => single_until = place.at + BLOCK,
+            }
+        }
         let run = run_at(registers, place.at);
         if index < place.first + run.length {
             return Ok((place, run, before));
