@@ -52,7 +52,7 @@ impl Generator {
         // A damaged timeout would have both servers wait for ever, a damaged count of members would ask for chance,
         // and the others' faults show in what comes after.
         let name = args[0].to_ascii_uppercase();
-        let spared = (name.starts_with(b"B") && name != b"BITCOUNT")
+        let spared = (name.starts_with(b"B") && !name.starts_with(b"BIT"))
             || [&b"SPOP"[..], b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SORT", b"ZADD"]
                 .contains(&name.as_slice());
         if !spared && self.random.chance(6) {
@@ -115,11 +115,12 @@ impl Generator {
     fn fill(&mut self, word: &str) -> Vec<u8> {
         let random = &mut self.random;
         match word {
-            // Keys: of strings, lists, hashes, sets (t), sorted sets; some of them of another type than expected.
-            "<s>" | "<l>" | "<h>" | "<t>" | "<z>" | "<k>" => {
-                let own = &word[1..2];
+            // Keys: of strings, lists, hashes, sets (t), sorted sets, bitmaps, HyperLogLogs (p); some of them of
+            // another type than expected.
+            "<s>" | "<l>" | "<h>" | "<t>" | "<z>" | "<b>" | "<hll>" | "<k>" => {
+                let own = if word == "<hll>" { "p" } else { &word[1..2] };
                 let kind = if own == "k" || random.chance(7) {
-                    random.pick(&["s", "l", "h", "t", "z"])
+                    random.pick(&["s", "l", "h", "t", "z", "b", "p"])
                 } else {
                     own
                 };
@@ -225,6 +226,33 @@ impl Generator {
                 .pick(&["-", "+", "[a", "(a", "[m", "(m3", "[z", "[", "(", "x", ""])
                 .as_bytes()
                 .to_vec(),
+            // Bits: of the first bytes, and about the longest string.
+            "<o>" => match random.below(6) {
+                0 => random
+                    .pick(&["0", "7", "8", "63", "64", "5000", "8388608", "-1", "x", "", "+1"])
+                    .as_bytes()
+                    .to_vec(),
+                _ => random.below(200).to_string().into_bytes(),
+            },
+            // The same in steps of an integer's width.
+            "<step>" => match random.below(8) {
+                0 => random
+                    .pick(&["#", "#-1", "##1", "#9223372036854775807", "#8388608", "#x", "# 1"])
+                    .as_bytes()
+                    .to_vec(),
+                _ => format!("#{}", random.below(20)).into_bytes(),
+            },
+            // Widths of integers.
+            "<w>" => match random.below(8) {
+                0 => random
+                    .pick(&["u64", "i65", "i0", "u-1", "I8", "i08", "u", "x", "", "i8 ", "i8\0x"])
+                    .as_bytes()
+                    .to_vec(),
+                1 => random.pick(&["i64", "i63", "u63", "i1", "u1"]).as_bytes().to_vec(),
+                _ => format!("{}{}", random.pick(&["i", "u"]), 1 + random.below(34)).into_bytes(),
+            },
+            // One of many elements.
+            "<u>" => format!("e{}", random.below(100_000)).into_bytes(),
             "<bad>" => self.bad(),
             "<wait>" => random.pick(&["0.01", "0.02", "-1", "x"]).as_bytes().to_vec(),
             "<db>" => random.pick(&["0", "0", "0", "1", "2", "99", "-1", "x"]).as_bytes().to_vec(),
