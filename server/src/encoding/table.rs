@@ -68,9 +68,7 @@ thread_local! {
 #[inline]
 #[must_use]
 pub fn hash(key: &[u8]) -> u64 {
-    SEED.with(|seed| {
-        SipHasher13::new_with_key(seed.get_or_init(|| rand::rng().random())).hash(key)
-    })
+    SEED.with(|seed| SipHasher13::new_with_key(seed.get_or_init(|| rand::rng().random())).hash(key))
 }
 
 /// A set of items found by key. See the module's text.
