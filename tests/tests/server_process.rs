@@ -61,6 +61,29 @@ fn a_wrong_configuration_ends_with_1() {
 }
 
 #[test]
+fn includes_may_have_wildcards() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.join("conf.d")).expect("a folder");
+    // The last one to be read wins; a file whose name begins with a dot is not meant, nor one with another ending.
+    for (name, text) in [
+        ("20.conf", "maxmemory-samples 7\n"),
+        ("10.conf", "maxmemory-samples 6\nslowlog-max-len 77\n"),
+        (".90.conf", "maxmemory-samples 8\n"),
+        ("30.txt", "maxmemory-samples 9\n"),
+    ] {
+        std::fs::write(folder.join("conf.d").join(name), text).expect("written");
+    }
+    let text =
+        format!("include {0}/conf.d/*.conf\ninclude {0}/none/*.conf\n", folder.path().display());
+    let server = Server::start_with_file(&text);
+    let mut client = server.client();
+    let said = client.call("CONFIG GET maxmemory-samples");
+    assert!(said.ends_with("\r\n7\r\n"), "{said}");
+    let said = client.call("CONFIG GET slowlog-max-len");
+    assert!(said.ends_with("\r\n77\r\n"), "{said}");
+}
+
+#[test]
 fn a_port_in_use_ends_with_1() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = holder.local_addr().expect("its address").port().to_string();

@@ -101,23 +101,48 @@ fn apply(settings: &mut Settings, name: &str, values: &[&str]) -> Result<(), Str
     }
 }
 
-/// Reads a configuration file; `-` is standard input.
+/// Reads a configuration file, or standard input for `-`. A name with wildcards is all files it matches, in
+/// alphabetical order, as one; none is an empty configuration, so that an empty folder can be included.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When a file cannot be read.
 pub fn read(path: &Path) -> Result<String, ConfigError> {
-    let outcome = if path.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin())
-    } else {
-        std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    if path.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin()).map_err(|error| unreadable(path, &error));
+    }
+    let mut name = path.to_string_lossy().into_owned();
+    if !name.contains(['*', '?', '[']) {
+        return read_one(path);
+    }
+    let options = glob::MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
     };
-    outcome.map_err(|error| {
-        let reason = crate::text::system_words(&error);
-        ConfigError {
-            line: None,
-            reason: format!("Fatal error, can't open config file '{}': {reason}", path.display()),
-        }
-    })
+    // Two stars are no more than one, as in the C library.
+    while name.contains("**") {
+        name = name.replace("**", "*");
+    }
+    let mut text = String::new();
+    // A pattern that makes no sense matches nothing.
+    for found in glob::glob_with(&name, options).into_iter().flatten() {
+        let found = found.map_err(|error| unreadable(error.path(), error.error()))?;
+        text.push_str(&read_one(&found)?);
+    }
+    Ok(text)
+}
+
+fn read_one(path: &Path) -> Result<String, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
+    let reason = crate::text::system_words(error);
+    ConfigError {
+        line: None,
+        reason: format!("Fatal error, can't open config file '{}': {reason}", path.display()),
+    }
 }
 
 /// What a command line asks for.
