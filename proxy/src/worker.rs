@@ -268,7 +268,10 @@ impl Worker {
             self.again.notify_one();
         }
         if is_busy {
-            // Nothing else is to be done on this thread, and what comes meanwhile waits in the kernel.
+            // Nothing else is to be done on this thread, and what comes meanwhile waits in the kernel. The timer slack,
+            // 50 us by default, is left as it is: measured, the 110 us or so that a rest of 50 then takes are a better
+            // length than 55 (the same latency and throughput, 5 to 8 % less CPU time per request) and than 210 (up to
+            // 12 % less CPU time, but a p50 and a throughput no better than twemproxy's).
             std::thread::sleep(core.rest);
         }
     }

@@ -88,7 +88,8 @@ fn assign(
     let client = core.down.clients.get_mut(id)?;
     let pool = &mut core.pools[client.pool];
     scratch.clear(pool.server_count());
-    for key in args.iter().skip(1).step_by(step) {
+    for span in args.spans().get(1..)?.iter().step_by(step) {
+        let key = args.buffer().get(span.start as usize..span.end as usize)?;
         scratch.add(pool.server_of(key)?);
     }
     Some(())
