@@ -166,7 +166,8 @@ pub struct Redis {
     pub process: Process,
     /// Its port.
     pub port: u16,
-    folder: Folder,
+    /// Its working directory.
+    pub folder: Folder,
 }
 
 impl Redis {
@@ -206,7 +207,6 @@ impl Redis {
     #[must_use]
     pub fn kill(mut self) -> u16 {
         self.process.kill();
-        let _ = &self.folder;
         self.port
     }
 

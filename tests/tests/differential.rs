@@ -23,8 +23,6 @@ struct Open {
 const OPEN: &[Open] = &[
     // The original reads an `errno` that an earlier command may have left, and then refuses what is a number.
     Open { commands: &["SORT", "SORT_RO"], theirs: "scores can't be converted", ours: "" },
-    // Ours takes the default of `proto-max-bulk-len` for the limit, whatever it is set to.
-    Open { commands: &["LCS"], theirs: "exceeds proto-max-bulk-len", ours: "" },
 ];
 
 /// How many differences are gathered before the test gives up.

@@ -6,19 +6,20 @@
 /// present. `None` means "look closer", not "wrong".
 #[inline]
 pub(super) fn short_length(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
-    // One or two digits, which is nearly all there is.
-    if let Some(&[first, second, third, fourth]) = buf.get(pos + 1..pos + 5) {
-        let first_digit = first.wrapping_sub(b'0');
-        if first_digit <= 9 && second == b'\r' && third == b'\n' {
-            return Some((usize::from(first_digit), pos + 4));
+    // Up to three digits, which is nearly all there is.
+    if let Some(&[first, second, third, fourth, fifth]) = buf.get(pos + 1..pos + 6) {
+        let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
+        let (one, two, three) = (digit(first), digit(second), digit(third));
+        if one <= 9 && second == b'\r' && third == b'\n' {
+            return Some((one, pos + 4));
         }
-        let second_digit = second.wrapping_sub(b'0');
-        if first_digit.wrapping_sub(1) <= 8
-            && second_digit <= 9
-            && third == b'\r'
-            && fourth == b'\n'
-        {
-            return Some((usize::from(first_digit) * 10 + usize::from(second_digit), pos + 5));
+        if one.wrapping_sub(1) <= 8 && two <= 9 {
+            if third == b'\r' && fourth == b'\n' {
+                return Some((one * 10 + two, pos + 5));
+            }
+            if three <= 9 && fourth == b'\r' && fifth == b'\n' {
+                return Some((one * 100 + two * 10 + three, pos + 6));
+            }
         }
     }
     any_length(buf, pos)
@@ -52,8 +53,10 @@ mod tests {
     #[test]
     fn the_short_way_answers_as_the_long_one() {
         let ends = [&b"\r\n"[..], b"\r\nrest", b"\r", b"", b"\n", b"x\r\n", b"\r\r\n"];
-        let numbers =
-            ["", "0", "7", "9", "00", "01", "10", "42", "99", "100", "-1", "+3", ":", "/5", "5/"];
+        let numbers = [
+            "", "0", "7", "9", "00", "01", "10", "42", "99", "099", "100", "999", "1000", "12:",
+            "-1", "+3", ":", "/5", "5/",
+        ];
         for number in numbers {
             for end in ends {
                 let mut line = b"??$".to_vec();

@@ -5,9 +5,6 @@ use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::Str;
 
-/// The table of lengths may take this many bytes at most.
-const TABLE_BYTES_MAX: usize = 512 << 20;
-
 /// A stretch that both strings have: where it lies in each, both ends included.
 struct Match {
     first: (usize, usize),
@@ -49,13 +46,20 @@ pub fn lcs(call: &mut Call<'_>) -> CommandResult {
         ));
     }
     let width = second.len() + 1;
-    let cells = (first.len() + 1).checked_mul(width).filter(|cells| cells * 4 <= TABLE_BYTES_MAX);
-    let Some(cells) = cells else {
+    // The table of lengths is bounded like a string.
+    let most = call.core.settings.proto_max_bulk_len / size_of::<u32>();
+    let Some(cells) = (first.len() + 1).checked_mul(width).filter(|cells| *cells <= most) else {
         return Err(CommandError::new(
             "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
         ));
     };
-    let mut table = vec![0_u32; cells];
+    let mut table: Vec<u32> = Vec::new();
+    if table.try_reserve_exact(cells).is_err() {
+        return Err(CommandError::new(
+            "ERR Insufficient memory, failed allocating transient memory for LCS",
+        ));
+    }
+    table.resize(cells, 0);
     for (i, a) in first.iter().enumerate() {
         for (j, b) in second.iter().enumerate() {
             table[(i + 1) * width + j + 1] = if a == b {

@@ -1,5 +1,7 @@
 //! Lists, and the commands that wait for one.
 
+use redstart_common::command::id_of;
+
 use super::options::{Options, clamp_range, count as non_negative, integer, timeout_ms};
 use super::{Handlers, Removal, after_removal};
 use crate::client::Reply;
@@ -413,7 +415,11 @@ fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout: &[u8]) -> Com
     if move_element(call, from, to)? {
         let (source, target) = (args.at(1), args.at(2));
         if call.core.effects.wanted() {
-            call.propagate_instead(&[b"LMOVE", source, target, word_of(from), word_of(to)]);
+            if call.row == const { id_of("brpoplpush") } {
+                call.propagate_instead(&[b"RPOPLPUSH", source, target]);
+            } else {
+                call.propagate_instead(&[b"LMOVE", source, target, word_of(from), word_of(to)]);
+            }
         }
     } else {
         call.block(Kind::List, std::iter::once(args.at(1)), timeout, Nothing::Moved);

@@ -9,7 +9,7 @@ use redstart_common::resp::{Args, OwnedArgs};
 
 /// Something that repeats writes: a log, a link to replicas, a test.
 pub trait Sink {
-    /// One command to repeat in database `db`. Within a group, `MULTI` and `EXEC` come as commands of their own.
+    /// One command to repeat in database `db`. PUBLISH and SPUBLISH are for replicas alone. Within a group, `MULTI` and `EXEC` come as commands of their own.
     fn append(&mut self, db: usize, args: Args<'_>);
 }
 
