@@ -158,7 +158,10 @@ const CONVERSATION: &[&str] = &[
     "FLUSHALL",
 ];
 
-struct Recorder(Rc<RefCell<Vec<(usize, Vec<String>)>>>);
+/// A command's database and words.
+type Command = (usize, Vec<String>);
+
+struct Recorder(Rc<RefCell<Vec<Command>>>);
 
 impl Sink for Recorder {
     fn append(&mut self, db: usize, args: Args<'_>) {
@@ -168,7 +171,7 @@ impl Sink for Recorder {
 }
 
 /// The commands of an append-only file, each with its database.
-fn commands_of(file: &[u8]) -> Vec<(usize, Vec<String>)> {
+fn commands_of(file: &[u8]) -> Vec<Command> {
     let text = String::from_utf8_lossy(file);
     let mut lines = text.split("\r\n");
     let (mut db, mut all) = (0, Vec::new());
@@ -186,7 +189,7 @@ fn commands_of(file: &[u8]) -> Vec<(usize, Vec<String>)> {
 }
 
 /// A command on one line, with its database.
-fn shown((db, words): &(usize, Vec<String>)) -> String {
+fn shown((db, words): &Command) -> String {
     let name = words[0].to_uppercase();
     // A group's own words belong to no database.
     let db = if ["MULTI", "EXEC"].contains(&name.as_str()) { 0 } else { *db };
