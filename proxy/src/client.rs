@@ -156,6 +156,10 @@ pub struct Clients {
     window: u64,
     active: usize,
     active_before: usize,
+    /// Reads since the depth was last asked for, and the requests in them.
+    reads: u32,
+    requests: u32,
+    depth: u32,
     /// Time from reading a request to its reply being on its way, by pool.
     pub latency: Vec<Histogram>,
     /// Reply bytes a client may leave unread.
@@ -244,9 +248,11 @@ impl Clients {
         self.slab.is_empty()
     }
 
-    /// A client has sent something: counts the clients of each window of time.
+    /// A client has sent so many requests at once: counts them, and the clients of each window of time.
     #[inline]
-    pub fn note_active(&mut self, id: ClientId, now_us: u64) {
+    pub fn note_active(&mut self, id: ClientId, now_us: u64, requests: u32) {
+        self.reads += 1;
+        self.requests = self.requests.saturating_add(requests);
         let window = now_us / WINDOW_US;
         if self.window != window {
             self.active_before = if self.window + 1 == window { self.active } else { 0 };
@@ -259,6 +265,15 @@ impl Clients {
             client.window = window;
             self.active += 1;
         }
+    }
+
+    /// How many requests a client sends at once, on average since this was last asked.
+    #[must_use]
+    pub fn depth(&mut self) -> u32 {
+        if let Some(depth) = self.requests.checked_div(self.reads) {
+            (self.depth, self.reads, self.requests) = (depth, 0, 0);
+        }
+        self.depth
     }
 
     /// Clients that have sent something in the present window of time or in the one before, whichever had more.

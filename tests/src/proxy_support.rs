@@ -34,25 +34,39 @@ pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// A port that was free a moment ago.
+/// The ports that tests are given: below those that the system gives to connections and to listeners on port 0.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
+
+/// A port that is free, and that this process is not given again.
+///
+/// Were it one that the system gives out, another test could listen on it, or connect from it, before whoever it is
+/// meant for does.
 ///
 /// # Panics
 /// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Processes that test at the same time begin at different places.
+    let first = std::process::id().wrapping_mul(397);
+    for _ in 0..count {
+        let step = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + step % count).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
-/// Several ports that were free a moment ago, all different.
+/// Several free ports, all different.
 ///
 /// # Panics
 /// When there are not so many.
 #[must_use]
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
+    (0..count).map(|_| free_port()).collect()
 }
 
 /// A folder of the test's own, removed with it.

@@ -64,7 +64,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
     if client.scanner.is_inside() {
         std::mem::swap(&mut scanner, &mut client.scanner);
     }
-    let mut at = 0;
+    let (mut at, mut requests) = (0, 0);
     while at < bytes.len() {
         let Some(client) = core.down.clients.get_mut(id) else { break };
         if client.must_wait(core.limits.in_flight_max) {
@@ -80,6 +80,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
                 let args = scanner.args(raw);
                 if !args.is_empty() {
                     request(core, id, args, raw, now_us);
+                    requests += 1;
                 }
                 at += len;
             }
@@ -92,7 +93,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
             }
         }
     }
-    core.down.clients.note_active(id, now_us);
+    core.down.clients.note_active(id, now_us, requests);
     if !scanner.is_inside() {
         core.scanner = scanner;
     } else if let Some(client) = core.down.clients.get_mut(id) {
@@ -151,7 +152,7 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
     client.active_us = now_us;
     let server = pool.server_of(key);
     forward(core, id, server, now_us, |output| output.push_owned(input));
-    core.down.clients.note_active(id, now_us);
+    core.down.clients.note_active(id, now_us, 1);
     None
 }
 
