@@ -43,7 +43,7 @@ const ACTIVE_CLIENTS_MIN: usize = 16;
 /// Requests that clients send at once, on average, from which a rest lasts [`DEEP_RESTS`] times as long: what a client
 /// waits for is then a whole pipeline, and what is saved is shared by all of it.
 const DEEP_PIPELINE: u32 = 8;
-const DEEP_RESTS: u32 = 3;
+const DEEP_RESTS: u32 = 4;
 /// Connections with output after which a turn ends though there is more to do.
 const MARKED_MAX: usize = 512;
 
