@@ -270,7 +270,7 @@ impl Default for Settings {
             notify_keyspace_events: Classes::default(),
             slowlog_log_slower_than: 10_000,
             slowlog_max_len: 128,
-            coalesce_us: 20,
+            coalesce_us: 50,
             latency_tracking: true,
             latency_monitor_threshold: 0,
             latency_tracking_info_percentiles: vec![50.0, 99.0, 99.9],
