@@ -3,7 +3,7 @@
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use redstart_common::resp::{ReplyLimits, ReplyScanner};
@@ -35,6 +35,19 @@ pub fn server_binary() -> &'static Path {
         assert!(command.status().expect("cargo runs").success(), "the server does not build");
         profile_folder.join("redstart-server")
     })
+}
+
+/// Runs somebody else's program to its end, which is two minutes away at most.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn run(program: &str, args: &[&str]) -> Output {
+    Command::new("timeout")
+        .args(["120", program])
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
 /// The root of the sources.

@@ -1,17 +1,7 @@
 //! Programs and libraries that others wrote, against our server.
 
-use std::process::{Command, Output};
-
 use redis::Commands;
-use redstart_tests::server_support::{Server, workspace};
-
-fn run(program: &str, args: &[&str]) -> Output {
-    Command::new("timeout")
-        .args(["120", program])
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}"))
-}
+use redstart_tests::server_support::{Server, run, workspace};
 
 fn cli(server: &Server, args: &[&str]) -> String {
     let port = server.port.to_string();

@@ -1,11 +1,10 @@
 //! Client libraries that others wrote, through the proxy, over redis-server and over our own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Output};
 
 use redis::{Commands, ConnectionLike};
 use redstart_tests::proxy_support::{Proxy, Redis};
-use redstart_tests::server_support::{Peer, Server, workspace};
+use redstart_tests::server_support::{Peer, Server, run, workspace};
 
 const SHARDS: usize = 3;
 
@@ -184,14 +183,6 @@ assert link.delete(*[f'k{n}' for n in range(1000)]) == 1000
 assert link.info('server')['redis_version'] == '7.0.15'
 print('fine')
 ";
-
-fn run(program: &str, args: &[&str]) -> Output {
-    Command::new("timeout")
-        .args(["120", program])
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}"))
-}
 
 #[test]
 fn redis_py_over_several_shards() {
