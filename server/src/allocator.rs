@@ -41,6 +41,14 @@ pub fn purge() -> bool {
     code == 0
 }
 
+/// Has a thread of jemalloc's give unused pages back, or not: without one they are only given back while something is
+/// allocated or freed, so an idle process keeps them.
+pub fn set_background_thread(runs: bool) {
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(runs) {
+        redstart_common::log!(Warning, "Unable to change jemalloc's background thread: {error}");
+    }
+}
+
 /// What jemalloc prints of its inner life.
 #[must_use]
 pub fn report() -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redstart_common::resp::encode;
 use redstart_tests::proxy_support::{Client, PATIENCE, eventually, within};
-use redstart_tests::server_support::{Peer, figure};
+use redstart_tests::server_support::{Peer, Server, figure};
 
 const REFUSED: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 /// What a limit may be passed by for a moment: the command that ran last, and the buffers of this test's clients.
@@ -339,4 +339,21 @@ fn a_listener_that_reads_in_time_stays() {
         assert!(within(PATIENCE, || start.elapsed() > Duration::from_millis(1500)));
         assert!(listeners(&mut publisher), "{}: it read in time", peer.name());
     }
+}
+
+#[test]
+fn an_idle_server_gives_back_what_it_does_not_use() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    assert!(client.call("CONFIG GET jemalloc-bg-thread").ends_with("$3\r\nyes\r\n"));
+    let empty = server.process.resident_bytes();
+    let value = "v".repeat(40_000);
+    all(&mut client, (0..2000).map(|number| words(&format!("SET key:{number} {value}"))));
+    let full = server.process.resident_bytes();
+    assert!(full > empty + (60 << 20), "{empty} bytes grew only to {full}");
+    assert_eq!(client.call("FLUSHALL"), "+OK\r\n");
+    // Its allocator keeps what is free for ten seconds, and nobody asks for anything meanwhile.
+    let given_back =
+        within(Duration::from_secs(60), || server.process.resident_bytes() < empty + (20 << 20));
+    assert!(given_back, "{} of {full} bytes are still held", server.process.resident_bytes());
 }

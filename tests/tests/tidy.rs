@@ -10,6 +10,7 @@ const UNSAFE: &[&str] = &[
     "common/src/memory.rs",
     "common/src/number/float.rs",
     "proxy/src/main.rs",
+    "server/src/main.rs",
     "server/src/allocator.rs",
     "server/src/encoding/bag.rs",
     "server/src/encoding/bits.rs",

@@ -245,36 +245,46 @@ impl RequestScanner {
     ) -> Result<Option<usize>, RequestError> {
         // What fits here is right for everyone; what does not goes to `length`, which knows the reasons.
         let plain_max = limits.proto_max_bulk_len.min(UNAUTHENTICATED_BULK_MAX);
-        while self.remaining > 0 {
-            let len = match self.phase {
-                Phase::Payload(len) => len,
-                _ => match short_length(buf, self.pos) {
-                    Some((len, next)) if len <= plain_max && buf[self.pos] == b'$' => {
-                        self.pos = next;
+        // The scanner itself is only written to where the scan ends or leaves the plain way.
+        let (mut pos, mut remaining) = (self.pos, self.remaining);
+        let mut begun = match self.phase {
+            Phase::Payload(len) => Some(len),
+            _ => None,
+        };
+        while remaining > 0 {
+            let len = match begun.take() {
+                Some(len) => len,
+                None => match short_length(buf, pos) {
+                    Some((len, next)) if len <= plain_max && buf[pos] == b'$' => {
+                        pos = next;
                         len
                     }
-                    _ => match self.length(buf, limits)? {
-                        Line::Incomplete => return Ok(None),
-                        Line::Complete(len, next) => {
-                            self.pos = next;
-                            len
+                    _ => {
+                        (self.pos, self.remaining) = (pos, remaining);
+                        self.phase = Phase::Length;
+                        match self.length(buf, limits)? {
+                            Line::Incomplete => return Ok(None),
+                            Line::Complete(len, next) => {
+                                pos = next;
+                                len
+                            }
                         }
-                    },
+                    }
                 },
             };
-            let end = self.pos.saturating_add(len);
+            let end = pos.saturating_add(len);
             if end.saturating_add(2) > buf.len() {
+                (self.pos, self.remaining) = (pos, remaining);
                 return self.await_payload(len, end, buf.len());
             }
             if end > REQUEST_BYTES_MAX {
                 return Err(RequestError::TooBigRequest);
             }
-            self.spans.push(Span { start: self.pos as u32, end: end as u32 });
-            self.pos = end + 2;
-            self.phase = Phase::Length;
-            self.remaining -= 1;
+            self.spans.push(Span { start: pos as u32, end: end as u32 });
+            pos = end + 2;
+            remaining -= 1;
         }
-        Ok(Some(self.finish(self.pos)))
+        Ok(Some(self.finish(pos)))
     }
 
     #[cold]

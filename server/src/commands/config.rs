@@ -101,6 +101,9 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     {
         return Err(failed(name, "Failed to set current oom_score_adj. Check server logs."));
     }
+    if adjusts("jemalloc-bg-thread") {
+        crate::allocator::set_background_thread(settings.jemalloc_bg_thread);
+    }
     redstart_common::log::set_level(settings.loglevel);
     if changes.iter().any(|(row, ..)| row.name == "requirepass") {
         let user = call.core.users.default_user();

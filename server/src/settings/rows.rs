@@ -234,7 +234,7 @@ pub static ROWS: &[Row] = &[
     row("active-defrag-max-scan-fields", Live, Kind::Dormant("1000", Shape::Number(1, i64::MAX))),
     row("active-defrag-threshold-lower", Live, Kind::Dormant("10", Shape::Number(0, 1000))),
     row("active-defrag-threshold-upper", Live, Kind::Dormant("100", Shape::Number(0, 1000))),
-    row("jemalloc-bg-thread", Live, Kind::Dormant("no", Shape::Flag)),
+    row("jemalloc-bg-thread", Live, flag!(jemalloc_bg_thread)),
     // Clients.
     row("client-query-buffer-limit", Live, bytes!(client_query_buffer_limit, 1 << 20, LONG_MAX)),
     row(

@@ -49,6 +49,9 @@ impl End {
 
 /// Bytes of a node that is bounded by its count of elements.
 const COUNTED_NODE_BYTES_MAX: usize = 8192;
+/// A list of so many nodes is expected to grow on: a new node gets the room at once that its neighbour filled, at most
+/// an eighth of what the list has.
+const NODES_LONG: usize = 8;
 /// Bytes an element takes beside its text, at most.
 const ELEMENT_OVERHEAD: usize = 10;
 
@@ -169,10 +172,16 @@ impl List {
             Some(node) if fits(node, text.len(), limits) => node.push(side, text, most),
             full => {
                 // It will hardly grow again.
+                let mut capacity = 0;
                 if let Some(full) = full {
                     full.trim();
+                    capacity = full.allocated_bytes();
                 }
-                let node = Node::of(text, side, most);
+                let node = if quick.nodes.len() < NODES_LONG {
+                    Node::of(text, side, most)
+                } else {
+                    Node::with_room(text, side, capacity, most)
+                };
                 match end {
                     End::Front => quick.nodes.push_front(node),
                     End::Back => quick.nodes.push_back(node),

@@ -88,7 +88,17 @@ impl Node {
     /// A node of one element.
     #[must_use]
     pub fn of(text: &[u8], side: Side, most: usize) -> Self {
+        Self::with_room(text, side, 0, most)
+    }
+
+    /// A node of one element and an allocation of `capacity` bytes, at most `most` where the element allows that.
+    #[must_use]
+    pub fn with_room(text: &[u8], side: Side, capacity: usize, most: usize) -> Self {
         let mut node = Self::from(Listpack::new());
+        let capacity = capacity.min(most);
+        if capacity > node.total() {
+            node.relocate(capacity, side);
+        }
         node.push(side, text, most);
         node
     }
