@@ -14,6 +14,7 @@ use std::task::Waker;
 
 use redstart_common::command::CommandId;
 use redstart_common::metric::Histogram;
+use redstart_common::net::crowd::{Crowd, LastAsked};
 use redstart_common::net::{Stream, buffer};
 use redstart_common::resp::RequestScanner;
 use slab::Slab;
@@ -51,9 +52,6 @@ const UNREAD_BYTES_PAUSE: usize = 1 << 20;
 /// replies after the first, and had cost a second write.
 const HOLDS_MAX: u8 = 2;
 
-/// A window in which active clients are counted, in microseconds.
-const WINDOW_US: u64 = 2048;
-
 /// One client.
 #[derive(Debug)]
 pub struct Client {
@@ -77,8 +75,7 @@ pub struct Client {
     dirty: bool,
     /// Turns at whose end its output was held back.
     holds: u8,
-    /// The last window of time in which it sent something.
-    window: u64,
+    asked: LastAsked,
     /// The kernel takes no more; the task sends the rest.
     pub blocked: bool,
     /// Stopped parsing until requests in flight are answered or output has left.
@@ -153,13 +150,8 @@ pub struct Clients {
     dirty: Vec<ClientId>,
     held: Vec<ClientId>,
     doomed: Vec<(ClientId, Gone)>,
-    window: u64,
-    active: usize,
-    active_before: usize,
-    /// Reads since the depth was last asked for, and the requests in them.
-    reads: u32,
-    requests: u32,
-    depth: u32,
+    /// Those that ask at present.
+    pub crowd: Crowd,
     /// Time from reading a request to its reply being on its way, by pool.
     pub latency: Vec<Histogram>,
     /// Reply bytes a client may leave unread.
@@ -203,7 +195,7 @@ impl Clients {
             output: Output::default(),
             dirty: false,
             holds: 0,
-            window: 0,
+            asked: LastAsked::default(),
             blocked: false,
             paused: false,
             barrier: false,
@@ -248,39 +240,12 @@ impl Clients {
         self.slab.is_empty()
     }
 
-    /// A client has sent so many requests at once: counts them, and the clients of each window of time.
+    /// A client has asked for so many things at once.
     #[inline]
-    pub fn note_active(&mut self, id: ClientId, now_us: u64, requests: u32) {
-        self.reads += 1;
-        self.requests = self.requests.saturating_add(requests);
-        let window = now_us / WINDOW_US;
-        if self.window != window {
-            self.active_before = if self.window + 1 == window { self.active } else { 0 };
-            self.active = 0;
-            self.window = window;
+    pub fn note_asked(&mut self, id: ClientId, now_us: u64, things: u32) {
+        if let Some(client) = self.slab.get(id.index as usize) {
+            self.crowd.note(&client.asked, now_us, things);
         }
-        if let Some(client) = self.slab.get_mut(id.index as usize)
-            && client.window != window
-        {
-            client.window = window;
-            self.active += 1;
-        }
-    }
-
-    /// How many requests a client sends at once, on average since this was last asked.
-    #[must_use]
-    pub fn depth(&mut self) -> u32 {
-        if let Some(depth) = self.requests.checked_div(self.reads) {
-            (self.depth, self.reads, self.requests) = (depth, 0, 0);
-        }
-        self.depth
-    }
-
-    /// Clients that have sent something in the present window of time or in the one before, whichever had more.
-    #[inline]
-    #[must_use]
-    pub fn active(&self) -> usize {
-        self.active.max(self.active_before)
     }
 
     /// Hands a client the reply to one of its requests.

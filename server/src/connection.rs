@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use redstart_common::log;
+use redstart_common::net::crowd::LastAsked;
 use redstart_common::net::{Stream, buffer, turn};
 use redstart_common::resp::{Limits, RequestScanner};
 use tokio::io::ReadBuf;
@@ -24,6 +25,9 @@ use crate::server::Server;
 
 /// Output that waits beyond this many bytes stops a client's reading: it shall first take what it asked for.
 const OUTPUT_PAUSE_BYTES: usize = 256 << 20;
+
+/// Output from which on its limits are looked at after each request, not only at the end of the turn.
+const OUTPUT_CHECK_BYTES: usize = 64 << 10;
 
 /// States in which a client's requests have to wait, or will never be heard.
 const STOP: Flags =
@@ -53,12 +57,14 @@ pub struct Connection {
     input: RefCell<Input>,
     input_bytes: Cell<usize>,
     input_capacity: Cell<usize>,
+    /// What was left is not for want of bytes: there may be whole requests in it.
+    held: Cell<bool>,
     dirty: Cell<bool>,
     /// What it has read waits for the end of the turn.
     queued: Cell<bool>,
     plan: Cell<Option<Plan>>,
     /// When it last asked; see [`Intake`](crate::intake::Intake).
-    window: Cell<i64>,
+    asked: LastAsked,
     /// The kernel took less than there was: the task has to poll.
     stuck: Cell<bool>,
     broken: Cell<bool>,
@@ -134,7 +140,9 @@ impl turn::Flush for Connection {
             if client.is_some_and(|client| limits.exceeded(client, now)) {
                 self.close_for_output(&mut engine.core);
             }
-        } else if client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP)) {
+        } else if self.held.get()
+            || client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP))
+        {
             client::Connection::wake(&*self);
         }
     }
@@ -168,10 +176,11 @@ impl Connection {
             input: RefCell::default(),
             input_bytes: Cell::new(0),
             input_capacity: Cell::new(0),
+            held: Cell::new(false),
             dirty: Cell::new(false),
             queued: Cell::new(false),
             plan: Cell::new(None),
-            window: Cell::new(0),
+            asked: LastAsked::default(),
             stuck: Cell::new(false),
             broken: Cell::new(false),
             waker: RefCell::new(None),
@@ -228,7 +237,7 @@ impl Connection {
                 return Poll::Pending;
             }
             // Requests may be left from before the client waited or was paused.
-            if self.input_bytes.get() > 0 && !flags.any(Flags::BLOCKED.or(Flags::PAUSED)) {
+            if self.held.get() && !flags.any(Flags::BLOCKED.or(Flags::PAUSED)) {
                 self.go_on();
                 turn::end_if_full();
             }
@@ -347,10 +356,10 @@ impl Connection {
         self.plan.get().is_some()
     }
 
-    /// Nothing that it has read waits any more. Answers whether it is the first time in a window of time.
-    pub(crate) fn taken(&self, window: i64) -> bool {
+    /// Nothing that it has read waits any more.
+    pub(crate) fn taken(&self) -> &LastAsked {
         self.queued.set(false);
-        self.window.replace(window) != window
+        &self.asked
     }
 
     /// Scans the requests in `fresh`, if nothing is left from before and they may be executed as they come.
@@ -387,7 +396,9 @@ impl Connection {
         let work: &[u8] = if joined { pending } else { fresh };
         self.input_bytes.set(work.len());
         self.input_capacity.set(buffer::READ_BUFFER_BYTES);
-        let at = self.execute(engine, &mut client, scanner, work, plan.map(|plan| (group, plan)));
+        let plan = plan.map(|plan| (group, plan));
+        let (at, ended) = self.execute(engine, &mut client, scanner, work, plan);
+        self.held.set(ended == Ended::Full && at < work.len());
         if client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP)) {
             *pending = Vec::new();
         } else if joined {
@@ -423,7 +434,8 @@ impl Connection {
         }
     }
 
-    /// Executes the complete requests in `work`, those of `planned` first. Answers where it has stopped.
+    /// Executes the complete requests in `work`, those of `planned` first. Answers where it has stopped, and whether
+    /// for want of bytes: [`Ended::Incomplete`].
     fn execute(
         &self,
         engine: &mut Engine,
@@ -431,13 +443,13 @@ impl Connection {
         scanner: &mut RequestScanner,
         work: &[u8],
         planned: Option<(&Ahead, Plan)>,
-    ) -> usize {
+    ) -> (usize, Ended) {
         let mut at = 0;
         let mut ended = Ended::Full;
         if let Some((group, plan)) = planned {
             if !run_scanned(engine, client, group, plan.first..plan.last, work, &mut at) {
                 *scanner = RequestScanner::new();
-                return at;
+                return (at, Ended::Full);
             }
             ended = plan.ended;
         }
@@ -451,14 +463,17 @@ impl Connection {
                         if !args.is_empty() {
                             if engine.pauses(client, args) {
                                 *scanner = RequestScanner::new();
-                                break;
+                                return (at, Ended::Full);
                             }
                             engine.execute(client, args);
                         }
                         at += length;
                         ended = Ended::Full;
+                        if is_full(engine, client) {
+                            break;
+                        }
                     }
-                    Ok(None) => break,
+                    Ok(None) => ended = Ended::Incomplete,
                     Err(error) => {
                         let text = error.wire();
                         client.reply.error(&text);
@@ -477,12 +492,12 @@ impl Connection {
                     beyond.clear();
                     if !done {
                         *scanner = RequestScanner::new();
-                        break;
+                        return (at, Ended::Full);
                     }
                 }
             }
         }
-        at
+        (at, if client.flags.any(STOP) { Ended::Full } else { ended })
     }
 
     /// Closes a client whose waiting output is over its limit now.
@@ -499,14 +514,8 @@ impl Connection {
     }
 
     fn close_for_output(&self, core: &mut crate::engine::Core) {
-        let now = redstart_common::clock::unix_ms();
         if let Some(client) = core.clients.at(self.slot.get()) {
-            log!(
-                Warning,
-                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                crate::commands::client::describe(client, now)
-            );
-            client.close_asap();
+            close_for_output(client, redstart_common::clock::unix_ms());
         }
     }
 }
@@ -538,6 +547,35 @@ fn run_scanned(
         }
         engine.execute_row(client, row, args);
         *at = end;
+        if is_full(engine, client) {
+            return false;
+        }
     }
     true
+}
+
+/// Whether a client has so much output that its next requests have to wait, or, over its limit, are not heard.
+#[inline]
+fn is_full(engine: &Engine, client: &mut Client) -> bool {
+    client.reply.pending() >= OUTPUT_CHECK_BYTES && is_full_closely(engine, client)
+}
+
+#[cold]
+fn is_full_closely(engine: &Engine, client: &mut Client) -> bool {
+    let now = engine.keyspace.shared.now_ms.get();
+    if engine.core.settings.client_output_buffer_limit.of(client).exceeded(client, now) {
+        close_for_output(client, now);
+        return true;
+    }
+    client.reply.pending() > OUTPUT_PAUSE_BYTES
+}
+
+/// Closes a client that has more output than its limit allows.
+fn close_for_output(client: &mut Client, now_ms: i64) {
+    log!(
+        Warning,
+        "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+        crate::commands::client::describe(client, now_ms)
+    );
+    client.close_asap();
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use redstart_common::net::buffer::READ_BUFFER_BYTES;
+use redstart_common::net::crowd::Crowd;
 use redstart_common::net::turn;
 
 use crate::ahead::Ahead;
@@ -27,49 +28,8 @@ struct Arrival {
     length: usize,
 }
 
-/// Clients that must have asked within two milliseconds before a thread rests.
-const CROWD_MIN: u32 = 16;
 /// A turn that has served more than this part of the crowd needs no rest: enough had gathered.
 const CROWD_PART: u32 = 4;
-
-/// How many clients ask, and how many of them this turn has served.
-///
-/// With many clients that each ask for little, a thread that is quicker than they are serves one or two of them a
-/// turn, and the waiting, waking and sleeping around a turn costs more than the requests. A rest of some
-/// microseconds lets several gather. Few clients, or busy turns, never wait for it.
-#[derive(Default)]
-struct Crowd {
-    window: Cell<i64>,
-    asking: Cell<u32>,
-    last: Cell<u32>,
-    served: Cell<u32>,
-}
-
-impl Crowd {
-    /// Begins a turn at a time in milliseconds. Answers the window of time that it is in.
-    fn begin(&self, now_ms: i64) -> i64 {
-        let window = now_ms / 2;
-        if window != self.window.get() {
-            let follows = window == self.window.get() + 1;
-            self.last.set(if follows { self.asking.get() } else { 0 });
-            self.asking.set(0);
-            self.window.set(window);
-        }
-        window
-    }
-
-    fn note(&self, is_new: bool) {
-        self.served.set(self.served.get() + 1);
-        self.asking.set(self.asking.get() + u32::from(is_new));
-    }
-
-    /// Whether the turn that ends served few of a crowd.
-    fn wants_rest(&self) -> bool {
-        let served = self.served.take();
-        let crowd = self.last.get().max(self.asking.get());
-        served > 0 && crowd >= CROWD_MIN && served < crowd / CROWD_PART
-    }
-}
 
 /// Bytes read and not yet executed.
 pub struct Intake {
@@ -127,7 +87,8 @@ impl Intake {
 
     /// Rests for some microseconds if that lets requests gather.
     pub fn rest(&self, length_us: impl FnOnce() -> u64) {
-        if !self.crowd.wants_rest() {
+        let served = self.crowd.take_served();
+        if served == 0 || served >= self.crowd.size() / CROWD_PART {
             return;
         }
         let length_us = length_us();
@@ -161,9 +122,9 @@ impl Intake {
                 }
                 ahead.prefetch(&engine.keyspace);
                 engine.refresh();
-                let window = self.crowd.begin(engine.keyspace.shared.now_ms.get());
+                let now_us = engine.keyspace.shared.now_ms.get().cast_unsigned() * 1000;
                 for arrival in &rest[..count] {
-                    self.crowd.note(arrival.connection.taken(window));
+                    self.crowd.note(arrival.connection.taken(), now_us, 1);
                     let bytes = &arena[arrival.start..][..arrival.length];
                     arrival.connection.take_in(&mut engine, bytes, &ahead);
                 }
@@ -173,44 +134,5 @@ impl Intake {
         arrivals.clear();
         self.spare.replace(arrivals);
         self.used.set(0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A turn at `now_ms` that serves these clients, of which each has its last window in `seen`.
-    fn turn(crowd: &Crowd, seen: &mut [i64], now_ms: i64, clients: std::ops::Range<usize>) -> bool {
-        let window = crowd.begin(now_ms);
-        for client in clients {
-            crowd.note(std::mem::replace(&mut seen[client], window) != window);
-        }
-        crowd.wants_rest()
-    }
-
-    #[test]
-    fn only_a_crowd_served_a_few_at_a_time_is_waited_for() {
-        let (crowd, mut seen) = (Crowd::default(), [0; 50]);
-        assert!(!turn(&crowd, &mut seen, 1000, 0..8), "few clients so far");
-        assert!(!turn(&crowd, &mut seen, 1000, 8..28), "many at a time");
-        assert!(turn(&crowd, &mut seen, 1000, 28..31), "thirty-one ask, three at a time");
-    }
-
-    #[test]
-    fn a_lone_client_never_waits_however_much_it_asks() {
-        let (crowd, mut seen) = (Crowd::default(), [0; 50]);
-        for turns in 0..1000 {
-            assert!(!turn(&crowd, &mut seen, 1000 + turns / 100, 0..1));
-        }
-    }
-
-    #[test]
-    fn a_crowd_that_has_gone_is_forgotten() {
-        let (crowd, mut seen) = (Crowd::default(), [0; 50]);
-        turn(&crowd, &mut seen, 1000, 0..50);
-        assert!(turn(&crowd, &mut seen, 1002, 0..2), "the last window counts");
-        assert!(!turn(&crowd, &mut seen, 1010, 0..2));
-        assert!(!crowd.wants_rest(), "a turn that served nobody");
     }
 }

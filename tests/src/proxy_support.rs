@@ -165,6 +165,15 @@ impl Process {
         text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0)
             * 4096
     }
+
+    /// The most resident memory it ever had, in bytes.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(u64::MAX / 1024) * 1024
+    }
 }
 
 impl Drop for Process {

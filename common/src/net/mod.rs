@@ -1,7 +1,8 @@
-//! The only code that knows the operating system's sockets: streams, listeners, reused buffers and the
-//! turn of an event loop.
+//! The only code that knows the operating system's sockets: streams, listeners, reused buffers, the turn of an event
+//! loop, and the crowd of clients it serves.
 
 pub mod buffer;
+pub mod crowd;
 pub mod listen;
 pub mod stream;
 pub mod turn;

@@ -93,7 +93,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
             }
         }
     }
-    core.down.clients.note_active(id, now_us, requests);
+    core.down.clients.note_asked(id, now_us, requests + std::mem::take(&mut core.split.more));
     if !scanner.is_inside() {
         core.scanner = scanner;
     } else if let Some(client) = core.down.clients.get_mut(id) {
@@ -152,7 +152,7 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
     client.active_us = now_us;
     let server = pool.server_of(key);
     forward(core, id, server, now_us, |output| output.push_owned(input));
-    core.down.clients.note_active(id, now_us, 1);
+    core.down.clients.note_asked(id, now_us, 1);
     None
 }
 

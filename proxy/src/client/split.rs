@@ -21,6 +21,8 @@ pub struct Scratch {
     part_of: Vec<u16>,
     /// For each part, its server, how many keys it has, and its connection (`None` when it cannot be reached).
     parts: Vec<Part>,
+    /// Keys of the requests of a batch, beyond one for each.
+    pub(super) more: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +75,7 @@ pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge,
         }
         _ => send_parts(core, id, request, merge, step, &mut scratch),
     }
+    scratch.more = scratch.more.saturating_add(scratch.order.len().saturating_sub(1) as u32);
     scratch.finish();
     core.split = scratch;
 }

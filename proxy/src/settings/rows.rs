@@ -51,7 +51,7 @@ pub const GLOBAL: &[Row] = &[
     row(
         "coalesce",
         "50",
-        "Microseconds a worker rests at the end of a turn when 16 clients or more are active, so that requests gather; 0 is never. The kernel's timer slack, 50 on Linux, comes on top: the default rest lasts about 110. Four times as much while clients send eight requests or more at once.",
+        "Microseconds a worker rests at the end of a turn when 16 clients or more are active, so that requests gather; 0 is never. The kernel's timer slack, 50 on Linux, comes on top: the default rest lasts about 110. With more than four requests (or keys of split requests) at once, on average, it lasts longer in proportion, at most four times.",
     ),
     row("proto_max_bulk_len", "512mb", "Largest argument of a request."),
 ];
