@@ -2,7 +2,9 @@
 //!
 //! `unsafe` because it is told through a C function.
 
-use tikv_jemalloc_ctl::{epoch, stats};
+use std::time::Duration;
+
+use tikv_jemalloc_ctl::{epoch, raw, stats};
 
 /// Bytes, as jemalloc counts them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,11 +43,29 @@ pub fn purge() -> bool {
     code == 0
 }
 
-/// Has a thread of jemalloc's give unused pages back, or not: without one they are only given back while something is
-/// allocated or freed, so an idle process keeps them.
-pub fn set_background_thread(runs: bool) {
-    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(runs) {
-        redstart_common::log!(Warning, "Unable to change jemalloc's background thread: {error}");
+/// Bytes of pages that lie in memory and hold nothing, as of the last [`statistics`]; `None` where jemalloc is not the
+/// allocator.
+#[must_use]
+pub fn free_bytes() -> Option<usize> {
+    const PAGE_BYTES: usize = 4096;
+    // SAFETY: the name ends in NUL, and the figure is a `size_t`. 4096 stands for all arenas.
+    let pages: usize = unsafe { raw::read(b"stats.arenas.4096.pdirty\0") }.ok()?;
+    Some(pages * PAGE_BYTES)
+}
+
+/// Has jemalloc itself give free pages back after a time, in steps and only while something is allocated or freed; or
+/// never.
+pub fn give_back_after(time: Option<Duration>) {
+    let ms = time.map_or(-1, |time| isize::try_from(time.as_millis()).unwrap_or(isize::MAX));
+    // SAFETY: the names end in NUL; the count is an `unsigned`, the times are `ssize_t`.
+    unsafe {
+        if let Err(error) = raw::write(b"arenas.dirty_decay_ms\0", ms) {
+            redstart_common::log!(Warning, "The allocator refuses a decay of {ms} ms: {error}");
+        }
+        for arena in 0..raw::read::<u32>(b"arenas.narenas\0").unwrap_or(0) {
+            // An arena that no thread uses yet cannot be set, and takes the default when it is made.
+            let _ = raw::write(format!("arena.{arena}.dirty_decay_ms\0").as_bytes(), ms);
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub mod persistence;
 pub mod pubsub;
 pub mod redact;
 pub mod renames;
+pub mod reserve;
 pub mod server;
 pub mod settings;
 pub mod slowlog;

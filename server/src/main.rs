@@ -149,7 +149,7 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         log!(Notice, "Running mode=standalone, port={port}.");
     }
     // A daemon's threads begin behind its fork.
-    redstart_server::allocator::set_background_thread(settings.jemalloc_bg_thread);
+    redstart_server::reserve::set_background_thread(settings.jemalloc_bg_thread);
     // As in Redis, the start goes on where this fails; the log says why.
     redstart_server::oom::apply(&settings);
     let unixsocket = settings.unixsocket.clone();

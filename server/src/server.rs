@@ -4,6 +4,7 @@
 //!   main thread:  tokio current-thread runtime ─ acceptors ─ a task per connection ─ cron ─ signals
 //!                 owns the engine; commands run to completion here and nowhere else
 //!   lazyfree:     frees large values
+//!   memory:       gives free memory back to the system
 //!   migrate:      one for each MIGRATE that is under way: talks to the other server
 //! ```
 

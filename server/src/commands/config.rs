@@ -102,7 +102,7 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         return Err(failed(name, "Failed to set current oom_score_adj. Check server logs."));
     }
     if adjusts("jemalloc-bg-thread") {
-        crate::allocator::set_background_thread(settings.jemalloc_bg_thread);
+        crate::reserve::set_background_thread(settings.jemalloc_bg_thread);
     }
     redstart_common::log::set_level(settings.loglevel);
     if changes.iter().any(|(row, ..)| row.name == "requirepass") {
