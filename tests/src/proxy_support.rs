@@ -182,16 +182,72 @@ impl Drop for Process {
     }
 }
 
-/// A real redis-server without persistence.
+/// A process that listens on a port of this machine, in a folder of its own.
 #[derive(Debug)]
-pub struct Redis {
-    /// Its process.
+pub struct Listening {
+    /// The process.
     pub process: Process,
-    /// Its port.
+    /// Where clients connect.
     pub port: u16,
-    /// Its working directory.
+    /// Its working directory; `log` in it holds what it printed.
     pub folder: Folder,
 }
+
+impl Listening {
+    /// Starts `command`, which is told the port, and waits until somebody listens there.
+    ///
+    /// # Panics
+    /// When that does not happen, with what the process printed.
+    #[must_use]
+    pub fn start(mut command: Command, port: u16, folder: Folder) -> Self {
+        command.current_dir(folder.path());
+        let process = Process::start(&mut command, &folder.join("log"));
+        let mut it = Self { process, port, folder };
+        eventually("the process listens", || {
+            assert!(it.process.is_alive(), "it has ended: {command:?}\n{}", it.log());
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        it
+    }
+
+    /// What it has printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// A client of it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+}
+
+/// Says of a type that it is something [`Listening`] with another way to start.
+macro_rules! listening {
+    ($name:ident) => {
+        impl std::ops::Deref for $name {
+            type Target = $crate::proxy_support::Listening;
+
+            fn deref(&self) -> &Self::Target {
+                &self.0
+            }
+        }
+
+        impl std::ops::DerefMut for $name {
+            fn deref_mut(&mut self) -> &mut Self::Target {
+                &mut self.0
+            }
+        }
+    };
+}
+pub(crate) use listening;
+
+/// A real redis-server without persistence.
+#[derive(Debug)]
+pub struct Redis(Listening);
+
+listening!(Redis);
 
 impl Redis {
     /// Starts one on a free port.
@@ -206,24 +262,12 @@ impl Redis {
     /// When it does not come up.
     #[must_use]
     pub fn start_on(port: u16, options: &[&str]) -> Self {
-        let folder = Folder::new();
         let mut command = Command::new("redis-server");
         command
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .args(options)
-            .current_dir(folder.path());
-        let process = Process::start(&mut command, &folder.join("log"));
-        eventually("redis-server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { process, port, folder }
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .args(options);
+        Self(Listening::start(command, port, Folder::new()))
     }
 
     /// Ends it as `kill -9` does, and says on which port it was.
@@ -269,13 +313,9 @@ pub fn proxy_binary() -> &'static Path {
 
 /// A running proxy of one pool.
 #[derive(Debug)]
-pub struct Proxy {
-    /// Its process.
-    pub process: Process,
-    /// Where clients connect.
-    pub port: u16,
-    folder: Folder,
-}
+pub struct Proxy(Listening);
+
+listening!(Proxy);
 
 impl Proxy {
     /// Starts a proxy with a pool `test` of these keys (two spaces of indent, a line each) over servers on these
@@ -316,7 +356,7 @@ impl Proxy {
         std::fs::write(&file, &config).expect("written");
         let mut command = Command::new(proxy_binary());
         command.arg("-c").arg(&file).args(arguments);
-        Self::run(command, port, folder)
+        Self(Listening::start(command, port, folder))
     }
 
     /// Starts a proxy without a configuration, over so many engines inside of it.
@@ -329,30 +369,7 @@ impl Proxy {
         let mut command = Command::new(proxy_binary());
         command.args(["--embedded", &engines.to_string(), "-s", "0"]);
         command.args(["--listen", &format!("127.0.0.1:{port}")]).env("TMPDIR", folder.path());
-        Self::run(command, port, folder)
-    }
-
-    fn run(mut command: Command, port: u16, folder: Folder) -> Self {
-        let log = folder.join("log");
-        let mut process = Process::start(&mut command, &log);
-        eventually("the proxy listens", || {
-            let said = || std::fs::read_to_string(&log).unwrap_or_default();
-            assert!(process.is_alive(), "the proxy ended: {command:?}\n{}", said());
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        Self { process, port, folder }
-    }
-
-    /// What it has logged.
-    #[must_use]
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    /// A client of it.
-    #[must_use]
-    pub fn client(&self) -> Client {
-        Client::connect(self.port)
+        Self(Listening::start(command, port, folder))
     }
 }
 

@@ -1,14 +1,13 @@
 //! What the tests of the server need beside [`crate::proxy_support`]: our server as a process, replies taken apart,
 //! and a generator of random numbers that gives the same numbers everywhere.
 
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use redstart_common::resp::{ReplyLimits, ReplyScanner};
 
-use crate::proxy_support::{Client, Folder, Process, Redis, eventually, free_port};
+use crate::proxy_support::{Client, Folder, Listening, Redis, free_port, listening};
 
 /// Builds the server's binary, once, in the profile of the tests, and says where it is. `REDSTART_SERVER` names
 /// another binary to test instead.
@@ -59,14 +58,9 @@ pub fn workspace() -> PathBuf {
 
 /// Our server on a free port, in a folder of its own.
 #[derive(Debug)]
-pub struct Server {
-    /// Its process.
-    pub process: Process,
-    /// Its port.
-    pub port: u16,
-    /// Its working directory; `log` in it holds what it printed.
-    pub folder: Folder,
-}
+pub struct Server(Listening);
+
+listening!(Server);
 
 impl Server {
     /// Starts one with these options.
@@ -82,7 +76,7 @@ impl Server {
         let port = free_port();
         let mut command = Command::new(server_binary());
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]).args(options);
-        Self::run(command, port, folder)
+        Self(Listening::start(command, port, folder))
     }
 
     /// Starts one with a configuration file of this text, to which the port is added.
@@ -97,34 +91,7 @@ impl Server {
         std::fs::write(&file, format!("{text}port {port}\nbind 127.0.0.1\n")).expect("written");
         let mut command = Command::new(server_binary());
         command.arg(file);
-        Self::run(command, port, folder)
-    }
-
-    fn run(mut command: Command, port: u16, folder: Folder) -> Self {
-        command.current_dir(folder.path());
-        let log = folder.join("log");
-        let mut process = Process::start(&mut command, &log);
-        eventually("the server listens", || {
-            assert!(
-                process.is_alive(),
-                "the server ended:\n{}",
-                std::fs::read_to_string(&log).unwrap_or_default()
-            );
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        Self { process, port, folder }
-    }
-
-    /// What it has printed.
-    #[must_use]
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    /// A client of it.
-    #[must_use]
-    pub fn client(&self) -> Client {
-        Client::connect(self.port)
+        Self(Listening::start(command, port, folder))
     }
 }
 
