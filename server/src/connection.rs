@@ -27,7 +27,7 @@ use crate::server::Server;
 const OUTPUT_PAUSE_BYTES: usize = 256 << 20;
 
 /// Output from which on its limits are looked at after each request, not only at the end of the turn.
-const OUTPUT_CHECK_BYTES: usize = 64 << 10;
+const OUTPUT_CHECK_BYTES: usize = 16 << 10;
 
 /// States in which a client's requests have to wait, or will never be heard.
 const STOP: Flags =
@@ -111,9 +111,13 @@ impl turn::Flush for Connection {
         }
         let core = &mut engine.core;
         let Some(client) = core.clients.at(self.slot.get()) else { return };
-        let pending = client.reply.pending();
-        if pending == 0 {
-            if client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP)) {
+        if client.flags.any(Flags::CLOSE_ASAP) {
+            // What waits for it is not sent any more.
+            client::Connection::wake(&*self);
+            return;
+        }
+        if client.reply.pending() == 0 {
+            if client.flags.any(Flags::CLOSE_AFTER_REPLY) {
                 client::Connection::wake(&*self);
             }
             return;
@@ -140,9 +144,7 @@ impl turn::Flush for Connection {
             if client.is_some_and(|client| limits.exceeded(client, now)) {
                 self.close_for_output(&mut engine.core);
             }
-        } else if self.held.get()
-            || client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP))
-        {
+        } else if self.held.get() || client.flags.any(Flags::CLOSE_AFTER_REPLY) {
             client::Connection::wake(&*self);
         }
     }

@@ -294,6 +294,7 @@ pub fn hrandfield(call: &mut Call<'_>) -> CommandResult {
         }
         return Ok(());
     };
+    let most = call.output_most();
     let hash = call.keyspace.db(call.client.db).read_as::<Hash>(args.at(1))?;
     let reply = &mut call.client.reply;
     let pairs = reply.proto == Proto::Resp3;
@@ -315,6 +316,9 @@ pub fn hrandfield(call: &mut Call<'_>) -> CommandResult {
         let draws = count.unsigned_abs() as usize;
         reply.array(draws * width);
         for _ in 0..draws {
+            if reply.pending() > most {
+                break;
+            }
             hash.with_random(|field, value| answer(reply, field, value));
         }
         return Ok(());

@@ -110,9 +110,13 @@ pub fn keys(call: &mut Call<'_>) -> CommandResult {
     let pattern = call.arg(1);
     let all = pattern == b"*";
     let now = call.now_ms();
+    let most = call.output_most();
     let open = call.client.reply.begin();
     let mut count = 0;
     for entry in call.keyspace.dbs[call.client.db].iter() {
+        if call.client.reply.pending() > most {
+            break;
+        }
         let alive = entry.deadline().is_none_or(|deadline| deadline > now);
         if alive && (all || glob::matches(pattern, entry.key(), false)) {
             call.client.reply.bulk(entry.key());

@@ -239,6 +239,7 @@ pub fn srandmember(call: &mut Call<'_>) -> CommandResult {
         Some(count) => Some(integer_between(count, -i64::MAX, i64::MAX)?),
         None => None,
     };
+    let most = call.output_most();
     let set = call.keyspace.db(call.client.db).read_as::<Set>(args.at(1))?;
     let reply = &mut call.client.reply;
     let Some(count) = count else {
@@ -256,6 +257,9 @@ pub fn srandmember(call: &mut Call<'_>) -> CommandResult {
         let draws = count.unsigned_abs() as usize;
         reply.array(draws);
         for _ in 0..draws {
+            if reply.pending() > most {
+                break;
+            }
             set.with_random(|member| reply.element(member));
         }
         return Ok(());

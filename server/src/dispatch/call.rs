@@ -68,6 +68,15 @@ impl<'a> Call<'a> {
         self.keyspace.shared.now_ms.get()
     }
 
+    /// Bytes that may wait for the client before it is closed for them: a reply that is already longer need not go on.
+    #[must_use]
+    pub fn output_most(&self) -> usize {
+        match self.core.settings.client_output_buffer_limit.of(self.client).hard_bytes {
+            0 => usize::MAX,
+            most => most,
+        }
+    }
+
     /// The argument at `index`, which arity has promised.
     #[inline]
     #[must_use]

@@ -485,6 +485,7 @@ pub fn zrandmember(call: &mut Call<'_>) -> CommandResult {
         }
         return Ok(());
     };
+    let most = call.output_most();
     let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
     let reply = &mut call.client.reply;
     let nested = reply.proto == Proto::Resp3;
@@ -506,6 +507,9 @@ pub fn zrandmember(call: &mut Call<'_>) -> CommandResult {
         let draws = count.unsigned_abs() as usize;
         reply.array(draws * width);
         for _ in 0..draws {
+            if reply.pending() > most {
+                break;
+            }
             zset.with_random(|member, score| answer(reply, member, score));
         }
         return Ok(());
