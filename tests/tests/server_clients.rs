@@ -313,3 +313,46 @@ fn a_command_that_waits_is_counted_once_however_it_ends() {
         assert!(line.ends_with(",rejected_calls=0,failed_calls=1"), "{name}: {line}");
     }
 }
+
+#[test]
+fn a_client_over_its_output_limit_is_sent_nothing() {
+    for peer in Peer::both(&["--client-output-buffer-limit", "normal 200000 0 0"]) {
+        let mut admin = peer.client();
+        let value = "v".repeat(1000);
+        for number in 0..300 {
+            assert_eq!(admin.call(&format!("SET key:{number} {value}")), "+OK\r\n");
+        }
+        for command in [
+            "RPUSH l a",
+            "SADD s a b",
+            "HSET h f v",
+            "ZADD z 1 a 2 b",
+            &format!("SETRANGE long 299999 {value}"),
+        ] {
+            assert!(admin.call(command).starts_with(':'), "{}: {command}", peer.name());
+        }
+        for (requests, what) in [
+            ("GET long\r\n", "one reply"),
+            ("MGET key:0\r\nGET long\r\nGET key:1\r\n", "one among others"),
+            ("MULTI\r\nGET long\r\nSET done yes\r\nEXEC\r\n", "a transaction"),
+            ("SRANDMEMBER s -999999999\r\n", "a set's members without end"),
+            ("HRANDFIELD h -999999999\r\n", "a hash's fields without end"),
+            ("ZRANDMEMBER z -999999999\r\n", "a sorted set's members without end"),
+        ] {
+            let mut stream = TcpStream::connect(("127.0.0.1", peer.port())).expect("connected");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            stream.write_all(requests.as_bytes()).expect("sent");
+            let mut heard = Vec::new();
+            // A connection that is closed with requests unread is reset, which is fine too.
+            let _ = stream.read_to_end(&mut heard);
+            assert_eq!(
+                heard.len(),
+                0,
+                "{}: {what}: {}",
+                peer.name(),
+                readable(&heard[..heard.len().min(100)])
+            );
+        }
+        assert_eq!(admin.call("GET done"), "$3\r\nyes\r\n", "{}", peer.name());
+    }
+}
