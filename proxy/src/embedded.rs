@@ -2,6 +2,7 @@
 
 use std::io;
 
+use redstart_common::hash::HashKind;
 use redstart_common::net::Address;
 use redstart_server::embedded::{Embedded, EmbeddedHandle};
 
@@ -41,6 +42,9 @@ pub fn pool(count: usize, listen: Listen) -> io::Result<(PoolSettings, Vec<Embed
         .collect();
     let mut pool = PoolSettings::new("embedded", listen, servers);
     pool.distribution = DistributionKind::Ketama;
+    // The default of a pool, fnv1a_64, puts keys that differ in their last letters only (`k1`, `k2`) close to each
+    // other on the ring, so a first handful of keys would all be in one engine.
+    pool.hash = HashKind::Murmur;
     pool.hash_tag = Some(*b"{}");
     pool.preconnect = true;
     pool.embedded = true;

@@ -113,6 +113,12 @@ fn without_a_configuration_engines_run_inside() {
         "{log}"
     );
     let mut client = Client::connect(port);
+    for number in 1..=8 {
+        assert_eq!(client.call(&format!("SET k{number} v")), "+OK\r\n");
+    }
+    let servers = client.call("INFO servers");
+    assert!(!servers.contains("requests=0,"), "a handful of keys is spread: {servers}");
+    assert_eq!(client.call("FLUSHALL"), "+OK\r\n");
     for number in 0..200 {
         assert_eq!(client.call(&format!("SET user:{number}:{} v", number * 7919)), "+OK\r\n");
     }
