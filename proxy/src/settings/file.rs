@@ -7,13 +7,14 @@
 use std::fmt;
 
 use redstart_common::hash::{CharSign, HashKind};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::values::{self, Listen};
 use super::{
     DistributionKind, Global, PoolSettings, ServerOrder, ServerSettings, Settings, SettingsError,
     rows,
 };
+use crate::route::distribution::SERVERS_MAX;
 
 const GLOBAL_SECTION: &str = "global";
 const LIST_KEY: &str = "servers";
@@ -29,6 +30,22 @@ struct Section {
 enum Entry {
     Text(String),
     List(Vec<String>),
+}
+
+impl Section {
+    /// Whether it is the process's own section. A pool may be called `global` as well: a file of twemproxy's may
+    /// have one, and it tells itself by what only a pool has.
+    fn is_global(&self) -> bool {
+        let is_of_pool = |key: &str| key == "listen" || key == LIST_KEY;
+        self.name == GLOBAL_SECTION && !self.entries.iter().any(|(key, _)| is_of_pool(key))
+    }
+
+    /// A key that is given twice.
+    fn repeated(&self) -> Option<&str> {
+        let mut keys = self.entries.iter().map(|(key, _)| key.as_str()).enumerate();
+        keys.find(|(place, key)| self.entries[..*place].iter().any(|(known, _)| known == key))
+            .map(|(_, key)| key)
+    }
 }
 
 struct Document(Vec<Section>);
@@ -50,10 +67,8 @@ impl<'de> Visitor<'de> for DocumentVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
         let mut sections: Vec<Section> = Vec::new();
+        // What is given twice is found later, where its line is known.
         while let Some(name) = map.next_key::<String>()? {
-            if sections.iter().any(|section| section.name == name) {
-                return Err(A::Error::custom(format!("pool '{name}' is given twice")));
-            }
             sections.push(map.next_value_seed(SectionSeed(name))?);
         }
         Ok(Document(sections))
@@ -80,10 +95,7 @@ impl<'de> Visitor<'de> for SectionSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
         let mut entries: Vec<(String, Entry)> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            if entries.iter().any(|(known, _)| *known == key) {
-                return Err(A::Error::custom(format!("pool '{}': '{key}' is a duplicate", self.0)));
-            }
-            let entry = if key == LIST_KEY && self.0 != GLOBAL_SECTION {
+            let entry = if key == LIST_KEY {
                 Entry::List(map.next_value()?)
             } else {
                 Entry::Text(map.next_value()?)
@@ -103,6 +115,11 @@ struct Source<'a> {
 impl Source<'_> {
     /// The line on which `section` (and within it `key`) is given, counted from one.
     fn line_of(&self, section: &str, key: Option<&str>) -> Option<usize> {
+        self.line_of_nth(section, key, 0)
+    }
+
+    /// The line on which `section`, or within it `key`, is given for the time `nth`, counted from zero.
+    fn line_of_nth(&self, section: &str, key: Option<&str>, nth: usize) -> Option<usize> {
         let is_key = |line: &str, name: &str| {
             let line = line.trim_start().trim_start_matches(['"', '\'']);
             line.strip_prefix(name)
@@ -110,13 +127,17 @@ impl Source<'_> {
         };
         let indented = |line: &str| line.starts_with([' ', '\t']);
         let mut lines = self.text.lines().zip(1..);
-        let (_, start) = lines.find(|(line, _)| !indented(line) && is_key(line, section))?;
-        let Some(key) = key else { return Some(start) };
+        let is_section = |(line, _): &(&str, usize)| !indented(line) && is_key(line, section);
+        let Some(key) = key else {
+            return lines.filter(is_section).nth(nth).map(|(_, line)| line);
+        };
+        let (_, start) = lines.find(is_section)?;
         lines
             .take_while(|(line, _)| {
                 indented(line) || line.is_empty() || line.starts_with(['#', '-'])
             })
-            .find(|(line, _)| is_key(line, key))
+            .filter(|(line, _)| is_key(line, key))
+            .nth(nth)
             .map(|(_, line)| line)
             .or(Some(start))
     }
@@ -149,8 +170,17 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Settings, SettingsError> {
     })?;
     let source = Source { file, text };
     let mut settings = Settings::default();
-    for section in &sections {
-        if section.name == GLOBAL_SECTION {
+    for (place, section) in sections.iter().enumerate() {
+        let name = section.name.as_str();
+        if sections[..place].iter().any(|other| other.name == name) {
+            let twice = SettingsError::new(file, format!("pool '{name}' is given twice"));
+            return Err(twice.at(source.line_of_nth(name, None, 1)));
+        }
+        if let Some(key) = section.repeated() {
+            let repeated = SettingsError::new(file, format!("'{key}' is a duplicate"));
+            return Err(repeated.within(name).at(source.line_of_nth(name, Some(key), 1)));
+        }
+        if section.is_global() {
             settings.global = global(&source, section)?;
         } else {
             let pool = pool(&source, section)?;
@@ -260,6 +290,15 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
     }
     if pool.servers.is_empty() {
         return Err(source.error(name, None, "has no servers"));
+    }
+    if pool.servers.len() > SERVERS_MAX {
+        let problem = format!("has more than {SERVERS_MAX} servers");
+        return Err(source.error(name, Some(LIST_KEY), &problem));
+    }
+    let weights: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
+    if u32::try_from(weights).is_err() {
+        let problem = format!("weigh {weights} together, which is above {}", u32::MAX);
+        return Err(source.error(name, Some(LIST_KEY), &problem));
     }
     finish(source, &mut pool, seen.hash)?;
     Ok(pool)

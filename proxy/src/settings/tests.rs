@@ -130,6 +130,43 @@ fn global_is_not_a_pool() {
 }
 
 #[test]
+fn a_pool_may_be_called_global() {
+    let settings = parse("global:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n");
+    let settings = settings.expect("a good file");
+    assert_eq!(settings.pools.len(), 1);
+    assert_eq!(settings.pools[0].name, "global");
+    assert_eq!(settings.global.workers, None);
+}
+
+#[test]
+fn weights_may_be_megabytes_as_long_as_their_sum_can_be_held() {
+    let weights = |weights: &[u64]| {
+        let mut text = String::from("a:\n  listen: h:1\n  redis: true\n  servers:\n");
+        for (port, weight) in (1..).zip(weights) {
+            text += &format!("   - h:{port}:{weight}\n");
+        }
+        let pool = parse(&text)?.pools.remove(0);
+        Ok(pool.servers.iter().map(|server| u64::from(server.weight)).collect::<Vec<_>>())
+    };
+    const MOST: u64 = i32::MAX as u64;
+    for good in [&[8_388_608, 3, 1][..], &[MOST, MOST, 1]] {
+        assert_eq!(weights(good).as_deref(), Ok(good));
+    }
+    for (bad, words) in [
+        (
+            &[1, MOST + 1][..],
+            "proxy.yml:6: pool 'a': server 'h:2:2147483648' has a weight that is above 2147483647",
+        ),
+        (
+            &[MOST, MOST, 2],
+            "proxy.yml:4: pool 'a': 'servers' weigh 4294967296 together, which is above 4294967295",
+        ),
+    ] {
+        assert_eq!(weights(bad), Err(words.to_owned()));
+    }
+}
+
+#[test]
 fn an_error_names_file_line_pool_and_key() {
     let rest = "  redis: true\n  servers:\n   - h:1:1\n";
     for (text, wanted) in [
@@ -197,8 +234,19 @@ fn an_error_names_file_line_pool_and_key() {
 fn what_is_given_twice_or_is_no_yaml_is_refused_with_its_line() {
     let rest = "  redis: true\n  servers:\n   - h:1:1\n";
     for (text, words) in [
-        (format!("a:\n  listen: h:1\n  listen: h:2\n{rest}"), "duplicate"),
-        (format!("a:\n  listen: h:1\n{rest}a:\n  listen: h:2\n{rest}"), "twice"),
+        (
+            format!("a:\n  listen: h:1\n  listen: h:2\n{rest}"),
+            "proxy.yml:3: pool 'a': 'listen' is a duplicate",
+        ),
+        (
+            format!("b:\n  listen: h:9\n{rest}a:\n  listen: h:1\n{rest}{rest}"),
+            "proxy.yml:11: pool 'a': 'redis' is a duplicate",
+        ),
+        (
+            format!("a:\n  listen: h:1\n{rest}a:\n  listen: h:2\n{rest}"),
+            "proxy.yml:6: pool 'a' is given twice",
+        ),
+        ("global:\n  workers: 1\n  workers: 2\n".to_owned(), "3: global: 'workers' is a duplicate"),
         ("a: [\n".to_owned(), "line"),
         ("just text\n".to_owned(), "pools"),
         (String::new(), "pools"),

@@ -8,8 +8,8 @@ use redstart_common::net::Address;
 
 /// The port twemproxy leaves out of a server's name.
 const KETAMA_PORT: &str = "11211";
-/// Bound of a weight; sums over a pool stay far below 2^32.
-const WEIGHT_MAX: u32 = 1_000_000;
+/// Bound of a weight: twemproxy keeps it in an `int`. Their sum over a pool has a bound of its own.
+const WEIGHT_MAX: u32 = i32::MAX as u32;
 
 /// Where a pool listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
