@@ -48,6 +48,10 @@ pub enum ReplyMode {
 /// Bytes of replies, written and parked, above which no more requests are read.
 const UNREAD_BYTES_PAUSE: usize = 1 << 20;
 
+/// Bytes of requests after which no more are read until all of them are answered. A client that sends faster than its
+/// servers read waits itself, instead of filling their queues until requests are refused.
+const ASKED_BYTES_PAUSE: usize = 4 << 20;
+
 /// Turns for which output may be held back: one in nine clients with 16 requests in flight over two servers still lacked
 /// replies after the first, and had cost a second write.
 const HOLDS_MAX: u8 = 2;
@@ -69,6 +73,8 @@ pub struct Client {
     pub scanner: RequestScanner,
     /// Requests in flight.
     pub pending: Pending,
+    /// Bytes of requests since none was in flight.
+    asked_bytes: usize,
     /// Replies on their way out.
     pub output: Output,
     /// On the list of clients with output.
@@ -122,7 +128,17 @@ impl Client {
         self.closing
             || (self.barrier && !self.pending.is_empty())
             || self.pending.len() >= in_flight_max
+            || (self.asked_bytes > ASKED_BYTES_PAUSE && !self.pending.is_empty())
             || self.output.len() + self.pending.parked_bytes() > UNREAD_BYTES_PAUSE
+    }
+
+    /// Begins to parse what it sent. Nothing holds it back any more once all it asked for is answered.
+    pub fn begin_batch(&mut self, now_us: u64) {
+        self.active_us = now_us;
+        if self.pending.is_empty() {
+            self.barrier = false;
+            self.asked_bytes = 0;
+        }
     }
 
     /// Wakes the client's task.
@@ -192,6 +208,7 @@ impl Clients {
             input: Vec::new(),
             scanner: RequestScanner::default(),
             pending: Pending::default(),
+            asked_bytes: 0,
             output: Output::default(),
             dirty: false,
             holds: 0,
@@ -240,10 +257,11 @@ impl Clients {
         self.slab.is_empty()
     }
 
-    /// A client has asked for so many things at once.
+    /// A client has asked for so many things at once, in so many bytes.
     #[inline]
-    pub fn note_asked(&mut self, id: ClientId, now_us: u64, things: u32) {
-        if let Some(client) = self.slab.get(id.index as usize) {
+    pub fn note_asked(&mut self, id: ClientId, now_us: u64, things: u32, bytes: usize) {
+        if let Some(client) = self.slab.get_mut(id.index as usize) {
+            client.asked_bytes = client.asked_bytes.saturating_add(bytes);
             self.crowd.note(&client.asked, now_us, things);
         }
     }

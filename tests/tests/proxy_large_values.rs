@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redstart_common::resp::{RespWrite, encode};
@@ -208,6 +208,48 @@ fn a_server_that_reads_slowly_gets_every_request_whole() {
         expect(&mut hearing, wanted.as_bytes(), "a SET");
     }
     sender.join().expect("everything was sent");
+}
+
+/// More than may wait for one server connection: what the proxy does not take, the client must keep.
+#[test]
+fn a_client_that_sends_faster_than_its_server_reads_waits_itself() {
+    const VALUES: usize = 300;
+    let large = Arc::new(value(1, 1 << 20));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let progress = Arc::clone(&sent);
+    let server = Fake::start(move |mut stream| {
+        // Reads nothing until the client has come to a halt.
+        let (mut before, mut same) = (0, 0);
+        assert!(within(PATIENCE, || {
+            let now = progress.load(Ordering::SeqCst);
+            same = if now > 0 && now == before { same + 1 } else { 0 };
+            before = now;
+            same == 50
+        }));
+        each_request(&mut stream, |stream, args| {
+            let number = String::from_utf8_lossy(args[1]);
+            stream.write_all(format!("+{number} {}\r\n", args[2].len()).as_bytes()).is_ok()
+        });
+    });
+    let proxy = Proxy::start("", &[server.port]);
+    let (mut asking, mut hearing) = proxy.client().halves();
+    let sender = std::thread::spawn({
+        let (large, sent) = (Arc::clone(&large), Arc::clone(&sent));
+        move || {
+            for number in 0..VALUES {
+                let key = number.to_string();
+                asking.send(&[b"SET".as_slice(), key.as_bytes(), &large]);
+                sent.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    for number in 0..VALUES {
+        let wanted = format!("+{number} {}\r\n", large.len());
+        expect(&mut hearing, wanted.as_bytes(), "a SET");
+    }
+    sender.join().expect("everything was sent");
+    let peak = proxy.process.peak_bytes();
+    assert!(peak < 64 << 20, "{peak} bytes for what a server did not read");
 }
 
 #[test]

@@ -55,10 +55,7 @@ pub fn write_args(args: Args<'_>, out: &mut Vec<u8>) {
 pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
     let now_us = core.clock.now_us();
     let Some(client) = core.down.clients.get_mut(id) else { return bytes.len() };
-    client.active_us = now_us;
-    if client.pending.is_empty() {
-        client.barrier = false;
-    }
+    client.begin_batch(now_us);
     core.pools[client.pool].refresh();
     let mut scanner = std::mem::take(&mut core.scanner);
     if client.scanner.is_inside() {
@@ -93,7 +90,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
             }
         }
     }
-    core.down.clients.note_asked(id, now_us, requests + std::mem::take(&mut core.split.more));
+    core.down.clients.note_asked(id, now_us, requests + std::mem::take(&mut core.split.more), at);
     if !scanner.is_inside() {
         core.scanner = scanner;
     } else if let Some(client) = core.down.clients.get_mut(id) {
@@ -149,10 +146,10 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
     pool.stats.requests += 1;
     pool.stats.commands[row.id.index()] += 1;
     client.command = Some(row.id);
-    client.active_us = now_us;
-    let server = pool.server_of(key);
+    let (server, len) = (pool.server_of(key), input.len());
+    client.begin_batch(now_us);
     forward(core, id, server, now_us, |output| output.push_owned(input));
-    core.down.clients.note_asked(id, now_us, 1);
+    core.down.clients.note_asked(id, now_us, 1, len);
     None
 }
 
