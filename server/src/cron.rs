@@ -21,7 +21,7 @@ pub fn tick(engine: &mut Engine) {
         engine.core.note_latency("expire-cycle", micros_since(start));
         settle(engine);
     }
-    // Also without a command that asks for memory: the limit may have been lowered.
+    // Also without a command that asks for memory: clients and buffers take it too.
     if engine.core.out_of_memory() {
         engine.make_room();
     }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use redstart_common::command::{self, CommandId, CommandSpec, Mode};
+use redstart_common::net::buffer;
 use redstart_common::resp::Args;
 
 use crate::acl::Users;
@@ -14,6 +15,7 @@ use crate::dispatch::stats::Stats;
 use crate::dispatch::watch::Watches;
 use crate::dispatch::{Handler, Time};
 use crate::keyspace::Keyspace;
+use crate::keyspace::evict::Room;
 use crate::latency::Monitor;
 use crate::migrate::Migrations;
 pub use crate::pause::{Pause, Paused};
@@ -21,6 +23,7 @@ use crate::pubsub::PubSub;
 use crate::renames::Renames;
 use crate::settings::Settings;
 use crate::slowlog::SlowLog;
+use crate::supervised::Supervisor;
 use crate::tracking::Tracking;
 
 /// A keyspace and what serves it.
@@ -92,6 +95,7 @@ pub struct Core {
     /// Keys on their way to other servers.
     pub migrations: Migrations,
     alarm: Option<Box<dyn Fn(i64)>>,
+    evict_on: Option<Box<dyn Fn()>>,
     stop: Option<Box<dyn Fn()>>,
     rebind: Option<Rebind>,
 }
@@ -108,6 +112,10 @@ pub struct Shell {
     pub config_file: Option<std::path::PathBuf>,
     /// The executable's path.
     pub executable: String,
+    /// The process's first argument, if its title is the server's to set.
+    pub title: Option<String>,
+    /// Who supervises the process.
+    pub supervisor: Option<Supervisor>,
     /// Set when SHUTDOWN or a signal has asked the process to end.
     pub shutdown: bool,
     /// Whether Redstart's engine runs inside another program.
@@ -194,6 +202,7 @@ impl Engine {
                 paused: None,
                 migrations: Migrations::default(),
                 alarm: None,
+                evict_on: None,
                 stop: None,
                 rebind: None,
                 settings,
@@ -217,14 +226,20 @@ impl Engine {
         self.core.apply_settings(&self.keyspace.shared);
     }
 
-    /// Frees memory by the policy until it is below the limit. Answers whether it is.
-    pub(crate) fn make_room(&mut self) -> bool {
-        if !self.core.out_of_memory() {
-            return true;
+    /// Frees memory by the policy until it is below the limit, or it has taken too long: then the rest is done later.
+    pub(crate) fn make_room(&mut self) -> Room {
+        // While clients pause, nothing changes.
+        if !self.core.out_of_memory() || self.core.paused.is_some() {
+            return Room::Enough;
         }
+        buffer::trim();
         // Rather a client that takes too much than data.
         self.core.evict_clients();
-        crate::keyspace::evict::run(&mut self.keyspace, &mut self.core)
+        let room = crate::keyspace::evict::run(&mut self.keyspace, &mut self.core);
+        if room == Room::Later {
+            self.core.evict_on();
+        }
+        room
     }
 
     /// Takes a client out of everything it takes part in.
@@ -239,7 +254,7 @@ impl Engine {
         self.core.pubsub.forget(&mut client);
         self.core.tracking.disable(&mut client);
         self.core.monitors.retain(|id| *id != client.id);
-        redstart_common::net::buffer::give(std::mem::take(&mut client.reply.bytes));
+        buffer::give(std::mem::take(&mut client.reply.bytes));
     }
 }
 
@@ -270,6 +285,18 @@ impl Core {
     /// Who is called when the server is to end.
     pub fn set_stop(&mut self, stop: impl Fn() + 'static) {
         self.stop = Some(Box::new(stop));
+    }
+
+    /// Who is called when keys have to be evicted while nobody asks for anything.
+    pub fn set_evict_on(&mut self, evict_on: impl Fn() + 'static) {
+        self.evict_on = Some(Box::new(evict_on));
+    }
+
+    /// Has eviction go on, between what clients ask for.
+    pub fn evict_on(&self) {
+        if let Some(evict_on) = &self.evict_on {
+            evict_on();
+        }
     }
 
     /// Who is called when the server is to listen elsewhere: with the settings of now, and those to come.

@@ -4,6 +4,7 @@
 use std::fmt::{Display, Write};
 use std::time::Instant;
 
+use redstart_common::net::buffer;
 use redstart_common::{clock, command};
 
 use crate::client::{Client, Flags};
@@ -11,6 +12,7 @@ use crate::dispatch::stats::Stats;
 use crate::engine::Core;
 use crate::keyspace::{Keyspace, lazyfree};
 use crate::memory::{Excess, Overview};
+use crate::supervised::Supervisor;
 
 /// Samples a mean of rates is made of.
 const SAMPLES: usize = 16;
@@ -196,7 +198,7 @@ fn server(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("atomicvar_api", "c11-builtin");
     page.field("gcc_version", "0.0.0");
     page.field("process_id", std::process::id());
-    page.field("process_supervised", "no");
+    page.field("process_supervised", core.shell.supervisor.map_or("no", Supervisor::name));
     page.field("run_id", &core.run_id);
     page.field("tcp_port", core.shell.port);
     page.field("server_time_usec", clock::unix_us());
@@ -261,7 +263,7 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.excess("allocator_rss", found.kept_pages());
     page.excess("rss_overhead", found.beside_allocator());
     page.excess("mem_fragmentation", found.total());
-    page.field("mem_not_counted_for_evict", 0);
+    page.field("mem_not_counted_for_evict", buffer::spare_bytes());
     page.field("mem_replication_backlog", 0);
     page.field("mem_total_replication_buffers", 0);
     page.field("mem_clients_slaves", 0);

@@ -9,7 +9,7 @@ use redstart_common::{log, log as logging};
 use redstart_server::engine::{Engine, Shell};
 use redstart_server::server::{self, Server};
 use redstart_server::settings::{Settings, file};
-use redstart_server::{REDIS_VERSION, banner};
+use redstart_server::{REDIS_VERSION, banner, environment, supervised};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -47,6 +47,8 @@ fn version() -> String {
 }
 
 fn main() -> ExitCode {
+    // SAFETY: the first thing that the process does; its only thread is this one.
+    unsafe { environment::settle() };
     let args: Vec<String> =
         std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     match args.first().map(String::as_str) {
@@ -79,15 +81,18 @@ fn configure(args: &[String]) -> Result<(Settings, Option<PathBuf>), file::Confi
     let mut settings = Settings::default();
     // The path must hold after a change of directory.
     let path = line.file.as_deref().map(|path| std::path::absolute(path).unwrap_or(path.into()));
+    let mut text = String::new();
     if let Some(path) = &path {
-        let text = file::read(path)?;
-        file::load(&mut settings, &text)?;
+        text = file::read(path)?;
     }
     if line.stdin {
-        let text = file::read("-".as_ref())?;
-        file::load(&mut settings, &text)?;
+        text.push_str(&file::read("-".as_ref())?);
     }
-    file::load(&mut settings, &line.lines)?;
+    // One text, so that an error names the line that redis-server would.
+    text.push('\n');
+    text.push_str(&line.lines);
+    file::load(&mut settings, &text)?;
+    file::check_log_file(&settings)?;
     Ok((settings, path))
 }
 
@@ -95,7 +100,9 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     logging::set_level(settings.loglevel);
     logging::set_file((!settings.logfile.is_empty()).then(|| PathBuf::from(&settings.logfile)));
     logging::set_role('C');
+    let supervisor = supervised::find(settings.supervised);
     if settings.daemonize
+        && supervisor.is_none()
         && let Err(error) = nix::unistd::daemon(true, false)
     {
         log!(Warning, "Can't become a daemon: {error}");
@@ -125,6 +132,8 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         );
     }
     logging::set_role('M');
+    // What std's Instant reads.
+    log!(Notice, "monotonic clock: POSIX clock_gettime");
     let mut settings = settings;
     server::raise_file_limit(&mut settings);
     let bound = match server::bind(&settings) {
@@ -135,6 +144,10 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
             return ExitCode::FAILURE;
         }
     };
+    if bound.is_empty() {
+        log!(Warning, "Configured to not listen anywhere, exiting.");
+        return ExitCode::FAILURE;
+    }
     let pidfile = pid_file(&settings);
     if let Some(path) = &pidfile
         && let Err(error) = std::fs::write(path, format!("{}\n", std::process::id()))
@@ -152,6 +165,7 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     redstart_server::reserve::set_background_thread(settings.jemalloc_bg_thread);
     // As in Redis, the start goes on where this fails; the log says why.
     redstart_server::oom::apply(&settings);
+    keep_pages_small(&settings);
     let unixsocket = settings.unixsocket.clone();
     let users = match redstart_server::acl::file::users_at_start(&settings) {
         Ok(users) => users,
@@ -168,14 +182,21 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         executable: std::env::current_exe()
             .map(|path| path.display().to_string())
             .unwrap_or_default(),
+        title: std::env::args_os().next().map(|name| name.to_string_lossy().into_owned()),
+        supervisor,
         ..Shell::default()
     };
+    engine.core.show_title();
     log!(Warning, "Server initialized");
     if port != 0 {
         log!(Notice, "Ready to accept connections");
     }
     if !unixsocket.is_empty() {
         log!(Notice, "The server is now ready to accept connections at {unixsocket}");
+    }
+    if let Some(supervisor) = supervisor {
+        supervisor.tell("STATUS=Ready to accept connections\n");
+        supervisor.tell("READY=1\n");
     }
     let outcome = Server::run(engine, bound, asked_to_end());
     if let Some(path) = pidfile {
@@ -187,6 +208,9 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         log!(Notice, "Removing the unix socket file.");
         let _ = std::fs::remove_file(unixsocket);
     }
+    if let Some(supervisor) = supervisor {
+        supervisor.tell("STOPPING=1\n");
+    }
     match outcome {
         Ok(_) => {
             log!(Warning, "Redis is now ready to exit, bye bye...");
@@ -196,6 +220,19 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
             log!(Warning, "The event loop failed: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Has the kernel not make large pages for this process where it would do so for all: they make memory grow in large
+/// steps, each of which is slow.
+fn keep_pages_small(settings: &Settings) {
+    const SWITCH: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+    #[cfg(target_os = "linux")]
+    if settings.disable_thp
+        && std::fs::read_to_string(SWITCH).is_ok_and(|text| text.contains("[always]"))
+        && let Err(error) = nix::sys::prctl::set_thp_disable(true)
+    {
+        log!(Warning, "Large pages cannot be disabled: {error}");
     }
 }
 

@@ -11,11 +11,11 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redstart_common::log;
 use redstart_common::net::listen::{self, Bound, Options};
-use redstart_common::net::{Address, Listener, Stream, turn};
+use redstart_common::net::{Address, Listener, Stream, buffer, turn};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{Client, Flags};
@@ -64,6 +64,9 @@ impl Server {
             });
             server.engine.borrow_mut().core.set_alarm(move |_| alarm.notify_one());
             server.engine.borrow_mut().core.set_stop(move || stop.notify_one());
+            let evict_on = Rc::new(Notify::new());
+            let notify = Rc::clone(&evict_on);
+            server.engine.borrow_mut().core.set_evict_on(move || notify.notify_one());
             let (weak, room) = (Rc::downgrade(&server), Rc::new(Semaphore::new(MIGRATIONS_MAX)));
             server.engine.borrow_mut().core.migrations.set_carrier(move |ticket, job| {
                 tokio::task::spawn_local(migrate(weak.clone(), Rc::clone(&room), ticket, job));
@@ -98,6 +101,7 @@ impl Server {
             }
             tokio::task::spawn_local(cron(Rc::clone(&server)));
             tokio::task::spawn_local(alarms(Rc::clone(&server)));
+            tokio::task::spawn_local(evictions(Rc::clone(&server), evict_on));
             tokio::select! {
                 () = until => {}
                 () = server.stop.notified() => {}
@@ -258,9 +262,17 @@ async fn accept(server: Rc<Server>, listener: Listener) {
     }
 }
 
+/// How often spare buffers for replies are given back, but for a few.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+
 /// The regular work, `hz` times a second.
 async fn cron(server: Rc<Server>) {
+    let mut trimmed = Instant::now();
     loop {
+        if trimmed.elapsed() >= TRIM_EVERY {
+            trimmed = Instant::now();
+            buffer::trim();
+        }
         let pause = {
             let mut engine = server.engine.borrow_mut();
             engine.refresh();
@@ -268,6 +280,22 @@ async fn cron(server: Rc<Server>) {
             Duration::from_micros(1_000_000 / u64::from(engine.core.settings.hz.max(1)))
         };
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Evicts what one command had no time for, a little at each turn.
+async fn evictions(server: Rc<Server>, wanted: Rc<Notify>) {
+    loop {
+        wanted.notified().await;
+        {
+            let mut engine = server.engine.borrow_mut();
+            engine.refresh();
+            engine.make_room();
+            crate::cron::settle(&mut engine);
+        }
+        // If there is more to do this task is woken already, so that the loop does not come to wait.
+        turn::end();
+        tokio::task::yield_now().await;
     }
 }
 

@@ -427,7 +427,6 @@ impl Client {
 
     /// The next reply's bytes; `None` when the connection was closed.
     pub fn try_receive(&mut self) -> Option<Vec<u8>> {
-        let mut piece = vec![0; 256 * 1024];
         loop {
             if !self.input.is_empty()
                 && let Some(len) =
@@ -435,6 +434,7 @@ impl Client {
             {
                 return Some(self.input.drain(..len).collect());
             }
+            let mut piece = vec![0; 256 * 1024];
             match self.stream.read(&mut piece) {
                 Ok(count) if count > 0 => self.input.extend_from_slice(&piece[..count]),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

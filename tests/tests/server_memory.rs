@@ -176,6 +176,91 @@ fn eviction_takes_what_its_policy_names_and_keeps_the_limit() {
 }
 
 #[test]
+fn a_limit_far_below_is_reached_while_writes_are_taken() {
+    for peer in Peer::both(&["--maxmemory-policy", "allkeys-random"]) {
+        let mut client = peer.client();
+        let value = "v".repeat(200);
+        for part in 0..20 {
+            let keys = part * 5000..(part + 1) * 5000;
+            all(&mut client, keys.map(|number| words(&format!("SET key:{number} {value}"))));
+        }
+        let limit = limit_to(&mut client, -16_000_000);
+        // It takes longer than one command may wait, but nobody is refused meanwhile.
+        for number in 0..50 {
+            assert_eq!(client.call(&format!("SET new:{number} x")), "+OK\r\n", "{}", peer.name());
+        }
+        assert!(
+            within(PATIENCE, || figure(&mut client, "used_memory") <= limit + SLACK_BYTES),
+            "{}: {} of {limit} bytes are in use",
+            peer.name(),
+            figure(&mut client, "used_memory")
+        );
+        let evicted = figure(&mut client, "evicted_keys");
+        assert!((30_000..95_000).contains(&evicted), "{}: {evicted}", peer.name());
+    }
+}
+
+#[test]
+fn replies_that_were_sent_cost_no_keys() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let mut client = server.client();
+    let value = "v".repeat(1000);
+    all(&mut client, (0..3000).map(|number| words(&format!("SET key:{number} {value}"))));
+    let used = figure(&mut client, "used_memory");
+    let many: Vec<String> = (0..100).map(|number| format!("key:{number}")).collect();
+    let mut clients: Vec<Client> = (0..40).map(|_| server.client()).collect();
+    for client in &mut clients {
+        client.send(&[&["MGET".to_owned()][..], &many].concat());
+    }
+    for client in &mut clients {
+        assert!(client.receive().starts_with("*100\r\n"));
+    }
+    // The replies took four megabytes, some of which are kept for the next ones.
+    assert_eq!(client.call(&format!("CONFIG SET maxmemory {}", used + (1 << 20))), "+OK\r\n");
+    assert_eq!(client.call("SET more x"), "+OK\r\n");
+    let (evicted, keys) = (figure(&mut client, "evicted_keys"), client.call("DBSIZE"));
+    assert_eq!((evicted, keys.as_str()), (0, ":3001\r\n"));
+    let used = || figure(&mut server.client(), "used_memory");
+    eventually("they are given back", || {
+        figure(&mut server.client(), "mem_not_counted_for_evict") < 1 << 20
+    });
+    assert!(used() < 8 << 20, "{}", used());
+}
+
+#[test]
+fn transactions_are_refused_as_a_whole() {
+    for peer in Peer::both(&[]) {
+        let (mut client, mut other) = (peer.client(), peer.client());
+        assert_eq!(client.call("SET first x"), "+OK\r\n");
+        let aborted = format!("-EXECABORT Transaction discarded because of: {}", &REFUSED[1..]);
+        let discarded = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+        let nothing = "*0\r\n";
+        for (queued, then, outcome) in [
+            ("GET first", "", "*1\r\n$1\r\nx\r\n"),
+            ("SET first y", "", &aborted),
+            // A queue that grows takes memory, whatever is in it.
+            ("GET first", "GET first", discarded),
+            ("", "", nothing),
+        ] {
+            assert_eq!(client.call("MULTI"), "+OK\r\n");
+            if !queued.is_empty() {
+                assert_eq!(client.call(queued), "+QUEUED\r\n");
+            }
+            assert_eq!(other.call("CONFIG SET maxmemory 1"), "+OK\r\n");
+            if !then.is_empty() {
+                assert_eq!(client.call(then), REFUSED, "{}", peer.name());
+            }
+            assert_eq!(client.call("EXEC"), outcome, "{queued} {then}, {}", peer.name());
+            assert_eq!(other.call("CONFIG SET maxmemory 0"), "+OK\r\n");
+        }
+        assert_eq!(client.call("MULTI"), "+OK\r\n");
+        assert_eq!(other.call("CONFIG SET maxmemory 1"), "+OK\r\n");
+        assert_eq!(client.call("DISCARD"), "+OK\r\n");
+        assert_eq!(client.call("GET first"), "$1\r\nx\r\n", "{}", peer.name());
+    }
+}
+
+#[test]
 fn with_nothing_to_evict_writes_are_refused() {
     for peer in Peer::both(&["--maxmemory-policy", "volatile-ttl"]) {
         let mut client = peer.client();

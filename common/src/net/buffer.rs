@@ -3,7 +3,7 @@
 //! A connection reads into the thread's one read buffer and keeps bytes of its own only while a request is
 //! incomplete. For output it borrows a buffer from the pool and gives it back once everything is sent.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Default size of the read buffer of a thread, in bytes: large enough that a read is nearly always short, which lets
@@ -23,15 +23,19 @@ static READ_BYTES: AtomicUsize = AtomicUsize::new(READ_BUFFER_BYTES);
 
 thread_local! {
     static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// What the spare buffers have room for, in bytes.
+    static SPARE_BYTES: Cell<usize> = const { Cell::new(0) };
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES.load(Ordering::Relaxed)].into_boxed_slice());
 }
 
 /// Takes an empty buffer from the thread's pool.
 #[must_use]
 pub fn take() -> Vec<u8> {
-    SPARES
-        .with(|spares| spares.borrow_mut().pop())
-        .unwrap_or_else(|| Vec::with_capacity(POOLED_BYTES))
+    let Some(spare) = SPARES.with(|spares| spares.borrow_mut().pop()) else {
+        return Vec::with_capacity(POOLED_BYTES);
+    };
+    SPARE_BYTES.set(SPARE_BYTES.get() - spare.capacity());
+    spare
 }
 
 /// Gives a buffer back to the thread's pool; its contents are forgotten.
@@ -43,17 +47,25 @@ pub fn give(mut buffer: Vec<u8>) {
     SPARES.with(|spares| {
         let mut spares = spares.borrow_mut();
         if spares.len() < SPARES_MAX {
+            SPARE_BYTES.set(SPARE_BYTES.get() + buffer.capacity());
             spares.push(buffer);
         }
     });
+}
+
+/// What the thread's spare buffers take, in bytes: memory that is in use for nothing but speed.
+#[must_use]
+pub fn spare_bytes() -> usize {
+    SPARE_BYTES.get()
 }
 
 /// Gives memory of the thread's pool back, but for a few buffers. To be called now and then.
 pub fn trim() {
     SPARES.with(|spares| {
         let mut spares = spares.borrow_mut();
-        spares.truncate(SPARES_IDLE);
         spares.retain(|buffer| buffer.capacity() <= 4 * POOLED_BYTES);
+        spares.truncate(SPARES_IDLE);
+        SPARE_BYTES.set(spares.iter().map(Vec::capacity).sum());
     });
 }
 
@@ -86,5 +98,20 @@ mod tests {
         give(again);
         give(Vec::with_capacity(POOLED_BYTES_MAX + 1));
         assert!(take().capacity() <= POOLED_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_spare_buffers_take_is_known() {
+        let lent: Vec<Vec<u8>> = (0..40).map(|_| take()).collect();
+        assert_eq!(spare_bytes(), 0);
+        let bytes: usize = lent.iter().map(Vec::capacity).sum();
+        lent.into_iter().for_each(give);
+        assert_eq!(spare_bytes(), bytes);
+        give(Vec::with_capacity(8 * POOLED_BYTES));
+        trim();
+        assert_eq!(spare_bytes(), SPARES_IDLE * POOLED_BYTES);
+        let one = take();
+        assert_eq!(spare_bytes(), (SPARES_IDLE - 1) * POOLED_BYTES);
+        drop(one);
     }
 }

@@ -110,8 +110,15 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         user.set_password(settings.requirepass.as_bytes());
         call.core.users_changed(call.client);
     }
+    let titled = moved.is_some() || adjusts("proc-title-template");
     call.core.settings = settings;
     call.core.apply_settings(&call.keyspace.shared);
+    if titled {
+        call.core.show_title();
+    }
+    if call.core.out_of_memory() {
+        call.core.evict_on();
+    }
     call.client.reply.ok();
     Ok(())
 }

@@ -7,6 +7,9 @@ use super::error::{CommandError, CommandResult};
 use crate::acl::selector::Denied;
 use crate::client::{Client, Flags};
 use crate::engine::{Core, Engine};
+use crate::keyspace::evict::Room;
+use redstart_common::memory::used_bytes;
+use redstart_common::net::buffer;
 use redstart_common::resp::error;
 use redstart_common::resp::{Args, Proto};
 
@@ -29,7 +32,7 @@ impl Engine {
             self.rare_gates(client, row, args)?;
         }
         if self.core.settings.maxmemory > 0 {
-            self.memory_gate(row)?;
+            self.memory_gate(client, row)?;
         }
         Ok(())
     }
@@ -62,8 +65,15 @@ impl Engine {
     }
 
     #[cold]
-    fn memory_gate(&mut self, row: &'static CommandSpec) -> CommandResult {
-        if !self.make_room() && row.flags.contains(RowFlags::DENYOOM) {
+    fn memory_gate(&mut self, client: &Client, row: &'static CommandSpec) -> CommandResult {
+        let takes_memory = row.flags.contains(RowFlags::DENYOOM)
+            || match row.name {
+                "exec" => client.queues_memory(),
+                "discard" | "multi" | "quit" | "reset" => false,
+                // A queue without end would take memory whatever is in it.
+                _ => client.flags.any(Flags::MULTI),
+            };
+        if self.make_room() == Room::None && takes_memory {
             return Err(OUT_OF_MEMORY);
         }
         Ok(())
@@ -118,7 +128,16 @@ impl Core {
     /// Whether memory in use is over the limit.
     #[must_use]
     pub fn out_of_memory(&self) -> bool {
-        let limit = self.settings.maxmemory;
-        limit > 0 && redstart_common::memory::used_bytes() > limit
+        self.bytes_over_limit() > 0
+    }
+
+    /// By how many bytes memory in use is over the limit; 0 when it is not, or when there is none. Spare buffers for
+    /// replies do not count, or a large reply would cost keys after it was sent.
+    #[must_use]
+    pub fn bytes_over_limit(&self) -> usize {
+        match self.settings.maxmemory {
+            0 => 0,
+            limit => used_bytes().saturating_sub(buffer::spare_bytes()).saturating_sub(limit),
+        }
     }
 }

@@ -29,6 +29,12 @@ impl Client {
         multi.bytes += args.iter().map(<[u8]>::len).sum::<usize>();
         multi.queue.push(Queued { command, args: OwnedArgs::from_args(args) });
     }
+
+    /// Whether a queued command may take memory.
+    pub(super) fn queues_memory(&self) -> bool {
+        let takes = |queued: &Queued| spec(queued.command).flags.contains(RowFlags::DENYOOM);
+        self.multi.as_ref().is_some_and(|multi| multi.queue.iter().any(takes))
+    }
 }
 
 /// `MULTI`
@@ -149,13 +155,10 @@ fn run_queued(call: &mut Call<'_>, queued: &Queued) {
     let row = spec(queued.command);
     let args = queued.args.as_args();
     call.client.last_command = Some(queued.command);
-    let mut refused = None;
+    let mut refused: Option<CommandError> = None;
     if call.client.flags.any(Flags::RESTRICTED) {
         let checked = call.core.check_user(call.client, row, args);
         refused = checked.err().map(super::gates::permission_lost);
-    }
-    if row.flags.contains(RowFlags::DENYOOM) && call.core.out_of_memory() {
-        refused.get_or_insert(super::gates::OUT_OF_MEMORY);
     }
     match (refused, call.core.handlers.of(queued.command)) {
         (None, Some(handler)) => {

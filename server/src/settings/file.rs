@@ -96,6 +96,8 @@ fn apply(settings: &mut Settings, name: &str, values: &[&str]) -> Result<(), Str
     match (values, &row.kind) {
         // Without values a list is emptied.
         ([], Kind::Own { .. }) if matches!(row.name, "save" | "bind") => row.parse(settings, &[""]),
+        // These say themselves what it means that there is none.
+        ([], Kind::Own { .. }) => row.parse(settings, &[]),
         ([], _) => Err("wrong number of arguments".to_owned()),
         _ => row.parse(settings, values),
     }
@@ -130,6 +132,21 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
         text.push_str(&read_one(&found)?);
     }
     Ok(text)
+}
+
+/// Makes sure that the log can be written: later there is nobody to tell.
+///
+/// # Errors
+/// When it cannot.
+pub fn check_log_file(settings: &Settings) -> Result<(), ConfigError> {
+    if settings.logfile.is_empty() {
+        return Ok(());
+    }
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(&settings.logfile);
+    opened.map(drop).map_err(|error| ConfigError {
+        line: None,
+        reason: format!("Can't open the log file: {}", crate::text::system_words(&error)),
+    })
 }
 
 fn read_one(path: &Path) -> Result<String, ConfigError> {

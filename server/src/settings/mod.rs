@@ -177,6 +177,8 @@ pub struct Settings {
     pub maxmemory_policy: Policy,
     /// In bytes; a negative number is a percentage of `maxmemory`, and 0 is no limit.
     pub maxmemory_clients: i64,
+    /// From 0 to 100: how long a command may have to wait for eviction.
+    pub maxmemory_eviction_tenacity: u32,
     pub maxmemory_samples: usize,
     pub lfu_log_factor: u32,
     pub lfu_decay_time: u32,
@@ -210,6 +212,10 @@ pub struct Settings {
     pub pidfile: String,
     pub daemonize: bool,
     pub always_show_logo: bool,
+    pub supervised: crate::supervised::Mode,
+    pub set_proc_title: bool,
+    pub proc_title_template: String,
+    pub disable_thp: bool,
     pub oom_score_adj: crate::oom::Adjustment,
     /// For a primary, a replica, and a child that saves.
     pub oom_score_adj_values: [i32; 3],
@@ -262,6 +268,7 @@ impl Default for Settings {
             maxmemory: 0,
             maxmemory_policy: Policy::NoEviction,
             maxmemory_clients: 0,
+            maxmemory_eviction_tenacity: 10,
             maxmemory_samples: 5,
             lfu_log_factor: 10,
             lfu_decay_time: 1,
@@ -291,6 +298,10 @@ impl Default for Settings {
             pidfile: String::new(),
             daemonize: false,
             always_show_logo: false,
+            supervised: crate::supervised::Mode::No,
+            set_proc_title: true,
+            proc_title_template: "{title} {listen-addr} {server-mode}".to_owned(),
+            disable_thp: true,
             oom_score_adj: crate::oom::Adjustment::No,
             oom_score_adj_values: [0, 200, 800],
             shutdown_on_sigint: [false; 4],

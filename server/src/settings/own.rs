@@ -3,10 +3,11 @@
 use redstart_common::log::Level;
 use redstart_common::number::{parse_i64, parse_memory};
 
-use super::row::{read_bytes, single};
+use super::row::{read_bytes, read_number, single};
 use super::{OutputLimits, Policy, Protected, Settings};
 use crate::dispatch::notify::Classes;
 use crate::oom::Adjustment;
+use crate::supervised::Mode;
 use crate::text::system_words;
 
 const INT_MAX: i64 = i32::MAX as i64;
@@ -40,9 +41,10 @@ pub(super) fn set_bind(settings: &mut Settings, words: &[&str]) -> Result<(), St
 
 pub(super) fn set_socket_mode(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
     match words {
-        [word] => match u32::from_str_radix(word, 8) {
-            Ok(mode) if mode <= 0o777 => {
-                settings.unixsocketperm = mode;
+        // As strtoll takes it, nothing is nought.
+        [word] => match i64::from_str_radix(if word.is_empty() { "0" } else { word }, 8) {
+            Ok(mode @ 0..=0o777) => {
+                settings.unixsocketperm = mode as u32;
                 Ok(())
             }
             Ok(_) => Err("argument must be between 0 and 777 inclusive".to_owned()),
@@ -53,10 +55,11 @@ pub(super) fn set_socket_mode(settings: &mut Settings, words: &[&str]) -> Result
 }
 
 pub(super) fn set_hz(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
-    let hz = single(words)
-        .and_then(|word| parse_i64(word.as_bytes()))
-        .ok_or("argument couldn't be parsed into an integer")?;
-    // Out of range values are brought into it, as Redis does.
+    let hz = read_number(single(words).ok_or("wrong number of arguments")?)?;
+    if !(0..=INT_MAX).contains(&hz) {
+        return Err(format!("argument must be between 0 and {INT_MAX} inclusive"));
+    }
+    // What is no rate is brought near to one, as Redis does.
     settings.hz = hz.clamp(1, 500) as u32;
     Ok(())
 }
@@ -107,7 +110,7 @@ pub(super) fn print_output_limits(settings: &Settings) -> String {
 
 pub(super) fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
     let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
-    if words.is_empty() || !words.len().is_multiple_of(4) {
+    if !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".to_owned());
     }
     let mut classes = settings.client_output_buffer_limit;
@@ -136,6 +139,45 @@ pub(super) fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Resu
 pub(super) fn print_save(settings: &Settings) -> String {
     let points = settings.save.iter().map(|(seconds, changes)| format!("{seconds} {changes}"));
     points.collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn supervised_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::No => "no",
+        Mode::Upstart => "upstart",
+        Mode::Systemd => "systemd",
+        Mode::Auto => "auto",
+    }
+}
+
+pub(super) fn set_supervised(settings: &mut Settings, word: &str) {
+    settings.supervised = match word {
+        "upstart" => Mode::Upstart,
+        "systemd" => Mode::Systemd,
+        "auto" => Mode::Auto,
+        _ => Mode::No,
+    };
+}
+
+pub(super) fn set_title_template(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let template = single(words).ok_or("wrong number of arguments")?;
+    if !crate::title::is_valid(template, settings) {
+        return Err("template format is invalid or contains unknown variables".to_owned());
+    }
+    settings.proc_title_template = template.to_owned();
+    Ok(())
+}
+
+/// The two words of a primary, which is not followed yet, or `no one`.
+pub(super) fn check_primary(words: &[&str]) -> Result<(), String> {
+    let [host, port] = words else { return Err("wrong number of arguments".to_owned()) };
+    if host.eq_ignore_ascii_case("no") && port.eq_ignore_ascii_case("one") {
+        return Ok(());
+    }
+    match port.parse::<u16>() {
+        Ok(_) => Err("Redstart does not support replication yet".to_owned()),
+        Err(_) => Err("Invalid master port".to_owned()),
+    }
 }
 
 /// Several words are a line of a file and add to what is there; one word is the whole, as CONFIG SET gives it.

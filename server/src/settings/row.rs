@@ -3,6 +3,7 @@
 use redstart_common::number::{parse_i64, parse_memory};
 
 use super::Settings;
+use super::own::check_primary;
 
 /// When a setting may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl Shape {
             }
         };
         match self {
-            Self::Text => Ok(words.join(" ")),
+            Self::Text => Ok(only()?.to_owned()),
             Self::Flag => Ok(if read_flag(only()?)? { "yes" } else { "no" }.to_owned()),
             Self::Number(min, max) => within(read_number(only()?)?, min, max),
             Self::Bytes(min, max) => {
@@ -99,7 +100,7 @@ fn read_flag(word: &str) -> Result<bool, String> {
     }
 }
 
-fn read_number(word: &str) -> Result<i64, String> {
+pub(super) fn read_number(word: &str) -> Result<i64, String> {
     parse_i64(word.as_bytes())
         .ok_or_else(|| "argument couldn't be parsed into an integer".to_owned())
 }
@@ -180,11 +181,9 @@ impl Row {
             Kind::Dormant(_, shape) => {
                 settings.dormant.insert(self.name, shape.read(words)?);
             }
+            Kind::Only(..) if self.name == "replicaof" => check_primary(words)?,
             Kind::Only(value, what) => {
-                let given = words.join(" ");
-                let off = given.eq_ignore_ascii_case(value)
-                    || (self.name == "replicaof" && given.eq_ignore_ascii_case("no one"));
-                if !off {
+                if !only()?.eq_ignore_ascii_case(value) {
                     return Err(format!("Redstart does not support {what} yet"));
                 }
             }
