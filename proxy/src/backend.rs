@@ -90,6 +90,8 @@ pub struct Backend {
     pub output: Output,
     /// Requests queued since the last complete write.
     pub unsent: u64,
+    /// How much waited before the request queued last was extended.
+    extended_from: Option<usize>,
     dirty: bool,
     /// The kernel takes no more; the task sends the rest.
     pub blocked: bool,
@@ -136,6 +138,7 @@ impl Backend {
             pipeline: Pipeline::default(),
             output: Output::default(),
             unsent: 0,
+            extended_from: None,
             dirty: false,
             blocked: false,
             input: Vec::new(),
@@ -307,15 +310,24 @@ impl Upstream {
         }
     }
 
-    /// The buffer to which more of the request queued last is appended.
+    /// The buffer to which more of the request queued last is appended, until [`Upstream::send_if_large`].
     #[inline]
     pub fn extend(&mut self, backend: usize) -> &mut Vec<u8> {
-        self.backends[backend].output.tail()
+        let it = &mut self.backends[backend];
+        if it.extended_from.is_none() {
+            it.extended_from = Some(it.output.len());
+        }
+        it.output.tail()
     }
 
     /// Sends what waits if it is much, rather than at the end of the turn.
     pub fn send_if_large(&mut self, backend: usize) {
         let it = &mut self.backends[backend];
+        if let Some(before) = it.extended_from.take() {
+            let bytes = it.output.len() - before;
+            it.pipeline.extend_last(bytes as u32);
+            it.counters.request_bytes += bytes as u64;
+        }
         if it.output.len() < EAGER_BYTES || it.blocked {
             return;
         }

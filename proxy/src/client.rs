@@ -90,6 +90,8 @@ pub struct Client {
     pub barrier: bool,
     /// Closes once every reply is sent.
     pub closing: bool,
+    /// Closes because it broke the protocol.
+    pub at_fault: bool,
     /// Speaks RESP3.
     pub resp3: bool,
     /// Has given the password, or needs none.
@@ -217,6 +219,7 @@ impl Clients {
             paused: false,
             barrier: false,
             closing: false,
+            at_fault: false,
             resp3: false,
             authenticated,
             reply_mode: ReplyMode::On,
@@ -467,7 +470,8 @@ impl Clients {
                 }
             }
             if client.closing && client.pending.is_empty() && client.output.is_empty() {
-                self.doomed.push((id, Gone::Left));
+                let why = if client.at_fault { Gone::Failed } else { Gone::Left };
+                self.doomed.push((id, why));
             } else if client.paused && !client.must_wait(in_flight_max) {
                 client.wake();
             }

@@ -321,6 +321,8 @@ impl Core {
         text.error(format!("ERR {why}"));
         let it = self.up.get_mut(backend);
         let was_needed = !it.pipeline.is_empty() || !it.is_up();
+        let was_up = it.is_up();
+        let mut unsent = 0;
         match how {
             Ending::Eof => it.counters.eof += 1,
             Ending::Error => it.counters.errors += 1,
@@ -329,10 +331,15 @@ impl Core {
         let (pool, server) = (it.pool, it.server);
         let down = &mut self.down;
         let broken = self.up.close(backend, why, now_us, |slot: Slot| {
+            unsent += u64::from(slot.target != Target::Nobody);
             down.answer(slot.target, &text, now_us);
         });
         if let Some(client) = broken {
             down.clients.break_stream(client);
+        }
+        if !was_up {
+            // They waited for the connection, and none of them ever left.
+            self.pools[pool].stats.forward_errors += unsent;
         }
         if was_needed {
             self.note_failure(pool, server);
@@ -382,7 +389,8 @@ impl Core {
             let is_silent = it.is_up() && silent_since_us <= deadline_us;
             if is_silent || it.pipeline.tombstones() > TOMBSTONES_MAX {
                 self.close_backend(index, "Connection timed out", Ending::Silence);
-            } else if told > 0 {
+            } else if told > 0 && it.is_up() {
+                // A connection that is still being opened fails by itself, and one failure is not to count twice.
                 self.note_failure(pool, server);
             }
         }
@@ -459,6 +467,12 @@ impl Loads {
     /// Counts a client in.
     pub fn enter(&self, worker: usize) {
         self.0[worker].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Clients of all workers.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.0.iter().map(|load| load.load(Ordering::Relaxed)).sum()
     }
 
     /// Counts a client out.

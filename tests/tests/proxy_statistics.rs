@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use redstart_tests::proxy_support::{Folder, Process, Proxy, Redis, eventually, free_port};
@@ -88,6 +88,87 @@ fn the_json_page_has_the_shape_of_nutcrackers() {
             && count(&page, "requests") >= 101
             && count(&page, "responses") == count(&page, "requests")
             && count(&page, "in_queue") + count(&page, "out_queue") == 0
+    });
+}
+
+/// The page of a proxy whose statistics port this is.
+fn page(port: u16) -> Value {
+    serde_json::from_str(&read_all(port)).expect("JSON")
+}
+
+#[test]
+fn the_parts_of_a_split_request_are_counted_with_all_their_bytes() {
+    let servers: Vec<Redis> = (0..2).map(|_| Redis::start()).collect();
+    let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+    let stats = free_port();
+    let options = ["-s", &stats.to_string(), "-a", "127.0.0.1", "-i", "1", "--workers", "1"];
+    let proxy = Proxy::start_with("", &ports, &options);
+    let values: String =
+        (0..100).map(|number| format!(" key{number:02} value{number:02}")).collect();
+    assert_eq!(proxy.client().call(&format!("MSET{values}")), "+OK\r\n");
+    // Each part begins with *NN or *NNN and the command, and each key comes with its value.
+    let (pairs, heads) = (100 * (11 + 13), 2 * (5 + 10)..=2 * (6 + 10));
+    eventually("every byte is counted", || {
+        let page = page(stats);
+        let sum = |figure: &str| -> u64 {
+            let of = |server: &str| page["test"][server][figure].as_u64().expect("a number");
+            of("server0") + of("server1")
+        };
+        sum("requests") == 2 && heads.contains(&sum("request_bytes").saturating_sub(pairs))
+    });
+}
+
+#[test]
+fn who_breaks_the_protocol_is_told_from_who_leaves() {
+    let server = Redis::start();
+    let stats = free_port();
+    let options = ["-s", &stats.to_string(), "-a", "127.0.0.1", "-i", "1", "--workers", "1"];
+    let proxy = Proxy::start_with("", &[server.port], &options);
+    let figures = || {
+        let pool = &page(stats)["test"];
+        (pool["client_eof"].as_u64(), pool["client_err"].as_u64())
+    };
+    // Somebody came to see whether the proxy listens, and left.
+    eventually("one has left", || figures() == (Some(1), Some(0)));
+    for text in ["*1\r\n$-5\r\n", "*1\r\n*1\r\n", "PING\r\n*x\r\n"] {
+        let mut client = proxy.client();
+        client.send_raw(text.as_bytes());
+        while client.try_receive().is_some() {}
+    }
+    for text in ["QUIT\r\n", "PING\r\n"] {
+        let mut client = proxy.client();
+        client.send_raw(text.as_bytes());
+        client.receive();
+    }
+    eventually("both are counted", || figures() == (Some(3), Some(3)));
+}
+
+#[test]
+fn a_connection_that_cannot_be_opened_is_counted_as_nutcracker_does() {
+    let stats = free_port();
+    let text = stats.to_string();
+    let options = ["-s", &text, "-a", "127.0.0.1", "-i", "1", "--workers", "1"];
+    let gone = Proxy::start_with("", &[free_port()], &options);
+    assert_eq!(gone.client().call("GET k"), "-ERR Connection refused\r\n");
+    eventually("the failure is counted", || {
+        let pool = &page(stats)["test"];
+        let server = &pool["server0"];
+        pool["forward_error"] == 1 && server["server_err"] == 1 && server["server_timedout"] == 0
+    });
+
+    // The kernel takes the connection, but nobody answers to the password.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("its address").port();
+    let stats = free_port();
+    let text = stats.to_string();
+    let options = ["-s", &text, "-a", "127.0.0.1", "-i", "1", "--workers", "1"];
+    let proxy = Proxy::start_with("  timeout: 200\n  redis_auth: secret\n", &[port], &options);
+    let mut client = proxy.client();
+    assert_eq!(client.call("AUTH secret"), "+OK\r\n");
+    assert_eq!(client.call("GET k"), "-ERR Connection timed out\r\n");
+    eventually("the silence is counted", || {
+        let server = &page(stats)["test"]["server0"];
+        server["server_timedout"].as_u64() > Some(0) && server["server_err"] == 0
     });
 }
 

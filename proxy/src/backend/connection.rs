@@ -1,6 +1,7 @@
 //! The task of a server connection: opens it, then reads replies and hands each to whoever is owed it.
 
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -48,7 +49,11 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
                     settings.name,
                     settings.servers[server].name
                 );
-                core.close_backend(backend, &why, Ending::Error);
+                let how = match error.kind() {
+                    io::ErrorKind::TimedOut => Ending::Silence,
+                    _ => Ending::Error,
+                };
+                core.close_backend(backend, &why, how);
                 return;
             }
         }

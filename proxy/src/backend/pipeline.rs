@@ -87,6 +87,16 @@ impl Pipeline {
         self.slots.push_back(slot);
     }
 
+    /// The request of the last waiter has become longer.
+    #[inline]
+    pub fn extend_last(&mut self, bytes: u32) {
+        if let Some(slot) = self.slots.back_mut() {
+            let before = slot.bytes;
+            slot.bytes = before.saturating_add(bytes);
+            self.bytes += u64::from(slot.bytes - before);
+        }
+    }
+
     /// The owner of the next reply; a tombstone is owned by nobody. `None` when no reply is owed.
     #[inline]
     #[must_use]
@@ -181,6 +191,22 @@ mod tests {
         pipeline.fail(|slot| told.push(slot.at_us));
         assert_eq!(told, [3, 4]);
         assert!(pipeline.is_empty() && pipeline.front().is_none());
+    }
+
+    #[test]
+    fn a_request_may_grow_after_it_was_queued() {
+        let mut pipeline = Pipeline::default();
+        pipeline.extend_last(5);
+        pipeline.push(slot(1, 1));
+        pipeline.push(slot(2, 2));
+        pipeline.extend_last(7);
+        assert_eq!(pipeline.bytes(), 27);
+        assert_eq!(pipeline.pop().map(|slot| slot.bytes), Some(10));
+        assert_eq!(pipeline.pop().map(|slot| slot.bytes), Some(17));
+        pipeline.push(slot(3, 3));
+        pipeline.extend_last(u32::MAX);
+        assert_eq!(pipeline.pop().map(|slot| slot.bytes), Some(u32::MAX));
+        assert_eq!(pipeline.bytes(), 0);
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
             Ok(None) => break,
             Err(error) => {
                 client.closing = true;
+                client.at_fault = true;
                 core.down.clients.reply(id, now_us, |out| out.error(error.wire()));
                 scanner = RequestScanner::default();
                 at = bytes.len();
