@@ -16,7 +16,7 @@ use crate::{embedded, stats_page};
 /// Without --conf-file the proxy starts engines in its own process and listens on 127.0.0.1:22121. A file
 /// conf/nutcracker.yml is not read unless it is named.
 #[derive(Debug, Parser)]
-#[command(name = "redstart-proxy", disable_version_flag = true)]
+#[command(name = "redstart-proxy", disable_version_flag = true, args_override_self = true)]
 struct Arguments {
     /// Print the version and exit.
     #[arg(short = 'V', long)]
@@ -30,9 +30,9 @@ struct Arguments {
     /// Describe the statistics and exit.
     #[arg(short = 'D', long)]
     describe_stats: bool,
-    /// How much is logged: 0 to 11 [default: 5].
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=11))]
-    verbose: Option<u8>,
+    /// How much is logged: 0 to 11, as is all above [default: 5].
+    #[arg(short, long, value_name = "N")]
+    verbose: Option<u32>,
     /// The log file [default: standard output].
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
@@ -70,6 +70,9 @@ struct Arguments {
     #[arg(long)]
     help_config: bool,
 }
+
+/// The highest of nutcracker's log levels; it takes any number and means this one by those above.
+const LOG_LEVEL_MAX: u8 = 11;
 
 /// Default size of a worker's read buffer, in bytes. A request or reply of 64 KiB and its header must fit, so that it is
 /// read once and sent once; memory that is not read into is never touched.
@@ -121,27 +124,37 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let read_buffer_bytes = arguments.mbuf_size.map_or(READ_BUFFER_BYTES, |bytes| bytes as usize);
     buffer::set_read_buffer_bytes(read_buffer_bytes);
     raise_file_limit();
-    if arguments.daemonize {
-        // No thread exists yet, so none is lost.
-        nix::unistd::daemon(true, false)?;
-    }
-    set_up_log(&settings);
-    if is_embedded {
+    let pid_file = settings.global.pid_file.clone().map(PathBuf::from);
+    // Nobody sees standard error once the terminal is left.
+    let in_background = |problem: String| {
+        if arguments.daemonize {
+            log!(Warning, "{problem}");
+        }
+        problem
+    };
+    let proxy = if is_embedded {
         let listen = match &arguments.listen {
             Some(text) => Listen::parse(text).map_err(|problem| format!("--listen {problem}"))?,
             None => Listen::tcp(embedded::HOST, embedded::PORT),
         };
+        set_up_log(&settings)?;
+        go_to_background(arguments)?;
         let count = arguments.embedded.map_or_else(embedded::default_count, usize::from);
         let (pool, started) = embedded::pool(count, listen).map_err(|error| {
-            format!("no configuration file given, and {error}; try --conf-file")
+            in_background(format!("no configuration file given, and {error}; try --conf-file"))
         })?;
         settings.pools.push(pool);
         engines = started;
-    }
-    let pid_file = settings.global.pid_file.clone().map(PathBuf::from);
-    let proxy = Proxy::bind(settings)?;
+        Proxy::bind(settings).map_err(|error| in_background(error.to_string()))?
+    } else {
+        // Bound before the way to the background, while whoever started the program can still be told.
+        set_up_log(&settings)?;
+        let proxy = Proxy::bind(settings)?;
+        go_to_background(arguments)?;
+        proxy
+    };
     if let Some(path) = &pid_file {
-        write_pid(path)?;
+        write_pid(path).map_err(|error| in_background(error.to_string()))?;
     }
     if is_embedded {
         welcome(engines.len(), &proxy);
@@ -153,6 +166,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     drop(engines);
     ended.map_err(Into::into)
+}
+
+/// Leaves the terminal, if that is wanted. No thread may exist yet: none would come along.
+fn go_to_background(arguments: &Arguments) -> nix::Result<()> {
+    if arguments.daemonize { nix::unistd::daemon(true, false) } else { Ok(()) }
 }
 
 /// What the command line says wins over the file.
@@ -167,7 +185,8 @@ fn apply(arguments: &Arguments, settings: &mut Settings) {
     given(&arguments.stats_addr, &mut global.stats_address);
     given(&arguments.pid_file, &mut global.pid_file);
     given(&arguments.metrics, &mut global.metrics);
-    global.log_level = arguments.verbose.or(global.log_level);
+    let level = |level: u32| u8::try_from(level).unwrap_or(u8::MAX).min(LOG_LEVEL_MAX);
+    global.log_level = arguments.verbose.map(level).or(global.log_level);
     global.stats_interval_ms = arguments.stats_interval.or(global.stats_interval_ms);
     global.workers = arguments.workers.map(usize::from).or(global.workers);
     // nutcracker's port is the default with a file, as there; without one nobody expects an open port.
@@ -256,13 +275,23 @@ mod tests {
         assert!(arguments.daemonize && arguments.describe_stats && arguments.test_conf);
         assert_eq!((arguments.verbose, arguments.mbuf_size), (Some(11), Some(512)));
         for bad in [
-            &["x", "-v", "12"][..],
+            &["x", "-v", "loud"][..],
             &["x", "-m", "511"],
             &["x", "--workers", "0"],
             &["x", "--nonsense"],
         ] {
             assert!(Arguments::try_parse_from(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_nutcracker_takes_is_taken() {
+        let mut settings = Settings::default();
+        let arguments =
+            Arguments::parse_from(["x", "-v", "5", "-o", "a", "-v", "99", "-o", "b", "-d", "-d"]);
+        apply(&arguments, &mut settings);
+        assert_eq!(settings.global.log_level, Some(11), "the last one counts, and above 11 is 11");
+        assert_eq!(settings.global.log_file.as_deref(), Some("b"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use redstart_common::net::Stream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::route::pool::LANES;
 use crate::settings::Global;
 use crate::stats::PoolStats;
 use crate::topology::fixed::SharedPool;
@@ -77,6 +78,8 @@ pub struct Directory {
     pub workers: Vec<mpsc::UnboundedSender<Message>>,
     /// How many clients each worker has.
     pub loads: Loads,
+    /// Most clients at a time, so that descriptors are left for the servers.
+    pub clients_max: usize,
     /// The pools.
     pub pools: Vec<Arc<SharedPool>>,
     /// Settings of the process.
@@ -96,9 +99,11 @@ impl Directory {
         global: Global,
     ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Message>>) {
         let (senders, receivers) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let clients_max = clients_max(descriptors_max(), own_descriptors(workers, &pools));
         let directory = Self {
             workers: senders,
             loads: Loads::new(workers),
+            clients_max,
             pools,
             global,
             reports: Mutex::new(vec![Vec::new(); workers]),
@@ -111,6 +116,12 @@ impl Directory {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// Whether there are as many clients as the process has descriptors for.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.loads.total() >= self.clients_max
     }
 
     /// A worker has one client less.
@@ -138,5 +149,51 @@ impl Directory {
             }
         }
         totals
+    }
+}
+
+/// Descriptors of a worker besides its clients and servers: its poller and what wakes it.
+const DESCRIPTORS_PER_WORKER: usize = 4;
+/// Descriptors of the process besides: standard ones, signals, statistics, a log line being written, probes, and a
+/// client that is being told that there is no place.
+const DESCRIPTORS_BESIDES: usize = 20;
+
+/// The most descriptors this process may have.
+fn descriptors_max() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE)
+        .map_or(1024, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
+}
+
+/// The descriptors that are needed for anything but clients.
+fn own_descriptors(workers: usize, pools: &[Arc<SharedPool>]) -> usize {
+    let of_pool = |pool: &Arc<SharedPool>| {
+        let settings = &pool.settings;
+        let listeners = if settings.reuseport { workers } else { 1 };
+        let connections = settings.servers.len() * LANES * settings.server_connections * workers;
+        // An engine in this process holds the other end as well.
+        listeners + if settings.embedded { connections * 2 } else { connections }
+    };
+    let pools: usize = pools.iter().map(of_pool).sum();
+    DESCRIPTORS_BESIDES + workers * DESCRIPTORS_PER_WORKER + pools
+}
+
+/// How many of `descriptors` clients may have when the process needs `own` itself. At least half of them: with a low
+/// limit and many servers not all connections will be open at once.
+fn clients_max(descriptors: usize, own: usize) -> usize {
+    (descriptors - own.min(descriptors / 2)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_kept_for_the_servers() {
+        assert_eq!(clients_max(1_048_576, 100), 1_048_476);
+        assert_eq!(clients_max(64, 30), 34);
+        assert_eq!(clients_max(64, 1000), 32, "not all servers are connected at once");
+        assert_eq!(clients_max(0, 10), 1);
+        assert_eq!(clients_max(usize::MAX, 10), usize::MAX - 10);
     }
 }

@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redstart_common::log;
@@ -111,7 +112,7 @@ impl Proxy {
             self.settings.pools.iter().cloned().map(SharedPool::new).map(Arc::new).collect();
         let global = self.settings.global.clone();
         let (directory, receivers) = Directory::new(self.workers, pools.clone(), global);
-        self.announce();
+        self.announce(directory.clients_max);
         if let Some(address) = self.metrics {
             metrics::install(address).map_err(io::Error::other)?;
         }
@@ -149,7 +150,7 @@ impl Proxy {
         Ok(())
     }
 
-    fn announce(&self) {
+    fn announce(&self, clients_max: usize) {
         for (pool, bound) in self.settings.pools.iter().zip(&self.listeners) {
             let place = bound
                 .first()
@@ -173,7 +174,11 @@ impl Proxy {
         if let Some(address) = self.metrics {
             log!(Notice, "metrics for Prometheus on http://{address}/metrics");
         }
-        log!(Notice, "{} worker(s) ready to accept connections", self.workers);
+        log!(
+            Notice,
+            "{} worker(s) ready to accept connections, {clients_max} at most",
+            self.workers
+        );
     }
 }
 
@@ -203,7 +208,7 @@ fn work(
             let directory = Arc::clone(&directory);
             tokio::task::spawn_local(async move {
                 loop {
-                    if let Some(stream) = accept(&listener, &directory.pools[pool]).await {
+                    if let Some(stream) = accept(&listener, &directory, pool).await {
                         directory.loads.enter(number);
                         worker.accept(stream, pool);
                     }
@@ -215,10 +220,10 @@ fn work(
     })
 }
 
-/// Accepts the next connection, or tells it that the pool is full.
-async fn accept(listener: &Listener, pool: &SharedPool) -> Option<Stream> {
+/// Accepts the next connection, or tells it that the pool is full or the process out of descriptors.
+async fn accept(listener: &Listener, directory: &Directory, pool: usize) -> Option<Stream> {
     match listener.accept().await {
-        Ok(stream) if pool.admit_client() => Some(stream),
+        Ok(stream) if !directory.is_full() && directory.pools[pool].admit_client() => Some(stream),
         Ok(stream) => {
             let mut text = Vec::new();
             text.error(error::MAX_CLIENTS);
@@ -229,7 +234,12 @@ async fn accept(listener: &Listener, pool: &SharedPool) -> Option<Stream> {
             None
         }
         Err(error) => {
-            log!(Warning, "accepting a connection failed: {error}");
+            // It may go on failing for long: once a second is told often enough.
+            static TOLD_AT: AtomicU64 = AtomicU64::new(u64::MAX);
+            let second = directory.now_ms() / 1000;
+            if TOLD_AT.swap(second, Ordering::Relaxed) != second {
+                log!(Warning, "accepting a connection failed: {error}");
+            }
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
@@ -247,7 +257,7 @@ async fn supervise(
         let directory = Arc::clone(directory);
         tokio::spawn(async move {
             loop {
-                let Some(stream) = accept(&listener, &directory.pools[pool]).await else {
+                let Some(stream) = accept(&listener, &directory, pool).await else {
                     continue;
                 };
                 let Ok(handed) = Handed::from_stream(stream) else {
@@ -279,8 +289,8 @@ async fn supervise(
             _ = hangup.recv() => log!(Notice, "SIGHUP: the log continues here"),
             _ = user1.recv() => {}
             _ = user2.recv() => {}
-            _ = louder.recv() => shift_level(1),
-            _ = quieter.recv() => shift_level(-1),
+            _ = louder.recv() => shift_level("SIGTTIN", 1),
+            _ = quieter.recv() => shift_level("SIGTTOU", -1),
             _ = probes.tick() => probe_ejected(directory),
             _ = seconds.tick() => {
                 if let Some(publisher) = &mut publisher {
@@ -293,12 +303,12 @@ async fn supervise(
     Ok(())
 }
 
-fn shift_level(by: i8) {
+fn shift_level(signal: &str, by: i8) {
     const LEVELS: [Level; 4] = [Level::Warning, Level::Notice, Level::Verbose, Level::Debug];
     let place = LEVELS.iter().position(|level| *level == log::level()).unwrap_or(1);
     let place = place.saturating_add_signed(by.into()).min(LEVELS.len() - 1);
     log::set_level(LEVELS[place]);
-    log!(Warning, "log level is {} now", LEVELS[place].name());
+    log!(Warning, "{signal}: the log level is {} now", LEVELS[place].name());
 }
 
 fn probe_ejected(directory: &Arc<Directory>) {
@@ -323,7 +333,16 @@ fn probe_ejected(directory: &Arc<Directory>) {
 }
 
 /// Sends log lines where the settings say.
-pub fn set_up_log(settings: &Settings) {
+///
+/// # Errors
+/// When the log file cannot be opened: it is opened anew for each line, and lines must not get lost unnoticed.
+pub fn set_up_log(settings: &Settings) -> io::Result<()> {
+    if let Some(path) = &settings.global.log_file {
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        opened.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot open the log file '{path}': {error}"))
+        })?;
+    }
     let level = match settings.global.log_level.unwrap_or(5) {
         0..=4 => Level::Warning,
         5 => Level::Notice,
@@ -333,6 +352,7 @@ pub fn set_up_log(settings: &Settings) {
     log::set_level(level);
     log::set_role('P');
     log::set_file(settings.global.log_file.as_ref().map(PathBuf::from));
+    Ok(())
 }
 
 /// Writes the process id where the settings say.

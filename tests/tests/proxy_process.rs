@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use redstart_tests::proxy_support::{
-    Client, Folder, Process, Proxy, Redis, eventually, free_port, proxy_binary,
+    Client, Folder, Listening, Process, Proxy, Redis, eventually, free_port, proxy_binary,
 };
 
 fn run(args: &[&str]) -> (bool, String) {
@@ -53,6 +53,79 @@ fn a_listener_that_is_taken_is_told_at_start() {
 }
 
 #[test]
+fn whoever_starts_it_in_the_background_is_told_what_is_wrong() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let folder = Folder::new();
+    let (file, pid, log) = (folder.join("proxy.yml"), folder.join("pid"), folder.join("proxy.log"));
+    let text = |port: u16| {
+        format!("a:\n  listen: 127.0.0.1:{port}\n  redis: true\n  servers:\n   - h:1:1\n")
+    };
+    let path = |file: &std::path::Path| file.display().to_string();
+    let start = |log: &str, pid: &str| {
+        run(&["-d", "-s", "0", "--workers", "1", "-c", &path(&file), "-o", log, "-p", pid])
+    };
+    std::fs::write(&file, text(port)).expect("written");
+    let (ok, said) = start(&path(&log), &path(&pid));
+    assert!(!ok && said.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{said}");
+    assert!(!pid.exists(), "nothing runs");
+
+    let port = free_port();
+    std::fs::write(&file, text(port)).expect("written");
+    let (ok, said) = start(&path(&folder.join("nowhere/log")), &path(&pid));
+    assert!(!ok && said.contains("cannot open the log file"), "{said}");
+
+    // Nobody is left to hear of the pid file but whoever reads the log.
+    let (ok, said) = start(&path(&log), &path(&folder.join("nowhere/pid")));
+    assert!(ok, "{said}");
+    let logged = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually("the log tells it", || logged().contains("nowhere/pid"));
+
+    let (ok, said) = start(&path(&log), &path(&pid));
+    assert!(ok, "{said}");
+    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let id = std::fs::read_to_string(&pid).expect("a pid");
+    assert_eq!(Client::connect(port).call("PING"), "+PONG\r\n");
+    let ended = Command::new("kill").arg(id.trim()).status().expect("kill runs");
+    assert!(ended.success());
+    eventually("it ends", || !pid.exists());
+}
+
+#[test]
+fn with_few_descriptors_servers_come_before_clients() {
+    let server = Redis::start();
+    let folder = Folder::new();
+    let (port, file) = (free_port(), folder.join("proxy.yml"));
+    let text = format!(
+        "a:\n  listen: 127.0.0.1:{port}\n  redis: true\n  servers:\n   - 127.0.0.1:{}:1\n",
+        server.port
+    );
+    std::fs::write(&file, text).expect("written");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" -s 0 --workers 2 -c \"$1\""]);
+    command.arg(proxy_binary()).arg(&file);
+    let proxy = Listening::start(command, port, folder);
+    let mut clients: Vec<Client> = (0..80).map(|_| Client::connect(port)).collect();
+    for mut refused in clients.split_off(50) {
+        assert_eq!(refused.receive(), "-ERR max number of clients reached\r\n");
+    }
+    clients.truncate(20);
+    // No server was needed until now, and yet its connections find their place.
+    for client in &mut clients {
+        assert_eq!(client.call("SET k v"), "+OK\r\n");
+        assert!(client.call("HELLO 3").starts_with("%7\r\n"));
+        assert_eq!(client.call("GET k"), "$1\r\nv\r\n");
+    }
+    assert!(!proxy.log().contains("Too many open files"), "{}", proxy.log());
+    drop(clients);
+    eventually("there is a place again", || {
+        let mut client = Client::connect(port);
+        client.try_send_raw(b"PING\r\n");
+        client.try_receive().is_some_and(|reply| reply == b"+PONG\r\n")
+    });
+}
+
+#[test]
 fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
     let server = Redis::start();
     let folder = Folder::new();
@@ -87,7 +160,9 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
     }
     eventually("the signals are seen", || {
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-        log.contains("SIGHUP") && log.matches("log level is").count() == 2
+        ["SIGHUP", "SIGTTIN: the log level is", "SIGTTOU: the log level is"]
+            .iter()
+            .all(|words| log.contains(words))
     });
     assert!(process.is_alive());
     process.signal(15);

@@ -5,7 +5,7 @@ use redstart_common::resp::RespWrite;
 
 use crate::client::ClientId;
 use crate::client::dispatch::{Request, refuse};
-use crate::local::proto;
+use crate::local::{info, proto};
 use crate::settings::ListenAddress;
 use crate::texts;
 use crate::worker::Core;
@@ -53,10 +53,6 @@ fn facts(core: &Core, pool: usize) -> Vec<(&'static str, String)> {
         ListenAddress::Tcp { host, port } => (host.clone(), *port, String::new()),
         ListenAddress::Unix { path, .. } => (String::new(), 0, path.display().to_string()),
     };
-    let maxclients = match settings.client_connections {
-        0 => i32::MAX as usize,
-        limit => limit,
-    };
     vec![
         // The proxy keeps no data: what a tool asks in order to adapt to persistence or memory limits is "none".
         ("save", String::new()),
@@ -65,12 +61,13 @@ fn facts(core: &Core, pool: usize) -> Vec<(&'static str, String)> {
         ("maxmemory-policy", "noeviction".to_owned()),
         ("databases", "1".to_owned()),
         ("timeout", "0".to_owned()),
+        ("notify-keyspace-events", String::new()),
         ("cluster-enabled", "no".to_owned()),
         ("bind", bind),
         ("port", port.to_string()),
         ("unixsocket", socket),
         ("tcp-backlog", settings.backlog.to_string()),
-        ("maxclients", maxclients.to_string()),
+        ("maxclients", info::clients_max(core, pool).to_string()),
         ("proto-max-bulk-len", global.bulk_bytes_max.to_string()),
         ("client-output-buffer-limit", format!("normal {} 0 0", global.client_output_bytes_max)),
         ("logfile", global.log_file.clone().unwrap_or_default()),

@@ -87,13 +87,20 @@ fn server(core: &Core, pool: usize, _: &[PoolStats], out: &mut String) -> std::f
     )
 }
 
+/// Most clients of a pool at a time.
+pub fn clients_max(core: &Core, pool: usize) -> usize {
+    match core.pools[pool].shared.settings.client_connections {
+        0 => core.directory.clients_max,
+        limit => limit.min(core.directory.clients_max),
+    }
+}
+
 fn clients(core: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
-    let max = core.pools[pool].shared.settings.client_connections;
     write!(
         out,
         "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
         totals[pool].clients,
-        if max == 0 { i32::MAX as usize } else { max },
+        clients_max(core, pool),
     )
 }
 
