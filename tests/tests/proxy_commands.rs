@@ -354,6 +354,27 @@ fn transactions_run_whole_on_one_server() {
 }
 
 #[test]
+fn any_server_will_do_for_a_whole_transaction() {
+    let servers: Vec<Redis> = (0..4).map(|_| Redis::start()).collect();
+    let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+    let proxy = Proxy::start("  distribution: random\n", &ports);
+    let mut client = proxy.client();
+    for number in 0..10 {
+        assert_eq!(client.call("MULTI"), "+OK\r\n");
+        for request in ["SET a{n} 1", "SET b{n} 2", "MGET a{n} b{n}"] {
+            assert_eq!(client.call(&request.replace("{n}", &number.to_string())), "+QUEUED\r\n");
+        }
+        assert_eq!(
+            client.call("EXEC"),
+            "*3\r\n+OK\r\n+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n",
+            "all of it on one server"
+        );
+    }
+    let used = servers.iter().filter(|server| server.client().call("DBSIZE") != ":0\r\n").count();
+    assert!(used > 1, "each transaction chooses anew");
+}
+
+#[test]
 fn replies_come_in_the_order_of_the_requests() {
     let (_servers, proxy) = set_up();
     let client = proxy.client();

@@ -8,7 +8,7 @@ use super::ClientId;
 use super::dispatch::{Place, Request, anywhere, forward, place, refuse, write_args};
 use crate::backend::Refusal;
 use crate::backend::pipeline::Target;
-use crate::route::distribution::ServerIndex;
+use crate::route::distribution::{ServerIndex, Wants};
 use crate::route::plan::{Local, Plan};
 use crate::worker::Core;
 use redstart_common::resp::{RespWrite, error};
@@ -100,12 +100,13 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         }
     };
     let Some(client) = core.down.clients.get_mut(id) else { return true };
+    // Where any server is as good as another, all goes where the first went.
+    let is_tied = core.pools[client.pool].topology.distribution.wants() != Wants::Chance;
     let Some(transaction) = &mut client.transaction else { return false };
+    let is_elsewhere = |server| is_tied && transaction.server.is_some_and(|other| other != server);
     let problem = match found {
         Err(text) => Some(text),
-        Ok(Some(server)) if transaction.server.is_some_and(|other| other != server) => {
-            Some(error::CROSS_SLOT.into())
-        }
+        Ok(Some(server)) if is_elsewhere(server) => Some(error::CROSS_SLOT.into()),
         Ok(_) if transaction.commands.len() + request.raw.len() > BYTES_MAX => {
             Some(b"ERR the transaction is too large".to_vec())
         }
