@@ -88,6 +88,16 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
                 }
             });
         }
+        // What follows is a standalone primary without modules, to libraries that look for more before they begin.
+        Local::Cluster => refuse(core, id, now_us, |out| out.error(error::CLUSTER_DISABLED)),
+        Local::Modules => core.down.clients.reply(id, now_us, |out| out.array_len(0)),
+        Local::Role => core.down.clients.reply(id, now_us, |out| {
+            out.array_len(3);
+            out.bulk(b"master");
+            out.integer(0);
+            out.array_len(0);
+        }),
+        Local::WhoAmI => core.down.clients.reply(id, now_us, |out| out.bulk(hello::USER)),
         Local::Client => client_command::answer(core, id, request),
         Local::Config => config::answer(core, id, request),
         Local::Info => info::answer(core, id, request),

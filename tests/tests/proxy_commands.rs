@@ -162,6 +162,25 @@ fn the_proxy_answers_for_itself() {
          < +OK
          > READONLY
          < +OK
+         > ROLE
+         < *3
+         < $6
+         < master
+         < :0
+         < *0
+         > CLUSTER NODES
+         < -ERR This instance has cluster support disabled
+         > CLUSTER KEYSLOT k
+         < -ERR This instance has cluster support disabled
+         > ASKING
+         < -ERR This instance has cluster support disabled
+         > MODULE LIST
+         < *0
+         > ACL WHOAMI
+         < $7
+         < default
+         > ACL LIST
+         < -ERR command 'acl list' is not supported through the proxy
          > CONFIG GET save
          < *2
          < $4
@@ -193,9 +212,17 @@ fn the_proxy_answers_for_itself() {
     );
     assert!(client.call("TIME").starts_with("*2\r\n$10\r\n"));
     let info = client.call("INFO");
-    for line in
-        ["redis_version:7.0.15", "loading:0", "role:master", "cluster_enabled:0", "name:test"]
-    {
+    for line in [
+        "redis_version:7.0.15",
+        "loading:0",
+        "role:master",
+        "cluster_enabled:0",
+        "name:test",
+        "maxmemory_policy:noeviction",
+        "rdb_bgsave_in_progress:0",
+        "rdb_changes_since_last_save:0",
+        "aof_enabled:0",
+    ] {
         assert!(info.contains(&format!("{line}\r\n")), "{line} in {info}");
     }
     let hello = client.call("HELLO 2");

@@ -106,6 +106,8 @@ pub const BUSY_FUNCTION: &str =
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 /// Keys of one request in several slots.
 pub const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+/// `CLUSTER` and its kind where there is no cluster. Libraries that look for one match on these words.
+pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
 /// `COMMAND GETKEYS` of a command that does not exist.
 pub const GETKEYS_NO_COMMAND: &str = "ERR Invalid command specified";
 /// `COMMAND GETKEYS` of a command that takes no keys.

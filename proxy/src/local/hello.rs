@@ -9,7 +9,7 @@ use crate::client::dispatch::{Request, refuse};
 use crate::worker::Core;
 
 /// The one user there is.
-const USER: &[u8] = b"default";
+pub const USER: &[u8] = b"default";
 
 /// Whether a password is right, taking as long for a wrong one as for the right one.
 fn is_right(wanted: &str, given: &[u8]) -> bool {

@@ -2,7 +2,10 @@
 //! sections about pools and servers.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
+use redstart_common::clock;
+use redstart_common::number::human_memory;
 use redstart_common::resp::RespWrite;
 
 use super::REDIS_VERSION;
@@ -95,20 +98,24 @@ pub fn clients_max(core: &Core, pool: usize) -> usize {
     }
 }
 
-fn clients(core: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn clients(core: &Core, pool: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     write!(
         out,
         "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
-        totals[pool].clients,
+        core.pools[pool].shared.clients.load(Ordering::Relaxed),
         clients_max(core, pool),
     )
 }
 
 fn memory(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     let rss = resident_bytes().unwrap_or(0);
+    let peak = peak_bytes().unwrap_or(rss).max(rss);
+    let (rss_human, peak_human) = (human_memory(rss), human_memory(peak));
     write!(
         out,
-        "used_memory:{rss}\r\nused_memory_rss:{rss}\r\nmaxmemory:0\r\nmem_allocator:jemalloc\r\n"
+        "used_memory:{rss}\r\nused_memory_human:{rss_human}\r\nused_memory_rss:{rss}\r\n\
+         used_memory_rss_human:{rss_human}\r\nused_memory_peak:{peak}\r\nused_memory_peak_human:{peak_human}\r\n\
+         maxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\nmem_allocator:jemalloc\r\n"
     )
 }
 
@@ -121,9 +128,24 @@ pub fn resident_bytes() -> Option<u64> {
     Some(pages * u64::try_from(page).ok()?)
 }
 
-fn persistence(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
-    // A proxy has nothing to load; clients that wait for this line may begin.
-    write!(out, "loading:0\r\n")
+/// The most memory of the process that was ever resident.
+fn peak_bytes() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let kibibytes = getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss();
+    u64::try_from(kibibytes).ok()?.checked_mul(1024)
+}
+
+fn persistence(core: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    // A proxy has nothing to load; clients that wait for the first line may begin. Nor has it anything to save, so
+    // that nothing is ever due: tools that watch the rest see what a server without data of its own would show.
+    let started_s =
+        clock::unix_us() / 1_000_000 - core.directory.started.elapsed().as_secs() as i64;
+    write!(
+        out,
+        "loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n\
+         rdb_last_save_time:{started_s}\r\nrdb_last_bgsave_status:ok\r\naof_enabled:0\r\n\
+         aof_rewrite_in_progress:0\r\n"
+    )
 }
 
 fn stats(_: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {

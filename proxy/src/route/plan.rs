@@ -44,6 +44,7 @@ pub enum Plan {
 pub enum Local {
     Auth,
     Client,
+    Cluster,
     Command,
     Config,
     Discard,
@@ -51,19 +52,26 @@ pub enum Local {
     Exec,
     Hello,
     Info,
+    Modules,
     Multi,
     Ping,
     Quit,
     ReadMode,
     Reset,
+    Role,
     Select,
     Time,
     Unwatch,
+    WhoAmI,
 }
 
+/// By the name of a command, which stands for its sub-commands as well, or of a sub-command.
 const LOCAL: &[(&str, Local)] = &[
+    ("acl|whoami", Local::WhoAmI),
+    ("asking", Local::Cluster),
     ("auth", Local::Auth),
     ("client", Local::Client),
+    ("cluster", Local::Cluster),
     ("command", Local::Command),
     ("config", Local::Config),
     ("discard", Local::Discard),
@@ -71,12 +79,14 @@ const LOCAL: &[(&str, Local)] = &[
     ("exec", Local::Exec),
     ("hello", Local::Hello),
     ("info", Local::Info),
+    ("module|list", Local::Modules),
     ("multi", Local::Multi),
     ("ping", Local::Ping),
     ("quit", Local::Quit),
     ("readonly", Local::ReadMode),
     ("readwrite", Local::ReadMode),
     ("reset", Local::Reset),
+    ("role", Local::Role),
     ("select", Local::Select),
     ("time", Local::Time),
     ("unwatch", Local::Unwatch),
@@ -102,7 +112,7 @@ const ANYWHERE: &[&str] = &[
 #[must_use]
 pub fn plan(spec: &CommandSpec) -> Plan {
     let top = spec.name.split('|').next().unwrap_or(spec.name);
-    if let Some((_, local)) = LOCAL.iter().find(|(name, _)| *name == top) {
+    if let Some((_, local)) = LOCAL.iter().find(|(name, _)| *name == top || *name == spec.name) {
         return Plan::Local(*local);
     }
     if ANYWHERE.contains(&spec.name) {
@@ -120,7 +130,7 @@ pub fn plan(spec: &CommandSpec) -> Plan {
             return Plan::Refuse;
         }
         // These change the state of the connection, which all clients share.
-        "watch" | "asking" | "restore-asking" | "replconf" | "monitor" | "failover" => {
+        "watch" | "restore-asking" | "replconf" | "monitor" | "failover" => {
             return Plan::Refuse;
         }
         "msetnx" => return Plan::Keys,
@@ -229,18 +239,20 @@ mod tests {
             "debug",
             "save",
             "wait",
-            "cluster|slots",
             "acl|list",
             "slowlog|get",
             "migrate",
             "bzpopmin",
             "memory|stats",
-            "asking",
             "ssubscribe",
             "psubscribe",
         ] {
             assert_eq!(named(name), Plan::Refuse, "{name}");
         }
         assert_eq!(named("config|get"), Plan::Local(Local::Config));
+        assert_eq!(named("acl|whoami"), Plan::Local(Local::WhoAmI));
+        for name in ["cluster|slots", "cluster|help", "asking"] {
+            assert_eq!(named(name), Plan::Local(Local::Cluster), "{name}");
+        }
     }
 }
