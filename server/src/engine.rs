@@ -15,7 +15,7 @@ use crate::dispatch::stats::Stats;
 use crate::dispatch::watch::Watches;
 use crate::dispatch::{Handler, Time};
 use crate::keyspace::Keyspace;
-use crate::keyspace::evict::Room;
+use crate::keyspace::evict::{Candidates, Room};
 use crate::latency::Monitor;
 use crate::migrate::Migrations;
 pub use crate::pause::{Pause, Paused};
@@ -40,6 +40,8 @@ pub struct Core {
     pub settings: Settings,
     /// Users and their rights.
     pub users: Users,
+    /// Keys that may be evicted next.
+    pub candidates: Candidates,
     /// Connected clients.
     pub clients: Clients,
     /// Counters.
@@ -169,6 +171,7 @@ impl Engine {
         let mut engine = Self {
             keyspace,
             core: Core {
+                candidates: Candidates::default(),
                 users: Users::new(settings.requirepass.as_bytes(), settings.acl_pubsub_all),
                 clients: Clients::default(),
                 stats: Stats::new(),

@@ -75,7 +75,11 @@ impl Place {
         let environment = next()?..next()?;
         // The kernel lays one behind the other; else only the arguments' own room is taken.
         let end = if environment.start == arguments_end { environment.end } else { arguments_end };
-        (start < arguments_end && end >= arguments_end).then_some(Self { start, arguments_end, end })
+        (start < arguments_end && end >= arguments_end).then_some(Self {
+            start,
+            arguments_end,
+            end,
+        })
     }
 
     /// The bytes to write for a title: it ends with a zero, and zeros cover what is left of the arguments.

@@ -24,6 +24,10 @@
 //! invariant: *every non-empty word is either the address of a live item given to [`Table::insert`] and not removed
 //! since, or (lowest bit set, eighth word only) the address of an overflow bucket that this table allocated.*
 
+mod draw;
+
+pub use draw::Drawn;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::OnceCell;
 use std::marker::PhantomData;
@@ -558,43 +562,6 @@ impl<T: Item> Table<T> {
         Iter { table: self, index: 0, bucket: None, slot: 0 }
     }
 
-    /// An item drawn at random, each with the same chance as long as chains are short.
-    #[must_use]
-    pub fn random(&self) -> Option<NonNull<T>> {
-        const LINKS: usize = 3;
-        if self.items == 0 {
-            return None;
-        }
-        let mut rng = rand::rng();
-        for _ in 0..200 {
-            let index = rng.random_range(0..self.buckets);
-            let draw: usize = rng.random_range(0..SLOTS * LINKS);
-            let mut bucket = Some(self.bucket(index));
-            for _ in 0..draw / SLOTS {
-                // SAFETY: a live bucket of this table.
-                bucket = bucket.and_then(|bucket| chain_of(unsafe { bucket.as_ref().words[LAST] }));
-            }
-            let Some(bucket) = bucket else { continue };
-            // SAFETY: as above.
-            let word = unsafe { bucket.as_ref().words[draw % SLOTS] };
-            if word & CHAIN == 0
-                && let Some(item) = NonNull::new((word & ADDRESS) as *mut T)
-            {
-                return Some(item);
-            }
-        }
-        // A sparse table, or luck: walk from a random bucket to the first item.
-        let start = rng.random_range(0..self.buckets);
-        for step in 0..self.buckets {
-            let mut found = None;
-            self.for_each_in_chain((start + step) % self.buckets, |item| found = Some(item));
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
-    }
-
     /// Forgets all items, calling `visit` with each, and frees the table's memory.
     pub fn drain(&mut self, mut visit: impl FnMut(NonNull<T>)) {
         let taken = std::mem::take(self);
@@ -720,7 +687,7 @@ mod tests {
 
     use super::*;
 
-    struct Word {
+    pub(super) struct Word {
         key: [u8; 8],
     }
 
@@ -742,7 +709,7 @@ mod tests {
         drop(unsafe { Box::from_raw(item.as_ptr().cast::<u64>()) });
     }
 
-    fn number(item: NonNull<Word>) -> u64 {
+    pub(super) fn number(item: NonNull<Word>) -> u64 {
         // SAFETY: live.
         u64::from_ne_bytes(unsafe { item.as_ref() }.key)
     }
@@ -751,7 +718,7 @@ mod tests {
         number.to_ne_bytes()
     }
 
-    fn filled(count: u64) -> Table<Word> {
+    pub(super) fn filled(count: u64) -> Table<Word> {
         let mut table = Table::new();
         for n in 0..count {
             table.insert(hash(&key(n)), boxed(n));
@@ -759,7 +726,7 @@ mod tests {
         table
     }
 
-    fn emptied(mut table: Table<Word>) {
+    pub(super) fn emptied(mut table: Table<Word>) {
         table.drain(free);
     }
 
@@ -816,20 +783,6 @@ mod tests {
             }
         }
         assert!((0..1000).all(|n| seen.contains(&n)));
-        emptied(table);
-    }
-
-    #[test]
-    fn random_is_fair() {
-        let table = filled(100);
-        let mut drawn = HashMap::new();
-        for _ in 0..100_000 {
-            *drawn.entry(number(table.random().expect("not empty"))).or_insert(0_u32) += 1;
-        }
-        let chi: f64 = (0..100)
-            .map(|n| (f64::from(*drawn.get(&n).unwrap_or(&0)) - 1000.0).powi(2) / 1000.0)
-            .sum();
-        assert!(chi < 170.0, "chi square {chi} with 99 degrees of freedom");
         emptied(table);
     }
 

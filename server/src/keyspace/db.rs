@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use super::entry::{Entry, Kind, Payload, Str};
 use super::shared::{IncidentKind, Shared};
-use crate::encoding::table::{self, Table};
+use crate::encoding::table::{self, Drawn, Table};
 use crate::types::{Collection, Object};
 
 pub use held::{Held, Place, Vacant};
@@ -651,11 +651,19 @@ impl Db {
         self.table.random().map(|entry| unsafe { &*entry.as_ptr() })
     }
 
-    /// A random entry that has a deadline.
-    #[must_use]
-    pub fn random_volatile(&self) -> Option<&Entry> {
-        // SAFETY: a live entry of this database, borrowed with it.
-        self.expires.random().map(|entry| unsafe { &*entry.as_ptr() })
+    /// Shows up to `wanted` entries that lie near each other, from a random place on; only such that have a deadline,
+    /// if `volatile`. `drawn` is empty, and room to be used again.
+    pub fn sample(
+        &self,
+        volatile: bool,
+        wanted: usize,
+        drawn: &mut Drawn<Entry>,
+        mut visit: impl FnMut(&Entry),
+    ) {
+        let table = if volatile { &self.expires } else { &self.table };
+        table.sample(wanted, drawn);
+        // SAFETY: live entries of this database, borrowed with it.
+        drawn.iter().for_each(|entry| visit(unsafe { &*entry.as_ptr() }));
     }
 
     /// Checks both tables. For tests.

@@ -6,12 +6,12 @@
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-
 use redstart_common::memory::used_bytes;
 
 use super::{Db, Entry, Keyspace, lazyfree};
 use crate::cron::micros_since;
 use crate::dispatch::notify::Classes;
+use crate::encoding::table::Drawn;
 use crate::engine::Core;
 use crate::settings::Policy;
 
@@ -35,9 +35,41 @@ pub enum Room {
 
 struct Candidate {
     db: usize,
-    key: Box<[u8]>,
+    key: Vec<u8>,
     /// The higher, the better to evict.
     score: u64,
+    /// Where its entry was: the same one is not remembered twice.
+    address: usize,
+}
+
+/// The best keys of earlier draws, worst first.
+#[derive(Default)]
+pub struct Candidates {
+    held: Vec<Candidate>,
+    /// What their scores mean.
+    policy: Policy,
+    /// The memory of one that was dropped, for the next.
+    spare: Vec<u8>,
+}
+
+impl Candidates {
+    /// Remembers an entry if it is better than the worst, or there is room.
+    fn offer(&mut self, db: usize, entry: &Entry, score: u64) {
+        let address = std::ptr::from_ref(entry).addr();
+        let is_full = self.held.len() == POOL;
+        if is_full && self.held[0].score >= score {
+            return;
+        }
+        if self.held.iter().any(|held| held.address == address && held.score == score) {
+            return;
+        }
+        let mut key =
+            if is_full { self.held.remove(0).key } else { std::mem::take(&mut self.spare) };
+        key.clear();
+        key.extend_from_slice(entry.key());
+        let place = self.held.partition_point(|held| held.score < score);
+        self.held.insert(place, Candidate { db, key, score, address });
+    }
 }
 
 fn score(policy: Policy, entry: &Entry, clock: u32, now_ms: i64, decay_minutes: u32) -> u64 {
@@ -50,56 +82,56 @@ fn score(policy: Policy, entry: &Entry, clock: u32, now_ms: i64, decay_minutes: 
     }
 }
 
-fn draw(db: &Db, volatile: bool) -> Option<&Entry> {
-    if volatile { db.random_volatile() } else { db.random() }
-}
-
-/// Finds the next key to evict.
-fn choose(
-    keyspace: &Keyspace,
-    core: &Core,
-    pool: &mut Vec<Candidate>,
-) -> Option<(usize, Box<[u8]>)> {
-    let policy = core.settings.maxmemory_policy;
+/// Finds the next key to evict and puts it into `key`.
+fn choose(keyspace: &Keyspace, core: &mut Core, key: &mut Vec<u8>) -> Option<usize> {
+    let Core { candidates, settings, .. } = core;
+    let policy = settings.maxmemory_policy;
     let volatile = policy.is_volatile();
     let count = |db: &Db| if volatile { db.volatile_len() } else { db.len() };
+    let mut drawn = Drawn::new();
     if matches!(policy, Policy::AllkeysRandom | Policy::VolatileRandom) {
         let start = rand::rng().random_range(0..keyspace.dbs.len());
-        return (0..keyspace.dbs.len())
-            .map(|step| &keyspace.dbs[(start + step) % keyspace.dbs.len()])
-            .find_map(|db| draw(db, volatile).map(|entry| (db.index(), entry.key().into())));
+        let dbs = (0..keyspace.dbs.len()).map(|step| (start + step) % keyspace.dbs.len());
+        let db = dbs.map(|index| &keyspace.dbs[index]).find(|db| count(db) > 0)?;
+        db.sample(volatile, 1, &mut drawn, |entry| {
+            key.clear();
+            key.extend_from_slice(entry.key());
+        });
+        return Some(db.index());
+    }
+    if candidates.policy != policy {
+        *candidates = Candidates { policy, ..Candidates::default() };
     }
     let shared = &keyspace.shared;
-    for db in keyspace.dbs.iter().filter(|db| count(db) > 0) {
-        for _ in 0..core.settings.maxmemory_samples.min(count(db)) {
-            let Some(entry) = draw(db, volatile) else { break };
-            let score = score(
-                policy,
-                entry,
-                shared.lru_clock.get(),
-                shared.now_ms.get(),
-                core.settings.lfu_decay_time,
-            );
-            let known = pool.iter().any(|held| held.db == db.index() && *held.key == *entry.key());
-            let worse = pool.len() == POOL && pool.first().is_some_and(|held| held.score >= score);
-            if known || worse {
-                continue;
+    let rate = |entry: &Entry| {
+        score(policy, entry, shared.lru_clock.get(), shared.now_ms.get(), settings.lfu_decay_time)
+    };
+    // Candidates that are gone, or were used meanwhile, may be all there are: then it is drawn again.
+    loop {
+        let mut any = false;
+        for db in keyspace.dbs.iter().filter(|db| count(db) > 0) {
+            any = true;
+            drawn.clear();
+            db.sample(volatile, settings.maxmemory_samples, &mut drawn, |entry| {
+                candidates.offer(db.index(), entry, rate(entry));
+            });
+        }
+        if !any {
+            return None;
+        }
+        while let Some(best) = candidates.held.pop() {
+            let there = keyspace.dbs[best.db].look_any(&best.key);
+            let is_good = there.is_some_and(|entry| {
+                (!volatile || entry.deadline().is_some()) && rate(entry) >= best.score
+            });
+            let Candidate { db, key: found, .. } = best;
+            if is_good {
+                candidates.spare = std::mem::replace(key, found);
+                return Some(db);
             }
-            if pool.len() == POOL {
-                pool.remove(0);
-            }
-            let place = pool.partition_point(|held| held.score < score);
-            pool.insert(place, Candidate { db: db.index(), key: entry.key().into(), score });
+            candidates.spare = found;
         }
     }
-    while let Some(best) = pool.pop() {
-        // A remembered candidate may be gone by now, or may no longer have a deadline.
-        let there = keyspace.dbs[best.db].look_any(&best.key);
-        if there.is_some_and(|entry| !volatile || entry.deadline().is_some()) {
-            return Some((best.db, best.key));
-        }
-    }
-    None
 }
 
 /// How long eviction may take at once, by `maxmemory-eviction-tenacity`: up to 10 it grows in equal steps, to half a
@@ -142,12 +174,13 @@ fn freed_by_others(core: &Core) -> bool {
 
 fn cycle(keyspace: &mut Keyspace, core: &mut Core, start: Instant) -> Room {
     let limit = time_limit(core.settings.maxmemory_eviction_tenacity);
-    let mut pool = Vec::new();
+    let mut key = Vec::new();
     // What the removals free counts, not what is in use behind them: telling others of a removal takes memory too,
     // and the cure must not call for more of itself.
     let wanted = core.bytes_over_limit();
     let mut freed = 0;
     let mut removed = 0_usize;
+    let mut nobody = crate::client::Client::new(0, 0);
     loop {
         if freed >= wanted || !core.out_of_memory() {
             return Room::Enough;
@@ -155,18 +188,20 @@ fn cycle(keyspace: &mut Keyspace, core: &mut Core, start: Instant) -> Room {
         if removed > 0 && removed.is_multiple_of(KEYS_BETWEEN) && start.elapsed() > limit {
             return Room::Later;
         }
-        let Some((db, key)) = choose(keyspace, core, &mut pool) else { return Room::None };
-        let began = Instant::now();
+        let Some(db) = choose(keyspace, core, &mut key) else { return Room::None };
+        // The clock is read for the latency monitor only.
+        let began = (core.settings.latency_monitor_threshold > 0).then(Instant::now);
         let before = used_bytes();
         if core.settings.lazyfree_lazy_eviction {
             keyspace.db(db).unlink(&key);
         } else {
             keyspace.db(db).remove(&key);
         }
-        core.note_latency("eviction-del", micros_since(began));
+        if let Some(began) = began {
+            core.note_latency("eviction-del", micros_since(began));
+        }
         freed += before.saturating_sub(used_bytes());
         core.stats.evicted_keys += 1;
-        let mut nobody = crate::client::Client::new(0, 0);
         let word: &[u8] = if core.settings.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
         core.effects.push(db, &[word, &key]);
         let mut call = crate::dispatch::Call::aside(keyspace, core, &mut nobody);
