@@ -47,7 +47,11 @@ fn count(bytes: i64) {
 /// Bytes allocated and not freed by all threads, rounded up to jemalloc's size classes.
 #[must_use]
 pub fn used_bytes() -> usize {
-    let sum: i64 = COUNTED.iter().map(|counter| counter.load(Ordering::Relaxed)).sum();
+    // Counters that no thread has taken are nought; the shared one counts from its first use on.
+    let (shared, own) = (&COUNTED[COUNTERS - 1], &COUNTED[..COUNTERS - 1]);
+    let taken = NEXT.load(Ordering::Relaxed).min(own.len());
+    let counters = own[..taken].iter().chain(std::iter::once(shared));
+    let sum: i64 = counters.map(|counter| counter.load(Ordering::Relaxed)).sum();
     usize::try_from(sum).unwrap_or(0)
 }
 
