@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use redstart_tests::proxy_support::{Client, PATIENCE, Redis, eventually};
+use redstart_tests::proxy_support::{Client, PATIENCE, Redis, eventually, free_port};
 use redstart_tests::server_support::Server;
 
 /// Reads requests until their bytes contain `what`.
@@ -90,10 +90,18 @@ fn what_goes_wrong_is_told_in_the_originals_words() {
             format!("{port} k 0 1000 KEYS k"),
             "-ERR When using MIGRATE KEYS option, the key argument must be set to the empty string\r\n",
         ),
-        ("0 k 0 1000".to_owned(), "-IOERR error or timeout connecting to the client\r\n"),
+        ("0 k 0 1000".to_owned(), "-IOERR error or timeout writing to target instance\r\n"),
+        (
+            format!("{} k 0 1000", free_port()),
+            "-IOERR error or timeout writing to target instance\r\n",
+        ),
     ] {
         assert_eq!(ours.call(&format!("MIGRATE 127.0.0.1 {rest}")), said, "{rest}");
     }
+    assert_eq!(
+        ours.call(&format!("MIGRATE no.such.host.invalid {port} k 0 1000")),
+        "-IOERR error or timeout connecting to the client\r\n"
+    );
     let refused = ours.call(&format!("MIGRATE 127.0.0.1 {port} k 0 1000 AUTH2 someone secret"));
     assert!(refused.starts_with("-ERR Target instance replied with error: WRONGPASS"), "{refused}");
     assert_eq!(ours.call("GET k"), "$1\r\nv\r\n");

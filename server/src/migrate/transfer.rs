@@ -78,7 +78,9 @@ impl Outcome {
 
 /// Where a job failed.
 enum Failure {
+    /// There was nowhere to connect to, or no answer in time.
     Connect,
+    /// Writing failed; a target that refused the connection counts as well.
     Write(io::Error),
     Read(io::Error),
 }
@@ -239,7 +241,13 @@ pub fn carry(mut job: Job) -> Outcome {
             None => Link::connect(&job.target, job.timeout),
         };
         let failure = match link {
-            Err(_) => Failure::Connect,
+            // Redis waits until it may write, and learns from writing that nobody wanted the connection.
+            Err(error) => match error.kind() {
+                ErrorKind::ConnectionRefused
+                | ErrorKind::ConnectionReset
+                | ErrorKind::HostUnreachable => Failure::Write(error),
+                _ => Failure::Connect,
+            },
             Ok(mut link) => match attempt(&job, &mut link, &mut outcome) {
                 Ok(()) => {
                     outcome.link = Some(link);
