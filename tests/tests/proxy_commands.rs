@@ -199,6 +199,12 @@ fn the_proxy_answers_for_itself() {
          < -ERR wrong number of arguments for 'get' command
          > CLIENT NONSENSE
          < -ERR unknown subcommand 'NONSENSE'. Try CLIENT HELP.
+         > CLIENT KILL TYPE Nobody
+         < -ERR Unknown client type 'Nobody'
+         > CLIENT LIST TYPE Nobody
+         < -ERR Unknown client type 'Nobody'
+         > CLIENT KILL USER nobody
+         < -ERR No such user 'nobody'
          > BLPOP q 0
          < -ERR command 'blpop' is not supported through the proxy
          > SUBSCRIBE c

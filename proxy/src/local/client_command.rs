@@ -92,9 +92,7 @@ pub fn set_info(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
         b"lib-name" => &mut client.session.library,
         b"lib-ver" => &mut client.session.library_version,
         _ => {
-            let mut text = b"ERR Unrecognized option '".to_vec();
-            text.extend_from_slice(attribute);
-            text.push(b'\'');
+            let text = quoting("ERR Unrecognized option", attribute);
             return refuse(core, id, now_us, |out| out.error(&text));
         }
     };
@@ -158,6 +156,11 @@ fn help(out: &mut Vec<u8>) {
     LINES.iter().for_each(|line| out.simple(line));
 }
 
+/// An error about a word of the client's.
+fn quoting(what: &str, word: &[u8]) -> Vec<u8> {
+    [what.as_bytes(), b" '", word, b"'"].concat()
+}
+
 fn number(word: &[u8]) -> Option<u64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
@@ -174,10 +177,8 @@ fn list(core: &mut Core, id: ClientId, request: Request<'_>, proto: Proto) {
         Some(b"TYPE") if args.len() == 4 => match args.at(3).to_ascii_lowercase().as_slice() {
             b"normal" => {}
             b"master" | b"replica" | b"slave" | b"pubsub" => nobody = true,
-            other => {
-                let mut text = b"ERR Unknown client type '".to_vec();
-                text.extend_from_slice(other);
-                text.push(b'\'');
+            _ => {
+                let text = quoting("ERR Unknown client type", args.at(3));
                 return refuse(core, id, now_us, |out| out.error(&text));
             }
         },
@@ -242,8 +243,14 @@ fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
                 (b"ADDR", _) => which.address = Some(text()),
                 (b"LADDR", _) => which.local_address = Some(text()),
                 (b"TYPE", b"normal") | (b"USER", b"default") => {}
-                (b"TYPE", b"master" | b"replica" | b"slave" | b"pubsub") | (b"USER", _) => {
-                    nobody = true;
+                (b"TYPE", b"master" | b"replica" | b"slave" | b"pubsub") => nobody = true,
+                (b"TYPE", _) => {
+                    let text = quoting("ERR Unknown client type", value);
+                    return refuse(core, id, now_us, |out| out.error(&text));
+                }
+                (b"USER", _) => {
+                    let text = quoting("ERR No such user", value);
+                    return refuse(core, id, now_us, |out| out.error(&text));
                 }
                 (b"SKIPME", b"yes") => which.except = Some(own),
                 (b"SKIPME", b"no") => which.except = None,
