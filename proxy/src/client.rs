@@ -22,6 +22,7 @@ use slab::Slab;
 use self::pending::Pending;
 use self::session::Session;
 use self::transaction::Transaction;
+use crate::gather::Merged;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, LARGE_BYTES, Output, Sent};
 
 /// A client of a worker; the generation tells it from others that had the same place before.
@@ -75,6 +76,8 @@ pub struct Client {
     pub pending: Pending,
     /// Bytes of requests since none was in flight.
     asked_bytes: usize,
+    /// Bytes of replies to parts of its requests, of which other parts are not answered yet.
+    gathered_bytes: usize,
     /// Replies on their way out.
     pub output: Output,
     /// On the list of clients with output.
@@ -131,7 +134,13 @@ impl Client {
             || (self.barrier && !self.pending.is_empty())
             || self.pending.len() >= in_flight_max
             || (self.asked_bytes > ASKED_BYTES_PAUSE && !self.pending.is_empty())
-            || self.output.len() + self.pending.parked_bytes() > UNREAD_BYTES_PAUSE
+            || self.unsent_bytes() > UNREAD_BYTES_PAUSE
+    }
+
+    /// Bytes of replies that are kept for it.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.output.len() + self.pending.parked_bytes() + self.gathered_bytes
     }
 
     /// Begins to parse what it sent. Nothing holds it back any more once all it asked for is answered.
@@ -211,6 +220,7 @@ impl Clients {
             scanner: RequestScanner::default(),
             pending: Pending::default(),
             asked_bytes: 0,
+            gathered_bytes: 0,
             output: Output::default(),
             dirty: false,
             holds: 0,
@@ -299,6 +309,27 @@ impl Clients {
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
 
+    /// Counts the reply to a part of a client's request, which is kept until the others are there. Says whether it is
+    /// wanted: the client may have gone, or have more waiting than it may.
+    pub fn gather(&mut self, id: ClientId, bytes: usize) -> bool {
+        let most = self.output_bytes_max;
+        let Some(client) = self.get_mut(id) else { return false };
+        client.gathered_bytes += bytes;
+        let fits = client.unsent_bytes() <= most;
+        if !fits {
+            self.doomed.push((id, Gone::Failed));
+        }
+        fits
+    }
+
+    /// As [`Clients::answer_owned`], with a reply that was put together from `bytes` of parts.
+    pub fn answer_gathered(&mut self, merged: Merged, now_us: u64) {
+        if let Some(client) = self.get_mut(merged.client) {
+            client.gathered_bytes = client.gathered_bytes.saturating_sub(merged.parts_bytes);
+        }
+        self.answer_owned(merged.client, merged.sequence, merged.reply, now_us);
+    }
+
     /// Answers a request that is being dispatched, from here.
     pub fn reply(&mut self, id: ClientId, now_us: u64, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
@@ -340,7 +371,7 @@ impl Clients {
                 Err(_) => doomed.push((client.id, Gone::Failed)),
             }
         }
-        if client.output.len() + client.pending.parked_bytes() > output_bytes_max {
+        if client.unsent_bytes() > output_bytes_max {
             doomed.push((client.id, Gone::Failed));
         }
     }

@@ -72,6 +72,8 @@ pub struct Merged {
     pub sequence: u32,
     /// The reply.
     pub reply: Vec<u8>,
+    /// Bytes of the parts' replies.
+    pub parts_bytes: usize,
 }
 
 /// The split requests of a worker.
@@ -128,12 +130,31 @@ impl Gathers {
         let mut gather = self.slab.remove(id.index as usize);
         let mut reply = buffer::take();
         gather.merge_into(&mut reply);
-        let merged = Merged { client: gather.client, sequence: gather.sequence, reply };
+        let merged = Merged {
+            client: gather.client,
+            sequence: gather.sequence,
+            reply,
+            parts_bytes: gather.bytes.len(),
+        };
         buffer::give(std::mem::take(&mut gather.bytes));
         if self.spares.len() < SPARES_MAX && gather.order.capacity() <= 4096 {
             self.spares.push(gather);
         }
         Some(merged)
+    }
+
+    /// Whose request it is; `None` when it is over.
+    #[must_use]
+    pub fn client_of(&self, id: GatherId) -> Option<ClientId> {
+        let gather = self.slab.get(id.index as usize)?;
+        (gather.generation == id.generation).then_some(gather.client)
+    }
+
+    /// Ends a request that nobody waits for any more: what is still to come of it is ignored.
+    pub fn forget(&mut self, id: GatherId) {
+        if self.client_of(id).is_some() {
+            buffer::give(self.slab.remove(id.index as usize).bytes);
+        }
     }
 
     /// Split requests under way.

@@ -80,8 +80,11 @@ impl Downstream {
         match target {
             Target::Client { id, sequence } => self.clients.answer(id, sequence, reply, now_us),
             Target::Part { gather, part } => {
-                if let Some(merged) = self.gathers.part(gather, part, reply) {
-                    self.clients.answer_owned(merged.client, merged.sequence, merged.reply, now_us);
+                let Some(client) = self.gathers.client_of(gather) else { return };
+                if !self.clients.gather(client, reply.len()) {
+                    self.gathers.forget(gather);
+                } else if let Some(merged) = self.gathers.part(gather, part, reply) {
+                    self.clients.answer_gathered(merged, now_us);
                 }
             }
             Target::Nobody => {}

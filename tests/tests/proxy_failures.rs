@@ -421,3 +421,40 @@ fn a_client_that_never_reads_is_bounded() {
         let _ = writer.join();
     });
 }
+
+#[test]
+fn what_is_gathered_for_a_client_that_never_reads_is_bounded() {
+    let servers = [Redis::start(), Redis::start()];
+    let mut addresses = servers.each_ref().map(|server| format!("127.0.0.1:{}:1", server.port));
+    addresses[1] += "\nglobal:\n  client_output_limit: 16mb";
+    let proxy = Proxy::start_over("", &addresses, &["--workers", "1", "-s", "0"]);
+    let mut other = proxy.client();
+    let big = "x".repeat(1 << 20);
+    let keys: Vec<String> = (0..20).map(|number| format!("user:{}", number * 7919)).collect();
+    for key in &keys {
+        assert_eq!(other.call(&format!("SET {key} {big}")), "+OK\r\n");
+    }
+    // A gigabyte, in requests of eight keys of both servers: each fits, all together do not.
+    let mut sender = proxy.client();
+    for part in 0..128 {
+        let wanted = keys.iter().cycle().skip(part).take(8);
+        let line = wanted.fold("MGET".to_owned(), |line, key| line + " " + key);
+        if !sender.try_send_raw((line + "\r\n").as_bytes()) {
+            break;
+        }
+    }
+    let mut peak = 0;
+    eventually("it is let go", || {
+        assert_eq!(other.call("PING"), "+PONG\r\n");
+        peak = peak.max(proxy.process.resident_bytes());
+        other.call("CLIENT LIST").lines().filter(|line| line.starts_with("id=")).count() == 1
+    });
+    assert!(peak < 150 << 20, "{peak} bytes for one client that does not read");
+    // One that reads gets as much.
+    let mut reader = proxy.client();
+    for part in 0..4 {
+        let wanted = keys.iter().cycle().skip(part).take(8);
+        let line = wanted.fold("MGET".to_owned(), |line, key| line + " " + key);
+        assert_eq!(reader.call(&line).len(), 4 + 8 * ((1 << 20) + 12));
+    }
+}

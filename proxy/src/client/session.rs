@@ -84,7 +84,7 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
         client.transaction.as_ref().map_or(0, |queue| queue.bytes()),
         client.output.len(),
         client.pending.len(),
-        client.output.len() + client.pending.parked_bytes(),
+        client.unsent_bytes(),
         size_of::<Client>() + client.input.capacity() + client.output.len(),
         if client.blocked { "rw" } else { "r" },
         client.command.map_or("NULL", |command| command.spec().name),
