@@ -4,7 +4,6 @@
 use std::fmt::{Display, Write};
 use std::time::Instant;
 
-use redstart_common::net::buffer;
 use redstart_common::{clock, command};
 
 use crate::client::{Client, Flags};
@@ -263,7 +262,7 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.excess("allocator_rss", found.kept_pages());
     page.excess("rss_overhead", found.beside_allocator());
     page.excess("mem_fragmentation", found.total());
-    page.field("mem_not_counted_for_evict", buffer::spare_bytes());
+    page.field("mem_not_counted_for_evict", 0);
     page.field("mem_replication_backlog", 0);
     page.field("mem_total_replication_buffers", 0);
     page.field("mem_clients_slaves", 0);

@@ -1,6 +1,7 @@
 //! Where memory goes: what INFO, MEMORY STATS and MEMORY DOCTOR read.
 
 use redstart_common::memory;
+use redstart_common::net::buffer;
 
 use crate::allocator;
 use crate::client::Client;
@@ -63,11 +64,18 @@ pub fn of_client(client: &Client) -> usize {
     size_of::<Client>() + client.reply.bytes.capacity() + input + queued + watched + named
 }
 
+/// Bytes in use. Spare buffers for replies are free memory that is kept at hand, as the allocator keeps some: they do not
+/// count, or a large reply would cost keys after it was sent.
+#[must_use]
+pub fn used_bytes() -> usize {
+    memory::used_bytes().saturating_sub(buffer::spare_bytes())
+}
+
 impl Overview {
     /// Looks; `client` is the one that is being served.
     #[must_use]
     pub fn of(keyspace: &Keyspace, core: &Core, client: &Client) -> Self {
-        let used = memory::used_bytes();
+        let used = used_bytes();
         let peak = core.memory_peak.get().max(used);
         core.memory_peak.set(peak);
         let clients = core.clients.iter().chain(std::iter::once(client)).map(of_client).sum();

@@ -8,8 +8,7 @@ use crate::acl::selector::Denied;
 use crate::client::{Client, Flags};
 use crate::engine::{Core, Engine};
 use crate::keyspace::evict::Room;
-use redstart_common::memory::used_bytes;
-use redstart_common::net::buffer;
+use crate::memory::used_bytes;
 use redstart_common::resp::error;
 use redstart_common::resp::{Args, Proto};
 
@@ -131,13 +130,12 @@ impl Core {
         self.bytes_over_limit() > 0
     }
 
-    /// By how many bytes memory in use is over the limit; 0 when it is not, or when there is none. Spare buffers for
-    /// replies do not count, or a large reply would cost keys after it was sent.
+    /// By how many bytes memory in use is over the limit; 0 when it is not, or when there is none.
     #[must_use]
     pub fn bytes_over_limit(&self) -> usize {
         match self.settings.maxmemory {
             0 => 0,
-            limit => used_bytes().saturating_sub(buffer::spare_bytes()).saturating_sub(limit),
+            limit => used_bytes().saturating_sub(limit),
         }
     }
 }

@@ -6,13 +6,13 @@
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use redstart_common::memory::used_bytes;
 
 use super::{Db, Entry, Keyspace, lazyfree};
 use crate::cron::micros_since;
 use crate::dispatch::notify::Classes;
 use crate::encoding::table::Drawn;
 use crate::engine::Core;
+use crate::memory::used_bytes;
 use crate::settings::Policy;
 
 /// Candidates remembered between draws.
