@@ -30,7 +30,6 @@ impl Core {
         self.paused = Some((kind, until_ms));
         // A paused data set does not change by itself either.
         shared.keep_expired.set(true);
-        self.alarm(until_ms);
     }
 
     /// Ends the pause that is on.
@@ -47,7 +46,8 @@ impl Core {
         }
     }
 
-    /// Ends the pause if its time is over.
+    /// Ends the pause if its time is over. The regular work asks at each round, and so does a request that would wait: as
+    /// in Redis a pause may last a round of the regular work longer than was asked for.
     pub fn check_pause(&mut self, shared: &Shared) {
         if self.paused.is_some_and(|(_, until)| until <= shared.now_ms.get()) {
             self.unpause(shared);

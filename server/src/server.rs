@@ -332,11 +332,8 @@ async fn alarms(server: Rc<Server>) {
             let mut engine = server.engine.borrow_mut();
             engine.refresh();
             engine.expire_waiters();
-            let Engine { keyspace, core } = &mut *engine;
-            core.check_pause(&keyspace.shared);
-            let now = keyspace.shared.now_ms.get();
-            let pause = core.paused.map(|(_, until)| until);
-            let next = core.blocking.next_deadline().into_iter().chain(pause).min();
+            let now = engine.keyspace.shared.now_ms.get();
+            let next = engine.core.blocking.next_deadline();
             next.map(|deadline| deadline.saturating_sub(now).max(1))
         };
         match wait {

@@ -4,6 +4,7 @@
 mod acl;
 mod bitmap;
 pub mod client;
+mod cluster;
 mod command;
 mod config;
 mod connection;
@@ -48,6 +49,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     acl::HANDLERS,
     bitmap::HANDLERS,
     client::HANDLERS,
+    cluster::HANDLERS,
     command::HANDLERS,
     config::HANDLERS,
     connection::HANDLERS,
