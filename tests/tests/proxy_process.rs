@@ -52,6 +52,11 @@ fn a_listener_that_is_taken_is_told_at_start() {
     assert!(!ok && text.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{text}");
 }
 
+/// What the pid file says. It is written once the ports are bound, so it may come a moment after they are.
+fn pid_in(file: &std::path::Path) -> Option<u32> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
 #[test]
 fn whoever_starts_it_in_the_background_is_told_what_is_wrong() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -80,13 +85,17 @@ fn whoever_starts_it_in_the_background_is_told_what_is_wrong() {
     assert!(ok, "{said}");
     let logged = || std::fs::read_to_string(&log).unwrap_or_default();
     eventually("the log tells it", || logged().contains("nowhere/pid"));
+    eventually("it ends", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 
     let (ok, said) = start(&path(&log), &path(&pid));
     assert!(ok, "{said}");
     eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let id = std::fs::read_to_string(&pid).expect("a pid");
+    eventually("the pid is there", || pid_in(&pid).is_some());
     assert_eq!(Client::connect(port).call("PING"), "+PONG\r\n");
-    let ended = Command::new("kill").arg(id.trim()).status().expect("kill runs");
+    let ended = Command::new("kill")
+        .arg(pid_in(&pid).expect("a pid").to_string())
+        .status()
+        .expect("kill runs");
     assert!(ended.success());
     eventually("it ends", || !pid.exists());
 }
@@ -144,7 +153,7 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
     eventually("it listens", || UnixStream::connect(&socket).is_ok());
     let mode = std::fs::metadata(&socket).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o640);
-    assert_eq!(std::fs::read_to_string(&pid).expect("a pid").trim(), process.id().to_string());
+    eventually("the pid is there", || pid_in(&pid) == Some(process.id()));
     for number in 0..10 {
         let mut stream = UnixStream::connect(&socket).expect("connected");
         stream
