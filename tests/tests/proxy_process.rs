@@ -151,8 +151,8 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
     command.arg("-c").arg(&file).args(["-s", "0", "--workers", "2", "-p"]).arg(&pid);
     let mut process = Process::start(&mut command, &folder.join("log"));
     eventually("it listens", || UnixStream::connect(&socket).is_ok());
-    let mode = std::fs::metadata(&socket).expect("a socket").permissions().mode();
-    assert_eq!(mode & 0o777, 0o640);
+    let mode = || std::fs::metadata(&socket).expect("a socket").permissions().mode();
+    eventually("it has its mode", || mode() & 0o777 == 0o640);
     eventually("the pid is there", || pid_in(&pid) == Some(process.id()));
     for number in 0..10 {
         let mut stream = UnixStream::connect(&socket).expect("connected");
