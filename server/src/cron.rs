@@ -21,10 +21,6 @@ pub fn tick(engine: &mut Engine) {
         engine.core.note_latency("expire-cycle", micros_since(start));
         settle(engine);
     }
-    // Also without a command that asks for memory: clients and buffers take it too.
-    if engine.core.out_of_memory() {
-        engine.make_room();
-    }
     close_idle_clients(engine);
     engine.settle_migrations();
     engine.core.end_turn_of_tracking();

@@ -57,6 +57,16 @@ fn pid_in(file: &std::path::Path) -> Option<u32> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
+/// A process that nobody is the parent of; it ends with the test all the same.
+struct Daemon(u32);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let ended = Command::new("kill").arg(self.0.to_string()).status();
+        assert!(std::thread::panicking() || ended.is_ok_and(|status| status.success()));
+    }
+}
+
 #[test]
 fn whoever_starts_it_in_the_background_is_told_what_is_wrong() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -91,12 +101,9 @@ fn whoever_starts_it_in_the_background_is_told_what_is_wrong() {
     assert!(ok, "{said}");
     eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     eventually("the pid is there", || pid_in(&pid).is_some());
+    let daemon = Daemon(pid_in(&pid).expect("a pid"));
     assert_eq!(Client::connect(port).call("PING"), "+PONG\r\n");
-    let ended = Command::new("kill")
-        .arg(pid_in(&pid).expect("a pid").to_string())
-        .status()
-        .expect("kill runs");
-    assert!(ended.success());
+    drop(daemon);
     eventually("it ends", || !pid.exists());
 }
 

@@ -224,6 +224,24 @@ fn replies_that_were_sent_cost_no_keys() {
 }
 
 #[test]
+fn that_a_key_was_evicted_is_told_before_the_reply_to_the_command_that_made_room() {
+    for peer in Peer::both(&[]) {
+        let mut client = peer.client();
+        client.call("HELLO 3");
+        assert_eq!(client.call("CLIENT TRACKING ON"), "+OK\r\n");
+        assert_eq!(client.call("CONFIG SET maxmemory-policy volatile-random"), "+OK\r\n");
+        limit_to(&mut client, 200 << 10);
+        assert_eq!(client.call("SETEX fleeting 1000 x"), "+OK\r\n");
+        assert_eq!(client.call("GET fleeting"), "$1\r\nx\r\n");
+        assert_eq!(client.call("SETBIT large 3200000 0"), ":0\r\n");
+        let told = client.call("GETBIT large 0");
+        assert_eq!(told, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$8\r\nfleeting\r\n", "{}", peer.name());
+        assert_eq!(client.receive(), ":0\r\n");
+        assert_eq!(client.call("EXISTS fleeting large"), ":1\r\n");
+    }
+}
+
+#[test]
 fn transactions_are_refused_as_a_whole() {
     for peer in Peer::both(&[]) {
         let (mut client, mut other) = (peer.client(), peer.client());

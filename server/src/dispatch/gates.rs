@@ -22,7 +22,7 @@ impl Engine {
     #[inline]
     pub(super) fn gates(
         &mut self,
-        client: &Client,
+        client: &mut Client,
         row: &'static CommandSpec,
         args: Args<'_>,
     ) -> CommandResult {
@@ -64,7 +64,7 @@ impl Engine {
     }
 
     #[cold]
-    fn memory_gate(&mut self, client: &Client, row: &'static CommandSpec) -> CommandResult {
+    fn memory_gate(&mut self, client: &mut Client, row: &'static CommandSpec) -> CommandResult {
         let takes_memory = row.flags.contains(RowFlags::DENYOOM)
             || match row.name {
                 "exec" => client.queues_memory(),
@@ -72,7 +72,13 @@ impl Engine {
                 // A queue without end would take memory whatever is in it.
                 _ => client.flags.any(Flags::MULTI),
             };
-        if self.make_room() == Room::None && takes_memory {
+        let room = self.make_room();
+        // That a key was evicted is told before the reply: it was gone when the command ran. A reply that is taken back
+        // would take the message along; then it comes after.
+        if !client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP)) {
+            self.core.tracking.tell_pending(&mut self.core.clients, Some(client));
+        }
+        if room == Room::None && takes_memory {
             return Err(OUT_OF_MEMORY);
         }
         Ok(())
