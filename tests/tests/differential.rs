@@ -128,6 +128,18 @@ fn same(words: &Words, queue: &[Words], theirs: &[u8], ours: &[u8]) -> bool {
     }
 }
 
+/// Whether two replies hold a difference that is known, after which the two may hold different data.
+fn parted(words: &Words, queue: &[Words], theirs: &[u8], ours: &[u8]) -> bool {
+    if name_of(words) != "EXEC" {
+        return is_open(&name_of(words), theirs, ours);
+    }
+    let (Some((_, theirs)), Some((_, ours))) = (elements(theirs), elements(ours)) else {
+        return false;
+    };
+    let mut inner = queue.iter().zip(theirs.iter().zip(ours));
+    inner.any(|(words, (a, b))| is_open(&name_of(words), a, b))
+}
+
 /// The two servers and what was asked of them.
 struct Pair {
     theirs: Client,
@@ -164,6 +176,7 @@ impl Pair {
         let (theirs, ours) = self.both(&words);
         let name = name_of(&words);
         let mut equal = same(&words, &self.queue, &theirs, &ours);
+        let is_parted = theirs != ours && parted(&words, &self.queue, &theirs, &ours);
         let mut remark = "";
         if equal
             && theirs != ours
@@ -212,6 +225,8 @@ impl Pair {
                 }
             }
             self.differ(&story);
+        } else if is_parted {
+            self.begin();
         }
     }
 

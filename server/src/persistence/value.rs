@@ -357,6 +357,8 @@ impl<'a> Reader<'a> {
     fn zset(&mut self, kind: u8, limits: &Limits) -> Option<Zset> {
         let mut zset = Zset::default();
         if matches!(kind, ZSET | ZSET_TEXT) {
+            // Read in the large form, as Redis does: the packed one would lose the sign of a zero on the way to it.
+            zset.spread();
             for _ in 0..self.count()? {
                 let member = self.text()?;
                 let score = if kind == ZSET { self.double()? } else { self.double_text()? };
@@ -364,6 +366,7 @@ impl<'a> Reader<'a> {
                     return None;
                 }
             }
+            zset.shrink(limits);
             return Some(zset);
         }
         let texts = self.packed_texts(kind == ZSET_ZIPLIST)?;
@@ -422,6 +425,21 @@ mod tests {
         match restore(&payload, &Limits::default()) {
             Ok(Value::Object(object)) => object,
             _ => panic!("what was dumped restores"),
+        }
+    }
+
+    #[test]
+    fn a_large_sorted_set_keeps_the_sign_of_a_zero_and_a_packed_one_does_not() {
+        let limits = Limits::default();
+        for (members, negative) in [(3, false), (limits.zset_entries + 1, true)] {
+            let mut zset = Zset::default();
+            zset.spread();
+            for number in 0..members {
+                zset.set(number.to_string().as_bytes(), number as f64 * -1.0, &limits);
+            }
+            let Object::Zset(zset) = back(Object::Zset(zset)) else { panic!("a sorted set") };
+            let score = zset.score(b"0").expect("there");
+            assert_eq!((score, score.is_sign_negative()), (0.0, negative), "{members} members");
         }
     }
 
