@@ -452,3 +452,41 @@ fn random_commands_over_small_packed_limits() {
     compare("small limits, RESP2", 201..204, 4000, SMALL, false);
     compare("small limits, RESP3", 301..304, 4000, SMALL, true);
 }
+
+/// A packed sorted set knows no negative zero, and a result may be built in either form.
+#[test]
+fn stored_sorted_sets_keep_the_signs_of_zeros_that_the_original_keeps() {
+    let redis = Redis::start_on(redstart_tests::proxy_support::free_port(), SMALL);
+    let server = Server::start(SMALL);
+    let (mut theirs, mut ours) = (Client::connect(redis.port), server.client());
+    let mut negative = 0;
+    let mut compare = |line: &str| {
+        let found = ours.call(line);
+        assert_eq!(found, theirs.call(line), "{line}");
+        negative += usize::from(found.contains("\r\n-0\r\n"));
+    };
+    for key in ["z", "y"] {
+        for number in 1..=12 {
+            compare(&format!("ZADD {key} {number} m{number}"));
+        }
+        compare(&format!("ZADD {key} -0 none -0 m3"));
+    }
+    for (first, last) in [(0, 12), (0, 3), (2, 12), (5, 20)] {
+        for line in [
+            format!("ZRANGESTORE d z {first} {last}"),
+            format!("ZRANGESTORE d z {first} {last} REV"),
+            format!("ZRANGESTORE d z -0 {last} BYSCORE"),
+            format!("ZRANGESTORE d z -5 100 BYSCORE LIMIT {first} {last}"),
+            "ZINTERSTORE d 2 z y".to_owned(),
+            "ZUNIONSTORE d 2 z y WEIGHTS 1 -0".to_owned(),
+            "ZDIFFSTORE d 2 z nothing".to_owned(),
+        ] {
+            compare(&line);
+            compare("OBJECT ENCODING d");
+            compare("ZRANGE d 0 -1 WITHSCORES");
+        }
+        // Fewer and fewer, until the results are packed.
+        compare("ZREMRANGEBYRANK z -3 -1");
+    }
+    assert!(negative > 5, "{negative} replies with a negative zero");
+}

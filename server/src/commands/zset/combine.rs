@@ -209,13 +209,15 @@ fn intersect(db: &Db, wanted: &Request<'_>, mut visit: impl FnMut(Element<'_>, f
 
 type Scores = HashMap<Box<[u8]>, f64, foldhash::fast::RandomState>;
 
+/// The result is in its large form, whatever its size: only what is stored may be packed, where zeros lose their signs.
 fn combine(
     call: &mut Call<'_>,
     operation: Operation,
     wanted: &Request<'_>,
-    mut result: Zset,
 ) -> Result<Zset, CommandError> {
     let limits = call.core.settings.packed;
+    let mut result = Zset::default();
+    result.spread();
     let db = call.keyspace.db(call.client.db);
     match operation {
         Operation::Intersection => intersect(db, wanted, |member, score| {
@@ -237,8 +239,6 @@ fn combine(
                     true
                 });
             }
-            let longest = scores.keys().map(|member| member.len()).max().unwrap_or(0);
-            result.expect(scores.len(), longest, &limits);
             for (member, score) in &scores {
                 result.set(member, *score, &limits);
             }
@@ -263,10 +263,7 @@ fn combine(
 
 fn answer(call: &mut Call<'_>, operation: Operation, knows: Knows) -> CommandResult {
     let wanted = request(call, 1, knows)?;
-    // Only a stored result may be packed, where zeros lose their signs.
-    let mut result = Zset::default();
-    result.spread();
-    let result = combine(call, operation, &wanted, result)?;
+    let result = combine(call, operation, &wanted)?;
     let reply = &mut call.client.reply;
     let nested = wanted.with_scores && reply.proto == Proto::Resp3;
     let width = if wanted.with_scores && !nested { 2 } else { 1 };
@@ -292,7 +289,8 @@ fn answer_stored(
 ) -> CommandResult {
     let target = call.arg(1);
     let wanted = request(call, 2, knows)?;
-    let result = combine(call, operation, &wanted, Zset::default())?;
+    let mut result = combine(call, operation, &wanted)?;
+    result.shrink(&call.core.settings.packed);
     let size = result.len();
     store(call, target, result, event);
     call.client.reply.count(size);

@@ -289,6 +289,10 @@ pub fn zrangestore(call: &mut Call<'_>) -> CommandResult {
     if let Some(zset) = call.keyspace.db(call.client.db).read_as::<Zset>(wanted.key)? {
         let (start, count) = wanted.range.resolve(zset, wanted.reverse, wanted.limit);
         let mut left = count;
+        // As in Redis, which knows how much comes of a range of ranks, but not of one of scores or words.
+        if matches!(wanted.range, Range::Rank(..)) {
+            result.expect(count, 0, limits);
+        }
         if left > 0 {
             zset.walk(start, wanted.reverse, |member, score| {
                 member.with_text(|member| result.set(member, score, limits));
