@@ -490,3 +490,30 @@ fn stored_sorted_sets_keep_the_signs_of_zeros_that_the_original_keeps() {
     }
     assert!(negative > 5, "{negative} replies with a negative zero");
 }
+
+#[test]
+fn a_scan_removes_what_is_past_its_deadline_only_where_it_was_asked_for() {
+    let options = ["--enable-debug-command", "yes"];
+    let redis = Redis::start_on(redstart_tests::proxy_support::free_port(), &options);
+    let server = Server::start(&options);
+    let (mut theirs, mut ours) = (Client::connect(redis.port), server.client());
+    let mut compare = |line: &str| {
+        let found = ours.call(line);
+        assert_eq!(found, theirs.call(line), "{line}");
+        found
+    };
+    compare("DEBUG SET-ACTIVE-EXPIRE 0");
+    for (scan, left) in [
+        ("SCAN 0 MATCH other*", 1),
+        ("SCAN 0 MATCH late", 0),
+        ("SCAN 0 TYPE list", 0),
+        ("SCAN 0", 0),
+        ("KEYS *", 1),
+        ("RANDOMKEY", 0),
+    ] {
+        compare("SET late x EXAT 1");
+        compare(scan);
+        assert_eq!(compare("DBSIZE"), format!(":{left}\r\n"), "after {scan}");
+        compare("DEL late");
+    }
+}

@@ -249,14 +249,16 @@ pub fn scan(call: &mut Call<'_>) -> CommandResult {
     let at = options.walk(at, |at, looked| {
         db.scan(at, |entry| {
             *looked += 1;
+            // As in Redis, a key that was not asked for stays, even past its deadline.
+            if !options.fits(entry.key()) {
+                return;
+            }
             if entry.deadline().is_some_and(|deadline| deadline <= now) {
                 due.push(entry.key().into());
                 return;
             }
             let kind = entry.kind().name().as_bytes();
-            if options.fits(entry.key())
-                && options.kind.is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind))
-            {
+            if options.kind.is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind)) {
                 found.push(entry.key().into());
             }
         })
