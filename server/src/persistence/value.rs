@@ -435,7 +435,7 @@ mod tests {
             let mut zset = Zset::default();
             zset.spread();
             for number in 0..members {
-                zset.set(number.to_string().as_bytes(), number as f64 * -1.0, &limits);
+                zset.set(number.to_string().as_bytes(), -(number as f64), &limits);
             }
             let Object::Zset(zset) = back(Object::Zset(zset)) else { panic!("a sorted set") };
             let score = zset.score(b"0").expect("there");
