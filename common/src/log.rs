@@ -5,9 +5,9 @@
 //! called from any thread.
 
 use std::fmt::Arguments;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{PoisonError, RwLock};
 
@@ -105,12 +105,21 @@ pub fn raw(level: Level, text: &str) {
     }
 }
 
+/// Opens a log file to add to it, and makes it if it is not there. Lines open the file anew and cannot tell when that
+/// fails, so whoever sets it tries this before.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
 fn emit(bytes: &[u8]) {
     let file = FILE.read().unwrap_or_else(PoisonError::into_inner);
     // A log that cannot be written has nowhere to say so; the program goes on.
     match &*file {
         Some(path) => {
-            if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path) {
+            if let Ok(mut file) = open(path) {
                 let _ = file.write_all(bytes);
             }
         }

@@ -338,8 +338,7 @@ fn probe_ejected(directory: &Arc<Directory>) {
 /// When the log file cannot be opened: it is opened anew for each line, and lines must not get lost unnoticed.
 pub fn set_up_log(settings: &Settings) -> io::Result<()> {
     if let Some(path) = &settings.global.log_file {
-        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        opened.map_err(|error| {
+        log::open(path).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot open the log file '{path}': {error}"))
         })?;
     }

@@ -92,7 +92,7 @@ pub fn set_info(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
         b"lib-name" => &mut client.session.library,
         b"lib-ver" => &mut client.session.library_version,
         _ => {
-            let text = quoting("ERR Unrecognized option", attribute);
+            let text = error::about("ERR Unrecognized option '", attribute, "'");
             return refuse(core, id, now_us, |out| out.error(&text));
         }
     };
@@ -156,11 +156,6 @@ fn help(out: &mut Vec<u8>) {
     LINES.iter().for_each(|line| out.simple(line));
 }
 
-/// An error about a word of the client's.
-fn quoting(what: &str, word: &[u8]) -> Vec<u8> {
-    [what.as_bytes(), b" '", word, b"'"].concat()
-}
-
 fn number(word: &[u8]) -> Option<u64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
@@ -178,7 +173,7 @@ fn list(core: &mut Core, id: ClientId, request: Request<'_>, proto: Proto) {
             b"normal" => {}
             b"master" | b"replica" | b"slave" | b"pubsub" => nobody = true,
             _ => {
-                let text = quoting("ERR Unknown client type", args.at(3));
+                let text = error::about("ERR Unknown client type '", args.at(3), "'");
                 return refuse(core, id, now_us, |out| out.error(&text));
             }
         },
@@ -245,11 +240,11 @@ fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
                 (b"TYPE", b"normal") | (b"USER", b"default") => {}
                 (b"TYPE", b"master" | b"replica" | b"slave" | b"pubsub") => nobody = true,
                 (b"TYPE", _) => {
-                    let text = quoting("ERR Unknown client type", value);
+                    let text = error::about("ERR Unknown client type '", value, "'");
                     return refuse(core, id, now_us, |out| out.error(&text));
                 }
                 (b"USER", _) => {
-                    let text = quoting("ERR No such user", value);
+                    let text = error::about("ERR No such user '", value, "'");
                     return refuse(core, id, now_us, |out| out.error(&text));
                 }
                 (b"SKIPME", b"yes") => which.except = Some(own),

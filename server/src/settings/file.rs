@@ -142,7 +142,7 @@ pub fn check_log_file(settings: &Settings) -> Result<(), ConfigError> {
     if settings.logfile.is_empty() {
         return Ok(());
     }
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(&settings.logfile);
+    let opened = redstart_common::log::open(&settings.logfile);
     opened.map(drop).map_err(|error| ConfigError {
         line: None,
         reason: format!("Can't open the log file: {}", crate::text::system_words(&error)),
