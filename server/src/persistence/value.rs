@@ -355,10 +355,9 @@ impl<'a> Reader<'a> {
     }
 
     fn zset(&mut self, kind: u8, limits: &Limits) -> Option<Zset> {
-        let mut zset = Zset::default();
         if matches!(kind, ZSET | ZSET_TEXT) {
-            // Read in the large form, as Redis does: the packed one would lose the sign of a zero on the way to it.
-            zset.spread();
+            // As Redis does: the packed form would lose the sign of a zero on the way to the large one.
+            let mut zset = Zset::large();
             for _ in 0..self.count()? {
                 let member = self.text()?;
                 let score = if kind == ZSET { self.double()? } else { self.double_text()? };
@@ -369,6 +368,7 @@ impl<'a> Reader<'a> {
             zset.shrink(limits);
             return Some(zset);
         }
+        let mut zset = Zset::default();
         let texts = self.packed_texts(kind == ZSET_ZIPLIST)?;
         for pair in texts.chunks(2) {
             let [member, score] = pair else { return None };
@@ -432,8 +432,7 @@ mod tests {
     fn a_large_sorted_set_keeps_the_sign_of_a_zero_and_a_packed_one_does_not() {
         let limits = Limits::default();
         for (members, negative) in [(3, false), (limits.zset_entries + 1, true)] {
-            let mut zset = Zset::default();
-            zset.spread();
+            let mut zset = Zset::large();
             for number in 0..members {
                 zset.set(number.to_string().as_bytes(), -(number as f64), &limits);
             }

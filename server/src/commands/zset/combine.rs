@@ -210,14 +210,9 @@ fn intersect(db: &Db, wanted: &Request<'_>, mut visit: impl FnMut(Element<'_>, f
 type Scores = HashMap<Box<[u8]>, f64, foldhash::fast::RandomState>;
 
 /// The result is in its large form, whatever its size: only what is stored may be packed, where zeros lose their signs.
-fn combine(
-    call: &mut Call<'_>,
-    operation: Operation,
-    wanted: &Request<'_>,
-) -> Result<Zset, CommandError> {
+fn combine(call: &mut Call<'_>, operation: Operation, wanted: &Request<'_>) -> Zset {
     let limits = call.core.settings.packed;
-    let mut result = Zset::default();
-    result.spread();
+    let mut result = Zset::large();
     let db = call.keyspace.db(call.client.db);
     match operation {
         Operation::Intersection => intersect(db, wanted, |member, score| {
@@ -258,12 +253,12 @@ fn combine(
             }
         }
     }
-    Ok(result)
+    result
 }
 
 fn answer(call: &mut Call<'_>, operation: Operation, knows: Knows) -> CommandResult {
     let wanted = request(call, 1, knows)?;
-    let result = combine(call, operation, &wanted)?;
+    let result = combine(call, operation, &wanted);
     let reply = &mut call.client.reply;
     let nested = wanted.with_scores && reply.proto == Proto::Resp3;
     let width = if wanted.with_scores && !nested { 2 } else { 1 };
@@ -289,7 +284,7 @@ fn answer_stored(
 ) -> CommandResult {
     let target = call.arg(1);
     let wanted = request(call, 2, knows)?;
-    let mut result = combine(call, operation, &wanted)?;
+    let mut result = combine(call, operation, &wanted);
     result.shrink(&call.core.settings.packed);
     let size = result.len();
     store(call, target, result, event);

@@ -238,6 +238,13 @@ impl Zset {
         }
     }
 
+    /// An empty one in its large form, in which zeros keep their signs: what is built here may be packed at the end, by
+    /// [`Zset::shrink`].
+    #[must_use]
+    pub fn large() -> Self {
+        Self::Tree(Box::default())
+    }
+
     /// Takes its large form, whatever its size.
     pub fn spread(&mut self) {
         if let Self::Packed(pack) = self {
