@@ -235,7 +235,6 @@ impl Engine {
         if !self.core.out_of_memory() || self.core.paused.is_some() {
             return Room::Enough;
         }
-        buffer::trim();
         // Rather a client that takes too much than data.
         self.core.evict_clients();
         let room = crate::keyspace::evict::run(&mut self.keyspace, &mut self.core);

@@ -65,24 +65,29 @@ impl Engine {
 
     #[cold]
     fn memory_gate(&mut self, client: &mut Client, row: &'static CommandSpec) -> CommandResult {
-        let takes_memory = row.flags.contains(RowFlags::DENYOOM)
-            || match row.name {
-                "exec" => client.queues_memory(),
-                "discard" | "multi" | "quit" | "reset" => false,
-                // A queue without end would take memory whatever is in it.
-                _ => client.flags.any(Flags::MULTI),
-            };
         let room = self.make_room();
         // That a key was evicted is told before the reply: it was gone when the command ran. A reply that is taken back
         // would take the message along; then it comes after.
-        if !client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP)) {
+        const SILENT: Flags = Flags::REPLY_OFF.or(Flags::REPLY_SKIP);
+        if client.flags.any(Flags::TRACKING) && !client.flags.any(SILENT) {
             self.core.tracking.tell_pending(&mut self.core.clients, Some(client));
         }
-        if room == Room::None && takes_memory {
+        if room == Room::None && takes_memory(client, row) {
             return Err(OUT_OF_MEMORY);
         }
         Ok(())
     }
+}
+
+/// Whether a command is refused when memory is used up.
+fn takes_memory(client: &Client, row: &CommandSpec) -> bool {
+    row.flags.contains(RowFlags::DENYOOM)
+        || match row.name {
+            "exec" => client.queues_memory(),
+            "discard" | "multi" | "quit" | "reset" => false,
+            // A queue without end would take memory whatever is in it.
+            _ => client.flags.any(Flags::MULTI),
+        }
 }
 
 /// The user may not make the call.
