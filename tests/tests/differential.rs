@@ -70,6 +70,18 @@ fn integer(reply: &[u8]) -> Option<i64> {
     std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()
 }
 
+/// The commands of a transaction, each with the replies of both to it; `None` unless there are as many.
+fn each_of<'a>(
+    queue: &'a [Words],
+    theirs: &'a [u8],
+    ours: &'a [u8],
+) -> Option<Vec<(&'a Words, &'a [u8], &'a [u8])>> {
+    let ((_, theirs), (_, ours)) = (elements(theirs)?, elements(ours)?);
+    let replies = theirs.iter().zip(&ours);
+    (theirs.len() == queue.len() && ours.len() == queue.len())
+        .then(|| queue.iter().zip(replies).map(|(words, (a, b))| (words, *a, *b)).collect())
+}
+
 /// Whether two replies mean the same to a client that asked `words`.
 fn same(words: &Words, queue: &[Words], theirs: &[u8], ours: &[u8]) -> bool {
     if theirs == ours {
@@ -85,17 +97,8 @@ fn same(words: &Words, queue: &[Words], theirs: &[u8], ours: &[u8]) -> bool {
             matches!((integer(theirs), integer(ours)),
                 (Some(a), Some(b)) if a > 0 && b > 0 && (a - b).abs() <= slack)
         }
-        "EXEC" => match (elements(theirs), elements(ours)) {
-            (Some((_, theirs)), Some((_, ours))) => {
-                theirs.len() == ours.len()
-                    && theirs.len() == queue.len()
-                    && queue
-                        .iter()
-                        .zip(theirs.iter().zip(ours))
-                        .all(|(words, (a, b))| same(words, &[], a, b))
-            }
-            _ => false,
-        },
+        "EXEC" => each_of(queue, theirs, ours)
+            .is_some_and(|inner| inner.iter().all(|(words, a, b)| same(words, &[], a, b))),
         // How long idle; the small numbers that the original shares among keys were so longer.
         "OBJECT" => integer(theirs).is_some() && integer(ours).is_some(),
         "SORT" | "SORT_RO" if words.iter().any(|word| word.eq_ignore_ascii_case(b"LIMIT")) => {
@@ -133,11 +136,8 @@ fn parted(words: &Words, queue: &[Words], theirs: &[u8], ours: &[u8]) -> bool {
     if name_of(words) != "EXEC" {
         return is_open(&name_of(words), theirs, ours);
     }
-    let (Some((_, theirs)), Some((_, ours))) = (elements(theirs), elements(ours)) else {
-        return false;
-    };
-    let mut inner = queue.iter().zip(theirs.iter().zip(ours));
-    inner.any(|(words, (a, b))| is_open(&name_of(words), a, b))
+    each_of(queue, theirs, ours)
+        .is_some_and(|inner| inner.iter().any(|(words, a, b)| is_open(&name_of(words), a, b)))
 }
 
 /// The two servers and what was asked of them.
@@ -210,19 +210,16 @@ impl Pair {
         if !equal {
             let mut story =
                 format!("theirs {}\nours   {}{remark}", readable(&theirs), readable(&ours));
-            if let (Some((_, theirs)), Some((_, ours))) = (elements(&theirs), elements(&ours)) {
-                for (inner, (a, b)) in queue.iter().zip(theirs.iter().zip(&ours)) {
-                    if !same(inner, &[], a, b) {
-                        let words: Vec<String> = inner.iter().map(|word| readable(word)).collect();
-                        story = format!(
-                            "in it {}\ntheirs {}\nours   {}",
-                            words.join(" "),
-                            readable(a),
-                            readable(b)
-                        );
-                        break;
-                    }
-                }
+            let inner = each_of(&queue, &theirs, &ours).unwrap_or_default();
+            if let Some((inner, a, b)) = inner.iter().find(|(words, a, b)| !same(words, &[], a, b))
+            {
+                let words: Vec<String> = inner.iter().map(|word| readable(word)).collect();
+                story = format!(
+                    "in it {}\ntheirs {}\nours   {}",
+                    words.join(" "),
+                    readable(a),
+                    readable(b)
+                );
             }
             self.differ(&story);
         } else if is_parted {
@@ -453,18 +450,26 @@ fn random_commands_over_small_packed_limits() {
     compare("small limits, RESP3", 301..304, 4000, SMALL, true);
 }
 
+/// Starts both servers. What is returned asks both, makes sure that they say the same, and gives that.
+fn alike(options: &[&str]) -> impl FnMut(&str) -> String {
+    let redis = Redis::start_on(redstart_tests::proxy_support::free_port(), options);
+    let server = Server::start(options);
+    let (mut theirs, mut ours) = (Client::connect(redis.port), server.client());
+    move |line| {
+        // They run as long as they are asked.
+        let _running = (&redis, &server);
+        let found = ours.call(line);
+        assert_eq!(found, theirs.call(line), "{line}");
+        found
+    }
+}
+
 /// A packed sorted set knows no negative zero, and a result may be built in either form.
 #[test]
 fn stored_sorted_sets_keep_the_signs_of_zeros_that_the_original_keeps() {
-    let redis = Redis::start_on(redstart_tests::proxy_support::free_port(), SMALL);
-    let server = Server::start(SMALL);
-    let (mut theirs, mut ours) = (Client::connect(redis.port), server.client());
+    let mut call = alike(SMALL);
     let mut negative = 0;
-    let mut compare = |line: &str| {
-        let found = ours.call(line);
-        assert_eq!(found, theirs.call(line), "{line}");
-        negative += usize::from(found.contains("\r\n-0\r\n"));
-    };
+    let mut compare = |line: &str| negative += usize::from(call(line).contains("\r\n-0\r\n"));
     for key in ["z", "y"] {
         for number in 1..=12 {
             compare(&format!("ZADD {key} {number} m{number}"));
@@ -493,15 +498,7 @@ fn stored_sorted_sets_keep_the_signs_of_zeros_that_the_original_keeps() {
 
 #[test]
 fn a_scan_removes_what_is_past_its_deadline_only_where_it_was_asked_for() {
-    let options = ["--enable-debug-command", "yes"];
-    let redis = Redis::start_on(redstart_tests::proxy_support::free_port(), &options);
-    let server = Server::start(&options);
-    let (mut theirs, mut ours) = (Client::connect(redis.port), server.client());
-    let mut compare = |line: &str| {
-        let found = ours.call(line);
-        assert_eq!(found, theirs.call(line), "{line}");
-        found
-    };
+    let mut compare = alike(&["--enable-debug-command", "yes"]);
     compare("DEBUG SET-ACTIVE-EXPIRE 0");
     for (scan, left) in [
         ("SCAN 0 MATCH other*", 1),

@@ -434,12 +434,15 @@ fn what_is_gathered_for_a_client_that_never_reads_is_bounded() {
     for key in &keys {
         assert_eq!(other.call(&format!("SET {key} {big}")), "+OK\r\n");
     }
-    // A gigabyte, in requests of eight keys of both servers: each fits, all together do not.
+    // Eight keys of both servers.
+    let line = |part: usize| {
+        let wanted = keys.iter().cycle().skip(part).take(8);
+        wanted.fold("MGET".to_owned(), |line, key| line + " " + key)
+    };
+    // A gigabyte: each request fits, all together do not.
     let mut sender = proxy.client();
     for part in 0..128 {
-        let wanted = keys.iter().cycle().skip(part).take(8);
-        let line = wanted.fold("MGET".to_owned(), |line, key| line + " " + key);
-        if !sender.try_send_raw((line + "\r\n").as_bytes()) {
+        if !sender.try_send_raw((line(part) + "\r\n").as_bytes()) {
             break;
         }
     }
@@ -453,8 +456,6 @@ fn what_is_gathered_for_a_client_that_never_reads_is_bounded() {
     // One that reads gets as much.
     let mut reader = proxy.client();
     for part in 0..4 {
-        let wanted = keys.iter().cycle().skip(part).take(8);
-        let line = wanted.fold("MGET".to_owned(), |line, key| line + " " + key);
-        assert_eq!(reader.call(&line).len(), 4 + 8 * ((1 << 20) + 12));
+        assert_eq!(reader.call(&line(part)).len(), 4 + 8 * ((1 << 20) + 12));
     }
 }
