@@ -70,12 +70,11 @@ fn integer(reply: &[u8]) -> Option<i64> {
     std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()
 }
 
+/// A command of a transaction, the original's reply to it, and ours.
+type Answered<'a> = (&'a Words, &'a [u8], &'a [u8]);
+
 /// The commands of a transaction, each with the replies of both to it; `None` unless there are as many.
-fn each_of<'a>(
-    queue: &'a [Words],
-    theirs: &'a [u8],
-    ours: &'a [u8],
-) -> Option<Vec<(&'a Words, &'a [u8], &'a [u8])>> {
+fn each_of<'a>(queue: &'a [Words], theirs: &'a [u8], ours: &'a [u8]) -> Option<Vec<Answered<'a>>> {
     let ((_, theirs), (_, ours)) = (elements(theirs)?, elements(ours)?);
     let replies = theirs.iter().zip(&ours);
     (theirs.len() == queue.len() && ours.len() == queue.len())
