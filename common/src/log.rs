@@ -25,6 +25,14 @@ pub enum Level {
 }
 
 impl Level {
+    /// The names of redis.conf, from the most to the least.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("debug", Self::Debug),
+        ("verbose", Self::Verbose),
+        ("notice", Self::Notice),
+        ("warning", Self::Warning),
+    ];
+
     fn mark(self) -> char {
         match self {
             Self::Debug => '.',
@@ -37,12 +45,7 @@ impl Level {
     /// The level's name in redis.conf.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Verbose => "verbose",
-            Self::Notice => "notice",
-            Self::Warning => "warning",
-        }
+        Self::NAMES[self as usize].0
     }
 
     fn from_number(number: u8) -> Self {

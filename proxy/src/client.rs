@@ -91,10 +91,8 @@ pub struct Client {
     pub paused: bool,
     /// Parses nothing until every request in flight is answered.
     pub barrier: bool,
-    /// Closes once every reply is sent.
-    pub closing: bool,
-    /// Closes because it broke the protocol.
-    pub at_fault: bool,
+    /// Closes once every reply is sent, for this reason.
+    pub closing: Option<Gone>,
     /// Speaks RESP3.
     pub resp3: bool,
     /// Has given the password, or needs none.
@@ -130,7 +128,7 @@ impl Client {
     #[inline]
     #[must_use]
     pub fn must_wait(&self, in_flight_max: usize) -> bool {
-        self.closing
+        self.closing.is_some()
             || (self.barrier && !self.pending.is_empty())
             || self.pending.len() >= in_flight_max
             || (self.asked_bytes > ASKED_BYTES_PAUSE && !self.pending.is_empty())
@@ -228,8 +226,7 @@ impl Clients {
             blocked: false,
             paused: false,
             barrier: false,
-            closing: false,
-            at_fault: false,
+            closing: None,
             resp3: false,
             authenticated,
             reply_mode: ReplyMode::On,
@@ -500,8 +497,10 @@ impl Clients {
                     }
                 }
             }
-            if client.closing && client.pending.is_empty() && client.output.is_empty() {
-                let why = if client.at_fault { Gone::Failed } else { Gone::Left };
+            if let Some(why) = client.closing
+                && client.pending.is_empty()
+                && client.output.is_empty()
+            {
                 self.doomed.push((id, why));
             } else if client.paused && !client.must_wait(in_flight_max) {
                 client.wake();

@@ -11,7 +11,7 @@ use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{Args, RespWrite, error};
 
 use crate::client::dispatch::{Request, refuse};
-use crate::client::{ClientId, ReplyMode, transaction};
+use crate::client::{ClientId, Gone, ReplyMode, transaction};
 use crate::route::plan::Local;
 use crate::texts;
 use crate::worker::Core;
@@ -60,7 +60,7 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
         Local::Quit => {
             core.down.clients.reply(id, now_us, |out| out.simple("OK"));
             if let Some(client) = core.down.clients.get_mut(id) {
-                client.closing = true;
+                client.closing = Some(Gone::Left);
             }
         }
         Local::ReadMode => core.down.clients.reply(id, now_us, |out| out.simple("OK")),

@@ -18,6 +18,16 @@ pub enum Adjustment {
     Absolute,
 }
 
+impl Adjustment {
+    /// The names of redis.conf. Of two for the same the first is shown.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("no", Self::No),
+        ("yes", Self::Relative),
+        ("relative", Self::Relative),
+        ("absolute", Self::Absolute),
+    ];
+}
+
 const PATH: &str = "/proc/self/oom_score_adj";
 
 /// The score that was found, while it is another. It is the process's, as the score is.

@@ -21,6 +21,16 @@ pub enum Mode {
     Auto,
 }
 
+impl Mode {
+    /// The names of redis.conf, in the order in which an error lists them.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("upstart", Self::Upstart),
+        ("systemd", Self::Systemd),
+        ("auto", Self::Auto),
+        ("no", Self::No),
+    ];
+}
+
 /// Who supervises the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Supervisor {

@@ -34,6 +34,12 @@ pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// Sends a signal to a process of this number, and answers whether there was one.
+pub fn send_signal(process: u32, signal: i32) -> bool {
+    let sent = Command::new("kill").arg(format!("-{signal}")).arg(process.to_string()).status();
+    sent.is_ok_and(|status| status.success())
+}
+
 /// The ports that tests are given: below those that the system gives to connections and to listeners on port 0.
 const PORTS: std::ops::Range<u32> = 10_000..32_000;
 
@@ -154,7 +160,7 @@ impl Process {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: i32) {
-        let _ = Command::new("kill").arg(format!("-{signal}")).arg(self.id().to_string()).status();
+        send_signal(self.id(), signal);
     }
 
     /// Its resident memory in bytes.

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use redstart_tests::proxy_support::{
     Client, Folder, Listening, Process, Proxy, Redis, eventually, free_port, proxy_binary,
+    send_signal,
 };
 
 fn run(args: &[&str]) -> (bool, String) {
@@ -62,8 +63,8 @@ struct Daemon(u32);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let ended = Command::new("kill").arg(self.0.to_string()).status();
-        assert!(std::thread::panicking() || ended.is_ok_and(|status| status.success()));
+        let ended = send_signal(self.0, libc::SIGTERM);
+        assert!(std::thread::panicking() || ended);
     }
 }
 

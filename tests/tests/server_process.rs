@@ -109,8 +109,7 @@ fn sigterm_ends_with_0_and_a_farewell() {
     // Who is connected keeps it from nothing.
     let mut client = Client::connect(port);
     assert_eq!(client.call("PING"), "+PONG\r\n");
-    let asked = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
-    assert!(asked.success());
+    assert!(redstart_tests::proxy_support::send_signal(child.id(), libc::SIGTERM));
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), Some(0));
     assert!(read().contains("Received SIGTERM scheduling shutdown..."), "{}", read());

@@ -5,7 +5,7 @@ use redstart_common::command::{self, CommandId, CommandSpec, Mode, keys};
 use redstart_common::net::buffer;
 use redstart_common::resp::{Args, RequestScanner, RespWrite, encode, error};
 
-use super::{ClientId, split, transaction};
+use super::{ClientId, Gone, split, transaction};
 use crate::backend::pipeline::Target;
 use crate::backend::{Refusal, Upstream};
 use crate::local;
@@ -83,8 +83,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
             }
             Ok(None) => break,
             Err(error) => {
-                client.closing = true;
-                client.at_fault = true;
+                client.closing = Some(Gone::Failed);
                 core.down.clients.reply(id, now_us, |out| out.error(error.wire()));
                 scanner = RequestScanner::default();
                 at = bytes.len();

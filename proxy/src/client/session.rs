@@ -53,7 +53,7 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
     if client.transaction.is_some() {
         flags.push('x');
     }
-    if client.closing {
+    if client.closing.is_some() {
         flags.push('c');
     }
     if client.stream.is_unix() {

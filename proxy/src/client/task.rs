@@ -101,7 +101,7 @@ fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
                 core.close_client(id, Gone::Left);
                 return Step::End;
             }
-            client.closing = true;
+            client.closing.get_or_insert(Gone::Left);
             return Step::Wait;
         }
         if kept > prefix {

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::client::dispatch::{Request, refuse};
 use crate::client::session::describe;
-use crate::client::{ClientId, ReplyMode};
+use crate::client::{ClientId, Gone, ReplyMode};
 use crate::control::{Message, Which};
 use crate::texts;
 use crate::worker::Core;
@@ -285,7 +285,7 @@ fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
         reply
     });
     if mine && let Some(client) = core.down.clients.get_mut(id) {
-        client.closing = true;
+        client.closing = Some(Gone::Left);
     }
 }
 

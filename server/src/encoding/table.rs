@@ -25,8 +25,11 @@
 //! since, or (lowest bit set, eighth word only) the address of an overflow bucket that this table allocated.*
 
 mod draw;
+mod growth;
+mod visit;
 
 pub use draw::Drawn;
+pub use visit::Iter;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::OnceCell;
@@ -434,142 +437,6 @@ impl<T: Item> Table<T> {
         hash(unsafe { &*((word & ADDRESS) as *const T) }.key())
     }
 
-    /// Adds one bucket and splits the one whose turn it is.
-    fn grow(&mut self) {
-        let new = self.buckets;
-        if new < SEGMENT_BUCKETS {
-            if new == self.first_capacity {
-                let larger = allocate(new * 2);
-                // SAFETY: both hold at least `new` buckets and do not overlap; the old one is released after.
-                unsafe {
-                    std::ptr::copy_nonoverlapping(self.segments[0].as_ptr(), larger.as_ptr(), new);
-                    release(self.segments[0], self.first_capacity);
-                }
-                self.segments[0] = larger;
-                self.first_capacity = new * 2;
-            }
-        } else if new & (SEGMENT_BUCKETS - 1) == 0 {
-            self.segments.push(allocate(SEGMENT_BUCKETS));
-        }
-        let old_bits = self.level;
-        let split = new - (1 << old_bits);
-        self.buckets += 1;
-        if self.buckets == 1 << (old_bits + 1) {
-            self.level += 1;
-        }
-        let new_bits = old_bits + 1;
-        let rehash = new_bits.is_multiple_of(8);
-        let mut words = Vec::with_capacity(2 * SLOTS);
-        self.drain_chain(split, &mut words);
-        for word in words {
-            let (goes, word) = if rehash {
-                // SAFETY: drained words hold live items.
-                let hash = unsafe { Self::hash_of_word(word) };
-                (hash >> old_bits & 1, tag_of(hash, new_bits) | word & ADDRESS)
-            } else {
-                (word >> 48 >> (old_bits % 8) & 1, word)
-            };
-            self.put(if goes == 1 { new } else { split }, word);
-        }
-    }
-
-    /// Merges the last bucket into the one it was split from.
-    fn shrink(&mut self) {
-        let last = self.buckets - 1;
-        let bits = self.bits_of(last);
-        let old_bits = bits - 1;
-        let into = last - (1 << old_bits);
-        let rehash = bits.is_multiple_of(8);
-        let mut words = Vec::with_capacity(2 * SLOTS);
-        self.drain_chain(last, &mut words);
-        if rehash {
-            self.drain_chain(into, &mut words);
-        }
-        self.buckets -= 1;
-        self.level = self.buckets.ilog2();
-        for word in words {
-            let word = if rehash {
-                // SAFETY: drained words hold live items.
-                tag_of(unsafe { Self::hash_of_word(word) }, old_bits) | word & ADDRESS
-            } else {
-                word
-            };
-            self.put(into, word);
-        }
-        if self.buckets <= SEGMENT_BUCKETS {
-            // Halve the first segment when a quarter of it is used.
-            if self.segments.len() > 1 {
-                let unused = self.segments.pop().expect("checked");
-                // SAFETY: no bucket of that segment is named any more; segments after the first have this size.
-                unsafe { release(unused, SEGMENT_BUCKETS) };
-            }
-            if self.buckets * 4 <= self.first_capacity && self.first_capacity > 1 {
-                let smaller = allocate(self.first_capacity / 2);
-                // SAFETY: as in `grow`; the smaller segment still holds twice the buckets in use.
-                unsafe {
-                    std::ptr::copy_nonoverlapping(
-                        self.segments[0].as_ptr(),
-                        smaller.as_ptr(),
-                        self.buckets,
-                    );
-                    release(self.segments[0], self.first_capacity);
-                }
-                self.segments[0] = smaller;
-                self.first_capacity /= 2;
-            }
-        } else if (self.segments.len() - 1) * SEGMENT_BUCKETS >= self.buckets {
-            let unused = self.segments.pop().expect("more than one segment");
-            // SAFETY: as above.
-            unsafe { release(unused, SEGMENT_BUCKETS) };
-        }
-    }
-
-    fn for_each_in_chain(&self, index: usize, mut visit: impl FnMut(NonNull<T>)) {
-        let mut bucket = self.bucket(index);
-        loop {
-            // SAFETY: a live bucket of this table.
-            let words = unsafe { &bucket.as_ref().words };
-            let chain = chain_of(words[LAST]);
-            let used = if chain.is_some() { LAST } else { SLOTS };
-            for &word in &words[..used] {
-                if let Some(item) = NonNull::new((word & ADDRESS) as *mut T) {
-                    visit(item);
-                }
-            }
-            match chain {
-                Some(next) => bucket = next,
-                None => return,
-            }
-        }
-    }
-
-    /// Visits the items of the bucket at `cursor` and answers the cursor of the next one; 0 begins and ends.
-    ///
-    /// Every item that is in the table from the first call to the last is visited at least once.
-    pub fn scan(&self, cursor: u64, visit: impl FnMut(NonNull<T>)) -> u64 {
-        if self.items == 0 {
-            return 0;
-        }
-        let (index, bits) = self.home(cursor);
-        self.for_each_in_chain(index, visit);
-        // The increment runs from the highest bit of the bucket's name downwards.
-        let high = !((1_u64 << bits) - 1);
-        (cursor | high).reverse_bits().wrapping_add(1).reverse_bits()
-    }
-
-    /// All items, in no particular order.
-    pub fn iter(&self) -> Iter<'_, T> {
-        Iter { table: self, index: 0, bucket: None, slot: 0 }
-    }
-
-    /// Forgets all items, calling `visit` with each, and frees the table's memory.
-    pub fn drain(&mut self, mut visit: impl FnMut(NonNull<T>)) {
-        let taken = std::mem::take(self);
-        for item in taken.iter() {
-            visit(item);
-        }
-    }
-
     /// Checks the whole structure: counts, homes and tags. For tests and fuzzers.
     ///
     /// # Panics
@@ -620,48 +487,6 @@ impl<T: Item> Drop for Table<T> {
             let capacity = if place == 0 { self.first_capacity } else { SEGMENT_BUCKETS };
             // SAFETY: segments are allocated with these capacities.
             unsafe { release(*segment, capacity) };
-        }
-    }
-}
-
-/// All items of a table. See [`Table::iter`].
-pub struct Iter<'a, T: Item> {
-    table: &'a Table<T>,
-    index: usize,
-    bucket: Option<NonNull<Bucket>>,
-    slot: usize,
-}
-
-impl<T: Item> Iterator for Iter<'_, T> {
-    type Item = NonNull<T>;
-
-    fn next(&mut self) -> Option<NonNull<T>> {
-        loop {
-            let bucket = match self.bucket {
-                Some(bucket) => bucket,
-                None => {
-                    if self.index >= self.table.buckets {
-                        return None;
-                    }
-                    self.slot = 0;
-                    let bucket = self.table.bucket(self.index);
-                    self.index += 1;
-                    self.bucket = Some(bucket);
-                    bucket
-                }
-            };
-            // SAFETY: a live bucket; the table is borrowed for as long as we are.
-            let words = unsafe { &bucket.as_ref().words };
-            while self.slot < SLOTS {
-                let word = words[self.slot];
-                self.slot += 1;
-                if word == 0 || (self.slot == SLOTS && word & CHAIN != 0) {
-                    continue;
-                }
-                return NonNull::new((word & ADDRESS) as *mut T);
-            }
-            self.bucket = chain_of(words[LAST]);
-            self.slot = 0;
         }
     }
 }

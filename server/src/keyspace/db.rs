@@ -8,6 +8,9 @@
 //! and one without only in the first, and an entry is freed only after it has left both.*
 
 mod held;
+mod value;
+mod visit;
+mod write;
 
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -18,6 +21,7 @@ use crate::encoding::table::{self, Drawn, Table};
 use crate::types::{Collection, Object};
 
 pub use held::{Held, Place, Vacant};
+pub use value::{Taken, Value};
 
 /// What becomes of a key's deadline when its value is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,152 +318,6 @@ impl Db {
         }
     }
 
-    fn add(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        payload: Payload<'_>,
-        deadline: Option<i64>,
-    ) -> NonNull<Entry> {
-        let mut entry = Entry::build(key, payload, deadline, self.shared.fresh_lru());
-        // SAFETY: just built.
-        unsafe { entry.as_mut() }.set_epoch(self.shared.epoch.get());
-        self.table.insert(hash, entry);
-        if deadline.is_some() {
-            self.expires.insert(hash, entry);
-        }
-        if self.shared.watch_added.get() {
-            self.shared.note(IncidentKind::Added, self.index, key);
-        }
-        entry
-    }
-
-    /// Puts an entry in the place of another of the same key, and frees that one.
-    fn exchange(&mut self, hash: u64, old: NonNull<Entry>, mut new: NonNull<Entry>) {
-        // SAFETY: `old` is in our tables, `new` was just built. `old` leaves both tables before it is freed.
-        unsafe {
-            new.as_mut().set_epoch(self.shared.epoch.get());
-            self.table.readdress(hash, old, new);
-            match (old.as_ref().deadline().is_some(), new.as_ref().deadline().is_some()) {
-                (true, true) => {
-                    self.expires.readdress(hash, old, new);
-                }
-                (true, false) => {
-                    self.expires.remove(hash, new.as_ref().key());
-                }
-                (false, true) => self.expires.insert(hash, new),
-                (false, false) => {}
-            }
-            Entry::free(old);
-        }
-    }
-
-    /// Sets `key` to a string, over whatever it held. A string that is the text of a number is kept as one.
-    #[inline]
-    pub fn set_string(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
-        self.set_payload(key, held::payload_of(bytes), deadline);
-    }
-
-    /// Sets `key` to a number, over whatever it held.
-    pub fn set_int(&mut self, key: &[u8], number: i64, deadline: Deadline) {
-        self.set_payload(key, Payload::Int(number), deadline);
-    }
-
-    /// Sets `key` to a string that stays text though it be a number's, over whatever it held.
-    pub fn set_text(&mut self, key: &[u8], bytes: &[u8], deadline: Deadline) {
-        self.set_payload(key, Payload::Bytes(bytes), deadline);
-    }
-
-    /// Sets `key` to a collection, over whatever it held.
-    pub fn set_object(&mut self, key: &[u8], object: Object, deadline: Deadline) {
-        self.set_payload(key, Payload::Object(object), deadline);
-    }
-
-    fn set_payload(&mut self, key: &[u8], payload: Payload<'_>, deadline: Deadline) {
-        let hash = table::hash(key);
-        match self.find_live(hash, key) {
-            None => self.set_absent(hash, key, payload, deadline),
-            Some(mut found) => {
-                // SAFETY: a live entry of this database, held mutably through `self`.
-                self.shared.touch(unsafe { found.as_mut() });
-                self.set_found(hash, found, payload, deadline);
-            }
-        }
-    }
-
-    /// Adds a key that a look-up has just missed.
-    fn set_absent(&mut self, hash: u64, key: &[u8], payload: Payload<'_>, deadline: Deadline) {
-        // A key past its deadline may still lie here while expiry is held back.
-        if self.shared.keep_expired.get() {
-            self.remove_hashed(hash, key);
-        }
-        let at = if let Deadline::At(at) = deadline { Some(at) } else { None };
-        self.add(hash, key, payload, at);
-    }
-
-    /// Gives a live entry, which was touched, another value.
-    #[inline]
-    fn set_found(
-        &mut self,
-        hash: u64,
-        mut found: NonNull<Entry>,
-        payload: Payload<'_>,
-        deadline: Deadline,
-    ) {
-        self.change(found);
-        // SAFETY: a live entry of this database, held mutably through `self`.
-        let entry = unsafe { found.as_mut() };
-        let had = entry.deadline();
-        let wanted = match deadline {
-            Deadline::Clear => None,
-            Deadline::Keep => had,
-            Deadline::At(at) => Some(at),
-        };
-        // In place when neither the deadline needs room that is not there nor the value a new allocation.
-        if had.is_some() == wanted.is_some() {
-            let written = match &payload {
-                Payload::Bytes(bytes) => entry.overwrite(bytes, false),
-                Payload::Raw(bytes) => entry.overwrite(bytes, true),
-                Payload::Int(number) => entry.overwrite_int(*number),
-                Payload::Object(_) => false,
-            };
-            if written {
-                entry.set_deadline(wanted);
-                return;
-            }
-        }
-        let lru = if self.shared.lfu.get() { entry.lru() } else { self.shared.fresh_lru() };
-        let new = Entry::build(entry.key(), payload, wanted, lru);
-        self.exchange(hash, found, new);
-    }
-
-    /// Makes the string of a live entry `length` bytes long, cut or filled up with zeros, and lends its bytes.
-    fn resize_found(
-        &mut self,
-        hash: u64,
-        found: NonNull<Entry>,
-        length: usize,
-    ) -> Result<&mut [u8], WrongType> {
-        self.change(found);
-        // SAFETY: a live entry of this database. Its old address is not used after `resize` but to find the words
-        // that hold it.
-        unsafe {
-            if found.as_ref().kind() != Kind::String {
-                return Err(WrongType);
-            }
-            let volatile = found.as_ref().deadline().is_some();
-            let new = Entry::resize(found, length);
-            if new != found {
-                self.table.readdress(hash, found, new);
-                if volatile {
-                    self.expires.readdress(hash, found, new);
-                }
-            }
-            let entry = &mut *new.as_ptr();
-            entry.bytes_mut().ok_or(WrongType)
-        }
-    }
-
     /// Removes a key. Answers whether a live one was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let hash = table::hash(key);
@@ -512,36 +370,6 @@ impl Db {
         }
     }
 
-    /// Gives a key another name, over whatever that one held, deadline included. Answers whether it was there.
-    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
-        let hash = table::hash(from);
-        let Some(found) = self.find_live(hash, from) else { return false };
-        if from == to {
-            return true;
-        }
-        self.change(found);
-        let to_hash = table::hash(to);
-        self.remove_hashed(to_hash, to);
-        // SAFETY: a live entry that leaves both tables before it is built anew.
-        unsafe {
-            let deadline = found.as_ref().deadline();
-            self.table.remove(hash, from);
-            if deadline.is_some() {
-                self.expires.remove(hash, from);
-            }
-            let mut new = Entry::rebuild(found, to, deadline);
-            new.as_mut().set_epoch(self.shared.epoch.get());
-            self.table.insert(to_hash, new);
-            if deadline.is_some() {
-                self.expires.insert(to_hash, new);
-            }
-        }
-        if self.shared.watch_added.get() {
-            self.shared.note(IncidentKind::Added, self.index, to);
-        }
-        true
-    }
-
     /// Takes a key's value out of the database, to be put into another: its payload and deadline.
     pub fn take(&mut self, key: &[u8]) -> Option<Taken> {
         let hash = table::hash(key);
@@ -557,48 +385,6 @@ impl Db {
         };
         self.remove_found(hash, found);
         Some(Taken { value, deadline })
-    }
-
-    /// Sets a key to a value that was taken or decoded, over whatever it held.
-    pub fn put(&mut self, key: &[u8], taken: Taken) {
-        let deadline = taken.deadline.map_or(Deadline::Clear, Deadline::At);
-        match taken.value {
-            Value::Int(number) => self.set_int(key, number, deadline),
-            Value::Bytes(bytes) => self.set_payload(key, Payload::Bytes(&bytes), deadline),
-            Value::Raw(bytes) => self.set_payload(key, Payload::Raw(&bytes), deadline),
-            Value::Object(object) => self.set_object(key, object, deadline),
-        }
-    }
-
-    /// Sets or takes away a key's deadline. Answers whether the key was there.
-    pub fn set_deadline(&mut self, key: &[u8], deadline: Option<i64>) -> bool {
-        let hash = table::hash(key);
-        let found = self.find_live(hash, key);
-        if let Some(found) = found {
-            self.set_deadline_found(hash, found, deadline);
-        }
-        found.is_some()
-    }
-
-    fn set_deadline_found(&mut self, hash: u64, mut found: NonNull<Entry>, deadline: Option<i64>) {
-        self.change(found);
-        // SAFETY: a live entry of this database; where it is built anew, its address is corrected in the tables
-        // before anything else looks.
-        unsafe {
-            let had = found.as_ref().deadline().is_some();
-            if !found.as_mut().set_deadline(deadline) {
-                let new = Entry::rebuild(found, (*found.as_ptr()).key(), deadline);
-                self.table.readdress(hash, found, new);
-                found = new;
-            }
-            match (had, deadline.is_some()) {
-                (false, true) => self.expires.insert(hash, found),
-                (true, false) => {
-                    self.expires.remove_item(hash, found);
-                }
-                _ => {}
-            }
-        }
     }
 
     /// Removes everything.
@@ -626,46 +412,6 @@ impl Db {
         }
     }
 
-    /// Visits the entries of a bucket and answers the next cursor; see [`Table::scan`].
-    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(&Entry)) -> u64 {
-        // SAFETY: live entries of this database.
-        self.table.scan(cursor, |entry| visit(unsafe { entry.as_ref() }))
-    }
-
-    /// Visits the volatile entries of a bucket and answers the next cursor.
-    pub fn scan_volatile(&self, cursor: u64, mut visit: impl FnMut(&Entry)) -> u64 {
-        // SAFETY: live entries of this database.
-        self.expires.scan(cursor, |entry| visit(unsafe { entry.as_ref() }))
-    }
-
-    /// All entries, those past their deadline included.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        // SAFETY: live entries of this database, borrowed with it.
-        self.table.iter().map(|entry| unsafe { &*entry.as_ptr() })
-    }
-
-    /// A random entry, past its deadline perhaps.
-    #[must_use]
-    pub fn random(&self) -> Option<&Entry> {
-        // SAFETY: a live entry of this database, borrowed with it.
-        self.table.random().map(|entry| unsafe { &*entry.as_ptr() })
-    }
-
-    /// Shows up to `wanted` entries that lie near each other, from a random place on; only such that have a deadline,
-    /// if `volatile`. `drawn` is empty, and room to be used again.
-    pub fn sample(
-        &self,
-        volatile: bool,
-        wanted: usize,
-        drawn: &mut Drawn<Entry>,
-        mut visit: impl FnMut(&Entry),
-    ) {
-        let table = if volatile { &self.expires } else { &self.table };
-        table.sample(wanted, drawn);
-        // SAFETY: live entries of this database, borrowed with it.
-        drawn.iter().for_each(|entry| visit(unsafe { &*entry.as_ptr() }));
-    }
-
     /// Checks both tables. For tests.
     ///
     /// # Panics
@@ -684,26 +430,6 @@ impl Drop for Db {
         // SAFETY: as in `clear`.
         self.table.drain(|entry| unsafe { Entry::free(entry) });
     }
-}
-
-/// A value outside of any database.
-pub enum Value {
-    /// A string that is a number.
-    Int(i64),
-    /// Any other string.
-    Bytes(Vec<u8>),
-    /// A string that OBJECT ENCODING calls `raw` whatever its length.
-    Raw(Vec<u8>),
-    /// A collection.
-    Object(Object),
-}
-
-/// A value taken from a database, with its deadline in milliseconds since 1970.
-pub struct Taken {
-    /// The value.
-    pub value: Value,
-    /// Its deadline.
-    pub deadline: Option<i64>,
 }
 
 #[cfg(test)]

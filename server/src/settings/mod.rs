@@ -242,6 +242,12 @@ pub enum Protected {
     Local,
 }
 
+impl Protected {
+    /// The names of redis.conf.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("no", Self::No), ("yes", Self::Yes), ("local", Self::Local)];
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

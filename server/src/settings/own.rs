@@ -1,32 +1,13 @@
 //! Settings with rules of their own: how each is read and printed.
 
-use redstart_common::log::Level;
 use redstart_common::number::{parse_i64, parse_memory};
 
 use super::row::{read_bytes, read_number, single};
-use super::{OutputLimits, Policy, Protected, Settings};
+use super::{OutputLimits, Settings};
 use crate::dispatch::notify::Classes;
-use crate::oom::Adjustment;
-use crate::supervised::Mode;
 use crate::text::system_words;
 
 const INT_MAX: i64 = i32::MAX as i64;
-
-pub(super) fn protected_word(value: Protected) -> &'static str {
-    match value {
-        Protected::No => "no",
-        Protected::Yes => "yes",
-        Protected::Local => "local",
-    }
-}
-
-pub(super) fn protected_of(word: &str) -> Protected {
-    match word {
-        "yes" => Protected::Yes,
-        "local" => Protected::Local,
-        _ => Protected::No,
-    }
-}
 
 pub(super) fn set_bind(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
     // One value may hold several, as CONFIG SET gives them.
@@ -64,15 +45,6 @@ pub(super) fn set_hz(settings: &mut Settings, words: &[&str]) -> Result<(), Stri
     Ok(())
 }
 
-pub(super) fn set_log_level(settings: &mut Settings, word: &str) {
-    settings.loglevel = match word {
-        "debug" => Level::Debug,
-        "verbose" => Level::Verbose,
-        "warning" => Level::Warning,
-        _ => Level::Notice,
-    };
-}
-
 pub(super) fn current_dir() -> String {
     std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default()
 }
@@ -82,12 +54,6 @@ pub(super) fn set_dir(settings: &mut Settings, words: &[&str]) -> Result<(), Str
     std::env::set_current_dir(word).map_err(|error| system_words(&error))?;
     settings.dir = word.to_owned();
     Ok(())
-}
-
-pub(super) fn set_policy(settings: &mut Settings, word: &str) {
-    if let Some((_, policy)) = Policy::NAMES.iter().find(|(name, _)| *name == word) {
-        settings.maxmemory_policy = *policy;
-    }
 }
 
 pub(super) fn set_events(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
@@ -139,24 +105,6 @@ pub(super) fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Resu
 pub(super) fn print_save(settings: &Settings) -> String {
     let points = settings.save.iter().map(|(seconds, changes)| format!("{seconds} {changes}"));
     points.collect::<Vec<_>>().join(" ")
-}
-
-pub(super) fn supervised_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::No => "no",
-        Mode::Upstart => "upstart",
-        Mode::Systemd => "systemd",
-        Mode::Auto => "auto",
-    }
-}
-
-pub(super) fn set_supervised(settings: &mut Settings, word: &str) {
-    settings.supervised = match word {
-        "upstart" => Mode::Upstart,
-        "systemd" => Mode::Systemd,
-        "auto" => Mode::Auto,
-        _ => Mode::No,
-    };
 }
 
 pub(super) fn set_title_template(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
@@ -248,22 +196,6 @@ pub(super) fn print_clients_limit(settings: &Settings) -> String {
         percent @ ..0 => format!("{}%", -percent),
         bytes => bytes.to_string(),
     }
-}
-
-pub(super) fn adjustment_word(adjustment: Adjustment) -> &'static str {
-    match adjustment {
-        Adjustment::No => "no",
-        Adjustment::Relative => "yes",
-        Adjustment::Absolute => "absolute",
-    }
-}
-
-pub(super) fn set_adjustment(settings: &mut Settings, word: &str) {
-    settings.oom_score_adj = match word {
-        "no" => Adjustment::No,
-        "absolute" => Adjustment::Absolute,
-        _ => Adjustment::Relative,
-    };
 }
 
 pub(super) fn print_adjustments(settings: &Settings) -> String {

@@ -4,8 +4,13 @@
 //! feature that is not built yet ([`Kind::Dormant`]) keeps its value, as Redis keeps the parameters of a feature
 //! that is switched off; switching the feature on is what is refused ([`Kind::Only`]).
 
+use redstart_common::log::Level;
+
 use super::own::*;
 pub use super::row::{Kind, Row, Shape, When};
+use super::{Policy, Protected};
+use crate::oom::Adjustment;
+use crate::supervised::Mode;
 
 const fn row(name: &'static str, when: When, kind: Kind) -> Row {
     Row { name, alias: None, when, kind }
@@ -41,12 +46,29 @@ macro_rules! bytes {
     };
 }
 
-macro_rules! guard {
-    ($field:ident) => {
+/// The words of a table, which are all that the setting takes.
+const fn words<T: Copy, const N: usize>(table: &[(&'static str, T); N]) -> [&'static str; N] {
+    let mut words = [""; N];
+    let mut at = 0;
+    while at < N {
+        words[at] = table[at].0;
+        at += 1;
+    }
+    words
+}
+
+macro_rules! word {
+    ($field:ident, $table:expr) => {
         Kind::Word {
-            words: &["no", "yes", "local"],
-            get: |s| protected_word(s.$field),
-            set: |s, word| s.$field = protected_of(word),
+            words: const { &words(&$table) },
+            get: |s| {
+                $table.iter().find(|(_, value)| *value == s.$field).map_or("", |(word, _)| word)
+            },
+            set: |s, word| {
+                if let Some((_, value)) = $table.iter().find(|(known, _)| *known == word) {
+                    s.$field = *value;
+                }
+            },
         }
     };
 }
@@ -76,27 +98,11 @@ pub static ROWS: &[Row] = &[
     // Process.
     row("daemonize", Start, flag!(daemonize)),
     row("pidfile", Start, Kind::Text(|s| &mut s.pidfile)),
-    row(
-        "loglevel",
-        Live,
-        Kind::Word {
-            words: &["debug", "verbose", "notice", "warning"],
-            get: |s| s.loglevel.name(),
-            set: set_log_level,
-        },
-    ),
+    row("loglevel", Live, word!(loglevel, Level::NAMES)),
     row("logfile", Start, Kind::Text(|s| &mut s.logfile)),
     row("dir", When::Protected, Kind::Own { get: |_| current_dir(), set: set_dir }),
     row("always-show-logo", Start, flag!(always_show_logo)),
-    row(
-        "supervised",
-        Start,
-        Kind::Word {
-            words: &["upstart", "systemd", "auto", "no"],
-            get: |s| supervised_word(s.supervised),
-            set: set_supervised,
-        },
-    ),
+    row("supervised", Start, word!(supervised, Mode::NAMES)),
     row("syslog-enabled", Start, Kind::Only("no", "logging to syslog")),
     row("syslog-ident", Start, Kind::Dormant("redis", Shape::Text)),
     row(
@@ -120,15 +126,7 @@ pub static ROWS: &[Row] = &[
     row("crash-memcheck-enabled", Live, Kind::Dormant("no", Shape::Flag)),
     row("use-exit-on-panic", Start, Kind::Dormant("no", Shape::Flag)),
     row("disable-thp", Start, flag!(disable_thp)),
-    row(
-        "oom-score-adj",
-        Live,
-        Kind::Word {
-            words: &["no", "yes", "relative", "absolute"],
-            get: |s| adjustment_word(s.oom_score_adj),
-            set: set_adjustment,
-        },
-    ),
+    row("oom-score-adj", Live, word!(oom_score_adj, Adjustment::NAMES)),
     row("oom-score-adj-values", Live, Kind::Own { get: print_adjustments, set: set_adjustments }),
     row("server_cpulist", Start, Kind::Only("", "pinning to processors")),
     row("bio_cpulist", Start, Kind::Only("", "pinning to processors")),
@@ -158,41 +156,20 @@ pub static ROWS: &[Row] = &[
     row("dynamic-hz", Live, flag!(dynamic_hz)),
     // Access.
     row("requirepass", Live, Kind::Text(|s| &mut s.requirepass)),
-    row("enable-debug-command", Start, guard!(enable_debug_command)),
-    row("enable-protected-configs", Start, guard!(enable_protected_configs)),
+    row("enable-debug-command", Start, word!(enable_debug_command, Protected::NAMES)),
+    row("enable-protected-configs", Start, word!(enable_protected_configs, Protected::NAMES)),
     row("enable-module-command", Start, Kind::Dormant("no", Shape::Words(&["no", "yes", "local"]))),
     row("aclfile", Start, Kind::Text(|s| &mut s.aclfile)),
     row("acllog-max-len", Live, number!(acllog_max_len, 0, i64::MAX)),
     row(
         "acl-pubsub-default",
         Live,
-        Kind::Word {
-            words: &["allchannels", "resetchannels"],
-            get: |s| if s.acl_pubsub_all { "allchannels" } else { "resetchannels" },
-            set: |s, word| s.acl_pubsub_all = word == "allchannels",
-        },
+        word!(acl_pubsub_all, [("allchannels", true), ("resetchannels", false)]),
     ),
     // Data.
     row("databases", Start, number!(databases, 1, INT_MAX)),
     row("maxmemory", Live, bytes!(maxmemory, 0, usize::MAX)),
-    row(
-        "maxmemory-policy",
-        Live,
-        Kind::Word {
-            words: &[
-                "volatile-lru",
-                "volatile-lfu",
-                "volatile-random",
-                "volatile-ttl",
-                "allkeys-lru",
-                "allkeys-lfu",
-                "allkeys-random",
-                "noeviction",
-            ],
-            get: |s| s.maxmemory_policy.name(),
-            set: set_policy,
-        },
-    ),
+    row("maxmemory-policy", Live, word!(maxmemory_policy, Policy::NAMES)),
     row("maxmemory-samples", Live, number!(maxmemory_samples, 1, INT_MAX)),
     row("maxmemory-eviction-tenacity", Live, number!(maxmemory_eviction_tenacity, 0, 100)),
     row("maxmemory-clients", Live, Kind::Own { get: print_clients_limit, set: set_clients_limit }),
