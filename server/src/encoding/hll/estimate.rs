@@ -26,6 +26,11 @@ impl Histogram {
         *held = held.wrapping_add(times);
     }
 
+    /// Adds what another counted.
+    pub fn add_all(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(held, times)| *held = held.wrapping_add(times));
+    }
+
     /// The estimated number of different elements.
     #[must_use]
     pub fn cardinality(&self) -> u64 {

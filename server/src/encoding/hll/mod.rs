@@ -129,8 +129,21 @@ pub fn merge(largest: &mut Registers, text: &[u8]) -> Result<(), Corrupt> {
 /// The cardinality of what was gathered by [`merge`].
 #[must_use]
 pub fn count_registers(registers: &Registers) -> u64 {
-    let mut histogram = Histogram::default();
-    registers.iter().for_each(|number| histogram.add(*number, 1));
+    /// Registers that are passed at once when all of them are 0, as nearly all are in what came from sparse forms.
+    const BLOCK: usize = 8;
+    // Two, for neighbours often hold the same number, and a count has to wait for the one before it.
+    let mut histograms = [Histogram::default(), Histogram::default()];
+    let mut zeros = 0;
+    for block in registers.as_chunks::<BLOCK>().0 {
+        if *block == [0; BLOCK] {
+            zeros += BLOCK as u32;
+        } else {
+            block.iter().enumerate().for_each(|(at, number)| histograms[at % 2].add(*number, 1));
+        }
+    }
+    let [mut histogram, other] = histograms;
+    histogram.add_all(&other);
+    histogram.add(0, zeros);
     histogram.cardinality()
 }
 
