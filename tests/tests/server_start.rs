@@ -111,7 +111,8 @@ fn the_title_is_what_its_template_says() {
         String::from_utf8_lossy(&line).trim_end_matches('\0').to_owned()
     };
     let (name, port) = (server_binary().display(), server.port);
-    assert_eq!(shown(), format!("{name} {port}"));
+    // It is set once the ports are bound, so it may come a moment after they are.
+    eventually("the title is shown", || shown() == format!("{name} {port}"));
     // Longer than what the process was started with.
     let mut client = server.client();
     let long = "x".repeat(300);
