@@ -325,19 +325,6 @@ pub fn hrandfield(call: &mut Call<'_>) -> CommandResult {
     }
     let wanted = (count as usize).min(hash.len());
     reply.array(wanted * width);
-    if wanted == hash.len() {
-        hash.for_each(|field, value| answer(reply, field, value));
-        return Ok(());
-    }
-    let chosen = super::choose_some(wanted, hash.len());
-    let (mut index, mut next) = (0, chosen.iter().copied().peekable());
-    // Positions in the order of `for_each`, which does not change while the hash does not.
-    hash.for_each(|field, value| {
-        if next.peek() == Some(&index) {
-            next.next();
-            answer(reply, field, value);
-        }
-        index += 1;
-    });
+    hash.with_some(wanted, |field, value| answer(reply, field, value));
     Ok(())
 }

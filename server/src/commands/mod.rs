@@ -150,11 +150,3 @@ pub(crate) fn add_long_double(
     let amount = number::LongDouble::parse(amount).ok_or(NOT_A_FLOAT)?;
     old.plus(amount).to_human().ok_or(CommandError::new(error::INCREMENT_NOT_FINITE))
 }
-
-/// `count` different places below `length`, ascending: a fair choice of a part.
-pub(crate) fn choose_some(count: usize, length: usize) -> Vec<usize> {
-    use rand::seq::index;
-    let mut chosen = index::sample(&mut rand::rng(), length, count).into_vec();
-    chosen.sort_unstable();
-    chosen
-}

@@ -170,7 +170,8 @@ pub fn spop(call: &mut Call<'_>) -> CommandResult {
         call.propagate_instead(&[removal_word(lazily), key]);
         return Ok(());
     }
-    let popped = random_members(set, count);
+    let mut popped = Vec::with_capacity(count);
+    set.with_some(count, |member| popped.push(member.to_vec()));
     for member in &popped {
         set.remove(member);
     }
@@ -201,32 +202,6 @@ fn pop_one(call: &mut Call<'_>, key: &[u8]) -> CommandResult {
     after_removal(call, key, taken("spop"), empty, 1);
     call.propagate_instead(&[b"SREM", key, &popped]);
     Ok(())
-}
-
-/// `count` different members, fewer than the set has.
-fn random_members(set: &Set, count: usize) -> Vec<Vec<u8>> {
-    let size = set.len();
-    // A few of many are drawn one by one; a large part is chosen by place in one walk.
-    if count * 3 < size && size > 1000 {
-        let mut drawn = hashbrown::HashSet::with_hasher(foldhash::fast::RandomState::default());
-        while drawn.len() < count {
-            set.with_random(|member| {
-                drawn.insert(member.to_vec());
-            });
-        }
-        return drawn.into_iter().collect();
-    }
-    let chosen = super::choose_some(count, size);
-    let mut members = Vec::with_capacity(count);
-    let (mut index, mut next) = (0, chosen.iter().copied().peekable());
-    set.for_each(|member| {
-        if next.peek() == Some(&index) {
-            next.next();
-            members.push(member.to_vec());
-        }
-        index += 1;
-    });
-    members
 }
 
 /// `SRANDMEMBER key [count]`
@@ -264,15 +239,9 @@ pub fn srandmember(call: &mut Call<'_>) -> CommandResult {
         }
         return Ok(());
     }
-    let size = set.len();
-    if count as usize >= size {
-        reply.array(size);
-        set.for_each(|member| reply.element(member));
-    } else {
-        let members = random_members(set, count as usize);
-        reply.array(members.len());
-        members.iter().for_each(|member| reply.bulk(member));
-    }
+    let wanted = (count as usize).min(set.len());
+    reply.array(wanted);
+    set.with_some(wanted, |member| reply.element(member));
     Ok(())
 }
 

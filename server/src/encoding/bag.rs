@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 
 use redstart_common::memory::size_class;
 
+use super::choice;
 use super::table::{self, Item, Table};
 
 /// What an item has beside its key.
@@ -237,6 +238,18 @@ impl<X: Extra> Bag<X> {
     pub fn random(&self) -> Option<&Thin<X>> {
         // SAFETY: a live item, borrowed with the bag.
         self.table.random().map(|item| unsafe { &*item.as_ptr() })
+    }
+
+    /// Calls `visit` with `wanted` different items drawn at random, or all when there are no more.
+    pub fn with_some(&self, wanted: usize, mut visit: impl FnMut(&Thin<X>)) {
+        if choice::are_few(wanted, self.len()) {
+            for item in self.table.some(wanted) {
+                // SAFETY: a live item, borrowed with the bag.
+                visit(unsafe { item.as_ref() });
+            }
+        } else {
+            choice::some_of(self.iter(), self.len(), wanted, visit);
+        }
     }
 
     /// Bytes of the table and the items.

@@ -526,9 +526,21 @@ impl Listpack {
     /// The position of the first element from `position` on whose text is `text`, looking at one and then leaving
     /// `skip` out.
     #[must_use]
-    pub fn find(&self, mut position: usize, text: &[u8], skip: usize) -> Option<usize> {
+    pub fn find(&self, position: usize, text: &[u8], skip: usize) -> Option<usize> {
+        self.find_nth(position, text, skip).map(|(position, _)| position)
+    }
+
+    /// As [`Listpack::find`], and how many were looked at before.
+    #[must_use]
+    pub fn find_nth(
+        &self,
+        mut position: usize,
+        text: &[u8],
+        skip: usize,
+    ) -> Option<(usize, usize)> {
         let bytes = self.as_bytes();
         let number = if text.len() <= INTEGER_TEXT_MAX { parse_i64(text) } else { None };
+        let mut looked_at = 0;
         while bytes[position] != END {
             let same = match (decode(&bytes[position..]), number) {
                 (Element::Int(held), Some(number)) => held == number,
@@ -538,8 +550,9 @@ impl Listpack {
                 (Element::Int(_), None) => false,
             };
             if same {
-                return Some(position);
+                return Some((position, looked_at));
             }
+            looked_at += 1;
             position = self.after(position);
             for _ in 0..skip {
                 if bytes[position] == END {
@@ -565,7 +578,11 @@ impl Listpack {
 
     /// All elements, last first.
     pub fn iter_back(&self) -> impl Iterator<Item = Element<'_>> {
-        let mut position = self.last();
+        self.iter_back_from(self.last())
+    }
+
+    /// The element at a position and those before it, the first of all last.
+    pub fn iter_back_from(&self, mut position: Option<usize>) -> impl Iterator<Item = Element<'_>> {
         std::iter::from_fn(move || {
             let here = position?;
             position = self.before(here);

@@ -2,6 +2,7 @@
 
 pub mod bag;
 pub mod bits;
+pub mod choice;
 pub mod hll;
 pub mod intset;
 pub mod listpack;

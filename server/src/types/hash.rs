@@ -4,6 +4,7 @@ use rand::Rng;
 
 use super::Limits;
 use crate::encoding::bag::{Bag, Tail};
+use crate::encoding::choice::some_of;
 use crate::encoding::listpack::{Element, Listpack};
 
 /// A hash.
@@ -174,6 +175,20 @@ impl Hash {
                 0
             }
             Self::Table(bag) => bag.scan(cursor, |item| {
+                visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
+            }),
+        }
+    }
+
+    /// Calls `visit` with `wanted` different fields chosen at random and their values, or all when there are no more.
+    pub fn with_some(&self, wanted: usize, mut visit: impl FnMut(Element<'_>, Element<'_>)) {
+        match self {
+            Self::Packed(pack) => {
+                let mut elements = pack.iter();
+                let pairs = std::iter::from_fn(|| Some((elements.next()?, elements.next()?)));
+                some_of(pairs, self.len(), wanted, |(field, value)| visit(field, value));
+            }
+            Self::Table(bag) => bag.with_some(wanted, |item| {
                 visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
             }),
         }

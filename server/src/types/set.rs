@@ -8,6 +8,7 @@ use redstart_common::number::parse_i64;
 
 use super::Limits;
 use crate::encoding::bag::Bag;
+use crate::encoding::choice::some_of;
 use crate::encoding::intset::IntSet;
 use crate::encoding::listpack::{Element, Listpack};
 
@@ -170,6 +171,18 @@ impl Set {
                 self.for_each(visit);
                 0
             }
+        }
+    }
+
+    /// Calls `visit` with `wanted` different members chosen at random, or all when there are no more.
+    pub fn with_some(&self, wanted: usize, mut visit: impl FnMut(Element<'_>)) {
+        let count = self.len();
+        match self {
+            Self::Ints(ints) => {
+                some_of(ints.iter(), count, wanted, |number| visit(Element::Int(number)));
+            }
+            Self::Packed(pack) => some_of(pack.iter(), count, wanted, visit),
+            Self::Table(bag) => bag.with_some(wanted, |item| visit(Element::Bytes(item.key()))),
         }
     }
 

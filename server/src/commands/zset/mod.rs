@@ -516,15 +516,6 @@ pub fn zrandmember(call: &mut Call<'_>) -> CommandResult {
     }
     let wanted = (count as usize).min(zset.len());
     reply.array(wanted * width);
-    let chosen = super::choose_some(wanted, zset.len());
-    let (mut index, mut next) = (0, chosen.iter().copied().peekable());
-    zset.walk(0, false, |member, score| {
-        if next.peek() == Some(&index) {
-            next.next();
-            answer(reply, member, score);
-        }
-        index += 1;
-        next.peek().is_some()
-    });
+    zset.with_some(wanted, |member, score| answer(reply, member, score));
     Ok(())
 }

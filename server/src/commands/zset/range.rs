@@ -11,7 +11,6 @@ use crate::commands::options::{Options, clamp_range, integer};
 use crate::dispatch::Call;
 use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::dispatch::notify::Classes;
-use crate::encoding::listpack::Element;
 use crate::types::{Object, Zset};
 
 /// A range of scores.
@@ -42,21 +41,12 @@ impl ScoreRange {
         }
     }
 
-    /// The positions within: from the first up to, but not including, the second.
-    fn positions(self, zset: &Zset) -> (usize, usize) {
-        let start =
-            zset.count_before(
-                |_, score| {
-                    if self.low_open { score <= self.low } else { score < self.low }
-                },
-            );
-        let end =
-            zset.count_before(
-                |_, score| {
-                    if self.high_open { score < self.high } else { score <= self.high }
-                },
-            );
-        (start, end.max(start))
+    fn positions(self, zset: &Zset, most: usize) -> std::ops::Range<usize> {
+        zset.span_of_scores(
+            |score| if self.low_open { score <= self.low } else { score < self.low },
+            |score| if self.high_open { score < self.high } else { score <= self.high },
+            most,
+        )
     }
 }
 
@@ -95,19 +85,22 @@ impl<'a> LexRange<'a> {
         Ok(Self { low: lex_bound(low)?, high: lex_bound(high)? })
     }
 
-    fn positions(self, zset: &Zset) -> (usize, usize) {
-        let before = |element: Element<'_>, bound: LexBound<'_>, high: bool| {
-            element.with_text(|member| match bound {
+    fn positions(self, zset: &Zset, most: usize) -> std::ops::Range<usize> {
+        zset.span_of_members(
+            |member| match self.low {
                 LexBound::Lowest => false,
                 LexBound::Highest => true,
-                LexBound::Closed(limit) if high => member <= limit,
-                LexBound::Open(limit) if !high => member <= limit,
-                LexBound::Closed(limit) | LexBound::Open(limit) => member < limit,
-            })
-        };
-        let start = zset.count_before(|member, _| before(member, self.low, false));
-        let end = zset.count_before(|member, _| before(member, self.high, true));
-        (start, end.max(start))
+                LexBound::Closed(limit) => member < limit,
+                LexBound::Open(limit) => member <= limit,
+            },
+            |member| match self.high {
+                LexBound::Lowest => false,
+                LexBound::Highest => true,
+                LexBound::Closed(limit) => member <= limit,
+                LexBound::Open(limit) => member < limit,
+            },
+            most,
+        )
     }
 }
 
@@ -131,21 +124,23 @@ impl Range<'_> {
     /// First position and count, in the order of the walk.
     fn resolve(self, zset: &Zset, reverse: bool, limit: Limit) -> (usize, usize) {
         let length = zset.len();
-        let (start, end) = match self {
+        // Backwards the limit counts from the far end, which has to be found first.
+        let most = usize::try_from(limit.count).unwrap_or(usize::MAX);
+        let to_find = match usize::try_from(limit.offset) {
+            Ok(offset) if !reverse => offset.saturating_add(most),
+            _ => usize::MAX,
+        };
+        let found = match self {
             Self::Rank(start, end) => {
                 return clamp_range(start, end, length)
                     .map_or((0, 0), |(start, end)| (start, end + 1 - start));
             }
-            Self::Score(range) => range.positions(zset),
-            Self::Lex(range) => range.positions(zset),
+            Self::Score(range) => range.positions(zset, to_find),
+            Self::Lex(range) => range.positions(zset, to_find),
         };
-        let first = if reverse { length - end } else { start };
         let Ok(offset) = usize::try_from(limit.offset) else { return (0, 0) };
-        let count = (end - start).saturating_sub(offset);
-        let count = match usize::try_from(limit.count) {
-            Ok(limit) => count.min(limit),
-            Err(_) => count,
-        };
+        let first = if reverse { length - found.end } else { found.start };
+        let count = found.len().saturating_sub(offset).min(most);
         (first.saturating_add(offset), count)
     }
 }

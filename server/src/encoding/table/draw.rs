@@ -2,6 +2,8 @@
 
 use std::ptr::NonNull;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use rand::Rng;
 use smallvec::SmallVec;
 
@@ -46,6 +48,19 @@ impl<T: Item> Table<T> {
             }
         }
         None
+    }
+
+    /// `wanted` different items drawn at random, or all when there are no more. Meant for a few of many: what was drawn
+    /// before is drawn in vain.
+    #[must_use]
+    pub fn some(&self, wanted: usize) -> Vec<NonNull<T>> {
+        let wanted = wanted.min(self.items);
+        let mut drawn = Vec::with_capacity(wanted);
+        let mut seen = HashSet::with_capacity_and_hasher(wanted, RandomState::default());
+        while drawn.len() < wanted {
+            drawn.extend(self.random().filter(|item| seen.insert(*item)));
+        }
+        drawn
     }
 
     /// Draws up to `wanted` items that lie near each other: those of a random bucket, and of the ones behind it as
@@ -96,6 +111,22 @@ mod tests {
             .map(|n| (f64::from(*drawn.get(&n).unwrap_or(&0)) - 1000.0).powi(2) / 1000.0)
             .sum();
         assert!(chi < 170.0, "chi square {chi} with 99 degrees of freedom");
+        emptied(table);
+    }
+
+    #[test]
+    fn some_are_different_ones_and_any() {
+        let table = filled(40);
+        let mut times = [0_i32; 40];
+        for _ in 0..10_000 {
+            let mut drawn: Vec<u64> = table.some(4).into_iter().map(number).collect();
+            drawn.iter().for_each(|number| times[*number as usize] += 1);
+            drawn.sort_unstable();
+            drawn.dedup();
+            assert_eq!(drawn.len(), 4);
+        }
+        assert!(times.iter().all(|times| (times - 1000).abs() < 200), "{times:?}");
+        assert_eq!(table.some(100).len(), 40);
         emptied(table);
     }
 

@@ -5,11 +5,14 @@
 
 mod tree;
 
+use std::ops::Range;
+
 use rand::Rng;
 use redstart_common::number::{FloatText, parse_f64};
 
 use super::Limits;
 use crate::encoding::bag::Bag;
+use crate::encoding::choice::some_of;
 use crate::encoding::listpack::{Element, Listpack};
 use tree::{Key, Tree};
 
@@ -139,7 +142,14 @@ impl ScoreText {
 
 /// Pairs of a packed set, in order, each with the member's position.
 fn pairs(pack: &Listpack) -> impl Iterator<Item = (usize, Element<'_>, f64)> {
-    let mut position = pack.first();
+    pairs_from(pack, pack.first())
+}
+
+/// As [`pairs`], from the one at a position on.
+fn pairs_from(
+    pack: &Listpack,
+    mut position: usize,
+) -> impl Iterator<Item = (usize, Element<'_>, f64)> {
     std::iter::from_fn(move || {
         let here = position;
         let member = pack.get(here)?;
@@ -148,6 +158,24 @@ fn pairs(pack: &Listpack) -> impl Iterator<Item = (usize, Element<'_>, f64)> {
         position = pack.after(score_at);
         Some((here, member, score))
     })
+}
+
+/// The positions of the first of `items` that is not `below` and of the first behind it that is not `within`, or `most`
+/// behind it.
+fn span<T: Copy>(
+    items: impl Iterator<Item = T>,
+    below: impl Fn(T) -> bool,
+    within: impl Fn(T) -> bool,
+    most: usize,
+) -> Range<usize> {
+    let mut start = 0;
+    let rest = items.skip_while(|item| {
+        let is_below = below(*item);
+        start += usize::from(is_below);
+        is_below
+    });
+    let count = rest.take(most).take_while(|item| within(*item)).count();
+    start..start + count
 }
 
 impl Zset {
@@ -297,20 +325,48 @@ impl Zset {
     #[must_use]
     pub fn rank(&self, member: &[u8], reverse: bool) -> Option<usize> {
         let rank = match self {
-            Self::Packed(pack) => pairs(pack).position(|(_, held, _)| held.is(member))?,
+            Self::Packed(pack) => pack.find_nth(pack.first(), member, 1)?.1,
             Self::Tree(large) => large.tree.rank(&large.key_of(member)?),
         };
         Some(if reverse { self.len() - 1 - rank } else { rank })
     }
 
-    /// How many members come first, of which `is_before` holds; it must hold for a beginning of the order only.
-    pub fn count_before(&self, mut is_before: impl FnMut(Element<'_>, f64) -> bool) -> usize {
+    /// The positions from the first member whose score is not `below` to that of the first behind it which is not
+    /// `within`. Both must hold for a beginning of the order only. A packed set is not looked at further than `most`
+    /// positions.
+    pub fn span_of_scores(
+        &self,
+        below: impl Fn(f64) -> bool,
+        within: impl Fn(f64) -> bool,
+        most: usize,
+    ) -> Range<usize> {
         match self {
             Self::Packed(pack) => {
-                pairs(pack).take_while(|(_, member, score)| is_before(*member, *score)).count()
+                span(pack.iter().skip(1).step_by(2).map(score_of), below, within, most)
             }
             Self::Tree(large) => {
-                large.tree.count_before(|key| is_before(Element::Bytes(key.member()), key.score))
+                let start = large.tree.count_before(|key| below(key.score));
+                start..large.tree.count_before(|key| within(key.score)).max(start)
+            }
+        }
+    }
+
+    /// As [`Zset::span_of_scores`], by members, which must be in order themselves.
+    pub fn span_of_members(
+        &self,
+        below: impl Fn(&[u8]) -> bool,
+        within: impl Fn(&[u8]) -> bool,
+        most: usize,
+    ) -> Range<usize> {
+        match self {
+            Self::Packed(pack) => {
+                let below = |member: Element<'_>| member.with_text(&below);
+                let within = |member: Element<'_>| member.with_text(&within);
+                span(pack.iter().step_by(2), below, within, most)
+            }
+            Self::Tree(large) => {
+                let start = large.tree.count_before(|key| below(key.member()));
+                start..large.tree.count_before(|key| within(key.member())).max(start)
             }
         }
     }
@@ -325,14 +381,16 @@ impl Zset {
     ) {
         match self {
             Self::Packed(pack) if !reverse => {
-                for (_, member, score) in pairs(pack).skip(start) {
+                let Some(position) = pack.seek(start * 2) else { return };
+                for (_, member, score) in pairs_from(pack, position) {
                     if !visit(member, score) {
                         return;
                     }
                 }
             }
             Self::Packed(pack) => {
-                let mut backwards = pack.iter_back().skip(start * 2);
+                let Some(index) = pack.len().checked_sub(start * 2 + 1) else { return };
+                let mut backwards = pack.iter_back_from(pack.seek(index));
                 while let (Some(score), Some(member)) = (backwards.next(), backwards.next()) {
                     if !visit(member, score_of(score)) {
                         return;
@@ -386,6 +444,22 @@ impl Zset {
         }
     }
 
+    /// Calls `visit` with `wanted` different members chosen at random, or all when there are no more.
+    pub fn with_some(&self, wanted: usize, mut visit: impl FnMut(Element<'_>, f64)) {
+        match self {
+            Self::Packed(pack) => {
+                let mut elements = pack.iter();
+                let pairs = std::iter::from_fn(|| Some((elements.next()?, elements.next()?)));
+                some_of(pairs, self.len(), wanted, |(member, score)| {
+                    visit(member, score_of(score));
+                });
+            }
+            Self::Tree(large) => large.bag.with_some(wanted, |item| {
+                visit(Element::Bytes(item.key()), item.extra());
+            }),
+        }
+    }
+
     /// Calls `visit` with a random member.
     pub fn with_random(&self, visit: impl FnOnce(Element<'_>, f64)) {
         match self {
@@ -393,7 +467,8 @@ impl Zset {
                 let members = pack.len() / 2;
                 if members > 0 {
                     let index = rand::rng().random_range(0..members);
-                    if let Some((_, member, score)) = pairs(pack).nth(index) {
+                    let pair = pack.seek(index * 2).and_then(|at| pairs_from(pack, at).next());
+                    if let Some((_, member, score)) = pair {
                         visit(member, score);
                     }
                 }
@@ -452,7 +527,7 @@ mod tests {
             assert!(zset.set(member.as_bytes(), (n * 31 % 1000) as f64, &limits));
         }
         zset.check();
-        assert_eq!(zset.count_before(|_, score| score < 500.0), 10_000);
+        assert_eq!(zset.span_of_scores(|_| false, |score| score < 500.0, 1), 0..10_000);
         for n in (0..count).filter(|n| n % 10 != 3) {
             assert!(zset.remove(n.to_string().as_bytes()).is_some());
         }
@@ -465,6 +540,73 @@ mod tests {
         zset.remove_range(0, 2000);
         zset.check();
         assert!(zset.is_empty());
+    }
+
+    fn walked(zset: &Zset, start: usize, reverse: bool) -> Vec<(Vec<u8>, f64)> {
+        let mut members = Vec::new();
+        zset.walk(start, reverse, |member, score| {
+            members.push((member.to_vec(), score));
+            members.len() < 5
+        });
+        members
+    }
+
+    proptest! {
+        #[test]
+        fn both_forms_answer_alike(
+            members in prop::collection::btree_map("[a-c]{1,3}|[0-9]{1,3}", -5_i64..5, 0..60),
+            (low, high) in (-6_i64..6, -6_i64..6), (first, last) in ("[0-9a-d]{0,3}", "[0-9a-d]{0,3}"),
+            most in prop_oneof![Just(usize::MAX), 1_usize..9],
+        ) {
+            let mut packed = Zset::default();
+            for (member, score) in &members {
+                packed.set(member.as_bytes(), *score as f64 / 2.0, &Limits::default());
+            }
+            let mut large = packed.clone();
+            large.spread();
+            prop_assert!(matches!((&packed, &large), (Zset::Packed(_), Zset::Tree(_))));
+            for start in 0..members.len() + 2 {
+                for reverse in [false, true] {
+                    prop_assert_eq!(walked(&packed, start, reverse), walked(&large, start, reverse));
+                }
+            }
+            for member in members.keys().map(String::as_bytes).chain([&b"none"[..], b"7", b""]) {
+                for reverse in [false, true] {
+                    prop_assert_eq!(packed.rank(member, reverse), large.rank(member, reverse));
+                }
+            }
+            let (low, high) = (low as f64 / 2.0, high as f64 / 2.0);
+            let whole = large.span_of_scores(|score| score < low, |score| score <= high, most);
+            let found = packed.span_of_scores(|score| score < low, |score| score <= high, most);
+            prop_assert_eq!(found, whole.start..whole.end.min(whole.start.saturating_add(most)));
+            // Members are in order themselves only where all scores are the same.
+            if members.values().all(|score| Some(score) == members.values().next()) {
+                let (first, last) = (first.as_bytes(), last.as_bytes());
+                let whole = large.span_of_members(|held| held < first, |held| held <= last, most);
+                let found = packed.span_of_members(|held| held < first, |held| held <= last, most);
+                prop_assert_eq!(found, whole.start..whole.end.min(whole.start.saturating_add(most)));
+            }
+        }
+
+        #[test]
+        fn some_are_members_and_each_but_once(
+            members in prop::collection::btree_set("[a-c]{1,3}|[0-9]{1,3}", 0..60), wanted in 0_usize..70,
+        ) {
+            let mut zset = Zset::default();
+            for (nth, member) in members.iter().enumerate() {
+                zset.set(member.as_bytes(), nth as f64 / 3.0, &Limits::default());
+            }
+            for _ in 0..2 {
+                let mut seen = BTreeMap::new();
+                zset.with_some(wanted, |member, score| {
+                    assert_eq!(zset.score(&member.to_vec()), Some(score));
+                    *seen.entry(member.to_vec()).or_insert(0) += 1;
+                });
+                prop_assert_eq!(seen.len(), wanted.min(members.len()));
+                prop_assert!(seen.values().all(|times| *times == 1));
+                zset.spread();
+            }
+        }
     }
 
     proptest! {
