@@ -16,22 +16,27 @@ pub(super) const HANDLERS: Handlers = &[
     ("memory|usage", usage),
 ];
 
+/// How many parts of a collection MEMORY USAGE looks at unless told, as in Redis.
+const SAMPLES: usize = 5;
+
 /// `MEMORY USAGE key [SAMPLES count]`
 pub fn usage(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let mut options = Options::new(args, 3);
+    let mut samples = SAMPLES;
     while let Some(word) = options.word() {
         if !word.eq_ignore_ascii_case(b"SAMPLES") || options.left() == 0 {
             return Err(SYNTAX);
         }
-        // Everything is counted, so there is nothing to sample; a wrong count is refused all the same.
-        if integer(options.need()?)? < 0 {
-            return Err(SYNTAX);
-        }
+        samples = match integer(options.need()?)? {
+            ..0 => return Err(SYNTAX),
+            0 => usize::MAX,
+            samples => samples as usize,
+        };
     }
     match call.keyspace.db(call.client.db).peek(args.at(2)) {
         Some(entry) => {
-            let inside = entry.object().map_or(0, crate::types::Object::allocated_bytes);
+            let inside = entry.object().map_or(0, |object| object.allocated_bytes(samples));
             // The table's words for this key, at its usual fill.
             let bytes = entry.allocated_bytes() + inside + 12;
             call.client.reply.count(bytes);

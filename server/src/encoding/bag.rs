@@ -252,14 +252,12 @@ impl<X: Extra> Bag<X> {
         }
     }
 
-    /// Bytes of the table and the items.
+    /// Bytes of the table and the items, of which `samples` are looked at.
     #[must_use]
-    pub fn allocated_bytes(&self) -> usize {
-        let items: usize = self
-            .iter()
-            .map(|item| Thin::<X>::layout(item.key().len(), item.tail().len()).size())
-            .sum();
-        items + self.table.allocated_bytes()
+    pub fn allocated_bytes(&self, samples: usize) -> usize {
+        let sizes =
+            self.iter().map(|item| Thin::<X>::layout(item.key().len(), item.tail().len()).size());
+        choice::sum_by_samples(sizes, self.len(), samples) + self.table.allocated_bytes()
     }
 }
 

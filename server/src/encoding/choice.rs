@@ -1,4 +1,4 @@
-//! Some of many, by chance.
+//! Some of many: by chance, or to tell from them about all.
 
 use rand::seq::index;
 
@@ -30,9 +30,36 @@ pub fn some_of<T>(
     }
 }
 
+/// The sum of `count` sizes, told from the first `samples` of them. Exact when those are all.
+pub fn sum_by_samples(sizes: impl Iterator<Item = usize>, count: usize, samples: usize) -> usize {
+    let (mut seen, mut sum) = (0, 0);
+    for size in sizes.take(samples) {
+        seen += 1;
+        sum += size;
+    }
+    scale(sum, seen, count)
+}
+
+/// What `count` come to when `seen` of them come to `sum`.
+pub fn scale(sum: usize, seen: usize, count: usize) -> usize {
+    if seen == count || seen == 0 {
+        sum
+    } else {
+        (sum as f64 / seen as f64 * count as f64) as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_tell_about_all() {
+        assert_eq!(sum_by_samples([3, 4, 5].into_iter(), 3, usize::MAX), 12);
+        assert_eq!(sum_by_samples([3, 4, 5].into_iter(), 3, 3), 12);
+        assert_eq!(sum_by_samples([3, 4, 500].into_iter(), 3, 2), 10);
+        assert_eq!(sum_by_samples(std::iter::empty(), 0, 5), 0);
+    }
 
     #[test]
     fn each_is_chosen_as_often_as_another() {

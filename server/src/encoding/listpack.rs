@@ -20,6 +20,8 @@ pub use node::{Node, Side};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use redstart_common::memory::size_class;
 use redstart_common::number::parse_i64;
 
@@ -30,7 +32,7 @@ const UNKNOWN: u16 = u16::MAX;
 const INTEGER_TEXT_MAX: usize = 20;
 
 /// One element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Element<'a> {
     /// An integer; its text is its decimal form.
     Int(i64),
@@ -296,6 +298,30 @@ impl Listpack {
             seen += 1;
         }
         (count == UNKNOWN || count as usize == seen).then(|| Self::copy_of(bytes))
+    }
+
+    /// The same elements with the texts of integers kept as integers, as they are in all but data from outside.
+    #[must_use]
+    pub fn normalized(self) -> Self {
+        let is_normal = |element: Element<'_>| match element {
+            Element::Int(_) => true,
+            Element::Bytes(text) => text.len() > INTEGER_TEXT_MAX || parse_i64(text).is_none(),
+        };
+        if self.iter().all(is_normal) {
+            return self;
+        }
+        let mut normal = Self::new();
+        self.iter().for_each(|element| element.with_text(|text| normal.push_back(text)));
+        normal
+    }
+
+    /// Whether of the elements each is there but once, looking at one and then leaving `skip` out. The listpack is
+    /// [`Listpack::normalized`].
+    #[must_use]
+    pub fn is_distinct(&self, skip: usize) -> bool {
+        let count = self.len().div_ceil(skip + 1);
+        let mut seen = HashSet::with_capacity_and_hasher(count, RandomState::default());
+        self.iter().step_by(skip + 1).all(|element| seen.insert(element))
     }
 
     /// Bytes of the listpack.

@@ -29,9 +29,14 @@ pub fn decompress(data: &[u8], length: usize) -> Option<Vec<u8>> {
             rest = behind;
             let back = ((control & 31) as usize) << 8 | low as usize;
             let start = out.len().checked_sub(back + 1)?;
-            // What is copied may still be growing, so byte by byte.
-            for place in start..start + count + 2 {
-                out.push(*out.get(place)?);
+            let end = start + count + 2;
+            if end <= out.len() {
+                out.extend_from_within(start..end);
+            } else {
+                // What is copied is still growing, so byte by byte.
+                for place in start..end {
+                    out.push(*out.get(place)?);
+                }
             }
         }
         if out.len() > length {

@@ -3,6 +3,8 @@
 //! Packed forms go out as they lie in memory. Bytes from outside are checked to the last, bounded by what there is,
 //! and refused whole when anything is wrong.
 
+use std::borrow::Cow;
+
 use crc::{CRC_64_REDIS, Crc, Table};
 
 use super::{lzf, ziplist};
@@ -225,10 +227,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn text(&mut self) -> Option<Vec<u8>> {
-        let int = |number: i64| Some(number.to_string().into_bytes());
+    fn text(&mut self) -> Option<Cow<'a, [u8]>> {
+        let int = |number: i64| Some(Cow::Owned(number.to_string().into_bytes()));
         match self.length()? {
-            Length::Count(length) => self.take(usize::try_from(length).ok()?).map(<[u8]>::to_vec),
+            Length::Count(length) => self.take(usize::try_from(length).ok()?).map(Cow::Borrowed),
             Length::Special(0) => int(i64::from(self.byte()? as i8)),
             Length::Special(1) => {
                 int(i64::from(i16::from_le_bytes(self.take(2)?.try_into().ok()?)))
@@ -239,7 +241,8 @@ impl<'a> Reader<'a> {
             Length::Special(3) => {
                 let packed = self.count()?;
                 let Length::Count(length) = self.length()? else { return None };
-                lzf::decompress(self.take(packed)?, usize::try_from(length).ok()?)
+                let length = usize::try_from(length).ok()?;
+                lzf::decompress(self.take(packed)?, length).map(Cow::Owned)
             }
             Length::Special(_) => None,
         }
@@ -271,7 +274,7 @@ impl<'a> Reader<'a> {
                 let text = self.text()?;
                 return Some(
                     redstart_common::number::parse_i64(&text)
-                        .map_or(Value::Bytes(text), Value::Int),
+                        .map_or_else(|| Value::Bytes(text.into_owned()), Value::Int),
                 );
             }
             LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => {
@@ -317,14 +320,10 @@ impl<'a> Reader<'a> {
     }
 
     fn set(&mut self, kind: u8, limits: &Limits) -> Option<Set> {
-        let mut set = Set::default();
         if kind == SET_INTSET {
-            let ints = IntSet::from_bytes(&self.text()?)?;
-            for number in ints.iter() {
-                set.insert(number.to_string().as_bytes(), limits);
-            }
-            return Some(set);
+            return Some(Set::from_ints(IntSet::from_bytes(&self.text()?)?, limits));
         }
+        let mut set = Set::default();
         for _ in 0..self.count()? {
             // A member twice is a damaged set.
             if !set.insert(&self.text()?, limits) {
@@ -335,23 +334,12 @@ impl<'a> Reader<'a> {
     }
 
     fn hash(&mut self, kind: u8, limits: &Limits) -> Option<Hash> {
-        let mut hash = Hash::default();
-        if kind == HASH {
-            for _ in 0..self.count()? {
-                if !hash.set(&self.text()?, &self.text()?, limits) {
-                    return None;
-                }
-            }
-            return Some(hash);
+        if kind != HASH {
+            return Hash::from_listpack(self.packed(kind == HASH_ZIPLIST)?, limits);
         }
-        let texts = self.packed_texts(kind == HASH_ZIPLIST)?;
-        for pair in texts.chunks(2) {
-            let [field, value] = pair else { return None };
-            if !hash.set(field, value, limits) {
-                return None;
-            }
-        }
-        Some(hash)
+        let count = self.count()?;
+        let pairs = std::iter::from_fn(|| Some((self.text()?, self.text()?)));
+        Hash::from_pairs(count, pairs, limits)
     }
 
     fn zset(&mut self, kind: u8, limits: &Limits) -> Option<Zset> {
@@ -368,26 +356,17 @@ impl<'a> Reader<'a> {
             zset.shrink(limits);
             return Some(zset);
         }
-        let mut zset = Zset::default();
-        let texts = self.packed_texts(kind == ZSET_ZIPLIST)?;
-        for pair in texts.chunks(2) {
-            let [member, score] = pair else { return None };
-            let score = redstart_common::number::parse_f64(score)?;
-            if !zset.set(member, score, limits) {
-                return None;
-            }
-        }
-        Some(zset)
+        Zset::from_listpack(self.packed(kind == ZSET_ZIPLIST)?, limits)
     }
 
-    /// The texts of a packed value, rebuilt element by element: what it claims about itself is not believed.
-    fn packed_texts(&mut self, zipped: bool) -> Option<Vec<Vec<u8>>> {
-        if zipped {
-            let mut texts = Vec::new();
-            unzip(&self.text()?, |text| texts.push(text.to_vec()))?;
-            return Some(texts);
+    /// A packed value.
+    fn packed(&mut self, zipped: bool) -> Option<Listpack> {
+        if !zipped {
+            return self.listpack();
         }
-        Some(self.listpack()?.iter().map(Element::to_vec).collect())
+        let mut pack = Listpack::new();
+        unzip(&self.text()?, |text| pack.push_back(text))?;
+        Some(pack)
     }
 }
 

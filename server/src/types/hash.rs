@@ -35,12 +35,12 @@ impl Hash {
         }
     }
 
-    /// Bytes that the hash has allocated.
+    /// Bytes that the hash has allocated, told from `samples` of its fields when it is a large one.
     #[must_use]
-    pub fn allocated_bytes(&self) -> usize {
+    pub fn allocated_bytes(&self, samples: usize) -> usize {
         match self {
             Self::Packed(pack) => pack.allocated_bytes(),
-            Self::Table(bag) => bag.allocated_bytes(),
+            Self::Table(bag) => bag.allocated_bytes(samples),
         }
     }
 
@@ -57,6 +57,52 @@ impl Hash {
             Self::Packed(_) => "listpack",
             Self::Table(_) => "hashtable",
         }
+    }
+
+    /// The hash of fields and values that lie in a listpack from outside; `None` if a value is missing or a field is
+    /// there twice. As in Redis it is not asked how long they are.
+    #[must_use]
+    pub fn from_listpack(pack: Listpack, limits: &Limits) -> Option<Self> {
+        let pack = pack.normalized();
+        if !pack.len().is_multiple_of(2) || !pack.is_distinct(1) {
+            return None;
+        }
+        let mut hash = Self::Packed(pack);
+        if hash.len() > limits.hash_entries {
+            hash.spread();
+        }
+        Some(hash)
+    }
+
+    /// The hash of `count` pairs; `None` if there are fewer or a field is there twice.
+    pub fn from_pairs<T: AsRef<[u8]>>(
+        count: usize,
+        mut pairs: impl Iterator<Item = (T, T)>,
+        limits: &Limits,
+    ) -> Option<Self> {
+        let mut hash = Self::default();
+        if count > limits.hash_entries {
+            hash.spread();
+        }
+        for (field, value) in pairs.by_ref().take(count) {
+            let (field, value) = (field.as_ref(), value.as_ref());
+            hash.prepare([field, value].into_iter(), limits);
+            match &mut hash {
+                Self::Packed(pack) => {
+                    pack.push_back(field);
+                    pack.push_back(value);
+                }
+                Self::Table(bag) => {
+                    bag.set(field, value);
+                }
+            }
+        }
+        let is_distinct = match &hash {
+            Self::Packed(pack) => pack.is_distinct(1),
+            // What was there twice is so but once now.
+            Self::Table(_) => true,
+        };
+        (is_distinct && hash.len() == count).then_some(hash)
     }
 
     fn place(pack: &Listpack, field: &[u8]) -> Option<usize> {

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::Limits;
+use crate::encoding::choice::sum_by_samples;
 use crate::encoding::listpack::{Element, Listpack, Node, Side};
 
 /// A list.
@@ -79,12 +80,15 @@ impl List {
         }
     }
 
-    /// Bytes that the list has allocated.
+    /// Bytes that the list has allocated, told from `samples` of its nodes.
     #[must_use]
-    pub fn allocated_bytes(&self) -> usize {
+    pub fn allocated_bytes(&self, samples: usize) -> usize {
         match self {
             Self::Packed(pack) => pack.allocated_bytes(),
-            Self::Quick(quick) => quick.nodes.iter().map(Node::allocated_bytes).sum(),
+            Self::Quick(quick) => {
+                let sizes = quick.nodes.iter().map(Node::allocated_bytes);
+                sum_by_samples(sizes, quick.nodes.len(), samples)
+            }
         }
     }
 

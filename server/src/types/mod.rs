@@ -111,14 +111,14 @@ impl Object {
         }
     }
 
-    /// Bytes that the collection has allocated beside its entry.
+    /// Bytes that the collection has allocated beside its entry, told from `samples` of its parts when they are many.
     #[must_use]
-    pub fn allocated_bytes(&self) -> usize {
+    pub fn allocated_bytes(&self, samples: usize) -> usize {
         match self {
-            Self::List(list) => list.allocated_bytes(),
-            Self::Set(set) => set.allocated_bytes(),
-            Self::Hash(hash) => hash.allocated_bytes(),
-            Self::Zset(zset) => zset.allocated_bytes(),
+            Self::List(list) => list.allocated_bytes(samples),
+            Self::Set(set) => set.allocated_bytes(samples),
+            Self::Hash(hash) => hash.allocated_bytes(samples),
+            Self::Zset(zset) => zset.allocated_bytes(samples),
         }
     }
 

@@ -17,6 +17,9 @@ const PACKED_MEMBERS_MAX: usize = 32;
 /// Bytes of a member of a packed set.
 const PACKED_BYTES_MAX: usize = 64;
 
+/// Integers of an integer set, whatever the limit says: Redis's own bound.
+const INTS_MAX: usize = 1 << 30;
+
 /// A set.
 #[derive(Clone)]
 pub enum Set {
@@ -45,13 +48,13 @@ impl Set {
         }
     }
 
-    /// Bytes that the set has allocated.
+    /// Bytes that the set has allocated, told from `samples` of its members when it is a large one.
     #[must_use]
-    pub fn allocated_bytes(&self) -> usize {
+    pub fn allocated_bytes(&self, samples: usize) -> usize {
         match self {
             Self::Ints(ints) => ints.as_bytes().len(),
             Self::Packed(pack) => pack.allocated_bytes(),
-            Self::Table(bag) => bag.allocated_bytes(),
+            Self::Table(bag) => bag.allocated_bytes(samples),
         }
     }
 
@@ -80,13 +83,24 @@ impl Set {
         }
     }
 
+    /// The set of integers.
+    #[must_use]
+    pub fn from_ints(ints: IntSet, limits: &Limits) -> Self {
+        let is_large = ints.len() > limits.set_intset_entries.min(INTS_MAX);
+        let mut set = Self::Ints(ints);
+        if is_large {
+            set.spread();
+        }
+        set
+    }
+
     /// Adds a member. Answers whether it is new.
     pub fn insert(&mut self, member: &[u8], limits: &Limits) -> bool {
         match self {
             Self::Ints(ints) => {
                 if let Some(number) = parse_i64(member) {
                     let new = ints.insert(number);
-                    if new && ints.len() > limits.set_intset_entries.min(1 << 30) {
+                    if new && ints.len() > limits.set_intset_entries.min(INTS_MAX) {
                         self.spread();
                     }
                     return new;

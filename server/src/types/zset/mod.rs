@@ -179,6 +179,37 @@ fn span<T: Copy>(
 }
 
 impl Zset {
+    /// The sorted set of members and scores that lie in a listpack from outside; `None` if a score is missing or none,
+    /// or a member there twice. As in Redis it is not asked how long they are.
+    #[must_use]
+    pub fn from_listpack(pack: Listpack, limits: &Limits) -> Option<Self> {
+        let pack = pack.normalized();
+        if !pack.len().is_multiple_of(2) || !pack.is_distinct(1) {
+            return None;
+        }
+        let mut is_sorted = true;
+        let mut elements = pack.iter();
+        let mut last: Option<(Element<'_>, f64)> = None;
+        while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
+            let score = match score {
+                Element::Int(number) => number as f64,
+                Element::Bytes(text) => parse_f64(text)?,
+            };
+            is_sorted &= last.is_none_or(|(before, lower)| {
+                lower < score
+                    || (lower == score
+                        && before.with_text(|before| member.with_text(|member| before < member)))
+            });
+            last = Some((member, score));
+        }
+        let mut zset = Self::Packed(pack);
+        if !is_sorted || zset.len() > limits.zset_entries {
+            zset.spread();
+            zset.shrink(limits);
+        }
+        Some(zset)
+    }
+
     /// Members.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -188,12 +219,14 @@ impl Zset {
         }
     }
 
-    /// Bytes that the sorted set has allocated.
+    /// Bytes that the sorted set has allocated, told from `samples` of its members when it is a large one.
     #[must_use]
-    pub fn allocated_bytes(&self) -> usize {
+    pub fn allocated_bytes(&self, samples: usize) -> usize {
         match self {
             Self::Packed(pack) => pack.allocated_bytes(),
-            Self::Tree(large) => large.bag.allocated_bytes() + large.tree.allocated_bytes(),
+            Self::Tree(large) => {
+                large.bag.allocated_bytes(samples) + large.tree.allocated_bytes(samples)
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use std::cmp::Ordering;
 use std::ptr::NonNull;
 
 use crate::encoding::bag::Thin;
+use crate::encoding::choice;
 
 const LEAF_KEYS: usize = 64;
 const INNER_CHILDREN: usize = 32;
@@ -75,15 +76,23 @@ impl Node {
         }
     }
 
-    fn allocated_bytes(&self) -> usize {
+    /// Bytes of the node and those below it, told from the first `leaves_left` leaves.
+    fn allocated_bytes(&self, leaves_left: &mut usize) -> usize {
         match self {
-            Self::Leaf(keys) => keys.capacity() * size_of::<Key>(),
+            Self::Leaf(keys) => {
+                *leaves_left = leaves_left.saturating_sub(1);
+                keys.capacity() * size_of::<Key>()
+            }
             Self::Inner(children) => {
-                children.capacity() * size_of::<Child>()
-                    + children
-                        .iter()
-                        .map(|child| size_of::<Self>() + child.node.allocated_bytes())
-                        .sum::<usize>()
+                let (mut keys, mut bytes) = (0, 0);
+                for child in children {
+                    if *leaves_left == 0 {
+                        break;
+                    }
+                    keys += child.count;
+                    bytes += size_of::<Self>() + child.node.allocated_bytes(leaves_left);
+                }
+                children.capacity() * size_of::<Child>() + choice::scale(bytes, keys, self.count())
             }
         }
     }
@@ -292,10 +301,10 @@ impl Tree {
         self.length
     }
 
-    /// Bytes of all nodes.
+    /// Bytes of all nodes, told from `samples` leaves.
     #[must_use]
-    pub fn allocated_bytes(&self) -> usize {
-        self.root.allocated_bytes()
+    pub fn allocated_bytes(&self, samples: usize) -> usize {
+        self.root.allocated_bytes(&mut samples.max(1))
     }
 
     /// Adds a key that is not there.
