@@ -1,6 +1,7 @@
 # make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
+# make fuzz-check: whether the fuzz targets still compile; that needs neither
 # make fmt     formats the sources
 
 SHELL := /bin/bash
@@ -19,7 +20,7 @@ VENV := target/venv
 FUZZ_SECONDS ?= 600
 FUZZ_CRATES := common server proxy
 
-.PHONY: test bench fuzz fmt tools venv
+.PHONY: test bench fuzz fuzz-check fmt tools venv
 
 test: tools venv
 	cargo build --workspace --all-targets
@@ -41,6 +42,17 @@ fuzz:
 			(cd $$crate && cargo +nightly fuzz run --target-dir ../target/fuzz $$target $$corpus -- \
 				-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -malloc_limit_mb=256 -artifact_prefix=$$found); \
 		done; \
+	done
+
+# Whether the fuzz targets still fit what they test. Nothing is linked, so neither nightly nor cargo-fuzz is needed.
+fuzz-check:
+	@for crate in $(FUZZ_CRATES); do \
+		manifest=$$crate/fuzz/Cargo.toml; \
+		if ! cargo fetch --quiet --manifest-path $$manifest; then \
+			echo "$$crate: what its fuzz targets need could not be fetched; they are not checked" >&2; continue; \
+		fi; \
+		CUSTOM_LIBFUZZER_PATH=/none/libFuzzer.a \
+			cargo check --manifest-path $$manifest --target-dir target/fuzz-check; \
 	done
 
 fmt:
