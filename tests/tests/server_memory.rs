@@ -456,3 +456,61 @@ fn an_idle_server_gives_back_what_it_does_not_use() {
         within(Duration::from_secs(60), || server.process.resident_bytes() < empty + (20 << 20));
     assert!(given_back, "{} of {full} bytes are still held", server.process.resident_bytes());
 }
+
+#[test]
+fn a_key_is_measured_by_as_many_samples_as_asked_for() {
+    for peer in Peer::both(&[]) {
+        let mut client = peer.client();
+        let long = "x".repeat(10_000);
+        for at in 0..300 {
+            // One in a hundred is long.
+            let tail = if at % 100 == 99 { &long } else { "short" };
+            for request in [
+                format!("RPUSH list {at}{tail}"),
+                format!("HSET hash {at} {tail}"),
+                format!("SADD set {at}{tail}"),
+                format!("ZADD zset {at} {at}{tail}"),
+            ] {
+                assert!(client.call(&request).starts_with(':'));
+            }
+        }
+        let mut usage = |request: &str| -> u64 {
+            let reply = client.call(&format!("MEMORY USAGE {request}"));
+            reply.trim_start_matches(':').trim_end().parse().expect("a number")
+        };
+        for key in ["list", "hash", "set", "zset"] {
+            let whole = usage(&format!("{key} SAMPLES 0"));
+            assert!((30_000..100_000).contains(&whole), "{} {key}: {whole}", peer.name());
+            let beyond = usage(&format!("{key} SAMPLES 100000"));
+            // What one of many samples comes to is rounded.
+            assert!(whole.abs_diff(beyond) <= 1000, "{} {key}: {beyond}", peer.name());
+            assert_eq!(usage(key), usage(&format!("{key} SAMPLES 5")), "{} {key}", peer.name());
+        }
+        for wrong in ["hash SAMPLES", "hash SAMPLES -1", "hash 5"] {
+            let reply = client.call(&format!("MEMORY USAGE {wrong}"));
+            assert_eq!(reply, "-ERR syntax error\r\n", "{} {wrong}", peer.name());
+        }
+        let reply = client.call("MEMORY USAGE hash SAMPLES x");
+        assert_eq!(reply, "-ERR value is not an integer or out of range\r\n", "{}", peer.name());
+        assert_eq!(client.call("MEMORY USAGE none"), "$-1\r\n");
+    }
+}
+
+#[test]
+fn a_large_key_is_not_measured_whole_unless_asked() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let member =
+        |at: usize| format!("{at:06}{}", if at < 5 { "" } else { "yyyyyyyyyyyyyyyyyyyyyyyy" });
+    all(&mut client, (0..5000).map(|at| words(&format!("ZADD large {at} {}", member(at)))));
+    let mut usage = |samples: &str| -> u64 {
+        let reply = client.call(&format!("MEMORY USAGE large SAMPLES {samples}"));
+        reply.trim_start_matches(':').trim_end().parse().expect("a number")
+    };
+    let whole = usage("0");
+    assert_eq!(usage("1000000"), whole);
+    for samples in ["1", "5", "100"] {
+        let told = usage(samples);
+        assert!(told.abs_diff(whole) < whole / 3, "{samples}: {told} of {whole}");
+    }
+}

@@ -421,6 +421,87 @@ mod tests {
         }
     }
 
+    /// What comes of a payload of that kind without a checksum.
+    fn restored(kind: u8, body: &[u8]) -> Option<Object> {
+        let mut payload = vec![kind];
+        payload.extend_from_slice(body);
+        payload.extend_from_slice(&VERSION.to_le_bytes());
+        payload.extend_from_slice(&[0; 8]);
+        match restore(&payload, &Limits::default()) {
+            Ok(Value::Object(object)) => Some(object),
+            Ok(_) => panic!("no collection"),
+            Err(_) => None,
+        }
+    }
+
+    fn packed(kind: u8, texts: &[&str]) -> Option<Object> {
+        let mut pack = Listpack::new();
+        texts.iter().for_each(|text| pack.push_back(text.as_bytes()));
+        let mut body = Vec::new();
+        put_plain(&mut body, pack.as_bytes());
+        restored(kind, &body)
+    }
+
+    #[test]
+    fn packed_values_from_outside_are_checked() {
+        for kind in [HASH_LISTPACK, ZSET_LISTPACK] {
+            assert!(packed(kind, &["a", "1", "b", "2"]).is_some());
+            assert!(packed(kind, &["a", "1", "b"]).is_none(), "a value is missing");
+            assert!(packed(kind, &["a", "1", "b", "2", "a", "3"]).is_none(), "a twice");
+            assert!(packed(kind, &[]).is_none(), "nothing");
+        }
+        for score in ["nan", "", "x", "1e999"] {
+            assert!(packed(ZSET_LISTPACK, &["a", score]).is_none(), "{score}");
+        }
+        // "7" kept as a text, and as an integer.
+        let twice = b"\x12\x00\x00\x00\x04\x00\x817\x02\x81a\x02\x07\x01\x81b\x02\xff";
+        let mut body = Vec::new();
+        put_plain(&mut body, twice);
+        assert_eq!(usize::from(twice[0]), twice.len());
+        assert!(Listpack::from_bytes(twice).is_some());
+        assert!(restored(HASH_LISTPACK, &body).is_none(), "the same field in two forms");
+    }
+
+    #[test]
+    fn packed_values_from_outside_come_into_order_and_keep_their_form() {
+        let Some(Object::Zset(zset)) = packed(ZSET_LISTPACK, &["b", "2", "c", "1", "a", "2"])
+        else {
+            panic!("a sorted set")
+        };
+        assert!(matches!(zset, Zset::Packed(_)));
+        let ranks = ["c", "a", "b"].map(|member| zset.rank(member.as_bytes(), false));
+        assert_eq!(ranks, [Some(0), Some(1), Some(2)]);
+        let long = "x".repeat(1000);
+        let hash = packed(HASH_LISTPACK, &["field", &long]).expect("a hash");
+        assert_eq!(hash.encoding_name(), "listpack", "as in Redis, whatever the length");
+        let many: Vec<String> = (0..1200).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(packed(HASH_LISTPACK, &many).expect("a hash").encoding_name(), "hashtable");
+    }
+
+    #[test]
+    fn a_field_twice_is_refused_whatever_the_form() {
+        let long = "x".repeat(100);
+        for value in ["v", &long] {
+            for count in [3_u64, 600] {
+                let mut body = Vec::new();
+                put_length(&mut body, count);
+                for number in 0..count {
+                    put_text(&mut body, number.to_string().as_bytes());
+                    put_text(&mut body, value.as_bytes());
+                }
+                let hash = restored(HASH, &body).expect("a hash");
+                assert_eq!(hash.len() as u64, count);
+                let mut again = Vec::new();
+                put_length(&mut again, count + 1);
+                again.extend_from_slice(&body[if count < 64 { 1 } else { 2 }..]);
+                put_text(&mut again, b"0");
+                put_text(&mut again, b"w");
+                assert!(restored(HASH, &again).is_none(), "{count} {}", value.len());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn collections_come_back(texts in prop::collection::btree_set(prop_oneof![
