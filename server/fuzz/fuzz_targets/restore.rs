@@ -32,11 +32,8 @@ fuzz_target!(|data: &[u8]| {
     if let Value::Object(object) = &value {
         assert!(!object.is_empty());
         let bound = payload.len() * GROWTH_MAX + SMALL_BYTES;
-        assert!(
-            object.allocated_bytes(usize::MAX) <= bound,
-            "{} bytes",
-            object.allocated_bytes(usize::MAX)
-        );
+        let bytes = object.allocated_bytes(usize::MAX);
+        assert!(bytes <= bound, "{bytes} bytes");
     }
     let before = content(&value);
 

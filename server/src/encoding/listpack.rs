@@ -315,13 +315,18 @@ impl Listpack {
         normal
     }
 
-    /// Whether of the elements each is there but once, looking at one and then leaving `skip` out. The listpack is
-    /// [`Listpack::normalized`].
+    /// Whether the listpack, which is [`Listpack::normalized`], is of pairs whose first elements all differ.
     #[must_use]
-    pub fn is_distinct(&self, skip: usize) -> bool {
-        let count = self.len().div_ceil(skip + 1);
-        let mut seen = HashSet::with_capacity_and_hasher(count, RandomState::default());
-        self.iter().step_by(skip + 1).all(|element| seen.insert(element))
+    pub fn is_map(&self) -> bool {
+        let count = self.len();
+        let mut seen = HashSet::with_capacity_and_hasher(count / 2, RandomState::default());
+        count.is_multiple_of(2) && self.pairs().all(|(first, _)| seen.insert(first))
+    }
+
+    /// The elements two by two, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (Element<'_>, Element<'_>)> {
+        let mut elements = self.iter();
+        std::iter::from_fn(move || Some((elements.next()?, elements.next()?)))
     }
 
     /// Bytes of the listpack.

@@ -64,7 +64,7 @@ impl Hash {
     #[must_use]
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Option<Self> {
         let pack = pack.normalized();
-        if !pack.len().is_multiple_of(2) || !pack.is_distinct(1) {
+        if !pack.is_map() {
             return None;
         }
         let mut hash = Self::Packed(pack);
@@ -77,14 +77,14 @@ impl Hash {
     /// The hash of `count` pairs; `None` if there are fewer or a field is there twice.
     pub fn from_pairs<T: AsRef<[u8]>>(
         count: usize,
-        mut pairs: impl Iterator<Item = (T, T)>,
+        pairs: impl Iterator<Item = (T, T)>,
         limits: &Limits,
     ) -> Option<Self> {
         let mut hash = Self::default();
         if count > limits.hash_entries {
             hash.spread();
         }
-        for (field, value) in pairs.by_ref().take(count) {
+        for (field, value) in pairs.take(count) {
             let (field, value) = (field.as_ref(), value.as_ref());
             hash.prepare([field, value].into_iter(), limits);
             match &mut hash {
@@ -98,7 +98,7 @@ impl Hash {
             }
         }
         let is_distinct = match &hash {
-            Self::Packed(pack) => pack.is_distinct(1),
+            Self::Packed(pack) => pack.is_map(),
             // What was there twice is so but once now.
             Self::Table(_) => true,
         };
@@ -146,8 +146,7 @@ impl Hash {
     fn spread(&mut self) {
         if let Self::Packed(pack) = self {
             let mut bag = Bag::default();
-            let mut elements = pack.iter();
-            while let (Some(field), Some(value)) = (elements.next(), elements.next()) {
+            for (field, value) in pack.pairs() {
                 field.with_text(|field| value.with_text(|value| bag.set(field, value)));
             }
             *self = Self::Table(Box::new(bag));
@@ -200,10 +199,7 @@ impl Hash {
     pub fn for_each(&self, mut visit: impl FnMut(Element<'_>, Element<'_>)) {
         match self {
             Self::Packed(pack) => {
-                let mut elements = pack.iter();
-                while let (Some(field), Some(value)) = (elements.next(), elements.next()) {
-                    visit(field, value);
-                }
+                pack.pairs().for_each(|(field, value)| visit(field, value));
             }
             Self::Table(bag) => {
                 for item in bag.iter() {
@@ -230,9 +226,7 @@ impl Hash {
     pub fn with_some(&self, wanted: usize, mut visit: impl FnMut(Element<'_>, Element<'_>)) {
         match self {
             Self::Packed(pack) => {
-                let mut elements = pack.iter();
-                let pairs = std::iter::from_fn(|| Some((elements.next()?, elements.next()?)));
-                some_of(pairs, self.len(), wanted, |(field, value)| visit(field, value));
+                some_of(pack.pairs(), self.len(), wanted, |(field, value)| visit(field, value));
             }
             Self::Table(bag) => bag.with_some(wanted, |item| {
                 visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));

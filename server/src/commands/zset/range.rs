@@ -126,8 +126,9 @@ impl Range<'_> {
         let length = zset.len();
         // Backwards the limit counts from the far end, which has to be found first.
         let most = usize::try_from(limit.count).unwrap_or(usize::MAX);
-        let to_find = match usize::try_from(limit.offset) {
-            Ok(offset) if !reverse => offset.saturating_add(most),
+        let offset = usize::try_from(limit.offset).ok();
+        let to_find = match offset {
+            Some(offset) if !reverse => offset.saturating_add(most),
             _ => usize::MAX,
         };
         let found = match self {
@@ -138,7 +139,7 @@ impl Range<'_> {
             Self::Score(range) => range.positions(zset, to_find),
             Self::Lex(range) => range.positions(zset, to_find),
         };
-        let Ok(offset) = usize::try_from(limit.offset) else { return (0, 0) };
+        let Some(offset) = offset else { return (0, 0) };
         let first = if reverse { length - found.end } else { found.start };
         let count = found.len().saturating_sub(offset).min(most);
         (first.saturating_add(offset), count)

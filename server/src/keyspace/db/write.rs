@@ -15,17 +15,23 @@ impl Db {
         payload: Payload<'_>,
         deadline: Option<i64>,
     ) -> NonNull<Entry> {
-        let mut entry = Entry::build(key, payload, deadline, self.shared.fresh_lru());
-        // SAFETY: just built.
-        unsafe { entry.as_mut() }.set_epoch(self.shared.epoch.get());
-        self.table.insert(hash, entry);
-        if deadline.is_some() {
-            self.expires.insert(hash, entry);
+        let entry = Entry::build(key, payload, deadline, self.shared.fresh_lru());
+        self.enter(hash, entry);
+        entry
+    }
+
+    /// Takes an entry in that was just built and whose key is not there.
+    fn enter(&mut self, hash: u64, mut new: NonNull<Entry>) {
+        // SAFETY: just built, and nobody else's yet.
+        let entry = unsafe { new.as_mut() };
+        entry.set_epoch(self.shared.epoch.get());
+        self.table.insert(hash, new);
+        if entry.deadline().is_some() {
+            self.expires.insert(hash, new);
         }
         if self.shared.watch_added.get() {
-            self.shared.note(IncidentKind::Added, self.index, key);
+            self.shared.note(IncidentKind::Added, self.index, entry.key());
         }
-        entry
     }
 
     /// Puts an entry in the place of another of the same key, and frees that one.
@@ -171,22 +177,15 @@ impl Db {
         let to_hash = table::hash(to);
         self.remove_hashed(to_hash, to);
         // SAFETY: a live entry that leaves both tables before it is built anew.
-        unsafe {
+        let renamed = unsafe {
             let deadline = found.as_ref().deadline();
             self.table.remove(hash, from);
             if deadline.is_some() {
                 self.expires.remove(hash, from);
             }
-            let mut new = Entry::rebuild(found, to, deadline);
-            new.as_mut().set_epoch(self.shared.epoch.get());
-            self.table.insert(to_hash, new);
-            if deadline.is_some() {
-                self.expires.insert(to_hash, new);
-            }
-        }
-        if self.shared.watch_added.get() {
-            self.shared.note(IncidentKind::Added, self.index, to);
-        }
+            Entry::rebuild(found, to, deadline)
+        };
+        self.enter(to_hash, renamed);
         true
     }
 

@@ -103,12 +103,17 @@ impl Large {
     }
 }
 
-/// The number a score in a listpack stands for.
-fn score_of(element: Element<'_>) -> f64 {
+/// The number a score in a listpack stands for, if it is one.
+fn read_score(element: Element<'_>) -> Option<f64> {
     match element {
-        Element::Int(number) => number as f64,
-        Element::Bytes(bytes) => parse_f64(bytes).unwrap_or(0.0),
+        Element::Int(number) => Some(number as f64),
+        Element::Bytes(bytes) => parse_f64(bytes),
     }
+}
+
+/// The number a score in a listpack of ours stands for.
+fn score_of(element: Element<'_>) -> f64 {
+    read_score(element).unwrap_or(0.0)
 }
 
 /// The integer that a packed set keeps for a score, if it keeps one. A zero has no sign then.
@@ -184,17 +189,13 @@ impl Zset {
     #[must_use]
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Option<Self> {
         let pack = pack.normalized();
-        if !pack.len().is_multiple_of(2) || !pack.is_distinct(1) {
+        if !pack.is_map() {
             return None;
         }
         let mut is_sorted = true;
-        let mut elements = pack.iter();
         let mut last: Option<(Element<'_>, f64)> = None;
-        while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
-            let score = match score {
-                Element::Int(number) => number as f64,
-                Element::Bytes(text) => parse_f64(text)?,
-            };
+        for (member, score) in pack.pairs() {
+            let score = read_score(score)?;
             is_sorted &= last.is_none_or(|(before, lower)| {
                 lower < score
                     || (lower == score
@@ -481,9 +482,7 @@ impl Zset {
     pub fn with_some(&self, wanted: usize, mut visit: impl FnMut(Element<'_>, f64)) {
         match self {
             Self::Packed(pack) => {
-                let mut elements = pack.iter();
-                let pairs = std::iter::from_fn(|| Some((elements.next()?, elements.next()?)));
-                some_of(pairs, self.len(), wanted, |(member, score)| {
+                some_of(pack.pairs(), self.len(), wanted, |(member, score)| {
                     visit(member, score_of(score));
                 });
             }
