@@ -42,7 +42,7 @@ impl Embedded {
         let (report, started) = mpsc::channel();
         let thread =
             std::thread::Builder::new().name(format!("engine-{index}")).spawn(move || {
-                let mut engine = Engine::new(settings);
+                let mut engine = Engine::new(settings, crate::commands::handlers());
                 engine.core.shell = Shell { embedded: true, ..Shell::default() };
                 // The starter waits for this; if it is gone there is nobody to serve.
                 if report.send(()).is_err() {

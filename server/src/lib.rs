@@ -6,40 +6,25 @@
 //! ```
 
 pub mod acl;
-pub mod ahead;
-pub mod allocator;
-pub mod banner;
 pub mod client;
-mod client_eviction;
 pub mod commands;
-pub mod connection;
-pub mod cron;
-mod disk;
 pub mod dispatch;
 pub mod embedded;
 pub mod encoding;
 pub mod engine;
-pub mod environment;
-pub mod info;
-pub mod intake;
+pub mod eviction;
 pub mod keyspace;
-pub mod latency;
-pub mod memory;
 pub mod migrate;
-pub mod oom;
+pub mod observe;
 pub mod pause;
 pub mod persistence;
+pub mod process;
 pub mod pubsub;
-pub mod redact;
-pub mod renames;
-pub mod reserve;
 pub mod server;
 pub mod settings;
-pub mod slowlog;
-pub mod supervised;
 pub mod text;
-pub mod title;
 pub mod tracking;
+pub mod turn;
 pub mod types;
 mod uninit;
 

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use redstart_common::memory::Counting;
 use redstart_common::{log, log as logging};
+use redstart_server::REDIS_VERSION;
 use redstart_server::engine::{Engine, Shell};
+use redstart_server::process::{banner, environment, supervised};
 use redstart_server::server::{self, Server};
 use redstart_server::settings::{Settings, file};
-use redstart_server::{REDIS_VERSION, banner, environment, supervised};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -162,9 +163,9 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         log!(Notice, "Running mode=standalone, port={port}.");
     }
     // A daemon's threads begin behind its fork.
-    redstart_server::reserve::set_background_thread(settings.jemalloc_bg_thread);
+    redstart_server::process::reserve::set_background_thread(settings.jemalloc_bg_thread);
     // As in Redis, the start goes on where this fails; the log says why.
-    redstart_server::oom::apply(&settings);
+    redstart_server::process::oom::apply(&settings);
     keep_pages_small(&settings);
     let unixsocket = settings.unixsocket.clone();
     let users = match redstart_server::acl::file::users_at_start(&settings) {
@@ -174,7 +175,7 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
             return ExitCode::FAILURE;
         }
     };
-    let mut engine = Engine::new(settings);
+    let mut engine = Engine::new(settings, redstart_server::commands::handlers());
     engine.core.users = users;
     engine.core.shell = Shell {
         port,

@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 
 use redstart_common::log;
 use redstart_common::net::listen::{self, Bound, Options};
-use redstart_common::net::{Address, Listener, Stream, buffer, turn};
+use redstart_common::net::{Address, Listener, buffer, turn};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{Client, Flags};
-use crate::connection::Connection;
 use crate::engine::Engine;
-use crate::intake::Intake;
 use crate::migrate::transfer::{self, Job, Outcome};
 use crate::settings::Settings;
+use crate::turn::connection::Connection;
+use crate::turn::intake::Intake;
 
 /// An engine and the way to its end.
 pub struct Server {
@@ -276,7 +276,7 @@ async fn cron(server: Rc<Server>) {
         let pause = {
             let mut engine = server.engine.borrow_mut();
             engine.refresh();
-            crate::cron::tick(&mut engine);
+            crate::turn::cron::tick(&mut engine);
             Duration::from_micros(1_000_000 / u64::from(engine.core.settings.hz.max(1)))
         };
         tokio::time::sleep(pause).await;
@@ -291,7 +291,7 @@ async fn evictions(server: Rc<Server>, wanted: Rc<Notify>) {
             let mut engine = server.engine.borrow_mut();
             engine.refresh();
             engine.make_room();
-            crate::cron::settle(&mut engine);
+            crate::turn::cron::settle(&mut engine);
         }
         // If there is more to do this task is woken already, so that the loop does not come to wait.
         turn::end();
@@ -465,11 +465,4 @@ pub fn raise_file_limit(settings: &mut Settings) {
         );
         settings.maxclients = clients as usize;
     }
-}
-
-/// A stream's kind, for the protected mode.
-#[must_use]
-pub fn is_local(stream: &Stream) -> bool {
-    stream.is_unix()
-        || stream.peer_address().is_none_or(|address| address.ip().to_canonical().is_loopback())
 }

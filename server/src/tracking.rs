@@ -12,42 +12,13 @@ use redstart_common::command::spec::Flags as RowFlags;
 use redstart_common::command::{CommandId, keys};
 use redstart_common::resp::{Args, Proto, RespWrite};
 
+pub use crate::client::caching::{Choice, Mode};
 use crate::client::{Client, Clients, Flags};
-use crate::engine::Core;
 
 /// Where clients of RESP2 hear of changed keys.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// Keys forgotten in a turn when there are too many; more with each turn in which that was not enough.
 const FORGOTTEN_MAX: usize = 100;
-
-/// Which keys a client is remembered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choice {
-    /// All it reads.
-    #[default]
-    All,
-    /// Those it reads right after CLIENT CACHING YES.
-    OptIn,
-    /// All but those it reads right after CLIENT CACHING NO.
-    OptOut,
-}
-
-/// How a client tracks.
-#[derive(Debug, Default)]
-pub struct Mode {
-    /// Who is told in its place; 0 is itself.
-    pub redirect: u64,
-    /// The prefixes it named, in the broadcasting mode.
-    pub prefixes: Option<BTreeSet<Box<[u8]>>>,
-    /// Which keys it is remembered with.
-    pub choice: Choice,
-    /// Not told of its own changes.
-    pub no_loop: bool,
-    /// CLIENT CACHING was given; it counts for the next command.
-    pub caching: bool,
-    /// The client that was to be told in its place is gone.
-    pub broken: bool,
-}
 
 /// Clients that named a prefix, and keys that changed in this turn, with who changed them last.
 #[derive(Default)]
@@ -307,7 +278,7 @@ impl Tracking {
     }
 
     /// Tells those who named prefixes what has changed in this turn.
-    fn broadcast(&mut self, clients: &mut Clients) {
+    pub fn broadcast(&mut self, clients: &mut Clients) {
         if !std::mem::take(&mut self.changed) {
             return;
         }
@@ -336,7 +307,7 @@ impl Tracking {
     }
 
     /// Forgets keys while there are more than `keys_max`; 0 is no limit.
-    fn make_room(&mut self, clients: &mut Clients, keys_max: usize) {
+    pub fn make_room(&mut self, clients: &mut Clients, keys_max: usize) {
         if keys_max == 0 || self.keys.len() <= keys_max {
             self.crowded = 0;
             return;
@@ -348,18 +319,6 @@ impl Tracking {
             self.forget(clients, None, &key);
         }
         self.crowded = if excess > effort { self.crowded + 1 } else { 0 };
-    }
-}
-
-impl Core {
-    /// The end of a turn, when no client is being served: broadcasts go out, and too many keys are forgotten.
-    pub fn end_turn_of_tracking(&mut self) {
-        if self.tracking.is_idle() {
-            return;
-        }
-        self.tracking.tell_pending(&mut self.clients, None);
-        self.tracking.broadcast(&mut self.clients);
-        self.tracking.make_room(&mut self.clients, self.settings.tracking_table_max_keys);
     }
 }
 

@@ -6,7 +6,7 @@
 //! in another's place, or one that is nonsense.
 
 use redstart_common::command::lookup;
-use redstart_server::engine::handlers;
+use redstart_server::commands::handlers;
 
 use crate::server_support::Random;
 

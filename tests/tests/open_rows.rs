@@ -2,7 +2,7 @@
 //! writes a handler shortens the list, and who adds a row without one has to say so there.
 
 use redstart_common::command::{Mode, all, commands};
-use redstart_server::engine::handlers;
+use redstart_server::commands::handlers;
 
 #[test]
 fn rows_without_a_handler_are_those_of_the_list() {

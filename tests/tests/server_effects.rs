@@ -1,13 +1,10 @@
 //! What a write leaves behind to be repeated: the same commands, in the same form, as redis-server writes to its
 //! append-only file.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use redstart_common::resp::{Args, OwnedArgs};
+use redstart_common::resp::OwnedArgs;
 use redstart_server::client::Client as Caller;
-use redstart_server::dispatch::effects::Sink;
 use redstart_server::engine::Engine;
+use redstart_server::engine::feed::{Audience, Part};
 use redstart_server::settings::Settings;
 use redstart_tests::proxy_support::{Client, Redis, eventually, free_port};
 
@@ -161,13 +158,20 @@ const CONVERSATION: &[&str] = &[
 /// A command's database and words.
 type Command = (usize, Vec<String>);
 
-struct Recorder(Rc<RefCell<Vec<Command>>>);
-
-impl Sink for Recorder {
-    fn append(&mut self, db: usize, args: Args<'_>) {
-        let words = args.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        self.0.borrow_mut().push((db, words));
-    }
+/// What has left an engine, as far as it is meant for `reader`.
+fn taken(engine: &mut Engine) -> (Vec<Command>, Vec<Command>) {
+    let batch = engine.core.feed.take();
+    let of = |reader| {
+        let command = |part| match part {
+            Part::Begin => vec![(0, vec!["MULTI".to_owned()])],
+            Part::End => vec![(0, vec!["EXEC".to_owned()])],
+            Part::Command { db, bytes } => {
+                commands_of(bytes).into_iter().map(|(_, words)| (db, words)).collect()
+            }
+        };
+        batch.parts(reader).flat_map(command).collect()
+    };
+    (of(Audience::LOG), of(Audience::REPLICAS))
 }
 
 /// The commands of an append-only file, each with its database.
@@ -214,9 +218,8 @@ fn writes_leave_in_the_form_of_the_original() {
     );
     let mut theirs = Client::connect(redis.port);
     assert_eq!(theirs.call("DEBUG SET-ACTIVE-EXPIRE 0"), "+OK\r\n");
-    let seen = Rc::new(RefCell::new(Vec::new()));
-    let mut engine = Engine::new(Settings::default());
-    engine.core.effects.add_sink(Box::new(Recorder(Rc::clone(&seen))));
+    let mut engine = Engine::new(Settings::default(), redstart_server::commands::handlers());
+    engine.core.feed.set_audience(Audience::ALL);
     let mut ours = Caller::new(1, 0);
     let mut run = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
@@ -245,10 +248,13 @@ fn writes_leave_in_the_form_of_the_original() {
     let file = std::fs::read(file).expect("the append-only file");
     let theirs: Vec<String> = commands_of(&file).iter().map(shown).collect();
     assert!(theirs.len() > 80, "{theirs:#?}");
+    let (ours, replicas) = taken(&mut engine);
+    let ours: Vec<String> = ours.iter().map(shown).collect();
     // Messages are for replicas alone; a file leaves them out.
-    let (messages, ours): (Vec<_>, Vec<_>) =
-        seen.take().iter().map(shown).partition(|command| command.contains(": PUBLISH"));
+    let (messages, others): (Vec<_>, Vec<_>) =
+        replicas.iter().map(shown).partition(|command| command.contains(": PUBLISH"));
     assert_eq!(messages, ["0: PUBLISH channel message"]);
+    assert_eq!(others, ours);
     for (place, (found, wanted)) in ours.iter().zip(&theirs).enumerate() {
         let before = &theirs[place.saturating_sub(3)..place];
         assert!(same(found, wanted), "{found} for {wanted} after {before:#?}");

@@ -11,7 +11,7 @@ const UNSAFE: &[&str] = &[
     "common/src/number/float.rs",
     "proxy/src/main.rs",
     "server/src/main.rs",
-    "server/src/allocator.rs",
+    "server/src/process/allocator.rs",
     "server/src/encoding/bag.rs",
     "server/src/encoding/bits.rs",
     "server/src/encoding/listpack.rs",
@@ -20,7 +20,7 @@ const UNSAFE: &[&str] = &[
     "server/src/encoding/table/draw.rs",
     "server/src/encoding/table/growth.rs",
     "server/src/encoding/table/visit.rs",
-    "server/src/environment.rs",
+    "server/src/process/environment.rs",
     "server/src/keyspace/db.rs",
     "server/src/keyspace/db/held.rs",
     "server/src/keyspace/db/visit.rs",
@@ -81,18 +81,88 @@ fn assert_absent(under: &str, words: &[&str], except: &[&str]) {
     assert!(found.is_empty(), "not wanted here:\n{}", found.join("\n"));
 }
 
+/// The layers of `server/src`, lowest first: a module may use those of its own line and of lines above it in this table.
+/// The longest name that fits a module counts.
+const LAYERS: &[&[&str]] = &[
+    &["text", "uninit"],
+    &["encoding"],
+    &["types"],
+    &["keyspace"],
+    &["acl::rule", "acl::user", "acl::selector", "acl::line"],
+    &["client", "settings"],
+    &[
+        "observe::latency",
+        "observe::rates",
+        "observe::redact",
+        "observe::slowlog",
+        "observe::stats",
+        "process::allocator",
+        "process::disk",
+        "process::oom",
+        "process::supervised",
+    ],
+    &["acl", "eviction::candidates", "migrate", "pause", "persistence", "pubsub", "tracking"],
+    &["engine"],
+    &["eviction", "observe", "process"],
+    &["dispatch"],
+    &["commands"],
+    &["turn", "server"],
+    &["embedded"],
+];
+
+/// The layer of a module of the server, by the longest name in the table that fits.
+fn layer(module: &str) -> Option<usize> {
+    let fits = |name: &&str| {
+        module.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    let layers = LAYERS.iter().enumerate();
+    let named = layers.flat_map(|(place, names)| names.iter().map(move |name| (name, place)));
+    named.filter(|(name, _)| fits(name)).max_by_key(|(name, _)| name.len()).map(|(_, place)| place)
+}
+
+/// What a file of the server uses of its crate, tests left out: paths behind `crate::`.
+fn uses(text: &str) -> Vec<String> {
+    let body = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let body = code(body).collect::<Vec<_>>().join("\n");
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let mut found = Vec::new();
+    for part in body.split("crate::").skip(1) {
+        let path = &part[..part.find(|c| !word(c)).unwrap_or(part.len())];
+        match part[path.len()..].strip_prefix('{') {
+            Some(list) => {
+                let list = list.split('}').next().unwrap_or_default();
+                found.extend(list.split(',').map(|name| format!("{path}{}", name.trim())));
+            }
+            None => found.push(path.to_owned()),
+        }
+    }
+    found
+}
+
 #[test]
-fn types_know_nothing_of_clients() {
-    assert_absent(
-        "server/src/types",
-        &["crate::client", "crate::dispatch", "crate::commands"],
-        &[],
-    );
-    assert_absent(
-        "server/src/encoding",
-        &["crate::client", "crate::dispatch", "crate::commands"],
-        &[],
-    );
+fn arrows_between_the_servers_modules_run_down() {
+    let mut wrong = Vec::new();
+    for (name, text) in rust_files("server/src") {
+        let module = name.trim_start_matches("server/src/").trim_end_matches(".rs");
+        let module = module.trim_end_matches("/mod").replace('/', "::");
+        if ["main", "lib"].contains(&module.as_str()) {
+            continue;
+        }
+        let Some(own) = layer(&module) else {
+            wrong.push(format!("{module} is in no layer"));
+            continue;
+        };
+        for used in uses(&text) {
+            match layer(&used) {
+                Some(other) if other <= own => {}
+                Some(_) => wrong.push(format!("{module} uses {used}, which lies above it")),
+                // What stands in the crate's root lies below everything.
+                None if used.starts_with(char::is_uppercase) => {}
+                None => wrong.push(format!("{module} uses {used}, which is in no layer")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

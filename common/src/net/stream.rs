@@ -40,6 +40,13 @@ impl Stream {
         Ok(Self::Unix(UnixStream::connect(path).await?))
     }
 
+    /// Whether the other end is on this machine: over a Unix socket, or the loopback interface.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.is_unix()
+            || self.peer_address().is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
+
     /// Reads what is there, or registers the task to be woken when something is.
     pub fn poll_read(
         &mut self,

@@ -7,31 +7,6 @@ use super::user::User;
 use super::{RuleError, Users, join_selectors};
 use crate::settings::Settings;
 
-/// Checks the words of a `user` line of redis.conf, without the first. Commands that do not exist are told later.
-///
-/// # Errors
-/// What is wrong, as the configuration's reader tells it.
-pub fn check_line(words: &[&str], known: &[Vec<String>]) -> Result<(), String> {
-    let wrong = |word: &str, error: RuleError| {
-        format!("Error in user declaration '{word}': {}", error.text())
-    };
-    let Some((name, rules)) = words.split_first() else {
-        return Err(wrong("user", RuleError::Syntax));
-    };
-    if known.iter().any(|line| line.first().is_some_and(|it| it == name)) {
-        return Err(wrong(name, RuleError::Duplicate));
-    }
-    let rules = join_selectors(rules).map_err(|place| wrong(rules[place], RuleError::Syntax))?;
-    let mut user = User::new(name.as_bytes(), false);
-    for rule in rules {
-        match user.apply(&rule, false) {
-            Ok(()) | Err(RuleError::Unknown) => {}
-            Err(error) => return Err(wrong(&String::from_utf8_lossy(&rule), error)),
-        }
-    }
-    Ok(())
-}
-
 /// The users that a start begins with: the default user, and those of the configuration.
 ///
 /// # Errors
@@ -158,5 +133,5 @@ pub fn save(users: &Users, path: &str) -> std::io::Result<()> {
         text.extend_from_slice(&user.line());
         text.push(b'\n');
     }
-    crate::disk::replace(Path::new(path), &text)
+    crate::process::disk::replace(Path::new(path), &text)
 }

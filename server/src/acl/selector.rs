@@ -8,7 +8,7 @@ use redstart_common::command::{CommandId, Mode, commands, lookup_full_name};
 use redstart_common::glob;
 use redstart_common::resp::Args;
 
-use super::RuleError;
+use super::rule::RuleError;
 
 /// All rows of a server, sub-commands included.
 pub fn rows() -> impl Iterator<Item = &'static CommandSpec> + Clone {

@@ -5,7 +5,7 @@ use redstart_common::command::spec::CommandSpec;
 use redstart_common::resp::{Args, split_words};
 use sha2::{Digest, Sha256};
 
-use super::RuleError;
+use super::rule::RuleError;
 use super::selector::{Denied, Selector};
 
 /// A user.

@@ -1,16 +1,20 @@
 //! One connected client: what it has said about itself and what waits to be sent to it.
 
+pub mod blocked;
+pub mod caching;
+mod line;
+pub mod multi;
 pub mod reply;
+pub mod subscriptions;
 
 use std::rc::Rc;
 
 use redstart_common::command::CommandId;
-use redstart_common::resp::OwnedArgs;
 
-pub use reply::Reply;
-
-use crate::dispatch::blocking::Blocked;
-use crate::dispatch::transaction::Multi;
+pub use self::blocked::Blocked;
+pub use self::line::{allocated_bytes, describe};
+pub use self::multi::{Multi, Queued};
+pub use self::reply::Reply;
 
 /// States of a client that refuse, delay or colour what it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,9 +137,9 @@ pub struct Client {
     /// What it waits for.
     pub blocked: Option<Box<Blocked>>,
     /// Channels.
-    pub channels: crate::pubsub::Subscriptions,
+    pub channels: subscriptions::Subscriptions,
     /// How it is told of changes to what it has read, if it is.
-    pub tracking: Option<Box<crate::tracking::Mode>>,
+    pub tracking: Option<Box<caching::Mode>>,
     /// Bytes received over its life.
     pub bytes_in: u64,
     /// Since when its output is over the soft limit, in milliseconds since 1970; 0 when it is not.
@@ -164,7 +168,7 @@ impl Client {
             multi: None,
             watched: Vec::new(),
             blocked: None,
-            channels: crate::pubsub::Subscriptions::default(),
+            channels: subscriptions::Subscriptions::default(),
             tracking: None,
             bytes_in: 0,
             soft_limit_since_ms: 0,
@@ -185,14 +189,6 @@ impl Client {
             connection.wake();
         }
     }
-}
-
-/// A command that waits in a queue: its row and its arguments.
-pub struct Queued {
-    /// The row.
-    pub command: CommandId,
-    /// The arguments, command name included.
-    pub args: OwnedArgs,
 }
 
 /// All clients of an engine. One that is being served is taken out of its place meanwhile.

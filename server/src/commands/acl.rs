@@ -10,8 +10,8 @@ use crate::acl::selector::{Denied, Selector, has_spaces, rows};
 use crate::acl::user::User;
 use crate::acl::{describe, file, join_selectors};
 use crate::client::Reply;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
 
 pub(super) const HANDLERS: Handlers = &[
     ("acl|cat", cat),

@@ -5,11 +5,12 @@ use redstart_common::number;
 use super::Handlers;
 use super::connection::{NAME_NOT_PLAIN, is_plain};
 use super::options::Options;
+use crate::client::describe;
 use crate::client::{Client, Flags};
-use crate::dispatch::Call;
-use crate::dispatch::call::Unblock;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::engine::Call;
 use crate::engine::Pause;
+use crate::engine::Unblock;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
@@ -26,80 +27,6 @@ pub(super) const HANDLERS: Handlers = &[
     ("client|unblock", unblock),
     ("client|unpause", unpause),
 ];
-
-/// One line of CLIENT LIST, without its line end.
-#[must_use]
-pub fn describe(client: &Client, now_ms: i64) -> String {
-    let mut flags = String::new();
-    for (flag, letter) in [
-        (Flags::MONITOR, 'O'),
-        (Flags::SUBSCRIBED, 'P'),
-        (Flags::MULTI, 'x'),
-        (Flags::BLOCKED.or(Flags::PAUSED), 'b'),
-        (Flags::TRACKING, 't'),
-        (Flags::DIRTY_CAS, 'd'),
-        (Flags::CLOSE_AFTER_REPLY, 'c'),
-        (Flags::CLOSE_ASAP, 'A'),
-        (Flags::UNIX, 'U'),
-        (Flags::NO_EVICT, 'e'),
-    ] {
-        if client.flags.any(flag) {
-            flags.push(letter);
-        }
-        if let (Flags::TRACKING, Some(mode)) = (flag, &client.tracking) {
-            flags.extend(mode.broken.then_some('R'));
-            flags.extend(mode.prefixes.as_ref().map(|_| 'B'));
-        }
-    }
-    if flags.is_empty() {
-        flags.push('N');
-    }
-    let (input, capacity, descriptor) = match &client.connection {
-        Some(connection) => {
-            (connection.input_bytes(), connection.input_capacity(), connection.descriptor())
-        }
-        None => (0, 0, -1),
-    };
-    let waiting = client.reply.pending();
-    let (queued, queued_bytes) = match &client.multi {
-        Some(multi) => (multi.queue.len() as i64, multi.bytes),
-        None => (-1, 0),
-    };
-    let memory = crate::memory::of_client(client);
-    format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
-         multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
-         tot-mem={} events={} cmd={} user={} redir={} resp={}",
-        client.id,
-        client.address,
-        client.local_address,
-        descriptor,
-        String::from_utf8_lossy(&client.name),
-        (now_ms - client.created_ms) / 1000,
-        (now_ms - client.active_ms) / 1000,
-        flags,
-        client.db,
-        client.channels.channels.len(),
-        client.channels.patterns.len(),
-        client.channels.shards.len(),
-        queued,
-        input,
-        capacity - input,
-        input,
-        queued_bytes,
-        client.reply.bytes.capacity(),
-        client.reply.bytes.capacity(),
-        waiting,
-        0,
-        if waiting > 0 { client.reply.bytes.capacity() } else { 0 },
-        memory,
-        if waiting > 0 { "rw" } else { "r" },
-        client.last_command.map_or("NULL", |id| id.spec().name),
-        String::from_utf8_lossy(&client.user),
-        super::tracking::redirection(client.tracking.as_deref()),
-        client.reply.proto.number(),
-    )
-}
 
 /// `CLIENT ID`
 pub fn id(call: &mut Call<'_>) -> CommandResult {

@@ -4,8 +4,8 @@
 use redstart_common::resp::error;
 
 use super::Handlers;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
 
 pub(super) const HANDLERS: Handlers = &[
     ("asking", disabled),

@@ -3,10 +3,10 @@
 use redstart_common::command::{CommandId, CommandSpec, Mode, reply};
 
 use super::Handlers;
-use crate::dispatch::Call;
-use crate::dispatch::error::CommandResult;
-use crate::engine::handlers;
-use crate::renames::Renames;
+use super::handlers;
+use crate::engine::Call;
+use crate::engine::CommandResult;
+use crate::settings::renames::Renames;
 
 pub(super) const HANDLERS: Handlers = &[
     ("command", command),

@@ -3,8 +3,8 @@
 use redstart_common::glob;
 
 use super::Handlers;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::settings::rows::{HIDDEN, ROWS, Row, When, find};
 use crate::settings::{Protected, file};
 
@@ -97,12 +97,12 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     let adjusts = |name: &str| changes.iter().any(|(row, ..)| row.name == name);
     if let Some(name) =
         ["oom-score-adj", "oom-score-adj-values"].into_iter().find(|name| adjusts(name))
-        && !crate::oom::apply(&settings)
+        && !crate::process::oom::apply(&settings)
     {
         return Err(failed(name, "Failed to set current oom_score_adj. Check server logs."));
     }
     if adjusts("jemalloc-bg-thread") {
-        crate::reserve::set_background_thread(settings.jemalloc_bg_thread);
+        crate::process::reserve::set_background_thread(settings.jemalloc_bg_thread);
     }
     redstart_common::log::set_level(settings.loglevel);
     if changes.iter().any(|(row, ..)| row.name == "requirepass") {
@@ -171,7 +171,7 @@ pub(super) fn rewrite_file(call: &mut Call<'_>, extent: file::Extent) -> Command
         _ => Vec::new(),
     };
     let new = file::rewrite_with(&old, &call.core.settings, &users, extent);
-    crate::disk::replace(&path, &new).map_err(fail)?;
+    crate::process::disk::replace(&path, &new).map_err(fail)?;
     redstart_common::log!(Warning, "CONFIG REWRITE executed with success.");
     call.client.reply.ok();
     Ok(())

@@ -7,9 +7,9 @@ use redstart_common::resp::error;
 use super::Handlers;
 use super::options::{Options, integer_between};
 use crate::client::Flags;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, DB_OUT_OF_RANGE};
 use crate::dispatch::transaction;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, DB_OUT_OF_RANGE};
 use crate::pubsub::Channel;
 
 pub(super) const HANDLERS: Handlers = &[
@@ -86,7 +86,7 @@ pub fn auth(call: &mut Call<'_>) -> CommandResult {
             authenticate(call, b"default", args.at(1))?;
         }
         3 => authenticate(call, args.at(1), args.at(2))?,
-        _ => return Err(crate::dispatch::error::SYNTAX),
+        _ => return Err(crate::engine::SYNTAX),
     }
     call.client.reply.ok();
     Ok(())

@@ -8,9 +8,9 @@ use sha1::{Digest, Sha1};
 use super::Handlers;
 use super::options::integer;
 use crate::client::Flags;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, NO_SUCH_KEY};
 use crate::encoding::listpack::Element;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, NO_SUCH_KEY};
 use crate::keyspace::{Entry, Str};
 use crate::settings::Protected;
 use crate::types::Object;
@@ -71,7 +71,7 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
         ("htstats", 3) => table_statistics(call),
         ("replicate", 3..) => {
             let words: Vec<&[u8]> = args.tail(2).iter().collect();
-            call.core.effects.push(call.client.db, &words);
+            call.core.feed.push(call.client.db, &words);
             call.client.reply.ok();
             Ok(())
         }
@@ -140,7 +140,7 @@ fn sleep(call: &mut Call<'_>) -> CommandResult {
         .ok()
         .and_then(|text| text.parse().ok())
         .filter(|seconds: &f64| (0.0..1e6).contains(seconds))
-        .ok_or(crate::dispatch::error::NOT_A_FLOAT)?;
+        .ok_or(crate::engine::NOT_A_FLOAT)?;
     // It is asked for: the whole server stands still.
     std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
     call.client.reply.ok();

@@ -2,12 +2,12 @@
 
 use super::Handlers;
 use super::options::{Options, integer};
-use crate::dispatch::Call;
-use crate::dispatch::blocking::Nothing;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
-use crate::dispatch::notify::Classes;
+use crate::engine::Call;
+use crate::engine::waiting::Nothing;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::{Kind, Taken};
 use crate::persistence::value::{self, PayloadError};
+use crate::settings::notify::Classes;
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers =
@@ -110,7 +110,7 @@ pub fn restore(call: &mut Call<'_>) -> CommandResult {
     call.notify(Classes::GENERIC, "restore", key);
     call.dirty(1);
     if let Some(deadline) = deadline.filter(|_| !absolute)
-        && call.core.effects.wanted()
+        && call.core.feed.wanted()
     {
         let at = deadline.to_string();
         let mut words: Vec<&[u8]> = vec![b"RESTORE", key, at.as_bytes(), args.at(3), b"ABSTTL"];

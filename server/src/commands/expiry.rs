@@ -1,7 +1,7 @@
 //! Times to live as options give them: `EX`, `PX`, `EXAT`, `PXAT`.
 
 use super::options::integer;
-use crate::dispatch::error::CommandError;
+use crate::engine::CommandError;
 
 /// How an expiry is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

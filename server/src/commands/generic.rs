@@ -3,12 +3,12 @@
 use super::expiry::Unit;
 use super::options::{Options, integer, integer_between};
 use super::{Handlers, removal_word};
-use crate::dispatch::Call;
-use crate::dispatch::error::{
+use crate::engine::Call;
+use crate::engine::{
     CommandError, CommandResult, DB_OUT_OF_RANGE, NO_SUCH_KEY, SAME_OBJECT, SYNTAX,
 };
-use crate::dispatch::notify::Classes;
 use crate::keyspace::{Entry, Place, Taken};
+use crate::settings::notify::Classes;
 
 pub(super) const HANDLERS: Handlers = &[
     ("copy", copy),
@@ -275,7 +275,7 @@ fn expire_with(call: &mut Call<'_>, unit: Unit, name: &str) -> CommandResult {
         held.set_deadline(Some(at));
         call.modified(key);
         call.notify(Classes::GENERIC, "expire", key);
-        if call.core.effects.wanted() {
+        if call.core.feed.wanted() {
             call.propagate_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
         }
     }

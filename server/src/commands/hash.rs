@@ -8,10 +8,10 @@ use super::keys::{cursor, scan_options};
 use super::options::{Options, integer, random_count};
 use super::{Handlers, Removal, after_removal};
 use crate::client::Reply;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
-use crate::dispatch::notify::Classes;
 use crate::encoding::listpack::Element;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
+use crate::settings::notify::Classes;
 use crate::types::Hash;
 
 pub(super) const HANDLERS: Handlers = &[
@@ -233,7 +233,7 @@ pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (key, field, amount) = (args.at(1), args.at(2), args.at(3));
     match number::LongDouble::parse(amount) {
-        None => return Err(crate::dispatch::error::NOT_A_FLOAT),
+        None => return Err(crate::engine::NOT_A_FLOAT),
         Some(amount) if amount.is_finite() => {}
         Some(_) => return Err(CommandError::new("ERR value is NaN or Infinity")),
     }

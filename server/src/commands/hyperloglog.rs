@@ -1,11 +1,11 @@
 //! HyperLogLogs: strings that estimate how many different elements were added.
 
 use super::Handlers;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
-use crate::dispatch::notify::Classes;
 use crate::encoding::hll::{self, Form, Registers};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
 use crate::keyspace::{Held, Place, Str};
+use crate::settings::notify::Classes;
 
 mod selftest;
 

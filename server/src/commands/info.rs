@@ -1,7 +1,7 @@
 //! `INFO`.
 
-use crate::dispatch::Call;
-use crate::dispatch::error::CommandResult;
+use crate::engine::Call;
+use crate::engine::CommandResult;
 
 /// `INFO [section [section ...]]`
 pub fn info(call: &mut Call<'_>) -> CommandResult {
@@ -11,7 +11,7 @@ pub fn info(call: &mut Call<'_>) -> CommandResult {
         .iter()
         .map(|word| String::from_utf8_lossy(word).to_ascii_lowercase())
         .collect();
-    let text = crate::info::text(call.keyspace, call.core, call.client, &wanted);
+    let text = crate::observe::info::text(call.keyspace, call.core, call.client, &wanted);
     call.client.reply.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }

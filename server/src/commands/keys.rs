@@ -5,8 +5,8 @@ use redstart_common::number;
 
 use super::Handlers;
 use super::options::{Options, integer};
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, DB_OUT_OF_RANGE, SYNTAX};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, DB_OUT_OF_RANGE, SYNTAX};
 use crate::keyspace::Entry;
 use redstart_common::resp::error;
 

@@ -3,9 +3,9 @@
 use redstart_common::command::{self, Mode};
 
 use super::Handlers;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
-use crate::latency::Circumstances;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
+use crate::observe::latency::Circumstances;
 
 pub(super) const HANDLERS: Handlers = &[
     ("latency|doctor", doctor),

@@ -1,8 +1,8 @@
 //! The longest common subsequence of two strings.
 
 use super::options::{Options, integer};
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::Str;
 
 /// A stretch that both strings have: where it lies in each, both ends included.

@@ -5,11 +5,11 @@ use redstart_common::command::id_of;
 use super::options::{Options, clamp_range, count as non_negative, integer, timeout_ms};
 use super::{Handlers, Removal, after_removal};
 use crate::client::Reply;
-use crate::dispatch::Call;
-use crate::dispatch::blocking::Nothing;
-use crate::dispatch::error::{CommandError, CommandResult, NO_SUCH_KEY, OUT_OF_RANGE, SYNTAX};
-use crate::dispatch::notify::Classes;
+use crate::engine::Call;
+use crate::engine::waiting::Nothing;
+use crate::engine::{CommandError, CommandResult, NO_SUCH_KEY, OUT_OF_RANGE, SYNTAX};
 use crate::keyspace::Kind;
+use crate::settings::notify::Classes;
 use crate::types::List;
 use crate::types::list::End;
 
@@ -414,7 +414,7 @@ fn blocking_move(call: &mut Call<'_>, from: End, to: End, timeout: &[u8]) -> Com
     let timeout = timeout_ms(timeout)?;
     if move_element(call, from, to)? {
         let (source, target) = (args.at(1), args.at(2));
-        if call.core.effects.wanted() {
+        if call.core.feed.wanted() {
             if call.row == const { id_of("brpoplpush") } {
                 call.propagate_instead(&[b"RPOPLPUSH", source, target]);
             } else {
@@ -527,7 +527,7 @@ fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_, End>) -> Result<bool, 
         }
         let empty = list.is_empty();
         after_removal(call, key, taken(pop_event(from)), empty, count);
-        if call.core.effects.wanted() {
+        if call.core.feed.wanted() {
             call.propagate_instead(&[pop_word(from), key, count.to_string().as_bytes()]);
         }
         return Ok(true);

@@ -4,8 +4,8 @@ use rand::Rng;
 
 use super::Handlers;
 use super::options::integer;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
 
 pub(super) const HANDLERS: Handlers = &[("lolwut", lolwut)];
 

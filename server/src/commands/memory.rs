@@ -3,9 +3,9 @@
 use super::Handlers;
 use super::options::{Options, integer};
 use crate::client::Reply;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
-use crate::memory::{Excess, Overview};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
+use crate::observe::memory::{Excess, Overview};
 
 pub(super) const HANDLERS: Handlers = &[
     ("memory|doctor", doctor),
@@ -110,7 +110,7 @@ pub fn doctor(call: &mut Call<'_>) -> CommandResult {
 
 /// `MEMORY PURGE`
 pub fn purge(call: &mut Call<'_>) -> CommandResult {
-    if !crate::allocator::purge() {
+    if !crate::process::allocator::purge() {
         return Err(CommandError::new("ERR Error purging dirty pages"));
     }
     call.client.reply.ok();
@@ -119,7 +119,7 @@ pub fn purge(call: &mut Call<'_>) -> CommandResult {
 
 /// `MEMORY MALLOC-STATS`
 pub fn malloc_stats(call: &mut Call<'_>) -> CommandResult {
-    call.client.reply.verbatim(*b"txt", &crate::allocator::report());
+    call.client.reply.verbatim(*b"txt", &crate::process::allocator::report());
     Ok(())
 }
 

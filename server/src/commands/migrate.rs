@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Handlers;
 use super::options::{Options, integer};
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
 use crate::migrate::transfer::{Item, Job, Target, carry};
 use crate::persistence::value;
 
@@ -32,7 +32,7 @@ pub fn migrate(call: &mut Call<'_>) -> CommandResult {
             auth = Some((user, options.need()?.to_vec()));
         } else if word.eq_ignore_ascii_case(b"AUTH2") {
             if options.left() < 2 {
-                return Err(crate::dispatch::error::SYNTAX);
+                return Err(crate::engine::SYNTAX);
             }
             auth = Some((Some(options.need()?.to_vec()), options.need()?.to_vec()));
         } else if word.eq_ignore_ascii_case(b"KEYS") {
@@ -46,7 +46,7 @@ pub fn migrate(call: &mut Call<'_>) -> CommandResult {
             key_count = keys.len();
             break;
         } else {
-            return Err(crate::dispatch::error::SYNTAX);
+            return Err(crate::engine::SYNTAX);
         }
     }
     let timeout = integer(args.at(5))?;

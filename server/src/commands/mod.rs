@@ -32,12 +32,15 @@ mod tracking;
 mod transactions;
 mod zset;
 
+use std::sync::OnceLock;
+
+use redstart_common::command::{Mode, count as rows, lookup_full_name};
 use redstart_common::number;
 
-use crate::dispatch::error::{CommandError, NOT_A_FLOAT};
-use crate::dispatch::notify::Classes;
-use crate::dispatch::{Call, Handler};
+use crate::engine::{self, Call, Handler};
+use crate::engine::{CommandError, NOT_A_FLOAT};
 use crate::keyspace::Deadline;
+use crate::settings::notify::Classes;
 use crate::types::Object;
 use redstart_common::resp::error;
 
@@ -149,4 +152,21 @@ pub(crate) fn add_long_double(
     let old = number::LongDouble::parse(old).ok_or(not_a_number)?;
     let amount = number::LongDouble::parse(amount).ok_or(NOT_A_FLOAT)?;
     old.plus(amount).to_human().ok_or(CommandError::new(error::INCREMENT_NOT_FINITE))
+}
+
+/// The handlers of all rows that have one.
+///
+/// # Panics
+/// When a handler names no row: a mistake in the tables, found by any test.
+pub fn handlers() -> &'static engine::Handlers {
+    static HANDLERS: OnceLock<engine::Handlers> = OnceLock::new();
+    HANDLERS.get_or_init(|| {
+        let mut all = vec![None; rows()];
+        for (name, handler) in GROUPS.iter().copied().flatten() {
+            let id = lookup_full_name(Mode::Server, name.as_bytes());
+            let id = id.unwrap_or_else(|| panic!("no row is named {name}"));
+            all[id.index()] = Some(*handler);
+        }
+        engine::Handlers::new(all)
+    })
 }

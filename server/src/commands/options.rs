@@ -3,8 +3,8 @@
 use redstart_common::number;
 use redstart_common::resp::{Args, error};
 
-use crate::dispatch::Call;
-use crate::dispatch::error::{
+use crate::engine::Call;
+use crate::engine::{
     CommandError, NOT_A_FLOAT, NOT_AN_INTEGER, NOT_POSITIVE, SYNTAX, TIMEOUT_NEGATIVE,
     TIMEOUT_NOT_A_FLOAT,
 };

@@ -4,8 +4,9 @@ use redstart_common::glob;
 
 use super::Handlers;
 use crate::client::Flags;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
+use crate::engine::Call;
+use crate::engine::feed::Audience;
+use crate::engine::{CommandError, CommandResult};
 use crate::pubsub::Channel;
 
 pub(super) const HANDLERS: Handlers = &[
@@ -122,7 +123,7 @@ fn send(call: &mut Call<'_>, kind: Channel) -> CommandResult {
         args.at(1),
         args.at(2),
     );
-    call.core.effects.push(0, &args.iter().collect::<Vec<_>>());
+    call.core.feed.push_to(Audience::REPLICAS, 0, &args.iter().collect::<Vec<_>>());
     call.client.reply.count(receivers);
     Ok(())
 }

@@ -5,8 +5,8 @@ use redstart_common::clock;
 use super::Handlers;
 use super::options::{at_most, integer};
 use crate::client::Flags;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
 
 pub(super) const HANDLERS: Handlers = &[
     ("info", super::info::info),
@@ -70,11 +70,11 @@ pub fn shutdown(call: &mut Call<'_>) -> CommandResult {
             _ if word.eq_ignore_ascii_case(b"NOW") || word.eq_ignore_ascii_case(b"FORCE") => {
                 other = true;
             }
-            _ => return Err(crate::dispatch::error::SYNTAX),
+            _ => return Err(crate::engine::SYNTAX),
         }
     }
     if (abort && (save || nosave || other)) || (save && nosave) {
-        return Err(crate::dispatch::error::SYNTAX);
+        return Err(crate::engine::SYNTAX);
     }
     if abort {
         return Err(CommandError::new("ERR No shutdown in progress."));

@@ -3,11 +3,11 @@
 use super::keys::{cursor, scan_options};
 use super::options::{Options, count as non_negative, integer, integer_between, integer_within};
 use super::{Handlers, Removal, after_removal, removal_word, store_result};
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
-use crate::dispatch::notify::Classes;
 use crate::encoding::listpack::Element;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::{Db, WrongType};
+use crate::settings::notify::Classes;
 use crate::types::{Limits, Object, Set};
 
 pub(super) const HANDLERS: Handlers = &[
@@ -179,7 +179,7 @@ pub fn spop(call: &mut Call<'_>) -> CommandResult {
     popped.iter().for_each(|member| call.client.reply.bulk(member));
     after_removal(call, key, taken("spop"), false, popped.len());
     call.propagate_nothing();
-    if call.core.effects.wanted() {
+    if call.core.feed.wanted() {
         for part in popped.chunks(1024) {
             let mut removal: Vec<&[u8]> = vec![b"SREM", key];
             removal.extend(part.iter().map(Vec::as_slice));

@@ -6,10 +6,10 @@ use redstart_common::number::strtod;
 
 use super::options::Options;
 use super::{Handlers, store_result};
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX, WRONG_TYPE};
-use crate::dispatch::notify::Classes;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX, WRONG_TYPE};
 use crate::keyspace::{Db, Entry, Str};
+use crate::settings::notify::Classes;
 use crate::types::list::End;
 use crate::types::{Hash, List, Object, Zset};
 

@@ -6,13 +6,11 @@ use super::Handlers;
 use super::expiry::Unit;
 use super::options::{Options, clamp_range, integer};
 use super::removal_word;
-use crate::dispatch::Call;
-use crate::dispatch::error::{
-    CommandError, CommandResult, NOT_AN_INTEGER, STRING_TOO_LONG, SYNTAX,
-};
-use crate::dispatch::notify::Classes;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, NOT_AN_INTEGER, STRING_TOO_LONG, SYNTAX};
 use crate::keyspace::{Deadline, Place, Str};
 use crate::settings::Settings;
+use crate::settings::notify::Classes;
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
@@ -127,10 +125,10 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     finish_set(call, key);
     if let Deadline::At(at) = deadline {
         call.notify(Classes::GENERIC, "expire", key);
-        if call.core.effects.wanted() {
+        if call.core.feed.wanted() {
             call.propagate_instead(&[b"SET", key, value, b"PXAT", at.to_string().as_bytes()]);
         }
-    } else if options.return_old && call.core.effects.wanted() {
+    } else if options.return_old && call.core.feed.wanted() {
         let kept: Vec<&[u8]> = args
             .iter()
             .enumerate()
@@ -159,7 +157,7 @@ fn set_with_expiry(call: &mut Call<'_>, unit: Unit, name: &str) -> CommandResult
     call.db().set_string(key, value, Deadline::At(at));
     finish_set(call, key);
     call.notify(Classes::GENERIC, "expire", key);
-    if call.core.effects.wanted() {
+    if call.core.feed.wanted() {
         call.propagate_instead(&[b"SET", key, value, b"PXAT", at.to_string().as_bytes()]);
     }
     call.client.reply.ok();
@@ -259,7 +257,7 @@ pub fn getex(call: &mut Call<'_>) -> CommandResult {
             call.modified(key);
             call.notify(Classes::GENERIC, "expire", key);
             call.dirty(1);
-            if call.core.effects.wanted() {
+            if call.core.feed.wanted() {
                 call.propagate_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
             }
         }
@@ -453,7 +451,7 @@ pub fn incrbyfloat(call: &mut Call<'_>) -> CommandResult {
                 Str::Bytes(bytes) => bytes,
             },
         };
-        super::add_long_double(old, amount, crate::dispatch::error::NOT_A_FLOAT)?
+        super::add_long_double(old, amount, crate::engine::NOT_A_FLOAT)?
     };
     match place {
         Place::Held(held) => held.set_text(text.as_bytes(), Deadline::Keep),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Handlers;
 use super::options::Options;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::tracking::{Choice, Mode};
 
 pub(super) const HANDLERS: Handlers = &[
@@ -174,14 +174,9 @@ pub fn caching(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// Who is told in the place of a client; -1 when it does not track.
-pub(super) fn redirection(mode: Option<&Mode>) -> i64 {
-    mode.map_or(-1, |mode| mode.redirect as i64)
-}
-
 /// `CLIENT GETREDIR`
 pub fn getredir(call: &mut Call<'_>) -> CommandResult {
-    let id = redirection(call.client.tracking.as_deref());
+    let id = Mode::redirection(call.client.tracking.as_deref());
     call.client.reply.integer(id);
     Ok(())
 }
@@ -209,7 +204,7 @@ pub fn trackinginfo(call: &mut Call<'_>) -> CommandResult {
         .flatten()
         .map(|prefix| &**prefix)
         .collect();
-    let redirect = redirection(mode);
+    let redirect = Mode::redirection(mode);
     let reply = &mut call.client.reply;
     reply.map(3);
     reply.bulk(b"flags");

@@ -3,12 +3,12 @@
 use redstart_common::command::CommandSpec;
 use redstart_common::command::spec::Flags as RowFlags;
 
-use super::error::{CommandError, CommandResult};
 use crate::acl::selector::Denied;
 use crate::client::{Client, Flags};
+use crate::engine::{CommandError, CommandResult};
 use crate::engine::{Core, Engine};
-use crate::keyspace::evict::Room;
-use crate::memory::used_bytes;
+use crate::eviction::candidates::Room;
+use crate::observe::memory::used_bytes;
 use redstart_common::resp::error;
 use redstart_common::resp::{Args, Proto};
 

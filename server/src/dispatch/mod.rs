@@ -1,34 +1,22 @@
 //! A call from look-up to done.
 //!
 //! ```text
-//!   args ─▶ row ─▶ gates ─▶ queue (MULTI) ─▶ handler ─▶ effects ─▶ statistics ─▶ waiters of written keys
+//!   args ─▶ row ─▶ gates ─▶ queue (MULTI) ─▶ handler ─▶ feed ─▶ statistics ─▶ waiters of written keys
 //! ```
 
-pub mod blocking;
-pub mod call;
-pub mod effects;
-pub mod error;
 pub mod gates;
-pub mod notify;
-pub mod stats;
+mod hold;
+mod moves;
 pub mod transaction;
-pub mod watch;
 
-use redstart_common::clock::Stopwatch;
 use redstart_common::command::{self, CommandId, Resolved, id_of};
 use redstart_common::resp::{self, Args};
 
-pub use call::Call;
-pub use error::{CommandError, CommandResult};
-
-use self::effects::Form;
 use crate::client::{Client, Flags};
-use crate::engine::{Core, Engine};
+use crate::engine::feed::Form;
+use crate::engine::{Call, CommandError, Core, Engine, Handler, Unblock};
 use crate::keyspace::Keyspace;
-use crate::renames::Renames;
-
-/// What a row's handler is: it reads the call's arguments, touches the keyspace and writes the reply.
-pub type Handler = fn(&mut Call<'_>) -> CommandResult;
+use crate::settings::renames::Renames;
 
 /// The outcome of looking a call's row up.
 enum Found {
@@ -173,7 +161,7 @@ impl Engine {
             return;
         }
         run(&mut self.keyspace, &mut self.core, client, id, handler, args);
-        self.core.effects.flush();
+        self.core.feed.end_call();
     }
 
     /// Answers with an error a command that was not run.
@@ -263,7 +251,7 @@ impl Engine {
             connection.wake();
         }
         self.core.clients.put_back(client);
-        self.core.effects.flush();
+        self.core.feed.end_call();
         true
     }
 
@@ -271,14 +259,14 @@ impl Engine {
     pub fn expire_waiters(&mut self) {
         let now = self.keyspace.shared.now_ms.get();
         while let Some(id) = self.core.blocking.overdue(now) {
-            if !self.core.unblock(id, call::Unblock::Timeout) {
+            if !self.core.unblock(id, Unblock::Timeout) {
                 break;
             }
         }
     }
 }
 
-/// Runs a row's handler and does what follows from it: effects, statistics, slow log, monitors.
+/// Runs a row's handler and does what follows from it: the feed, statistics, slow log, monitors.
 pub(crate) fn run(
     keyspace: &mut Keyspace,
     core: &mut Core,
@@ -288,9 +276,9 @@ pub(crate) fn run(
     args: Args<'_>,
 ) {
     let before = client.reply.bytes.len();
-    let dirty = core.effects.dirty;
+    let dirty = core.feed.dirty;
     let db = client.db;
-    core.effects.form = Form::AsGiven;
+    core.feed.form = Form::AsGiven;
     client.reply.failed = false;
     let mut call = Call { keyspace, core, client, args, row: id };
     let result = handler(&mut call);
@@ -308,8 +296,8 @@ pub(crate) fn run(
     if core.has_monitors() && !client.flags.any(Flags::SERVING) {
         core.feed_monitors(client, id, args);
     }
-    if core.effects.dirty != dirty && core.effects.form == Form::AsGiven {
-        core.effects.push_args(db, args);
+    if core.feed.dirty != dirty && core.feed.form == Form::AsGiven {
+        core.feed.push_args(db, args);
     }
     if client.flags.any(Flags::BLOCKED.or(Flags::TRACKING)) {
         core.tracking.remember(client, id, args);
@@ -327,45 +315,4 @@ pub(crate) fn run(
         core.stats.ran(id, took, failed);
     }
     core.note_slow(client, id, took, args);
-}
-
-/// The clock of an engine: the wall clock is read once a batch, and a stopwatch after each command, which moves time
-/// on.
-pub struct Time {
-    base_ms: i64,
-    since_ns: u64,
-    watch: Stopwatch,
-}
-
-impl Time {
-    /// A clock that starts now.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { base_ms: redstart_common::clock::unix_ms(), since_ns: 0, watch: Stopwatch::new() }
-    }
-
-    /// Reads the wall clock; the next command's duration counts from here.
-    pub fn refresh(&mut self, shared: &crate::keyspace::Shared) {
-        self.base_ms = redstart_common::clock::unix_ms();
-        self.since_ns = 0;
-        self.watch.learn();
-        shared.now_ms.set(self.base_ms);
-    }
-
-    /// Microseconds since the last lap. Unless `frozen`, the engine's time moves on as well.
-    #[inline]
-    fn lap(&mut self, shared: &crate::keyspace::Shared, frozen: bool) -> u64 {
-        let took = self.watch.lap();
-        self.since_ns += took;
-        if !frozen {
-            shared.now_ms.set(self.base_ms + (self.since_ns / 1_000_000) as i64);
-        }
-        took / 1000
-    }
-}
-
-impl Default for Time {
-    fn default() -> Self {
-        Self::new()
-    }
 }

@@ -1,41 +1,11 @@
 //! MULTI, EXEC, DISCARD, WATCH: a queue of commands that run without anything between them.
 
-use redstart_common::command::spec::Flags as RowFlags;
-use redstart_common::command::{CommandId, spec};
+use redstart_common::command::spec;
 use redstart_common::resp::error;
-use redstart_common::resp::{Args, OwnedArgs};
 
-use super::call::Call;
-use super::error::{CommandError, CommandResult};
-use crate::client::{Client, Flags, Queued};
+use crate::client::{Flags, Queued};
+use crate::engine::{Call, CommandError, CommandResult};
 use crate::keyspace::Entry;
-
-/// What MULTI has gathered.
-#[derive(Default)]
-pub struct Multi {
-    /// The commands, in order.
-    pub queue: Vec<Queued>,
-    /// Bytes their arguments take.
-    pub bytes: usize,
-}
-
-impl Client {
-    /// Adds a command to MULTI's queue. After a refusal nothing more is kept, for EXEC will refuse as well.
-    pub(super) fn queue(&mut self, command: CommandId, args: Args<'_>) {
-        if self.flags.any(Flags::DIRTY_EXEC.or(Flags::DIRTY_CAS)) {
-            return;
-        }
-        let multi = self.multi.get_or_insert_default();
-        multi.bytes += args.iter().map(<[u8]>::len).sum::<usize>();
-        multi.queue.push(Queued { command, args: OwnedArgs::from_args(args) });
-    }
-
-    /// Whether a queued command may take memory.
-    pub(super) fn queues_memory(&self) -> bool {
-        let takes = |queued: &Queued| spec(queued.command).flags.contains(RowFlags::DENYOOM);
-        self.multi.as_ref().is_some_and(|multi| multi.queue.iter().any(takes))
-    }
-}
 
 /// `MULTI`
 pub fn multi(call: &mut Call<'_>) -> CommandResult {
@@ -135,7 +105,7 @@ pub fn exec(call: &mut Call<'_>) -> CommandResult {
     let queue = call.client.multi.take().map(|multi| multi.queue).unwrap_or_default();
     call.client.flags.clear(Flags::MULTI);
     call.client.flags.set(Flags::EXECUTING);
-    call.core.effects.begin_transaction();
+    call.core.feed.begin_frame();
     call.client.reply.array(queue.len());
     let own_row = call.row;
     for queued in &queue {
@@ -146,7 +116,7 @@ pub fn exec(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.failed = false;
     call.client.flags.clear(Flags::EXECUTING);
     call.propagate_nothing();
-    call.core.effects.end_transaction();
+    call.core.feed.end_frame();
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 pub mod db;
 pub mod entry;
-pub mod evict;
 pub mod expire;
 pub mod lazyfree;
 pub mod lfu;

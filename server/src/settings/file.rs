@@ -8,7 +8,7 @@ use redstart_common::resp::split_words;
 use super::Settings;
 pub use super::rewrite::{Extent, rewrite, rewrite_with, user_line};
 use super::rows::{Kind, find};
-use crate::renames::Renames;
+use crate::settings::renames::Renames;
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn load_nested(settings: &mut Settings, text: &str, depth: usize) -> Result<(), 
 
 fn apply(settings: &mut Settings, name: &str, values: &[&str]) -> Result<(), String> {
     if name.eq_ignore_ascii_case("user") {
-        crate::acl::file::check_line(values, &settings.users)?;
+        crate::acl::line::check_line(values, &settings.users)?;
         settings.users.push(values.iter().map(|word| (*word).to_owned()).collect());
         return Ok(());
     }

@@ -1,10 +1,14 @@
 //! The server's settings, typed. `rows.rs` names each for redis.conf, the command line and CONFIG.
 
 pub mod file;
+pub mod notify;
 mod own;
+pub mod process;
+pub mod renames;
 mod rewrite;
 mod row;
 pub mod rows;
+pub(crate) mod title;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -12,7 +16,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use redstart_common::net::Stream;
 
 use crate::client::{Client, Flags};
-use crate::dispatch::notify::Classes;
+use crate::settings::notify::Classes;
 
 /// How keys are chosen for eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -212,11 +216,11 @@ pub struct Settings {
     pub pidfile: String,
     pub daemonize: bool,
     pub always_show_logo: bool,
-    pub supervised: crate::supervised::Mode,
+    pub supervised: crate::settings::process::Supervised,
     pub set_proc_title: bool,
     pub proc_title_template: String,
     pub disable_thp: bool,
-    pub oom_score_adj: crate::oom::Adjustment,
+    pub oom_score_adj: crate::settings::process::Adjustment,
     /// For a primary, a replica, and a child that saves.
     pub oom_score_adj_values: [i32; 3],
     /// Which of `save`, `nosave`, `now` and `force` were given.
@@ -304,11 +308,11 @@ impl Default for Settings {
             pidfile: String::new(),
             daemonize: false,
             always_show_logo: false,
-            supervised: crate::supervised::Mode::No,
+            supervised: crate::settings::process::Supervised::No,
             set_proc_title: true,
             proc_title_template: "{title} {listen-addr} {server-mode}".to_owned(),
             disable_thp: true,
-            oom_score_adj: crate::oom::Adjustment::No,
+            oom_score_adj: crate::settings::process::Adjustment::No,
             oom_score_adj_values: [0, 200, 800],
             shutdown_on_sigint: [false; 4],
             shutdown_on_sigterm: [false; 4],
@@ -332,7 +336,7 @@ impl Settings {
     /// Whether the protected mode turns a connection away that needs no password: it comes from elsewhere.
     #[must_use]
     pub fn protects_from(&self, stream: &Stream) -> bool {
-        self.protected_mode && !crate::server::is_local(stream)
+        self.protected_mode && !stream.is_local()
     }
 }
 

@@ -4,7 +4,7 @@ use redstart_common::number::{parse_i64, parse_memory};
 
 use super::row::{read_bytes, read_number, single};
 use super::{OutputLimits, Settings};
-use crate::dispatch::notify::Classes;
+use crate::settings::notify::Classes;
 use crate::text::system_words;
 
 const INT_MAX: i64 = i32::MAX as i64;
@@ -109,7 +109,7 @@ pub(super) fn print_save(settings: &Settings) -> String {
 
 pub(super) fn set_title_template(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
     let template = single(words).ok_or("wrong number of arguments")?;
-    if !crate::title::is_valid(template, settings) {
+    if !super::title::is_valid(template, settings) {
         return Err("template format is invalid or contains unknown variables".to_owned());
     }
     settings.proc_title_template = template.to_owned();

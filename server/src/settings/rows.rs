@@ -9,8 +9,8 @@ use redstart_common::log::Level;
 use super::own::*;
 pub use super::row::{Kind, Row, Shape, When};
 use super::{Policy, Protected};
-use crate::oom::Adjustment;
-use crate::supervised::Mode;
+use crate::settings::process::Adjustment;
+use crate::settings::process::Supervised;
 
 const fn row(name: &'static str, when: When, kind: Kind) -> Row {
     Row { name, alias: None, when, kind }
@@ -102,7 +102,7 @@ pub static ROWS: &[Row] = &[
     row("logfile", Start, Kind::Text(|s| &mut s.logfile)),
     row("dir", When::Protected, Kind::Own { get: |_| current_dir(), set: set_dir }),
     row("always-show-logo", Start, flag!(always_show_logo)),
-    row("supervised", Start, word!(supervised, Mode::NAMES)),
+    row("supervised", Start, word!(supervised, Supervised::NAMES)),
     row("syslog-enabled", Start, Kind::Only("no", "logging to syslog")),
     row("syslog-ident", Start, Kind::Dormant("redis", Shape::Text)),
     row(

@@ -1,16 +1,16 @@
 //! What values mean: lists, sets, hashes and sorted sets, with no word of clients or replies.
 
 pub mod hash;
+mod kind;
 pub mod list;
 pub mod set;
 pub mod zset;
 
 pub use hash::Hash;
+pub use kind::Kind;
 pub use list::List;
 pub use set::Set;
 pub use zset::Zset;
-
-use crate::keyspace::entry::Kind;
 
 /// How large collections may be in their packed forms.
 #[derive(Debug, Clone, Copy)]

@@ -3,12 +3,12 @@
 use super::{bytes_of, offset};
 use crate::client::reply::Reply;
 use crate::commands::options::{Options, integer};
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
-use crate::dispatch::notify::Classes;
 use crate::encoding::bits;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::Place;
 use crate::settings::Settings;
+use crate::settings::notify::Classes;
 use redstart_common::number;
 
 /// How wide an integer is, and whether it has a sign.

@@ -4,13 +4,13 @@ mod field;
 
 use super::Handlers;
 use super::options::integer;
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
-use crate::dispatch::notify::Classes;
 use crate::encoding::bits::{self, Combination, Span};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::entry::VALUE_BYTES_MAX;
 use crate::keyspace::{Place, Str, Taken, Value};
 use crate::settings::Settings;
+use crate::settings::notify::Classes;
 use redstart_common::number;
 use redstart_common::resp::error;
 

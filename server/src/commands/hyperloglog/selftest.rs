@@ -2,9 +2,9 @@
 
 use rand::Rng;
 
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult};
 use crate::encoding::hll::{self, Form};
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult};
 
 /// How often all registers are written and read.
 const ROUNDS: usize = 1000;

@@ -4,9 +4,9 @@ use hashbrown::HashMap;
 
 use super::range::store;
 use crate::commands::options::{Options, float, integer};
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
 use crate::encoding::listpack::Element;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::{Db, WrongType};
 use crate::types::{Object, Set, Zset};
 use redstart_common::resp::Proto;

@@ -11,12 +11,12 @@ use super::list::{MultiPop, multi_pop};
 use super::options::{Options, count as non_negative, float, random_count, timeout_ms};
 use super::{Handlers, Removal, after_removal};
 use crate::client::Reply;
-use crate::dispatch::Call;
-use crate::dispatch::blocking::Nothing;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
-use crate::dispatch::notify::Classes;
 use crate::encoding::listpack::Element;
+use crate::engine::Call;
+use crate::engine::waiting::Nothing;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::Kind;
+use crate::settings::notify::Classes;
 use crate::types::zset::whole;
 use crate::types::{Limits, Zset};
 
@@ -408,7 +408,7 @@ fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_, bool>) -> Result<bool,
             reply.double(score);
         });
         after_removal(call, key, taken(pop_event(highest)), empty, popped);
-        if call.core.effects.wanted() {
+        if call.core.feed.wanted() {
             call.propagate_instead(&[pop_word(highest), key, popped.to_string().as_bytes()]);
         }
         return Ok(true);

@@ -8,9 +8,9 @@ use super::super::{after_removal, store_result};
 use super::taken;
 use crate::client::Reply;
 use crate::commands::options::{Options, clamp_range, integer};
-use crate::dispatch::Call;
-use crate::dispatch::error::{CommandError, CommandResult, SYNTAX};
-use crate::dispatch::notify::Classes;
+use crate::engine::Call;
+use crate::engine::{CommandError, CommandResult, SYNTAX};
+use crate::settings::notify::Classes;
 use crate::types::{Object, Zset};
 
 /// A range of scores.

@@ -7,76 +7,25 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::{Db, Entry, Keyspace, lazyfree};
-use crate::cron::micros_since;
-use crate::dispatch::notify::Classes;
+use super::candidates::{Candidate, Candidates, Room};
 use crate::encoding::table::Drawn;
-use crate::engine::Core;
-use crate::memory::used_bytes;
+use crate::engine::{Core, Engine};
+use crate::keyspace::{Db, Entry, Keyspace, lazyfree, lfu};
+use crate::observe::latency::micros_since;
+use crate::observe::memory::used_bytes;
 use crate::settings::Policy;
+use crate::settings::notify::Classes;
 
-/// Candidates remembered between draws.
-const POOL: usize = 16;
 /// Keys removed between two looks at the clock.
 const KEYS_BETWEEN: usize = 16;
 /// How long removed values that another thread frees are waited for when nothing else is left to evict.
 const FREEING_WAIT: Duration = Duration::from_millis(1);
 
-/// What eviction came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// Memory in use is below the limit.
-    Enough,
-    /// It is not yet: eviction goes on later.
-    Later,
-    /// It is not, and there is nothing that may be evicted.
-    None,
-}
-
-struct Candidate {
-    db: usize,
-    key: Vec<u8>,
-    /// The higher, the better to evict.
-    score: u64,
-    /// Where its entry was: the same one is not remembered twice.
-    address: usize,
-}
-
-/// The best keys of earlier draws, worst first.
-#[derive(Default)]
-pub struct Candidates {
-    held: Vec<Candidate>,
-    /// What their scores mean.
-    policy: Policy,
-    /// The memory of one that was dropped, for the next.
-    spare: Vec<u8>,
-}
-
-impl Candidates {
-    /// Remembers an entry if it is better than the worst, or there is room.
-    fn offer(&mut self, db: usize, entry: &Entry, score: u64) {
-        let address = std::ptr::from_ref(entry).addr();
-        let is_full = self.held.len() == POOL;
-        if is_full && self.held[0].score >= score {
-            return;
-        }
-        if self.held.iter().any(|held| held.address == address && held.score == score) {
-            return;
-        }
-        let mut key =
-            if is_full { self.held.remove(0).key } else { std::mem::take(&mut self.spare) };
-        key.clear();
-        key.extend_from_slice(entry.key());
-        let place = self.held.partition_point(|held| held.score < score);
-        self.held.insert(place, Candidate { db, key, score, address });
-    }
-}
-
 fn score(policy: Policy, entry: &Entry, clock: u32, now_ms: i64, decay_minutes: u32) -> u64 {
     match policy {
         Policy::VolatileTtl => u64::MAX - entry.deadline().map_or(0, i64::unsigned_abs),
         Policy::VolatileLfu | Policy::AllkeysLfu => {
-            u64::from(255 - (super::lfu::decay(entry.lru(), now_ms, decay_minutes) & 0xff))
+            u64::from(255 - (lfu::decay(entry.lru(), now_ms, decay_minutes) & 0xff))
         }
         _ => u64::from(clock.wrapping_sub(entry.lru()) & 0xff_ffff),
     }
@@ -131,6 +80,23 @@ fn choose(keyspace: &Keyspace, core: &mut Core, key: &mut Vec<u8>) -> Option<usi
             }
             candidates.spare = found;
         }
+    }
+}
+
+impl Engine {
+    /// Frees memory by the policy until it is below the limit, or it has taken too long: then the rest is done later.
+    pub(crate) fn make_room(&mut self) -> Room {
+        // While clients pause, nothing changes.
+        if !self.core.out_of_memory() || self.core.paused.is_some() {
+            return Room::Enough;
+        }
+        // Rather a client that takes too much than data.
+        self.core.evict_clients();
+        let room = run(&mut self.keyspace, &mut self.core);
+        if room == Room::Later {
+            self.core.evict_on();
+        }
+        room
     }
 }
 
@@ -203,11 +169,11 @@ fn cycle(keyspace: &mut Keyspace, core: &mut Core, start: Instant) -> Room {
         freed += before.saturating_sub(used_bytes());
         core.stats.evicted_keys += 1;
         let word: &[u8] = if core.settings.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
-        core.effects.push(db, &[word, &key]);
-        let mut call = crate::dispatch::Call::aside(keyspace, core, &mut nobody);
+        core.feed.push(db, &[word, &key]);
+        let mut call = crate::engine::Call::aside(keyspace, core, &mut nobody);
         call.modified_in(db, &key);
         call.notify_in(db, Classes::EVICTED, "evicted", &key);
-        core.effects.flush();
+        core.feed.end_call();
         removed += 1;
     }
 }

@@ -8,41 +8,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
-use redstart_common::command::CommandId;
-use redstart_common::resp::OwnedArgs;
 
-use crate::keyspace::Kind;
-
-/// What a waiter is told when its time is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nothing {
-    /// `$-1` or `_`.
-    Null,
-    /// `*-1` or `_`.
-    NullArray,
-    /// Null where it may not wait, a null array when its time is over: the moves between lists.
-    Moved,
-    /// `:0`.
-    Zero,
-}
-
-/// What a client waits for.
-pub struct Blocked {
-    /// Keys must hold this to be of use.
-    pub kind: Kind,
-    /// The database.
-    pub db: usize,
-    /// Any of these will do.
-    pub keys: Vec<Box<[u8]>>,
-    /// When it gives up, in milliseconds since 1970.
-    pub deadline_ms: Option<i64>,
-    /// What it is told then.
-    pub nothing: Nothing,
-    /// The command to run again.
-    pub command: CommandId,
-    /// Its arguments.
-    pub args: OwnedArgs,
-}
+pub use crate::client::blocked::{Blocked, Nothing};
 
 type Waiters = HashMap<Box<[u8]>, VecDeque<u64>, foldhash::fast::RandomState>;
 

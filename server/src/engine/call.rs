@@ -3,14 +3,14 @@
 use redstart_common::command::CommandId;
 use redstart_common::resp::{Args, OwnedArgs};
 
-use super::blocking::{Blocked, Nothing};
-use super::effects::Form;
-use super::notify::Classes;
+use super::feed::Form;
+use super::waiting::{Blocked, Nothing};
 use super::watch::Presence;
 use crate::client::{Client, Clients, Flags};
 use crate::engine::Core;
 use crate::keyspace::shared::IncidentKind;
 use crate::keyspace::{Db, Keyspace, Kind};
+use crate::settings::notify::Classes;
 
 /// One run of a command.
 ///
@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
     /// Counts changes; one or more has the command propagated.
     #[inline]
     pub fn dirty(&mut self, changes: u64) {
-        self.core.effects.dirty += changes;
+        self.core.feed.dirty += changes;
     }
 
     /// A key of the client's database has changed: watchers and waiters are told.
@@ -204,7 +204,7 @@ impl<'a> Call<'a> {
                 IncidentKind::Expired => {
                     let word: &[u8] =
                         if self.core.settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
-                    self.core.effects.push(incident.db, &[word, &incident.key]);
+                    self.core.feed.push(incident.db, &[word, &incident.key]);
                     self.notify_in(incident.db, Classes::EXPIRED, "expired", &incident.key);
                     self.expired(incident.db, &incident.key);
                 }
@@ -223,13 +223,13 @@ impl<'a> Call<'a> {
         if self.keyspace.shared.has_incidents() {
             self.settle();
         }
-        self.core.effects.form = Form::Replaced;
-        self.core.effects.push(self.client.db, args);
+        self.core.feed.form = Form::Replaced;
+        self.core.feed.push(self.client.db, args);
     }
 
     /// Has nothing propagated for this command but what the handler adds.
     pub fn propagate_nothing(&mut self) {
-        self.core.effects.form = Form::Replaced;
+        self.core.feed.form = Form::Replaced;
     }
 
     /// A key was emptied and removed by the command: what follows from that.

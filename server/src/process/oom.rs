@@ -5,28 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use redstart_common::log;
 
 use crate::settings::Settings;
-
-/// What `oom-score-adj` says about the process's score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Adjustment {
-    /// It stays as it was found.
-    #[default]
-    No,
-    /// `oom-score-adj-values` are added to what was found.
-    Relative,
-    /// `oom-score-adj-values` replace it.
-    Absolute,
-}
-
-impl Adjustment {
-    /// The names of redis.conf. Of two for the same the first is shown.
-    pub const NAMES: [(&'static str, Self); 4] = [
-        ("no", Self::No),
-        ("yes", Self::Relative),
-        ("relative", Self::Relative),
-        ("absolute", Self::Absolute),
-    ];
-}
+use crate::settings::process::Adjustment;
 
 const PATH: &str = "/proc/self/oom_score_adj";
 

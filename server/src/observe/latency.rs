@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use redstart_common::clock;
 
@@ -268,6 +269,11 @@ fn advise(event: &str, given: Circumstances) -> Vec<String> {
         ],
         _ => Vec::new(),
     }
+}
+
+/// Microseconds since `start`.
+pub fn micros_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

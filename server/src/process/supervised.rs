@@ -1,35 +1,12 @@
 //! Supervision: whoever started the process hears when it is ready, as redis-server tells it.
 
+use crate::settings::process::Supervised;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use nix::sys::signal::{Signal, raise};
 use redstart_common::log;
-
-/// What `supervised` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// By nobody.
-    #[default]
-    No,
-    /// By upstart, which waits for the process to stop itself.
-    Upstart,
-    /// By systemd, which waits for a message (`sd_notify(3)`).
-    Systemd,
-    /// By whom the environment shows.
-    Auto,
-}
-
-impl Mode {
-    /// The names of redis.conf, in the order in which an error lists them.
-    pub const NAMES: [(&'static str, Self); 4] = [
-        ("upstart", Self::Upstart),
-        ("systemd", Self::Systemd),
-        ("auto", Self::Auto),
-        ("no", Self::No),
-    ];
-}
 
 /// Who supervises the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,20 +38,20 @@ impl Supervisor {
 /// Finds who supervises the process and tells them that it starts. `None` when nobody does; the log says why if
 /// somebody should.
 #[must_use]
-pub fn find(mode: Mode) -> Option<Supervisor> {
+pub fn find(mode: Supervised) -> Option<Supervisor> {
     let wanted = match mode {
-        Mode::No => return None,
-        Mode::Upstart => Supervisor::Upstart,
-        Mode::Systemd => Supervisor::Systemd,
-        Mode::Auto if std::env::var_os("UPSTART_JOB").is_some() => {
+        Supervised::No => return None,
+        Supervised::Upstart => Supervisor::Upstart,
+        Supervised::Systemd => Supervisor::Systemd,
+        Supervised::Auto if std::env::var_os("UPSTART_JOB").is_some() => {
             log!(Verbose, "Upstart supervision detected.");
             Supervisor::Upstart
         }
-        Mode::Auto if std::env::var_os("NOTIFY_SOCKET").is_some() => {
+        Supervised::Auto if std::env::var_os("NOTIFY_SOCKET").is_some() => {
             log!(Verbose, "Systemd supervision detected.");
             Supervisor::Systemd
         }
-        Mode::Auto => return None,
+        Supervised::Auto => return None,
     };
     match wanted {
         Supervisor::Upstart if std::env::var_os("UPSTART_JOB").is_none() => {

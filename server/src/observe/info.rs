@@ -2,63 +2,14 @@
 //! redis-server shows then.
 
 use std::fmt::{Display, Write};
-use std::time::Instant;
 
 use redstart_common::{clock, command};
 
 use crate::client::{Client, Flags};
-use crate::dispatch::stats::Stats;
 use crate::engine::Core;
 use crate::keyspace::{Keyspace, lazyfree};
-use crate::memory::{Excess, Overview};
-use crate::supervised::Supervisor;
-
-/// Samples a mean of rates is made of.
-const SAMPLES: usize = 16;
-/// Milliseconds between two samples, at least.
-const SAMPLE_MS: u128 = 100;
-
-/// Rates per second: what INFO calls instantaneous.
-pub struct Rates {
-    samples: [[f64; 3]; SAMPLES],
-    next: usize,
-    last: [u64; 3],
-    at: Instant,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Self { samples: [[0.0; 3]; SAMPLES], next: 0, last: [0; 3], at: Instant::now() }
-    }
-}
-
-impl Rates {
-    /// Takes a sample, if it is time for one.
-    pub fn sample(&mut self, stats: &Stats) {
-        let elapsed = self.at.elapsed();
-        if elapsed.as_millis() < SAMPLE_MS {
-            return;
-        }
-        let now = [stats.commands, stats.bytes_in, stats.bytes_out];
-        for (place, (new, old)) in now.iter().zip(self.last).enumerate() {
-            let rate = new.saturating_sub(old) as f64 / elapsed.as_secs_f64();
-            self.samples[self.next][place] = rate;
-        }
-        self.next = (self.next + 1) % SAMPLES;
-        self.last = now;
-        self.at = Instant::now();
-    }
-
-    fn mean(&self, place: usize) -> f64 {
-        self.samples.iter().map(|sample| sample[place]).sum::<f64>() / SAMPLES as f64
-    }
-
-    /// Commands, bytes in and bytes out a second.
-    #[must_use]
-    pub fn means(&self) -> [f64; 3] {
-        [self.mean(0), self.mean(1), self.mean(2)]
-    }
-}
+use crate::observe::memory::{Excess, Overview};
+use crate::process::supervised::Supervisor;
 
 struct Page {
     text: String,
@@ -284,7 +235,7 @@ fn persistence(page: &mut Page, core: &Core) {
     page.field("current_fork_perc", "0.00");
     page.field("current_save_keys_processed", 0);
     page.field("current_save_keys_total", 0);
-    page.field("rdb_changes_since_last_save", core.effects.dirty);
+    page.field("rdb_changes_since_last_save", core.feed.dirty);
     page.field("rdb_bgsave_in_progress", 0);
     page.field("rdb_last_save_time", core.started_unix_s);
     page.field("rdb_last_bgsave_status", "ok");

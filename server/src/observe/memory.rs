@@ -3,10 +3,11 @@
 use redstart_common::memory;
 use redstart_common::net::buffer;
 
-use crate::allocator;
 use crate::client::Client;
+use crate::client::allocated_bytes;
 use crate::engine::Core;
 use crate::keyspace::Keyspace;
+use crate::process::allocator;
 
 /// A look at memory; sizes are in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -46,24 +47,6 @@ impl Excess {
     }
 }
 
-/// What a client takes.
-#[must_use]
-pub fn of_client(client: &Client) -> usize {
-    let input = client.connection.as_ref().map_or(0, |connection| connection.input_capacity());
-    let queued = client
-        .multi
-        .as_ref()
-        .map_or(0, |multi| multi.bytes + multi.queue.len() * size_of::<crate::client::Queued>());
-    // A key or channel is known here and where its listeners are looked up.
-    const PLACE: usize = 64;
-    let watched: usize = client.watched.iter().map(|(_, key)| key.len() * 2 + PLACE).sum();
-    let heard = &client.channels;
-    let heard = heard.channels.iter().chain(&heard.patterns).chain(&heard.shards);
-    let prefixes = client.tracking.iter().flat_map(|mode| mode.prefixes.iter().flatten());
-    let named: usize = heard.chain(prefixes).map(|name| name.len() * 2 + PLACE).sum();
-    size_of::<Client>() + client.reply.bytes.capacity() + input + queued + watched + named
-}
-
 /// Bytes in use. Spare buffers for replies are free memory that is kept at hand, as the allocator keeps some: they do not
 /// count, or a large reply would cost keys after it was sent.
 #[must_use]
@@ -78,7 +61,7 @@ impl Overview {
         let used = used_bytes();
         let peak = core.memory_peak.get().max(used);
         core.memory_peak.set(peak);
-        let clients = core.clients.iter().chain(std::iter::once(client)).map(of_client).sum();
+        let clients = core.clients.iter().chain(std::iter::once(client)).map(allocated_bytes).sum();
         let tables: usize = keyspace.dbs.iter().map(crate::keyspace::Db::table_bytes).sum();
         let overhead = core.memory_at_start + tables + clients;
         Self {

@@ -1,7 +1,7 @@
 //! A client's connection: reads what comes, has the engine execute it, and sends what the turn left.
 //!
 //! The task of a connection only reads, into a buffer that the thread's connections share. What was read is executed
-//! at the end of the turn (see [`crate::intake`]); only an incomplete request is copied to a buffer of the
+//! at the end of the turn (see [`crate::turn::intake`]); only an incomplete request is copied to a buffer of the
 //! connection's own. Output is sent after that with one write; when the kernel takes less, the task polls for the
 //! rest.
 
@@ -18,10 +18,10 @@ use redstart_common::net::{Stream, buffer, turn};
 use redstart_common::resp::{Limits, RequestScanner};
 use tokio::io::ReadBuf;
 
-use crate::ahead::{Ahead, Ended};
 use crate::client::{self, Client, Flags};
 use crate::engine::Engine;
 use crate::server::Server;
+use crate::turn::ahead::{Ahead, Ended};
 
 /// Output that waits beyond this many bytes stops a client's reading: it shall first take what it asked for.
 const OUTPUT_PAUSE_BYTES: usize = 256 << 20;
@@ -63,7 +63,7 @@ pub struct Connection {
     /// What it has read waits for the end of the turn.
     queued: Cell<bool>,
     plan: Cell<Option<Plan>>,
-    /// When it last asked; see [`Intake`](crate::intake::Intake).
+    /// When it last asked; see [`Intake`](crate::turn::intake::Intake).
     asked: LastAsked,
     /// The kernel took less than there was: the task has to poll.
     stuck: Cell<bool>,
@@ -425,7 +425,7 @@ impl Connection {
             log!(
                 Warning,
                 "Closing client that reached max query buffer length: {}",
-                crate::commands::client::describe(&client, engine.keyspace.shared.now_ms.get())
+                crate::client::describe(&client, engine.keyspace.shared.now_ms.get())
             );
             client.flags.set(Flags::CLOSE_ASAP);
         }
@@ -577,7 +577,7 @@ fn close_for_output(client: &mut Client, now_ms: i64) {
     log!(
         Warning,
         "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-        crate::commands::client::describe(client, now_ms)
+        crate::client::describe(client, now_ms)
     );
     client.close_asap();
 }

@@ -56,7 +56,7 @@ impl SlowLog {
         let mut kept: Vec<Vec<u8>> = args.iter().take(ARGS_MAX).map(shorten).collect();
         for place in secrets {
             if let Some(secret) = kept.get_mut(*place) {
-                *secret = crate::redact::REDACTED.to_vec();
+                *secret = crate::observe::redact::REDACTED.to_vec();
             }
         }
         if args.len() > ARGS_MAX {

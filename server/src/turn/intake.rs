@@ -1,7 +1,7 @@
 //! What the connections have read in this turn, executed together at its end.
 //!
 //! Connections read one after the other into one buffer of the thread. Before the loop waits again, and before
-//! output is sent, all of it is scanned, looked at ahead (see [`crate::ahead`]) and executed in the order it came.
+//! output is sent, all of it is scanned, looked at ahead (see [`crate::turn::ahead`]) and executed in the order it came.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,9 +11,9 @@ use redstart_common::net::buffer::READ_BUFFER_BYTES;
 use redstart_common::net::crowd::Crowd;
 use redstart_common::net::turn;
 
-use crate::ahead::Ahead;
-use crate::connection::Connection;
 use crate::server::Server;
+use crate::turn::ahead::Ahead;
+use crate::turn::connection::Connection;
 
 /// Bytes that may be read before they are executed.
 const ARENA_BYTES: usize = 4 * READ_BUFFER_BYTES;

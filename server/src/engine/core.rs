@@ -1,38 +1,27 @@
-//! The engine: one keyspace and all that serves it, owned by one thread.
+//! Everything of an engine but its databases.
 
-use std::sync::OnceLock;
 use std::time::Instant;
 
-use redstart_common::command::{self, CommandId, CommandSpec, Mode};
-use redstart_common::net::buffer;
+use redstart_common::command::{self, CommandId};
 use redstart_common::resp::Args;
 
+use super::feed::Feed;
+use super::waiting::Blocking;
+use super::watch::Watches;
+use super::{Handlers, Time};
 use crate::acl::Users;
 use crate::client::{Client, Clients};
-use crate::dispatch::blocking::Blocking;
-use crate::dispatch::effects::Effects;
-use crate::dispatch::stats::Stats;
-use crate::dispatch::watch::Watches;
-use crate::dispatch::{Handler, Time};
-use crate::keyspace::Keyspace;
-use crate::keyspace::evict::{Candidates, Room};
-use crate::latency::Monitor;
+use crate::eviction::candidates::Candidates;
 use crate::migrate::Migrations;
-pub use crate::pause::{Pause, Paused};
+use crate::observe::latency::Monitor;
+use crate::observe::slowlog::SlowLog;
+use crate::observe::stats::Stats;
+use crate::pause::Paused;
+use crate::process::supervised::Supervisor;
 use crate::pubsub::PubSub;
-use crate::renames::Renames;
 use crate::settings::Settings;
-use crate::slowlog::SlowLog;
-use crate::supervised::Supervisor;
+use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
-
-/// A keyspace and what serves it.
-pub struct Engine {
-    /// The databases.
-    pub keyspace: Keyspace,
-    /// Everything else.
-    pub core: Core,
-}
 
 /// An engine without its databases, so that a handler can hold both.
 pub struct Core {
@@ -55,13 +44,13 @@ pub struct Core {
     /// Who waits for what.
     pub blocking: Blocking,
     /// Writes on their way out.
-    pub effects: Effects,
+    pub feed: Feed,
     /// Commands that took long.
     pub slowlog: SlowLog,
     /// What took too long, by kind of event.
     pub latency: Monitor,
     /// From how many microseconds on a command is noted, in the slow log or by the latency monitor.
-    slow_us: u64,
+    pub(super) slow_us: u64,
     /// The clock.
     pub time: Time,
     /// The handlers of the rows.
@@ -79,7 +68,7 @@ pub struct Core {
     /// What the server's shell has told the engine about itself.
     pub shell: Shell,
     /// Samples per second of what INFO calls instantaneous.
-    pub rates: crate::info::Rates,
+    pub rates: crate::observe::rates::Rates,
     /// The most memory that was ever seen in use, in bytes.
     pub memory_peak: std::cell::Cell<usize>,
     /// Memory in use before there was any data, in bytes.
@@ -96,10 +85,10 @@ pub struct Core {
     pub paused: Paused,
     /// Keys on their way to other servers.
     pub migrations: Migrations,
-    alarm: Option<Box<dyn Fn(i64)>>,
-    evict_on: Option<Box<dyn Fn()>>,
-    stop: Option<Box<dyn Fn()>>,
-    rebind: Option<Rebind>,
+    pub(super) alarm: Option<Box<dyn Fn(i64)>>,
+    pub(super) evict_on: Option<Box<dyn Fn()>>,
+    pub(super) stop: Option<Box<dyn Fn()>>,
+    pub(super) rebind: Option<Rebind>,
 }
 
 /// Has the server listen where other settings say, and answers with the port; or leaves everything as it is.
@@ -124,146 +113,10 @@ pub struct Shell {
     pub embedded: bool,
 }
 
-/// The handlers, by row.
-pub struct Handlers(Vec<Option<Handler>>);
-
-impl Handlers {
-    /// The handlers of the rows that `keep` holds for. They live as long as the process.
-    fn only(&self, keep: impl Fn(&CommandSpec) -> bool) -> &'static Self {
-        let rows = command::all().iter().zip(&self.0);
-        let kept = rows.map(|(row, handler)| handler.filter(|_| keep(row)));
-        Box::leak(Box::new(Self(kept.collect())))
-    }
-
-    /// The handler of a row, if it is written yet.
-    #[inline]
-    #[must_use]
-    pub fn of(&self, id: CommandId) -> Option<Handler> {
-        self.0[id.index()]
-    }
-}
-
-/// The handlers of all rows that have one.
-///
-/// # Panics
-/// When a handler names no row: a mistake in the tables, found by any test.
-pub fn handlers() -> &'static Handlers {
-    static HANDLERS: OnceLock<Handlers> = OnceLock::new();
-    HANDLERS.get_or_init(|| {
-        let mut all = vec![None; command::count()];
-        for (name, handler) in crate::commands::GROUPS.iter().copied().flatten() {
-            let id = command::lookup_full_name(Mode::Server, name.as_bytes());
-            let id = id.unwrap_or_else(|| panic!("no row is named {name}"));
-            all[id.index()] = Some(*handler);
-        }
-        Handlers(all)
-    })
-}
-
-impl Engine {
-    /// An empty engine.
-    #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let count = settings.databases;
-        let keyspace = Keyspace::new(count);
-        // The lines were tried when they were read: an error here cannot come from a configuration.
-        let renames = Renames::of(&settings.renames).unwrap_or_default();
-        let mut engine = Self {
-            keyspace,
-            core: Core {
-                candidates: Candidates::default(),
-                users: Users::new(settings.requirepass.as_bytes(), settings.acl_pubsub_all),
-                clients: Clients::default(),
-                stats: Stats::new(),
-                pubsub: PubSub::default(),
-                watches: Watches::new(count),
-                tracking: Tracking::default(),
-                blocking: Blocking::new(count),
-                effects: Effects::default(),
-                slowlog: SlowLog::default(),
-                latency: Monitor::default(),
-                slow_us: u64::MAX,
-                time: Time::new(),
-                handlers: handlers(),
-                named: if renames.is_empty() {
-                    handlers()
-                } else {
-                    handlers().only(|row| renames.keeps_name(row))
-                },
-                renames,
-                monitors: Vec::new(),
-                run_id: random_hex(),
-                started: Instant::now(),
-                shell: Shell::default(),
-                rates: crate::info::Rates::default(),
-                memory_peak: std::cell::Cell::new(0),
-                memory_at_start: redstart_common::memory::used_bytes(),
-                started_unix_s: redstart_common::clock::unix_ms() / 1000,
-                replication_id: random_hex(),
-                cron_paused: false,
-                checksums_skipped: false,
-                paused: None,
-                migrations: Migrations::default(),
-                alarm: None,
-                evict_on: None,
-                stop: None,
-                rebind: None,
-                settings,
-            },
-        };
-        engine.apply_settings();
-        engine.refresh();
-        engine
-    }
-
-    /// Reads the clocks; call it before each batch of requests.
-    #[inline]
-    pub fn refresh(&mut self) {
-        self.core.time.refresh(&self.keyspace.shared);
-        let seconds = self.keyspace.shared.now_ms.get() / 1000;
-        self.keyspace.shared.lru_clock.set(seconds as u32 & 0xff_ffff);
-    }
-
-    /// Has settings take effect that the keyspace keeps copies of. Call it after any change of settings.
-    pub fn apply_settings(&mut self) {
-        self.core.apply_settings(&self.keyspace.shared);
-    }
-
-    /// Frees memory by the policy until it is below the limit, or it has taken too long: then the rest is done later.
-    pub(crate) fn make_room(&mut self) -> Room {
-        // While clients pause, nothing changes.
-        if !self.core.out_of_memory() || self.core.paused.is_some() {
-            return Room::Enough;
-        }
-        // Rather a client that takes too much than data.
-        self.core.evict_clients();
-        let room = crate::keyspace::evict::run(&mut self.keyspace, &mut self.core);
-        if room == Room::Later {
-            self.core.evict_on();
-        }
-        room
-    }
-
-    /// Takes a client out of everything it takes part in.
-    pub fn forget_client(&mut self, slot: usize) {
-        let Some(mut client) = self.core.clients.remove(slot) else { return };
-        if let Some(blocked) = client.blocked.take() {
-            self.core.blocking.remove(client.id, &blocked);
-        }
-        for (db, key) in std::mem::take(&mut client.watched) {
-            self.core.watches.remove(db, &key, client.id);
-        }
-        self.core.pubsub.forget(&mut client);
-        self.core.tracking.disable(&mut client);
-        self.core.monitors.retain(|id| *id != client.id);
-        buffer::give(std::mem::take(&mut client.reply.bytes));
-    }
-}
-
 impl Core {
     /// Has settings take effect that the keyspace keeps copies of.
     pub fn apply_settings(&mut self, shared: &crate::keyspace::Shared) {
-        use crate::dispatch::notify::Classes;
+        use crate::settings::notify::Classes;
         let settings = &self.settings;
         shared.lfu.set(settings.maxmemory_policy.is_lfu());
         shared.lfu_log_factor.set(settings.lfu_log_factor);
@@ -352,10 +205,11 @@ impl Core {
         let mut line =
             format!("+{}.{:06} [{} {from}]", now / 1_000_000, now % 1_000_000, client.db)
                 .into_bytes();
-        let secrets = crate::redact::secrets(id, args);
+        let secrets = crate::observe::redact::secrets(id, args);
         for (place, arg) in args.iter().enumerate() {
             line.push(b' ');
-            let shown = if secrets.contains(&place) { crate::redact::REDACTED } else { arg };
+            let shown =
+                if secrets.contains(&place) { crate::observe::redact::REDACTED } else { arg };
             crate::text::quote(shown, &mut line);
         }
         line.extend_from_slice(b"\r\n");
@@ -383,7 +237,7 @@ impl Core {
         self.note_latency(if fast { "fast-command" } else { "command" }, us);
         let limit = u64::try_from(self.settings.slowlog_log_slower_than).unwrap_or(u64::MAX);
         if us >= limit && !flags.contains(RowFlags::SKIP_SLOWLOG) {
-            let secrets = crate::redact::secrets(id, args);
+            let secrets = crate::observe::redact::secrets(id, args);
             self.slowlog.add(us, args, &secrets, &client.address, &client.name);
         }
     }

@@ -7,6 +7,7 @@ use redstart_common::log;
 use crate::client::Flags;
 use crate::engine::Engine;
 use crate::keyspace::expire;
+use crate::observe::latency::micros_since;
 
 /// One tick.
 pub fn tick(engine: &mut Engine) {
@@ -31,19 +32,14 @@ pub fn tick(engine: &mut Engine) {
     core.check_pause(&engine.keyspace.shared);
 }
 
-/// Microseconds since `start`.
-pub fn micros_since(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
 /// Has what look-ups and the expiry caused propagated and published, with no client asking.
 pub fn settle(engine: &mut Engine) {
     if engine.keyspace.shared.has_incidents() {
         let mut nobody = crate::client::Client::new(0, 0);
         let mut call =
-            crate::dispatch::Call::aside(&mut engine.keyspace, &mut engine.core, &mut nobody);
+            crate::engine::Call::aside(&mut engine.keyspace, &mut engine.core, &mut nobody);
         call.settle();
-        engine.core.effects.flush();
+        engine.core.feed.end_call();
     }
     if engine.core.blocking.has_ready() {
         engine.serve_ready();
@@ -63,7 +59,7 @@ fn close_idle_clients(engine: &mut Engine) {
             log!(
                 Warning,
                 "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                crate::commands::client::describe(client, now)
+                crate::client::describe(client, now)
             );
             client.close_asap();
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use redstart_common::log;
 
-use crate::allocator;
+use crate::process::allocator;
 
 /// Free memory stays up to this part of what is in use, or up to [`KEPT_BYTES`].
 const KEPT_PART: usize = 8;

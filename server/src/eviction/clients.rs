@@ -2,9 +2,9 @@
 
 use redstart_common::log;
 
+use crate::client::allocated_bytes;
 use crate::client::{Client, Flags};
 use crate::engine::Core;
-use crate::memory::of_client;
 
 /// A lower limit would close everybody who asks anything.
 const LIMIT_MIN: usize = 128 << 10;
@@ -38,7 +38,7 @@ impl Core {
         let Some(limit) = self.clients_limit() else { return };
         let counted = |client: &Client| !client.flags.any(Flags::MONITOR.or(Flags::CLOSE_ASAP));
         let mut total: usize =
-            self.clients.iter().filter(|client| counted(client)).map(of_client).sum();
+            self.clients.iter().filter(|client| counted(client)).map(allocated_bytes).sum();
         if total < limit {
             return;
         }
@@ -46,7 +46,7 @@ impl Core {
             .clients
             .iter()
             .filter(|client| counted(client) && !client.flags.any(Flags::NO_EVICT))
-            .map(|client| (of_client(client), client.id))
+            .map(|client| (allocated_bytes(client), client.id))
             .collect();
         largest.sort_unstable_by(|one, other| other.cmp(one));
         let now = redstart_common::clock::unix_ms();
@@ -55,7 +55,7 @@ impl Core {
                 return;
             }
             if let Some(client) = self.clients.by_id(id) {
-                log!(Notice, "Evicting client: {}", crate::commands::client::describe(client, now));
+                log!(Notice, "Evicting client: {}", crate::client::describe(client, now));
                 client.close_asap();
                 // Its memory is needed now, not once its task has ended.
                 client.reply.bytes = Vec::new();
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_largest_go_until_the_rest_fits() {
         let settings = Settings { maxmemory_clients: 1 << 20, ..Settings::default() };
-        let mut engine = Engine::new(settings);
+        let mut engine = Engine::new(settings, crate::commands::handlers());
         let core = &mut engine.core;
         let ids: Vec<u64> =
             [600, 200, 500, 300, 900].iter().map(|kib| add(core, kib << 10)).collect();
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_share_of_maxmemory_is_a_limit_only_with_it() {
         let settings = Settings { maxmemory_clients: -10, ..Settings::default() };
-        let mut core = Engine::new(settings).core;
+        let mut core = Engine::new(settings, crate::commands::handlers()).core;
         assert_eq!(core.clients_limit(), None);
         core.settings.maxmemory = 100 << 20;
         assert_eq!(core.clients_limit(), Some(10 << 20));

@@ -1,0 +1,96 @@
+//! A client as CLIENT LIST and the log show it.
+
+use super::caching::Mode;
+use super::{Client, Flags};
+
+/// One line of CLIENT LIST, without its line end.
+#[must_use]
+pub fn describe(client: &Client, now_ms: i64) -> String {
+    let mut flags = String::new();
+    for (flag, letter) in [
+        (Flags::MONITOR, 'O'),
+        (Flags::SUBSCRIBED, 'P'),
+        (Flags::MULTI, 'x'),
+        (Flags::BLOCKED.or(Flags::PAUSED), 'b'),
+        (Flags::TRACKING, 't'),
+        (Flags::DIRTY_CAS, 'd'),
+        (Flags::CLOSE_AFTER_REPLY, 'c'),
+        (Flags::CLOSE_ASAP, 'A'),
+        (Flags::UNIX, 'U'),
+        (Flags::NO_EVICT, 'e'),
+    ] {
+        if client.flags.any(flag) {
+            flags.push(letter);
+        }
+        if let (Flags::TRACKING, Some(mode)) = (flag, &client.tracking) {
+            flags.extend(mode.broken.then_some('R'));
+            flags.extend(mode.prefixes.as_ref().map(|_| 'B'));
+        }
+    }
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    let (input, capacity, descriptor) = match &client.connection {
+        Some(connection) => {
+            (connection.input_bytes(), connection.input_capacity(), connection.descriptor())
+        }
+        None => (0, 0, -1),
+    };
+    let waiting = client.reply.pending();
+    let (queued, queued_bytes) = match &client.multi {
+        Some(multi) => (multi.queue.len() as i64, multi.bytes),
+        None => (-1, 0),
+    };
+    let memory = allocated_bytes(client);
+    format!(
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
+         multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
+         tot-mem={} events={} cmd={} user={} redir={} resp={}",
+        client.id,
+        client.address,
+        client.local_address,
+        descriptor,
+        String::from_utf8_lossy(&client.name),
+        (now_ms - client.created_ms) / 1000,
+        (now_ms - client.active_ms) / 1000,
+        flags,
+        client.db,
+        client.channels.channels.len(),
+        client.channels.patterns.len(),
+        client.channels.shards.len(),
+        queued,
+        input,
+        capacity - input,
+        input,
+        queued_bytes,
+        client.reply.bytes.capacity(),
+        client.reply.bytes.capacity(),
+        waiting,
+        0,
+        if waiting > 0 { client.reply.bytes.capacity() } else { 0 },
+        memory,
+        if waiting > 0 { "rw" } else { "r" },
+        client.last_command.map_or("NULL", |id| id.spec().name),
+        String::from_utf8_lossy(&client.user),
+        Mode::redirection(client.tracking.as_deref()),
+        client.reply.proto.number(),
+    )
+}
+
+/// Bytes that a client takes, its output included.
+#[must_use]
+pub fn allocated_bytes(client: &Client) -> usize {
+    let input = client.connection.as_ref().map_or(0, |connection| connection.input_capacity());
+    let queued = client
+        .multi
+        .as_ref()
+        .map_or(0, |multi| multi.bytes + multi.queue.len() * size_of::<super::multi::Queued>());
+    // A key or channel is known here and where its listeners are looked up.
+    const PLACE: usize = 64;
+    let watched: usize = client.watched.iter().map(|(_, key)| key.len() * 2 + PLACE).sum();
+    let heard = &client.channels;
+    let heard = heard.channels.iter().chain(&heard.patterns).chain(&heard.shards);
+    let prefixes = client.tracking.iter().flat_map(|mode| mode.prefixes.iter().flatten());
+    let named: usize = heard.chain(prefixes).map(|name| name.len() * 2 + PLACE).sum();
+    size_of::<Client>() + client.reply.bytes.capacity() + input + queued + watched + named
+}

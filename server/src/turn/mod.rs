@@ -1,0 +1,7 @@
+//! The way in and out, once a turn: connections read, what was read is executed together, and output is sent. The
+//! regular work is here as well.
+
+pub mod ahead;
+pub mod connection;
+pub mod cron;
+pub mod intake;
