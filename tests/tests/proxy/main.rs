@@ -1,0 +1,10 @@
+//! Process tests of the proxy, one executable for all: linking is what a test run waits for.
+
+mod commands;
+mod failures;
+mod hash_tags;
+mod interop;
+mod large_values;
+mod placement;
+mod process;
+mod statistics;

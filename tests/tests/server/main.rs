@@ -1,0 +1,15 @@
+//! Process tests of the server, one executable for all: linking is what a test run waits for.
+
+mod clients;
+mod config;
+mod differential;
+mod docs;
+mod effects;
+mod interop;
+mod memory;
+mod migrate;
+mod open_rows;
+mod pipelines;
+mod process;
+mod start;
+mod users;
