@@ -43,6 +43,13 @@ macro_rules! word_set {
                 self.0 & other.0 == other.0
             }
 
+            /// The words that are in both.
+            #[must_use]
+            #[inline]
+            pub const fn and(self, other: Self) -> Self {
+                Self(self.0 & other.0)
+            }
+
             /// True when at least one word of `other` is here.
             #[must_use]
             #[inline]

@@ -86,6 +86,18 @@ impl Flags {
     }
 }
 
+/// Where a call comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// A client.
+    #[default]
+    Client,
+    /// The primary's stream: what it says is obeyed.
+    Primary,
+    /// The append-only file: what it says has happened.
+    Log,
+}
+
 /// How the engine reaches a client's connection.
 pub trait Connection {
     /// Output is waiting: send it at the end of the turn.
@@ -106,6 +118,8 @@ pub struct Client {
     pub id: u64,
     /// Its place among the clients.
     pub slot: usize,
+    /// Where its calls come from.
+    pub origin: Origin,
     /// Its connection; none for the engine's own (scripts, log replay).
     pub connection: Option<Rc<dyn Connection>>,
     /// The selected database.
@@ -153,6 +167,7 @@ impl Client {
         Self {
             id,
             slot: usize::MAX,
+            origin: Origin::default(),
             connection: None,
             db: 0,
             reply: Reply::default(),

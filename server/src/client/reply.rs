@@ -9,6 +9,8 @@ pub struct Reply {
     pub bytes: Vec<u8>,
     /// Bytes at the front that the kernel has taken already.
     pub sent: usize,
+    /// Bytes at the front that may leave: what they promise is done. It moves at the end of a turn, behind the log.
+    pub released: usize,
     /// The version the client speaks.
     pub proto: Proto,
     /// Whether the last command answered with an error.
@@ -21,7 +23,7 @@ pub struct Open(usize);
 
 impl Default for Reply {
     fn default() -> Self {
-        Self { bytes: Vec::new(), sent: 0, proto: Proto::Resp2, failed: false }
+        Self { bytes: Vec::new(), sent: 0, released: 0, proto: Proto::Resp2, failed: false }
     }
 }
 
@@ -189,6 +191,35 @@ impl Reply {
     /// Takes back what was written since the output was `length` bytes long.
     pub fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length);
+        self.released = self.released.min(length);
+    }
+
+    /// What may be sent now.
+    #[must_use]
+    pub fn free_to_go(&self) -> &[u8] {
+        &self.bytes[self.sent..self.released.max(self.sent)]
+    }
+
+    /// Lets all that is there leave.
+    pub fn release(&mut self) {
+        self.released = self.bytes.len();
+    }
+
+    /// Notes that the kernel took `count` bytes more. Answers whether nothing is left.
+    pub fn took(&mut self, count: usize) -> bool {
+        self.sent += count;
+        if self.pending() == 0 {
+            (self.sent, self.released) = (0, 0);
+            redstart_common::net::buffer::give(std::mem::take(&mut self.bytes));
+            return true;
+        }
+        // What is sent is dropped once it is the larger part, so that a slow reader's output does not grow for ever.
+        if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.released -= self.sent;
+            self.sent = 0;
+        }
+        false
     }
 
     /// Lines of help, as `CONTAINER HELP` prints them.
@@ -202,5 +233,27 @@ impl Reply {
         }
         self.simple("HELP");
         self.simple("    Prints this help.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_released_may_leave() {
+        let mut reply = Reply::default();
+        reply.ok();
+        assert_eq!(reply.free_to_go(), b"");
+        reply.release();
+        reply.simple("later");
+        assert_eq!(reply.free_to_go(), b"+OK\r\n");
+        assert!(!reply.took(4));
+        assert_eq!(reply.free_to_go(), b"\n");
+        assert!(!reply.took(1));
+        assert_eq!((reply.free_to_go(), reply.pending()), (&b""[..], 8));
+        reply.release();
+        assert!(reply.took(8));
+        assert_eq!((reply.sent, reply.released), (0, 0));
     }
 }

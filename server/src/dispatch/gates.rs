@@ -4,21 +4,60 @@ use redstart_common::command::CommandSpec;
 use redstart_common::command::spec::Flags as RowFlags;
 
 use crate::acl::selector::Denied;
-use crate::client::{Client, Flags};
+use crate::client::{Client, Flags, Origin};
+use crate::engine::armed::Armed;
 use crate::engine::{CommandError, CommandResult};
 use crate::engine::{Core, Engine};
 use crate::eviction::candidates::Room;
 use crate::observe::memory::used_bytes;
+use crate::persistence::state::Refusal;
 use redstart_common::resp::error;
 use redstart_common::resp::{Args, Proto};
 
 /// Memory is used up and the policy frees none.
 pub const OUT_OF_MEMORY: CommandError = CommandError::new(error::OUT_OF_MEMORY);
 
+/// Conditions that concern writes.
+const WRITE_GATES: Armed = Armed::DISK.or(Armed::REPLICAS).or(Armed::READ_ONLY);
+
 const NO_AUTH: CommandError = CommandError::new(error::NO_AUTH);
 
+const READ_ONLY: CommandError = CommandError::new(error::READ_ONLY);
+const LOADING: CommandError = CommandError::new(error::LOADING);
+const MASTER_DOWN: CommandError = CommandError::new(error::MASTER_DOWN);
+const MISCONF_RDB: CommandError = CommandError::new(error::MISCONF_RDB);
+
+/// What a call is, as the gates see it: EXEC is what it would run.
+#[derive(Clone, Copy)]
+struct Nature {
+    /// What some command of it does.
+    does: RowFlags,
+    /// What every command of it may do.
+    may: RowFlags,
+}
+
+impl Nature {
+    fn of(client: &Client, row: &CommandSpec) -> Self {
+        let mut nature = Self { does: row.flags, may: row.flags };
+        if row.name == "exec"
+            && let Some(multi) = &client.multi
+        {
+            for queued in &multi.queue {
+                let flags = queued.command.spec().flags;
+                nature.does = nature.does.or(flags);
+                nature.may = nature.may.and(flags);
+            }
+        }
+        nature
+    }
+
+    fn writes(self) -> bool {
+        self.does.contains(RowFlags::WRITE)
+    }
+}
+
 impl Engine {
-    /// Lets each gate refuse the command.
+    /// Lets each gate refuse the command, in the order clients rely on.
     #[inline]
     pub(super) fn gates(
         &mut self,
@@ -27,17 +66,61 @@ impl Engine {
         args: Args<'_>,
     ) -> CommandResult {
         const RARE: Flags = Flags::MULTI.or(Flags::SUBSCRIBED).or(Flags::RESTRICTED);
-        if !client.authenticated || client.flags.any(RARE) {
-            self.rare_gates(client, row, args)?;
+        if client.authenticated && !client.flags.any(RARE) && self.core.armed.is_empty() {
+            return Ok(());
         }
-        if self.core.settings.maxmemory > 0 {
+        self.gates_closely(client, row, args)
+    }
+
+    #[cold]
+    fn gates_closely(
+        &mut self,
+        client: &mut Client,
+        row: &'static CommandSpec,
+        args: Args<'_>,
+    ) -> CommandResult {
+        // What the log says has happened.
+        if client.origin == Origin::Log {
+            return Ok(());
+        }
+        self.client_gates(client, row, args)?;
+        let armed = self.core.armed;
+        if armed.any(Armed::MEMORY) {
             self.memory_gate(client, row)?;
+        }
+        let nature = Nature::of(client, row);
+        if armed.any(WRITE_GATES) && client.origin == Origin::Client {
+            self.write_gates(row, nature)?;
+        }
+        let listening = client.flags.any(Flags::SUBSCRIBED) && client.reply.proto == Proto::Resp2;
+        if listening && !allowed_while_listening(row.name) {
+            return Err(CommandError::made(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
+                row.name
+            )));
+        }
+        if armed.any(Armed::STALE)
+            && client.origin == Origin::Client
+            && !nature.may.contains(RowFlags::STALE)
+        {
+            return Err(MASTER_DOWN);
+        }
+        if let Some(loading) = &self.core.saved.loading {
+            let refused = if loading.beside {
+                nature.does.contains(RowFlags::NO_ASYNC_LOADING)
+            } else {
+                !nature.may.contains(RowFlags::LOADING)
+            };
+            if refused {
+                return Err(LOADING);
+            }
         }
         Ok(())
     }
 
-    #[cold]
-    fn rare_gates(
+    /// What the client itself may not do.
+    fn client_gates(
         &mut self,
         client: &Client,
         row: &'static CommandSpec,
@@ -52,18 +135,26 @@ impl Engine {
         if client.flags.any(Flags::RESTRICTED) {
             self.core.check_user(client, row, args).map_err(|denied| no_permission(row, denied))?;
         }
-        let listening = client.flags.any(Flags::SUBSCRIBED) && client.reply.proto == Proto::Resp2;
-        if listening && !allowed_while_listening(row.name) {
-            return Err(CommandError::made(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
-                 RESET are allowed in this context",
-                row.name
-            )));
+        Ok(())
+    }
+
+    /// What may not be written now.
+    fn write_gates(&self, row: &CommandSpec, nature: Nature) -> CommandResult {
+        let core = &self.core;
+        if (nature.writes() || row.name == "ping")
+            && let Some(refusal) = core.saved.refusal(&core.settings)
+        {
+            return Err(match refusal {
+                Refusal::Snapshot => MISCONF_RDB,
+                Refusal::Log(reason) => CommandError::made(error::misconf_aof(&reason)),
+            });
+        }
+        if nature.writes() && core.armed.any(Armed::READ_ONLY) {
+            return Err(READ_ONLY);
         }
         Ok(())
     }
 
-    #[cold]
     fn memory_gate(&mut self, client: &mut Client, row: &'static CommandSpec) -> CommandResult {
         let room = self.make_room();
         // That a key was evicted is told before the reply: it was gone when the command ran. A reply that is taken back

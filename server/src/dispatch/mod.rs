@@ -228,6 +228,7 @@ impl Engine {
         client.flags.clear(Flags::BLOCKED);
         client.flags.set(Flags::SERVING);
         let own_db = std::mem::replace(&mut client.db, blocked.db);
+        let before = client.reply.bytes.len();
         self.core.time.refresh(&self.keyspace.shared);
         if let Some(handler) = handler {
             let args = blocked.args.as_args();
@@ -243,8 +244,7 @@ impl Engine {
         }
         self.core.blocking.remove(id, &blocked);
         if client.flags.any(Flags::REPLY_OFF) {
-            let sent = client.reply.sent;
-            client.reply.truncate(sent);
+            client.reply.truncate(before);
         }
         client.mark();
         if let Some(connection) = &client.connection {

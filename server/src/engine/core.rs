@@ -5,6 +5,7 @@ use std::time::Instant;
 use redstart_common::command::{self, CommandId};
 use redstart_common::resp::Args;
 
+use super::armed::Armed;
 use super::feed::Feed;
 use super::waiting::Blocking;
 use super::watch::Watches;
@@ -17,6 +18,7 @@ use crate::observe::latency::Monitor;
 use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::Stats;
 use crate::pause::Paused;
+use crate::persistence::state::Saved;
 use crate::process::supervised::Supervisor;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -83,6 +85,10 @@ pub struct Core {
     pub checksums_skipped: bool,
     /// CLIENT PAUSE, while it is on.
     pub paused: Paused,
+    /// What may refuse commands for now.
+    pub armed: Armed,
+    /// What was saved and loaded.
+    pub saved: Saved,
     /// Keys on their way to other servers.
     pub migrations: Migrations,
     pub(super) alarm: Option<Box<dyn Fn(i64)>>,
@@ -130,6 +136,7 @@ impl Core {
             0 => slowlog,
             ms => slowlog.min(ms.saturating_mul(1000)),
         };
+        self.arm();
     }
 
     /// Who is called when a waiter's deadline may be nearer than the shell's next look.

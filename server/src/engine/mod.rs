@@ -1,5 +1,6 @@
 //! The engine: one keyspace and all that serves it, owned by one thread.
 
+pub mod armed;
 mod call;
 mod core;
 mod error;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 use redstart_common::net::buffer;
 
+use self::armed::Armed;
 use self::feed::Feed;
 use self::waiting::Blocking;
 use self::watch::Watches;
@@ -27,6 +29,7 @@ use crate::migrate::Migrations;
 use crate::observe::latency::Monitor;
 use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::Stats;
+use crate::persistence::state::Saved;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
@@ -91,6 +94,8 @@ impl Engine {
                 checksums_skipped: false,
                 paused: None,
                 migrations: Migrations::default(),
+                armed: Armed::default(),
+                saved: Saved::new(redstart_common::clock::unix_ms() / 1000),
                 alarm: None,
                 evict_on: None,
                 stop: None,

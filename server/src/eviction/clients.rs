@@ -60,6 +60,7 @@ impl Core {
                 // Its memory is needed now, not once its task has ended.
                 client.reply.bytes = Vec::new();
                 client.reply.sent = 0;
+                client.reply.released = 0;
                 client.multi = None;
                 self.stats.evicted_clients += 1;
                 total -= bytes;

@@ -15,8 +15,9 @@ mod write;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use super::detached::{Detached, DetachedTable};
 use super::entry::{Entry, Kind, Payload, Str};
-use super::shared::{IncidentKind, Shared};
+use super::shared::{IncidentKind, Shared, is_large};
 use crate::encoding::table::{self, Drawn, Table};
 use crate::types::{Collection, Object};
 
@@ -41,6 +42,7 @@ pub struct WrongType;
 /// A database.
 pub struct Db {
     index: usize,
+    home: usize,
     table: Table<Entry>,
     expires: Table<Entry>,
     shared: Rc<Shared>,
@@ -56,6 +58,7 @@ impl Db {
     pub fn new(index: usize, shared: Rc<Shared>) -> Self {
         Self {
             index,
+            home: index,
             table: Table::new(),
             expires: Table::new(),
             shared,
@@ -64,10 +67,20 @@ impl Db {
         }
     }
 
-    /// The database's number, for messages. SWAPDB moves numbers, not databases.
+    /// The database's number. It stays where it is when contents are exchanged.
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// The number that these contents had when the epoch began. It moves with them.
+    #[must_use]
+    pub fn home(&self) -> usize {
+        self.home
+    }
+
+    pub(super) fn set_home(&mut self, home: usize) {
+        self.home = home;
     }
 
     /// Exchanges contents with another database.
@@ -235,7 +248,7 @@ impl Db {
         let entry = unsafe { entry.as_mut() };
         if entry.epoch() != epoch {
             if let Some(witness) = &*self.shared.witness.borrow() {
-                witness.before_change(self.index, entry);
+                witness.before_change(self.home, entry);
             }
             entry.set_epoch(epoch);
         }
@@ -339,15 +352,24 @@ impl Db {
     }
 
     fn unlink_found(&mut self, hash: u64, mut found: NonNull<Entry>) {
-        self.change(found);
-        // SAFETY: a live entry of this database; a collection taken out of it leaves an empty one behind.
-        if let Some(object) = unsafe { found.as_mut() }.object_mut()
-            && object.len() > super::lazyfree::THRESHOLD
-        {
-            let empty = crate::types::List::create();
-            super::lazyfree::free(std::mem::replace(object, empty));
+        if !self.is_wanted_whole(found) {
+            self.change(found);
+            // SAFETY: a live entry of this database; a collection taken out of it leaves an empty one behind.
+            if let Some(object) = unsafe { found.as_mut() }.object_mut()
+                && object.len() > super::lazyfree::THRESHOLD
+            {
+                let empty = crate::types::List::create();
+                super::lazyfree::free(std::mem::replace(object, empty));
+            }
         }
         self.remove_found(hash, found);
+    }
+
+    /// Whether somebody still wants to see an entry that is too large to be shown in one go.
+    fn is_wanted_whole(&self, found: NonNull<Entry>) -> bool {
+        // SAFETY: a live entry of this database.
+        let entry = unsafe { found.as_ref() };
+        entry.epoch() != self.shared.epoch.get() && self.shared.is_watched() && is_large(entry)
     }
 
     fn remove_hashed(&mut self, hash: u64, key: &[u8]) -> bool {
@@ -359,14 +381,20 @@ impl Db {
     }
 
     fn remove_found(&mut self, hash: u64, found: NonNull<Entry>) {
-        self.change(found);
+        let whole = self.is_wanted_whole(found);
+        if !whole {
+            self.change(found);
+        }
         self.table.remove_item(hash, found);
-        // SAFETY: the entry leaves both tables before it is freed; nothing of it is used after.
+        // SAFETY: the entry leaves both tables before it is freed or handed over; nothing of it is used after.
         unsafe {
             if found.as_ref().deadline().is_some() {
                 self.expires.remove_item(hash, found);
             }
-            Entry::free(found);
+            match &*self.shared.witness.borrow() {
+                Some(witness) if whole => witness.removed(self.home, Detached::new(found)),
+                _ => Entry::free(found),
+            }
         }
     }
 
@@ -389,26 +417,31 @@ impl Db {
 
     /// Removes everything.
     pub fn clear(&mut self) {
-        self.show_all();
-        self.expires = Table::new();
-        // SAFETY: the entries have left the index of deadlines; the table forgets them as they are freed.
-        self.table.drain(|entry| unsafe { Entry::free(entry) });
-        self.average_ttl_ms = 0;
-        self.expire_cursor = 0;
+        if let Some(mut entries) = self.empty() {
+            // SAFETY: the entries have left the index of deadlines; the table forgets them as they are freed.
+            entries.drain(|entry| unsafe { Entry::free(entry) });
+        }
     }
 
     /// Removes everything, leaving the freeing to another thread.
     pub fn clear_lazily(&mut self) {
-        self.show_all();
-        self.expires = Table::new();
-        super::lazyfree::free_entries(std::mem::take(&mut self.table));
-        self.average_ttl_ms = 0;
-        self.expire_cursor = 0;
+        if let Some(entries) = self.empty() {
+            super::lazyfree::free_entries(entries);
+        }
     }
 
-    fn show_all(&self) {
-        if self.shared.witness.borrow().is_some() {
-            self.table.iter().for_each(|entry| self.change(entry));
+    /// Takes all entries out. Who still wants to see them gets them; otherwise they are the answer.
+    fn empty(&mut self) -> Option<Table<Entry>> {
+        self.expires = Table::new();
+        self.average_ttl_ms = 0;
+        self.expire_cursor = 0;
+        let entries = std::mem::take(&mut self.table);
+        match &*self.shared.witness.borrow() {
+            Some(witness) => {
+                let back = witness.emptied(self.home, DetachedTable::new(entries))?;
+                Some(back.into_table())
+            }
+            None => Some(entries),
         }
     }
 
@@ -456,10 +489,18 @@ mod tests {
     struct Seen(RefCell<Vec<Vec<u8>>>);
 
     impl Witness for Seen {
-        fn before_change(&self, _db: usize, entry: &Entry) {
+        fn before_change(&self, _home: usize, entry: &Entry) {
             if let Some(Str::Bytes(bytes)) = entry.string() {
                 self.0.borrow_mut().push(bytes.to_vec());
             }
+        }
+
+        fn removed(&self, home: usize, entry: Detached) {
+            self.before_change(home, &entry);
+        }
+
+        fn emptied(&self, _home: usize, entries: DetachedTable) -> Option<DetachedTable> {
+            Some(entries)
         }
     }
 
@@ -469,6 +510,7 @@ mod tests {
         db.set_string(b"a", b"old a", Deadline::Clear);
         db.set_string(b"b", b"old b", Deadline::Clear);
         let seen = Rc::new(Seen(RefCell::default()));
+        db.shared.epoch.set(1);
         db.shared.set_witness(Some(Rc::clone(&seen) as Rc<dyn Witness>));
         db.set_string(b"a", b"new a", Deadline::Clear);
         db.set_string(b"a", b"newer a", Deadline::Clear);

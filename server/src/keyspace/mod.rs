@@ -1,6 +1,7 @@
 //! The databases; nobody else holds the map.
 
 pub mod db;
+pub mod detached;
 pub mod entry;
 pub mod expire;
 pub mod lazyfree;
@@ -40,6 +41,37 @@ impl Keyspace {
     pub fn two(&mut self, first: usize, second: usize) -> Option<(&mut Db, &mut Db)> {
         let [first, second] = self.dbs.get_disjoint_mut([first, second]).ok()?;
         Some((first, second))
+    }
+
+    /// The database that had the number `home` when the epoch began: SWAPDB may have given it another since.
+    pub fn by_home(&mut self, home: usize) -> Option<&mut Db> {
+        self.dbs.iter_mut().find(|db| db.home() == home)
+    }
+
+    /// Begins an epoch: every entry there is belongs to an older one. `witness` sees what changes.
+    pub fn begin_epoch(&mut self, witness: Rc<dyn shared::Witness>) {
+        /// An epoch's number has eight bits. It may come again only when no entry can be of the one before.
+        const UNSETTLED_MAX: u8 = 250;
+        let shared = Rc::clone(&self.shared);
+        if shared.unsettled.get() >= UNSETTLED_MAX {
+            let epoch = shared.epoch.get();
+            self.dbs.iter_mut().for_each(|db| db.settle(epoch));
+            shared.unsettled.set(0);
+        }
+        shared.unsettled.set(shared.unsettled.get() + 1);
+        shared.epoch.set(shared.epoch.get().wrapping_add(1));
+        for (number, db) in self.dbs.iter_mut().enumerate() {
+            db.set_home(number);
+        }
+        shared.set_witness(Some(witness));
+    }
+
+    /// Ends an epoch. `complete` says that all entries belong to it.
+    pub fn end_epoch(&mut self, complete: bool) {
+        self.shared.set_witness(None);
+        if complete {
+            self.shared.unsettled.set(0);
+        }
     }
 
     /// Keys in all databases.

@@ -4,7 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::entry::Entry;
+use super::detached::{Detached, DetachedTable};
+use super::entry::{Entry, Str};
 
 /// Something a look-up or an insertion caused, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +29,33 @@ pub enum IncidentKind {
     Added,
 }
 
-/// Sees the old value of an entry just before it is changed or removed for the first time in an epoch.
+/// Sees old values before they are gone: once for each entry and epoch.
 ///
 /// A snapshot without fork is one: it walks the table in steps and is handed here what it has not reached yet.
 pub trait Witness {
-    /// `entry` of database `db` is about to change.
-    fn before_change(&self, db: usize, entry: &Entry);
+    /// `entry` is about to change. `home` is the number that its database had when the epoch began.
+    fn before_change(&self, home: usize, entry: &Entry);
+
+    /// An entry was removed that is too large to be looked at in one go.
+    fn removed(&self, home: usize, entry: Detached);
+
+    /// A database was emptied. Answers what it held, if that is of no interest.
+    fn emptied(&self, home: usize, entries: DetachedTable) -> Option<DetachedTable>;
+}
+
+/// Elements, or bytes of a string, from which on a value is large: it is read in slices, and its writers wait.
+pub const LARGE_ELEMENTS: usize = 4096;
+/// See [`LARGE_ELEMENTS`].
+pub const LARGE_BYTES: usize = 1 << 20;
+
+/// Whether reading all of an entry takes long.
+#[must_use]
+pub fn is_large(entry: &Entry) -> bool {
+    match (entry.object(), entry.string()) {
+        (Some(object), _) => object.len() > LARGE_ELEMENTS,
+        (None, Some(Str::Bytes(bytes))) => bytes.len() > LARGE_BYTES,
+        _ => false,
+    }
 }
 
 /// State that all databases of an engine share. Cheap to read on every look-up.
@@ -67,6 +89,8 @@ pub struct Shared {
     pub incidents: RefCell<Vec<Incident>>,
     /// The snapshot epoch; entries of another epoch have not been seen by the witness.
     pub epoch: Cell<u8>,
+    /// Epochs that were begun since all entries were last of the same one.
+    pub(super) unsettled: Cell<u8>,
     /// Who wants old values, if anybody.
     pub witness: RefCell<Option<Rc<dyn Witness>>>,
     has_incidents: Cell<bool>,
@@ -92,12 +116,16 @@ impl Shared {
         self.incidents.take()
     }
 
-    /// Begins a new epoch with `witness` watching, or ends watching with `None`.
+    /// Begins or ends watching.
     pub fn set_witness(&self, witness: Option<Rc<dyn Witness>>) {
-        if witness.is_some() {
-            self.epoch.set(self.epoch.get().wrapping_add(1));
-        }
         *self.witness.borrow_mut() = witness;
+    }
+
+    /// Whether somebody wants old values.
+    #[inline]
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.witness.borrow().is_some()
     }
 
     /// The eviction data a new entry starts with.

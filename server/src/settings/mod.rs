@@ -5,9 +5,11 @@ pub mod notify;
 mod own;
 pub mod process;
 pub mod renames;
+pub mod replication;
 mod rewrite;
 mod row;
 pub mod rows;
+pub mod saving;
 pub(crate) mod title;
 
 use std::io;
@@ -228,8 +230,14 @@ pub struct Settings {
     pub shutdown_on_sigterm: [bool; 4],
     pub enable_debug_command: Protected,
     pub enable_protected_configs: Protected,
-    /// After so many seconds and changes a snapshot is wanted. None is written yet: the start-up log says so.
+    /// After so many seconds with so many changes a snapshot is wanted.
     pub save: Vec<(i64, i64)>,
+    /// Whether `save` was set, so that its defaults no longer count.
+    pub save_given: bool,
+    /// What is written to disk.
+    pub saving: saving::Saving,
+    /// Who follows whom.
+    pub replication: replication::Replication,
     /// Parameters of features that are off, by the names of their rows.
     pub dormant: std::collections::BTreeMap<&'static str, String>,
 }
@@ -318,7 +326,10 @@ impl Default for Settings {
             shutdown_on_sigterm: [false; 4],
             enable_debug_command: Protected::No,
             enable_protected_configs: Protected::No,
-            save: Vec::new(),
+            save_given: false,
+            save: vec![(3600, 1), (300, 100), (60, 10_000)],
+            saving: saving::Saving::default(),
+            replication: replication::Replication::default(),
             dormant: std::collections::BTreeMap::new(),
         }
     }

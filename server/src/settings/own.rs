@@ -116,16 +116,53 @@ pub(super) fn set_title_template(settings: &mut Settings, words: &[&str]) -> Res
     Ok(())
 }
 
-/// The two words of a primary, which is not followed yet, or `no one`.
-pub(super) fn check_primary(words: &[&str]) -> Result<(), String> {
+/// The primary as redis.conf names it.
+pub(super) fn print_primary(settings: &Settings) -> String {
+    let primary = settings.replication.replicaof.as_ref();
+    primary.map_or_else(String::new, |(host, port)| format!("{host} {port}"))
+}
+
+/// The two words of a primary, or `no one`.
+pub(super) fn set_primary(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
     let [host, port] = words else { return Err("wrong number of arguments".to_owned()) };
-    if host.eq_ignore_ascii_case("no") && port.eq_ignore_ascii_case("one") {
-        return Ok(());
+    settings.replication.replicaof =
+        if host.eq_ignore_ascii_case("no") && port.eq_ignore_ascii_case("one") {
+            None
+        } else {
+            let port = port.parse::<u16>().map_err(|_| "Invalid master port")?;
+            Some(((*host).to_owned(), port))
+        };
+    Ok(())
+}
+
+/// The one word of a file's name, without a folder.
+fn file_name(words: &[&str], wrong: &str) -> Result<String, String> {
+    let word = single(words).ok_or("wrong number of arguments")?;
+    if word.contains('/') { Err(wrong.to_owned()) } else { Ok(word.to_owned()) }
+}
+
+pub(super) fn set_dbfilename(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let wrong = "dbfilename can't be a path, just a filename";
+    settings.saving.dbfilename = file_name(words, wrong)?;
+    Ok(())
+}
+
+pub(super) fn set_appendfilename(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    if single(words) == Some("") {
+        return Err("appendfilename can't be empty".to_owned());
     }
-    match port.parse::<u16>() {
-        Ok(_) => Err("Redstart does not support replication yet".to_owned()),
-        Err(_) => Err("Invalid master port".to_owned()),
+    let wrong = "appendfilename can't be a path, just a filename";
+    settings.saving.appendfilename = file_name(words, wrong)?;
+    Ok(())
+}
+
+pub(super) fn set_appenddirname(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    if single(words) == Some("") {
+        return Err("appenddirname can't be empty".to_owned());
     }
+    let wrong = "appenddirname can't be a path, just a dirname";
+    settings.saving.appenddirname = file_name(words, wrong)?;
+    Ok(())
 }
 
 /// Several words are a line of a file and add to what is there; one word is the whole, as CONFIG SET gives it.
@@ -144,9 +181,11 @@ pub(super) fn set_save(settings: &mut Settings, words: &[&str]) -> Result<(), St
             _ => return Err("Invalid save parameters".to_owned()),
         }
     }
-    if words.len() == 1 {
+    // The first line of a file takes the place of the defaults.
+    if words.len() == 1 || !settings.save_given {
         settings.save.clear();
     }
+    settings.save_given = true;
     settings.save.extend(points);
     Ok(())
 }
@@ -215,8 +254,7 @@ pub(super) fn set_adjustments(settings: &mut Settings, words: &[&str]) -> Result
     Ok(())
 }
 
-/// What a signal's shutdown may be told, in the order in which it is shown. All but `save` come to the same here:
-/// there is nothing to save and nobody to wait for.
+/// What a signal's shutdown may be told, in the order in which it is shown.
 const SHUTDOWN: [&str; 4] = ["save", "nosave", "now", "force"];
 
 pub(super) fn print_shutdown(chosen: &[bool; 4]) -> String {
@@ -244,7 +282,6 @@ pub(super) fn read_shutdown(words: &[&str], into: &mut [bool; 4]) -> Result<(), 
         [true, true, ..] => {
             Err("shutdown options SAVE and NOSAVE can't be used simultaneously".to_owned())
         }
-        [true, ..] => Err("Redstart does not support snapshots yet".to_owned()),
         _ => {
             *into = chosen;
             Ok(())
@@ -272,6 +309,6 @@ mod tests {
         }
         let refused = |words| read_shutdown(words, &mut [false; 4]).err();
         assert_eq!(refused(&[""]).as_deref(), Some(UNKNOWN_SHUTDOWN));
-        assert!(refused(&["save nosave"]).is_some() && refused(&["save"]).is_some());
+        assert!(refused(&["save nosave"]).is_some() && refused(&["save"]).is_none());
     }
 }

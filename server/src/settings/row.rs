@@ -3,7 +3,6 @@
 use redstart_common::number::{parse_i64, parse_memory};
 
 use super::Settings;
-use super::own::check_primary;
 
 /// When a setting may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +180,6 @@ impl Row {
             Kind::Dormant(_, shape) => {
                 settings.dormant.insert(self.name, shape.read(words)?);
             }
-            Kind::Only(..) if self.name == "replicaof" => check_primary(words)?,
             Kind::Only(value, what) => {
                 if !only()?.eq_ignore_ascii_case(value) {
                     return Err(format!("Redstart does not support {what} yet"));

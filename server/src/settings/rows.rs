@@ -7,7 +7,9 @@
 use redstart_common::log::Level;
 
 use super::own::*;
+use super::replication::DisklessLoad;
 pub use super::row::{Kind, Row, Shape, When};
+use super::saving::{Fsync, Sanitize};
 use super::{Policy, Protected};
 use crate::settings::process::Adjustment;
 use crate::settings::process::Supervised;
@@ -58,15 +60,15 @@ const fn words<T: Copy, const N: usize>(table: &[(&'static str, T); N]) -> [&'st
 }
 
 macro_rules! word {
-    ($field:ident, $table:expr) => {
+    ($($field:ident).+, $table:expr) => {
         Kind::Word {
             words: const { &words(&$table) },
             get: |s| {
-                $table.iter().find(|(_, value)| *value == s.$field).map_or("", |(word, _)| word)
+                $table.iter().find(|(_, value)| *value == s.$($field).+).map_or("", |(word, _)| word)
             },
             set: |s, word| {
                 if let Some((_, value)) = $table.iter().find(|(known, _)| *known == word) {
-                    s.$field = *value;
+                    s.$($field).+ = *value;
                 }
             },
         }
@@ -254,84 +256,119 @@ pub static ROWS: &[Row] = &[
     ),
     // Snapshots and the log.
     row("save", Live, Kind::Own { get: print_save, set: set_save }),
-    row("dbfilename", Live, Kind::Dormant("dump.rdb", Shape::Text)),
-    row("rdbcompression", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("rdbchecksum", Start, Kind::Dormant("yes", Shape::Flag)),
-    row("rdb-del-sync-files", Live, Kind::Dormant("no", Shape::Flag)),
-    row("rdb-save-incremental-fsync", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("rdb-key-save-delay", Live, Kind::Dormant("0", Shape::Number(-INT_MAX - 1, INT_MAX))),
-    row("key-load-delay", Live, Kind::Dormant("0", Shape::Number(-INT_MAX - 1, INT_MAX))),
+    row(
+        "dbfilename",
+        Live,
+        Kind::Own { get: |s| s.saving.dbfilename.clone(), set: set_dbfilename },
+    ),
+    row("rdbcompression", Live, flag!(saving.rdbcompression)),
+    row("rdbchecksum", Start, flag!(saving.rdbchecksum)),
+    row("rdb-del-sync-files", Live, flag!(saving.rdb_del_sync_files)),
+    row("rdb-save-incremental-fsync", Live, flag!(saving.rdb_save_incremental_fsync)),
+    row("rdb-key-save-delay", Live, number!(saving.rdb_key_save_delay, -INT_MAX - 1, INT_MAX)),
+    row("key-load-delay", Live, number!(saving.key_load_delay, -INT_MAX - 1, INT_MAX)),
     row(
         "loading-process-events-interval-bytes",
         Live,
-        Kind::Dormant("2097152", Shape::Number(1024, INT_MAX)),
+        number!(saving.loading_process_events_interval_bytes, 1024, INT_MAX),
+    ),
+    row("sanitize-dump-payload", Live, word!(saving.sanitize_dump_payload, Sanitize::NAMES)),
+    row("stop-writes-on-bgsave-error", Live, flag!(saving.stop_writes_on_bgsave_error)),
+    row("appendonly", Live, flag!(saving.appendonly)),
+    row(
+        "appendfilename",
+        Start,
+        Kind::Own { get: |s| s.saving.appendfilename.clone(), set: set_appendfilename },
     ),
     row(
-        "sanitize-dump-payload",
-        Live,
-        Kind::Dormant("no", Shape::Words(&["no", "yes", "clients"])),
+        "appenddirname",
+        Start,
+        Kind::Own { get: |s| s.saving.appenddirname.clone(), set: set_appenddirname },
     ),
-    row("stop-writes-on-bgsave-error", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("appendonly", Live, Kind::Only("no", "the append-only file")),
-    row("appendfilename", Start, Kind::Dormant("appendonly.aof", Shape::Text)),
-    row("appenddirname", Start, Kind::Dormant("appendonlydir", Shape::Text)),
+    row("appendfsync", Live, word!(saving.appendfsync, Fsync::NAMES)),
+    row("no-appendfsync-on-rewrite", Live, flag!(saving.no_appendfsync_on_rewrite)),
     row(
-        "appendfsync",
+        "auto-aof-rewrite-percentage",
         Live,
-        Kind::Dormant("everysec", Shape::Words(&["everysec", "always", "no"])),
+        number!(saving.auto_aof_rewrite_percentage, 0, INT_MAX),
     ),
-    row("no-appendfsync-on-rewrite", Live, Kind::Dormant("no", Shape::Flag)),
-    row("auto-aof-rewrite-percentage", Live, Kind::Dormant("100", Shape::Number(0, INT_MAX))),
-    row("auto-aof-rewrite-min-size", Live, Kind::Dormant("67108864", Shape::Bytes(0, i64::MAX))),
-    row("aof-load-truncated", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("aof-use-rdb-preamble", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("aof-timestamp-enabled", Live, Kind::Dormant("no", Shape::Flag)),
-    row("aof-disable-auto-gc", Live, Kind::Dormant("no", Shape::Flag)),
-    row("aof-rewrite-incremental-fsync", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("auto-aof-rewrite-min-size", Live, bytes!(saving.auto_aof_rewrite_min_size, 0, LONG_MAX)),
+    row("aof-load-truncated", Live, flag!(saving.aof_load_truncated)),
+    row("aof-use-rdb-preamble", Live, flag!(saving.aof_use_rdb_preamble)),
+    row("aof-timestamp-enabled", Live, flag!(saving.aof_timestamp_enabled)),
+    row("aof-disable-auto-gc", Live, flag!(saving.aof_disable_auto_gc)),
+    row("aof-rewrite-incremental-fsync", Live, flag!(saving.aof_rewrite_incremental_fsync)),
     row(
         "propagation-error-behavior",
         Live,
         Kind::Dormant("ignore", Shape::Words(&["ignore", "panic", "panic-on-replicas"])),
     ),
     // Replication.
-    Row { when: Start, ..alias("replicaof", "slaveof", Kind::Only("", "replication")) },
-    row("masterauth", Live, Kind::Dormant("", Shape::Text)),
-    row("masteruser", Live, Kind::Dormant("", Shape::Text)),
-    alias("replica-serve-stale-data", "slave-serve-stale-data", Kind::Dormant("yes", Shape::Flag)),
-    alias("replica-read-only", "slave-read-only", Kind::Dormant("yes", Shape::Flag)),
-    alias("replica-lazy-flush", "slave-lazy-flush", Kind::Dormant("no", Shape::Flag)),
-    alias("replica-priority", "slave-priority", Kind::Dormant("100", Shape::Number(0, INT_MAX))),
-    alias("replica-announce-ip", "slave-announce-ip", Kind::Dormant("", Shape::Text)),
+    Row {
+        when: Start,
+        ..alias("replicaof", "slaveof", Kind::Own { get: print_primary, set: set_primary })
+    },
+    row("masterauth", Live, Kind::Text(|s| &mut s.replication.masterauth)),
+    row("masteruser", Live, Kind::Text(|s| &mut s.replication.masteruser)),
+    alias(
+        "replica-serve-stale-data",
+        "slave-serve-stale-data",
+        flag!(replication.replica_serve_stale_data),
+    ),
+    alias("replica-read-only", "slave-read-only", flag!(replication.replica_read_only)),
+    alias("replica-lazy-flush", "slave-lazy-flush", flag!(replication.replica_lazy_flush)),
+    alias("replica-priority", "slave-priority", number!(replication.replica_priority, 0, INT_MAX)),
+    alias(
+        "replica-announce-ip",
+        "slave-announce-ip",
+        Kind::Text(|s| &mut s.replication.replica_announce_ip),
+    ),
     alias(
         "replica-announce-port",
         "slave-announce-port",
-        Kind::Dormant("0", Shape::Number(0, 65535)),
+        number!(replication.replica_announce_port, 0, 65_535),
     ),
-    alias("replica-ignore-maxmemory", "slave-ignore-maxmemory", Kind::Dormant("yes", Shape::Flag)),
-    row("replica-announced", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("replica-ignore-disk-write-errors", Live, Kind::Dormant("no", Shape::Flag)),
-    row("repl-backlog-size", Live, Kind::Dormant("1048576", Shape::Bytes(1, i64::MAX))),
-    row("repl-backlog-ttl", Live, Kind::Dormant("3600", Shape::Number(0, i64::MAX))),
-    row("repl-disable-tcp-nodelay", Live, Kind::Dormant("no", Shape::Flag)),
+    alias(
+        "replica-ignore-maxmemory",
+        "slave-ignore-maxmemory",
+        flag!(replication.replica_ignore_maxmemory),
+    ),
+    row("replica-announced", Live, flag!(replication.replica_announced)),
     row(
-        "repl-diskless-load",
+        "replica-ignore-disk-write-errors",
         Live,
-        Kind::Dormant("disabled", Shape::Words(&["disabled", "on-empty-db", "swapdb"])),
+        flag!(replication.replica_ignore_disk_write_errors),
     ),
-    row("repl-diskless-sync", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("repl-diskless-sync-delay", Live, Kind::Dormant("5", Shape::Number(0, INT_MAX))),
-    row("repl-diskless-sync-max-replicas", Live, Kind::Dormant("0", Shape::Number(0, INT_MAX))),
+    row("repl-backlog-size", Live, bytes!(replication.repl_backlog_size, 1, LONG_MAX)),
+    row("repl-backlog-ttl", Live, number!(replication.repl_backlog_ttl, 0, i64::MAX)),
+    row("repl-disable-tcp-nodelay", Live, flag!(replication.repl_disable_tcp_nodelay)),
+    row("repl-diskless-load", Live, word!(replication.repl_diskless_load, DisklessLoad::NAMES)),
+    row("repl-diskless-sync", Live, flag!(replication.repl_diskless_sync)),
+    row(
+        "repl-diskless-sync-delay",
+        Live,
+        number!(replication.repl_diskless_sync_delay, 0, INT_MAX),
+    ),
+    row(
+        "repl-diskless-sync-max-replicas",
+        Live,
+        number!(replication.repl_diskless_sync_max_replicas, 0, INT_MAX),
+    ),
     alias(
         "repl-ping-replica-period",
         "repl-ping-slave-period",
-        Kind::Dormant("10", Shape::Number(1, INT_MAX)),
+        number!(replication.repl_ping_replica_period, 1, INT_MAX),
     ),
-    row("repl-timeout", Live, Kind::Dormant("60", Shape::Number(1, INT_MAX))),
-    alias("min-replicas-to-write", "min-slaves-to-write", Kind::Only("0", "replication")),
+    row("repl-timeout", Live, number!(replication.repl_timeout, 1, INT_MAX)),
+    alias(
+        "min-replicas-to-write",
+        "min-slaves-to-write",
+        number!(replication.min_replicas_to_write, 0, INT_MAX),
+    ),
     alias(
         "min-replicas-max-lag",
         "min-slaves-max-lag",
-        Kind::Dormant("10", Shape::Number(0, INT_MAX)),
+        number!(replication.min_replicas_max_lag, 0, INT_MAX),
     ),
     // Cluster.
     row("cluster-enabled", Start, Kind::Only("no", "cluster mode")),
@@ -437,7 +474,7 @@ mod tests {
             ("port", "70000", "argument must be between 0 and 65535 inclusive"),
             ("protected-mode", "maybe", "argument must be 'yes' or 'no'"),
             ("maxmemory", "10x", "argument must be a memory value"),
-            ("appendonly", "yes", "Redstart does not support the append-only file yet"),
+            ("cluster-enabled", "yes", "Redstart does not support cluster mode yet"),
         ] {
             let row = find(name).expect("known");
             assert_eq!(row.parse(&mut settings, &[value]), Err(text.to_owned()));

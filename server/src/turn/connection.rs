@@ -106,6 +106,9 @@ impl turn::Flush for Connection {
         let mut engine = self.server.engine.borrow_mut();
         if self.stuck.get() {
             // The task polls for the rest; meanwhile what waits may pass the limit at any turn.
+            if let Some(client) = engine.core.clients.at(self.slot.get()) {
+                client.reply.release();
+            }
             self.check_output(&mut engine);
             return;
         }
@@ -122,7 +125,8 @@ impl turn::Flush for Connection {
             }
             return;
         }
-        let outcome = self.stream.borrow().try_write(&client.reply.bytes[client.reply.sent..]);
+        client.reply.release();
+        let outcome = self.stream.borrow().try_write(client.reply.free_to_go());
         let sent = match outcome {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -134,7 +138,7 @@ impl turn::Flush for Connection {
         };
         core.stats.bytes_out += sent as u64;
         core.stats.writes += 1;
-        let done = took(client, sent);
+        let done = client.reply.took(sent);
         let limits = core.settings.client_output_buffer_limit.of(client);
         if !done {
             self.stuck.set(true);
@@ -148,23 +152,6 @@ impl turn::Flush for Connection {
             client::Connection::wake(&*self);
         }
     }
-}
-
-/// Notes that the kernel took `sent` bytes of a client's output. Answers whether all is sent.
-fn took(client: &mut Client, sent: usize) -> bool {
-    let reply = &mut client.reply;
-    reply.sent += sent;
-    if reply.pending() == 0 {
-        reply.sent = 0;
-        buffer::give(std::mem::take(&mut reply.bytes));
-        return true;
-    }
-    // What is sent is dropped once it is the larger part, so that a slow reader's output does not grow for ever.
-    if reply.sent > reply.bytes.len() / 2 {
-        reply.bytes.drain(..reply.sent);
-        reply.sent = 0;
-    }
-    false
 }
 
 impl Connection {
@@ -263,13 +250,13 @@ impl Connection {
         let mut engine = self.server.engine.borrow_mut();
         let core = &mut engine.core;
         let Some(client) = core.clients.at(self.slot.get()) else { return Break(()) };
-        while client.reply.pending() > 0 {
-            let bytes = &client.reply.bytes[client.reply.sent..];
-            match self.stream.borrow_mut().poll_write(cx, bytes) {
+        // What this turn has added waits for its end.
+        while !client.reply.free_to_go().is_empty() {
+            match self.stream.borrow_mut().poll_write(cx, client.reply.free_to_go()) {
                 Poll::Ready(Ok(sent)) => {
                     core.stats.bytes_out += sent as u64;
                     core.stats.writes += 1;
-                    took(client, sent);
+                    client.reply.took(sent);
                 }
                 Poll::Ready(Err(_)) => return Break(()),
                 Poll::Pending => return Continue(()),

@@ -11,6 +11,26 @@ impl Db {
         self.table.scan(cursor, |entry| visit(unsafe { entry.as_ref() }))
     }
 
+    /// Visits the entries of the bucket at `cursor` for a snapshot, which notes in them that it has seen them; answers the
+    /// next cursor.
+    pub fn walk(&mut self, cursor: u64, mut visit: impl FnMut(&mut Entry)) -> u64 {
+        // SAFETY: live entries of this database, held mutably through `self`, one at a time.
+        self.table.scan(cursor, |mut entry| visit(unsafe { entry.as_mut() }))
+    }
+
+    /// An entry for a snapshot, past its deadline or not, without a trace.
+    pub fn find_for_walk(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let found = self.table.find(crate::encoding::table::hash(key), key)?;
+        // SAFETY: a live entry of this database, held mutably through `self`.
+        Some(unsafe { &mut *found.as_ptr() })
+    }
+
+    /// Has all entries be of one epoch.
+    pub(in crate::keyspace) fn settle(&mut self, epoch: u8) {
+        // SAFETY: live entries of this database, held mutably through `self`, one at a time.
+        self.table.iter().for_each(|mut entry| unsafe { entry.as_mut() }.set_epoch(epoch));
+    }
+
     /// Visits the volatile entries of a bucket and answers the next cursor.
     pub fn scan_volatile(&self, cursor: u64, mut visit: impl FnMut(&Entry)) -> u64 {
         // SAFETY: live entries of this database.
