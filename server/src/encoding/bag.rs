@@ -233,6 +233,12 @@ impl<X: Extra> Bag<X> {
         self.table.scan(cursor, |item| visit(unsafe { item.as_ref() }))
     }
 
+    /// Calls `visit` with the items of a bucket; answers whether there is such a bucket. See [`Table::visit_bucket`].
+    pub fn visit_bucket(&self, index: usize, mut visit: impl FnMut(&Thin<X>)) -> bool {
+        // SAFETY: live items.
+        self.table.visit_bucket(index, |item| visit(unsafe { item.as_ref() }))
+    }
+
     /// A random item.
     #[must_use]
     pub fn random(&self) -> Option<&Thin<X>> {

@@ -170,6 +170,9 @@ impl Entry {
     }
 
     /// Allocates an entry. The caller owns it and gives it back with [`Entry::free`].
+    ///
+    /// # Panics
+    /// When key or value are longer than [`VALUE_BYTES_MAX`], which is to be refused before.
     #[must_use]
     pub fn build(
         key: &[u8],
@@ -183,6 +186,7 @@ impl Entry {
             Payload::Int(_) => (Kind::String, FLAG_INT, b""),
             Payload::Object(object) => (object.kind(), FLAG_OBJECT, b""),
         };
+        assert!(key.len().max(bytes.len()) <= VALUE_BYTES_MAX, "longer than an entry can say");
         let shape = Shape {
             deadline: deadline.is_some(),
             payload: if flags & FLAG_OBJECT != 0 {

@@ -1,6 +1,9 @@
-//! Values as bytes on disk and on the wire.
+//! Values and whole data sets as bytes on disk and on the wire.
 
 pub mod lzf;
+pub mod rdb;
+pub mod snapshot;
 pub mod state;
 pub mod value;
 mod ziplist;
+mod zipmap;

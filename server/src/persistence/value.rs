@@ -3,151 +3,26 @@
 //! Packed forms go out as they lie in memory. Bytes from outside are checked to the last, bounded by what there is,
 //! and refused whole when anything is wrong.
 
-use std::borrow::Cow;
+use super::rdb::value::{Reader, Rooms, string_value};
+use super::rdb::{CRC, Content, Draft, Slice, Slicer};
+use crate::keyspace::{Entry, Value};
+use crate::types::Limits;
 
-use crc::{CRC_64_REDIS, Crc, Table};
+pub use super::rdb::VERSION;
 
-use super::{lzf, ziplist};
-use crate::encoding::intset::IntSet;
-use crate::encoding::listpack::{Element, Listpack};
-use crate::keyspace::{Entry, Str, Value};
-use crate::types::list::End;
-use crate::types::{Hash, Limits, List, Object, Set, Zset};
-
-/// The version of the format that is written, and the highest that is read.
-pub const VERSION: u16 = 10;
-
-static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
-
+/// Version and checksum.
+const FOOTER_BYTES: usize = 10;
+/// The type of strings.
 const STRING: u8 = 0;
-const LIST: u8 = 1;
-const SET: u8 = 2;
-const ZSET_TEXT: u8 = 3;
-const HASH: u8 = 4;
-const ZSET: u8 = 5;
-const LIST_ZIPLIST: u8 = 10;
-const SET_INTSET: u8 = 11;
-const ZSET_ZIPLIST: u8 = 12;
-const HASH_ZIPLIST: u8 = 13;
-const LIST_QUICKLIST: u8 = 14;
-const HASH_LISTPACK: u8 = 16;
-const ZSET_LISTPACK: u8 = 17;
-const LIST_QUICKLIST_2: u8 = 18;
-
-const NODE_PLAIN: u64 = 1;
-const NODE_PACKED: u64 = 2;
-
-fn put_length(out: &mut Vec<u8>, length: u64) {
-    match length {
-        0..64 => out.push(length as u8),
-        64..16_384 => out.extend_from_slice(&[0x40 | (length >> 8) as u8, length as u8]),
-        _ => match u32::try_from(length) {
-            Ok(length) => {
-                out.push(0x80);
-                out.extend_from_slice(&length.to_be_bytes());
-            }
-            Err(_) => {
-                out.push(0x81);
-                out.extend_from_slice(&length.to_be_bytes());
-            }
-        },
-    }
-}
-
-fn put_int(out: &mut Vec<u8>, number: i64) {
-    if let Ok(number) = i8::try_from(number) {
-        out.push(0xc0);
-        out.push(number as u8);
-    } else if let Ok(number) = i16::try_from(number) {
-        out.push(0xc1);
-        out.extend_from_slice(&number.to_le_bytes());
-    } else if let Ok(number) = i32::try_from(number) {
-        out.push(0xc2);
-        out.extend_from_slice(&number.to_le_bytes());
-    } else {
-        put_plain(out, number.to_string().as_bytes());
-    }
-}
-
-fn put_plain(out: &mut Vec<u8>, text: &[u8]) {
-    put_length(out, text.len() as u64);
-    out.extend_from_slice(text);
-}
-
-/// A string; a short one that is the text of an integer as one.
-fn put_text(out: &mut Vec<u8>, text: &[u8]) {
-    match if text.len() <= 11 { redstart_common::number::parse_i64(text) } else { None } {
-        Some(number) => put_int(out, number),
-        None => put_plain(out, text),
-    }
-}
-
-fn put_element(out: &mut Vec<u8>, element: Element<'_>) {
-    element.with_text(|text| put_text(out, text));
-}
-
-fn encode(entry: &Entry, out: &mut Vec<u8>) {
-    match (entry.string(), entry.object()) {
-        (Some(Str::Int(number)), _) => {
-            out.push(STRING);
-            put_int(out, number);
-        }
-        (Some(Str::Bytes(bytes)), _) => {
-            out.push(STRING);
-            put_text(out, bytes);
-        }
-        (None, Some(Object::List(list))) => {
-            out.push(LIST_QUICKLIST_2);
-            put_length(out, list.node_count() as u64);
-            for node in (0..list.node_count()).filter_map(|index| list.node(index)) {
-                put_length(out, NODE_PACKED);
-                put_plain(out, node.as_bytes());
-            }
-        }
-        (None, Some(Object::Set(Set::Ints(ints)))) => {
-            out.push(SET_INTSET);
-            put_plain(out, ints.as_bytes());
-        }
-        (None, Some(Object::Set(set))) => {
-            out.push(SET);
-            put_length(out, set.len() as u64);
-            set.for_each(|member| put_element(out, member));
-        }
-        (None, Some(Object::Hash(Hash::Packed(pack)))) => {
-            out.push(HASH_LISTPACK);
-            put_plain(out, pack.as_bytes());
-        }
-        (None, Some(Object::Hash(hash))) => {
-            out.push(HASH);
-            put_length(out, hash.len() as u64);
-            hash.for_each(|field, value| {
-                put_element(out, field);
-                put_element(out, value);
-            });
-        }
-        (None, Some(Object::Zset(Zset::Packed(pack)))) => {
-            out.push(ZSET_LISTPACK);
-            put_plain(out, pack.as_bytes());
-        }
-        (None, Some(Object::Zset(zset))) => {
-            out.push(ZSET);
-            put_length(out, zset.len() as u64);
-            // Highest first, as Redis writes them: reading back appends at one end.
-            zset.walk(0, true, |member, score| {
-                put_element(out, member);
-                out.extend_from_slice(&score.to_le_bytes());
-                true
-            });
-        }
-        (None, None) => {}
-    }
-}
 
 /// The payload of DUMP: the value, the version and a checksum.
 #[must_use]
 pub fn dump(entry: &Entry) -> Vec<u8> {
-    let mut out = Vec::new();
-    encode(entry, &mut out);
+    let mut draft = Draft::default();
+    draft.bytes.push(Content::from(entry).kind());
+    let mut slicer = Slicer::default();
+    while !slicer.advance(&mut draft, entry, usize::MAX) {}
+    let mut out = draft.bytes;
     out.extend_from_slice(&VERSION.to_le_bytes());
     let sum = CRC.checksum(&out);
     out.extend_from_slice(&sum.to_le_bytes());
@@ -168,7 +43,7 @@ pub enum PayloadError {
 /// # Errors
 /// What is wrong with it.
 pub fn restore(payload: &[u8], limits: &Limits) -> Result<Value, PayloadError> {
-    let body = payload.len().checked_sub(10).ok_or(PayloadError::Checksum)?;
+    let body = payload.len().checked_sub(FOOTER_BYTES).ok_or(PayloadError::Checksum)?;
     let (value, footer) = payload.split_at(body);
     let version = u16::from_le_bytes([footer[0], footer[1]]);
     let mut sum = [0; 8];
@@ -178,206 +53,23 @@ pub fn restore(payload: &[u8], limits: &Limits) -> Result<Value, PayloadError> {
     if version > VERSION || (sum != 0 && CRC.checksum(&payload[..body + 2]) != sum) {
         return Err(PayloadError::Checksum);
     }
-    let mut reader = Reader { bytes: value };
-    let value = reader.value(limits).ok_or(PayloadError::Format)?;
-    if reader.bytes.is_empty() { Ok(value) } else { Err(PayloadError::Format) }
+    read(value, limits).ok_or(PayloadError::Format)
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-}
-
-enum Length {
-    Count(u64),
-    Special(u8),
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.bytes.split_at_checked(count)?;
-        self.bytes = rest;
-        Some(head)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn length(&mut self) -> Option<Length> {
-        let first = self.byte()?;
-        Some(match first >> 6 {
-            0 => Length::Count(u64::from(first & 63)),
-            1 => Length::Count(u64::from(first & 63) << 8 | u64::from(self.byte()?)),
-            2 if first == 0x80 => {
-                Length::Count(u64::from(u32::from_be_bytes(self.take(4)?.try_into().ok()?)))
-            }
-            2 if first == 0x81 => Length::Count(u64::from_be_bytes(self.take(8)?.try_into().ok()?)),
-            3 => Length::Special(first & 63),
-            _ => return None,
-        })
-    }
-
-    /// How many elements follow; each takes a byte at least.
-    fn count(&mut self) -> Option<usize> {
-        match self.length()? {
-            Length::Count(count) => {
-                usize::try_from(count).ok().filter(|count| *count <= self.bytes.len())
-            }
-            Length::Special(_) => None,
+fn read(bytes: &[u8], limits: &Limits) -> Option<Value> {
+    let (&kind, bytes) = bytes.split_first()?;
+    let mut input = Slice { bytes };
+    let mut rooms = Rooms::default();
+    let mut reader = Reader { input: &mut input, rooms: &mut rooms, limits, checked: 0 };
+    let value = if kind == STRING {
+        match reader.string().ok()? {
+            Some(value) => value,
+            None => string_value(&rooms.text),
         }
-    }
-
-    fn text(&mut self) -> Option<Cow<'a, [u8]>> {
-        let int = |number: i64| Some(Cow::Owned(number.to_string().into_bytes()));
-        match self.length()? {
-            Length::Count(length) => self.take(usize::try_from(length).ok()?).map(Cow::Borrowed),
-            Length::Special(0) => int(i64::from(self.byte()? as i8)),
-            Length::Special(1) => {
-                int(i64::from(i16::from_le_bytes(self.take(2)?.try_into().ok()?)))
-            }
-            Length::Special(2) => {
-                int(i64::from(i32::from_le_bytes(self.take(4)?.try_into().ok()?)))
-            }
-            Length::Special(3) => {
-                let packed = self.count()?;
-                let Length::Count(length) = self.length()? else { return None };
-                let length = usize::try_from(length).ok()?;
-                lzf::decompress(self.take(packed)?, length).map(Cow::Owned)
-            }
-            Length::Special(_) => None,
-        }
-    }
-
-    fn double(&mut self) -> Option<f64> {
-        let number = f64::from_le_bytes(self.take(8)?.try_into().ok()?);
-        (!number.is_nan()).then_some(number)
-    }
-
-    /// A double as text behind its length; three lengths stand for what has no text.
-    fn double_text(&mut self) -> Option<f64> {
-        match self.byte()? {
-            255 => Some(f64::NEG_INFINITY),
-            254 => Some(f64::INFINITY),
-            253 => None,
-            length => redstart_common::number::parse_f64(self.take(length as usize)?),
-        }
-    }
-
-    fn listpack(&mut self) -> Option<Listpack> {
-        Listpack::from_bytes(&self.text()?).filter(|pack| !pack.is_empty())
-    }
-
-    fn value(&mut self, limits: &Limits) -> Option<Value> {
-        let kind = self.byte()?;
-        let object = match kind {
-            STRING => {
-                let text = self.text()?;
-                return Some(
-                    redstart_common::number::parse_i64(&text)
-                        .map_or_else(|| Value::Bytes(text.into_owned()), Value::Int),
-                );
-            }
-            LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => {
-                Object::List(self.list(kind, limits)?)
-            }
-            SET | SET_INTSET => Object::Set(self.set(kind, limits)?),
-            HASH | HASH_ZIPLIST | HASH_LISTPACK => Object::Hash(self.hash(kind, limits)?),
-            ZSET | ZSET_TEXT | ZSET_ZIPLIST | ZSET_LISTPACK => {
-                Object::Zset(self.zset(kind, limits)?)
-            }
-            _ => return None,
-        };
-        (!object.is_empty()).then_some(Value::Object(object))
-    }
-
-    fn list(&mut self, kind: u8, limits: &Limits) -> Option<List> {
-        let mut list = List::default();
-        match kind {
-            LIST => {
-                for _ in 0..self.count()? {
-                    list.push(End::Back, &self.text()?, limits);
-                }
-            }
-            LIST_ZIPLIST => unzip(&self.text()?, |text| list.push(End::Back, text, limits))?,
-            LIST_QUICKLIST => {
-                for _ in 0..self.count()? {
-                    unzip(&self.text()?, |text| list.push(End::Back, text, limits))?;
-                }
-            }
-            _ => {
-                for _ in 0..self.count()? {
-                    match self.length()? {
-                        Length::Count(NODE_PACKED) => list.push_node(self.listpack()?),
-                        Length::Count(NODE_PLAIN) => {
-                            list.push(End::Back, &self.text()?, limits);
-                        }
-                        _ => return None,
-                    }
-                }
-            }
-        }
-        Some(list)
-    }
-
-    fn set(&mut self, kind: u8, limits: &Limits) -> Option<Set> {
-        if kind == SET_INTSET {
-            return Some(Set::from_ints(IntSet::from_bytes(&self.text()?)?, limits));
-        }
-        let mut set = Set::default();
-        for _ in 0..self.count()? {
-            // A member twice is a damaged set.
-            if !set.insert(&self.text()?, limits) {
-                return None;
-            }
-        }
-        Some(set)
-    }
-
-    fn hash(&mut self, kind: u8, limits: &Limits) -> Option<Hash> {
-        if kind != HASH {
-            return Hash::from_listpack(self.packed(kind == HASH_ZIPLIST)?, limits);
-        }
-        let count = self.count()?;
-        let pairs = std::iter::from_fn(|| Some((self.text()?, self.text()?)));
-        Hash::from_pairs(count, pairs, limits)
-    }
-
-    fn zset(&mut self, kind: u8, limits: &Limits) -> Option<Zset> {
-        if matches!(kind, ZSET | ZSET_TEXT) {
-            // As Redis does: the packed form would lose the sign of a zero on the way to the large one.
-            let mut zset = Zset::large();
-            for _ in 0..self.count()? {
-                let member = self.text()?;
-                let score = if kind == ZSET { self.double()? } else { self.double_text()? };
-                if !zset.set(&member, score, limits) {
-                    return None;
-                }
-            }
-            zset.shrink(limits);
-            return Some(zset);
-        }
-        Zset::from_listpack(self.packed(kind == ZSET_ZIPLIST)?, limits)
-    }
-
-    /// A packed value.
-    fn packed(&mut self, zipped: bool) -> Option<Listpack> {
-        if !zipped {
-            return self.listpack();
-        }
-        let mut pack = Listpack::new();
-        unzip(&self.text()?, |text| pack.push_back(text))?;
-        Some(pack)
-    }
-}
-
-fn unzip(bytes: &[u8], mut visit: impl FnMut(&[u8])) -> Option<()> {
-    for entry in ziplist::entries(bytes)? {
-        match entry {
-            ziplist::Entry::Bytes(text) => visit(text),
-            ziplist::Entry::Int(number) => visit(number.to_string().as_bytes()),
-        }
-    }
-    Some(())
+    } else {
+        Value::Object(reader.object(kind).ok()?)
+    };
+    input.bytes.is_empty().then_some(value)
 }
 
 #[cfg(test)]

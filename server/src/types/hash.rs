@@ -74,35 +74,40 @@ impl Hash {
         Some(hash)
     }
 
-    /// The hash of `count` pairs; `None` if there are fewer or a field is there twice.
-    pub fn from_pairs<T: AsRef<[u8]>>(
-        count: usize,
-        pairs: impl Iterator<Item = (T, T)>,
-        limits: &Limits,
-    ) -> Option<Self> {
+    /// An empty hash to which `count` pairs are about to be [`Hash::add`]ed.
+    #[must_use]
+    pub fn expecting(count: usize, limits: &Limits) -> Self {
         let mut hash = Self::default();
         if count > limits.hash_entries {
             hash.spread();
         }
-        for (field, value) in pairs.take(count) {
-            let (field, value) = (field.as_ref(), value.as_ref());
-            hash.prepare([field, value].into_iter(), limits);
-            match &mut hash {
-                Self::Packed(pack) => {
-                    pack.push_back(field);
-                    pack.push_back(value);
-                }
-                Self::Table(bag) => {
-                    bag.set(field, value);
-                }
+        hash
+    }
+
+    /// Adds a pair without a look for the field in a packed hash; whether a field was there twice is seen at the end, by
+    /// [`Hash::is_of`].
+    pub fn add(&mut self, field: &[u8], value: &[u8], limits: &Limits) {
+        self.prepare([field, value].into_iter(), limits);
+        match self {
+            Self::Packed(pack) => {
+                pack.push_back(field);
+                pack.push_back(value);
+            }
+            Self::Table(bag) => {
+                bag.set(field, value);
             }
         }
-        let is_distinct = match &hash {
+    }
+
+    /// Whether the hash that was made by [`Hash::add`] is of `count` different fields.
+    #[must_use]
+    pub fn is_of(&self, count: usize) -> bool {
+        let is_distinct = match self {
             Self::Packed(pack) => pack.is_map(),
             // What was there twice is so but once now.
             Self::Table(_) => true,
         };
-        (is_distinct && hash.len() == count).then_some(hash)
+        is_distinct && self.len() == count
     }
 
     fn place(pack: &Listpack, field: &[u8]) -> Option<usize> {

@@ -40,6 +40,16 @@ impl<T: Item> Table<T> {
         (cursor | high).reverse_bits().wrapping_add(1).reverse_bits()
     }
 
+    /// Calls `visit` with the items of the bucket at `index`; answers whether there is such a bucket. What visits all
+    /// buckets from 0 on visits each item once, as long as nothing is added or removed meanwhile.
+    pub fn visit_bucket(&self, index: usize, visit: impl FnMut(NonNull<T>)) -> bool {
+        if index >= self.buckets {
+            return false;
+        }
+        self.for_each_in_chain(index, visit);
+        true
+    }
+
     /// All items, in no particular order.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { table: self, index: 0, bucket: None, slot: 0 }

@@ -7,7 +7,8 @@
 //!
 //! A key is a score and the address of the item that holds the member; equal scores are told apart by the members'
 //! bytes. `low` is the lowest key of a child, exactly. Ranks, positions and ranges are found in logarithmic time by
-//! the counts. A leaf that overflows at its end is split there, so that ascending insertion leaves full leaves.
+//! the counts. A leaf that overflows at its end is split there, so that ascending insertion leaves full leaves; so
+//! is the first leaf at its beginning, for descending insertion, which is the order of RDB files.
 //!
 //! `unsafe` rests on this: *every key in the tree leads to an item that lives; whoever removes an item from its bag
 //! removes its key from the tree first.*
@@ -127,8 +128,12 @@ impl Node {
                     keys.insert(place, key);
                     return None;
                 }
-                let cut = if place == keys.len() { place } else { LEAF_KEYS / 2 };
-                let mut right = Vec::with_capacity(LEAF_KEYS / 2 + 1);
+                // Only the very first leaf is given a key that comes before its own.
+                let cut = match place {
+                    0 | LEAF_KEYS => place,
+                    _ => LEAF_KEYS / 2,
+                };
+                let mut right = Vec::with_capacity((LEAF_KEYS - cut).max(LEAF_KEYS / 2 + 1));
                 right.extend(keys.drain(cut..));
                 if place <= cut && cut < LEAF_KEYS {
                     keys.insert(place, key);
@@ -152,9 +157,12 @@ impl Node {
                 if children.len() <= INNER_CHILDREN {
                     return None;
                 }
-                // As for leaves: a split at the end leaves a full node behind.
-                let at_end = place + 2 == children.len();
-                let cut = if at_end { INNER_CHILDREN } else { INNER_CHILDREN / 2 };
+                // As for leaves: a split at an end leaves a full node behind.
+                let cut = match place {
+                    0 => 1,
+                    place if place + 2 == children.len() => INNER_CHILDREN,
+                    _ => INNER_CHILDREN / 2,
+                };
                 let right: Vec<Child> = children.drain(cut..).collect();
                 let count = right.iter().map(|child| child.count).sum();
                 Some(Child { low: right[0].low, count, node: Box::new(Self::Inner(right)) })
