@@ -47,15 +47,16 @@ fn model_of_drafts(drafts: &[Draft]) -> Model {
     finisher.finish(&head);
     drafts.iter().for_each(|draft| finisher.finish(draft));
     let bytes = std::mem::take(finisher.output());
-    let mut decoder = Decoder::new(&bytes[..], &Limits::default(), Options::default());
+    let mut decoder = Decoder::new(&bytes[..], Options::default());
     let (mut model, mut db) = (Model::new(), 0);
     loop {
         match decoder.next().expect("what was written is read") {
             Item::Select(number) => db = number,
-            Item::Entry(entry) => {
-                let value = (described(&entry.value), entry.deadline);
-                let before = model.insert((db, entry.key.to_vec()), value);
-                assert!(before.is_none(), "{:?} came twice", entry.key);
+            Item::Entry { key, value, deadline, .. } => {
+                let value = value.into_value().expect("a type of ours");
+                let value = (described(&value), deadline);
+                let before = model.insert((db as usize, key.to_vec()), value);
+                assert!(before.is_none(), "{key:?} came twice");
             }
             Item::End(_) => return model,
             _ => {}
