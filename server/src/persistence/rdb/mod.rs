@@ -15,8 +15,8 @@ mod encode;
 mod error;
 mod file;
 mod finish;
-mod format;
 mod foreign;
+mod format;
 mod input;
 mod slicer;
 pub(super) mod value;
@@ -32,5 +32,5 @@ pub use finish::Finisher;
 pub use format::VERSION;
 pub use slicer::{Content, Slicer};
 
-pub(super) use format::CRC;
+pub(super) use format::{CRC, kind};
 pub(super) use input::Slice;
