@@ -3,6 +3,7 @@
 //! Packed forms go out as they lie in memory. Bytes from outside are checked to the last, bounded by what there is,
 //! and refused whole when anything is wrong.
 
+use super::rdb::kind::STRING;
 use super::rdb::value::{Reader, Rooms, string_value};
 use super::rdb::{CRC, Content, Draft, Slice, Slicer};
 use crate::keyspace::{Entry, Value};
@@ -12,8 +13,6 @@ pub use super::rdb::VERSION;
 
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
-/// The type of strings.
-const STRING: u8 = 0;
 
 /// The payload of DUMP: the value, the version and a checksum.
 #[must_use]
@@ -77,7 +76,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encoding::listpack::Listpack;
     use crate::keyspace::{Deadline, Keyspace};
+    use crate::persistence::rdb::kind::{HASH, HASH_LISTPACK, ZSET_LISTPACK};
+    use crate::types::list::End;
+    use crate::types::{Hash, List, Object, Set, Zset};
+
+    fn put(out: &mut Vec<u8>, write: impl FnOnce(&mut Draft)) {
+        let mut draft = Draft::default();
+        write(&mut draft);
+        out.append(&mut draft.bytes);
+    }
+
+    fn put_length(out: &mut Vec<u8>, length: u64) {
+        put(out, |draft| draft.put_length(length));
+    }
+
+    fn put_plain(out: &mut Vec<u8>, text: &[u8]) {
+        put(out, |draft| draft.put_plain(text));
+    }
+
+    fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+        put(out, |draft| draft.put_text(text));
+    }
 
     #[test]
     fn strings_are_dumped_as_redis_server_dumps_them() {

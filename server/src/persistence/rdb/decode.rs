@@ -147,6 +147,8 @@ pub struct Decoder<R> {
     pub(super) doing: Doing,
     pub(super) kind: Option<u8>,
     pub(super) has_key: bool,
+    /// What is missing where a library of functions is cut off.
+    pub(super) missing_of_function: &'static str,
 }
 
 /// What was read up to where something is to be lent.
@@ -175,6 +177,7 @@ impl<R: Read> Decoder<R> {
             doing: Doing::Start,
             kind: None,
             has_key: false,
+            missing_of_function: "",
         }
     }
 
@@ -276,6 +279,9 @@ impl<R: Read> Decoder<R> {
             self.doing = Doing::Type;
             let kind = self.input.piece(1)?[0];
             if kind < opcode::LOWEST {
+                if self.options.passes_over && !kind::is_known(kind) {
+                    return Err(Feature::Type(kind).into());
+                }
                 self.kind = Some(self.own_kind(kind));
                 self.doing = Doing::Key;
                 text_into_key(&mut self.input, &mut self.key, &mut self.rooms)?;
@@ -368,14 +374,19 @@ impl<R: Read> Decoder<R> {
     /// A library; the release candidates of Redis 7.0 wrote name and engine beside the code.
     fn function(&mut self, is_early: bool) -> Result<Vec<u8>, Fault> {
         if !is_early {
+            self.missing_of_function = "library payload";
             return self.owned_text();
         }
+        self.missing_of_function = "library name";
         let name = self.owned_text()?;
+        self.missing_of_function = "engine name";
         let engine = self.owned_text()?;
+        self.missing_of_function = "library description indicator";
         if number(&mut self.input)? != 0 {
-            // A description.
+            self.missing_of_function = "library description";
             self.owned_text()?;
         }
+        self.missing_of_function = "library blob";
         let code = self.owned_text()?;
         Ok([b"#!", &engine[..], b" name=", &name, b"\n", &code].concat())
     }
@@ -386,7 +397,7 @@ impl<R: Read> Decoder<R> {
         // Whether it was written before the entries or behind them.
         number(&mut self.input)?;
         if !is_number {
-            return Err(corrupt("bad when_opcode", 3057));
+            return Err(corrupt("bad when_opcode", 3066));
         }
         foreign::skip_module(&mut self.input, &mut self.rooms, &name)?;
         Ok(name)

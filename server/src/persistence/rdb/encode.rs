@@ -47,7 +47,7 @@ impl Draft {
     }
 
     #[inline]
-    pub(super) fn put_length(&mut self, length: u64) {
+    pub(in crate::persistence) fn put_length(&mut self, length: u64) {
         put_length(&mut self.bytes, length);
     }
 
@@ -68,7 +68,7 @@ impl Draft {
 
     /// A string that stays text.
     #[inline]
-    pub(super) fn put_plain(&mut self, text: &[u8]) {
+    pub(in crate::persistence) fn put_plain(&mut self, text: &[u8]) {
         if text.len() > COMPRESSED_FROM {
             self.texts.push(Text { at: self.bytes.len(), length: text.len() });
         }
@@ -78,7 +78,7 @@ impl Draft {
 
     /// A string; a short one that is the text of an integer as one.
     #[inline]
-    pub(super) fn put_text(&mut self, text: &[u8]) {
+    pub(in crate::persistence) fn put_text(&mut self, text: &[u8]) {
         match text {
             [b'-' | b'0'..=b'9', ..] if text.len() <= INTEGER_TEXT_MAX => match parse_i64(text) {
                 Some(number) => self.put_int(number),

@@ -46,7 +46,7 @@ pub enum Problem {
     Corrupt {
         /// In which way.
         reason: Cow<'static, str>,
-        /// Where redis-server 7.0.15 finds it: a line of its `rdb.c`, which its messages name.
+        /// Where redis-server 7.0.15 of Debian finds it: a line of its `rdb.c`, which its messages name.
         line: u16,
     },
     /// A string is longer than an entry can hold.
@@ -63,8 +63,8 @@ pub enum Problem {
 }
 
 /// Where redis-server says that a file ends too early, and that a checksum differs.
-const SHORT: (&str, u16) = ("Unexpected EOF reading RDB file", 3240);
-const CHECKSUM: (&str, u16) = ("RDB CRC error", 3216);
+const SHORT: (&str, u16) = ("Unexpected EOF reading RDB file", 3249);
+const CHECKSUM: (&str, u16) = ("RDB CRC error", 3225);
 
 /// Why a file was not loaded.
 #[derive(Debug)]

@@ -34,16 +34,16 @@ pub(super) fn skip_module(
         match number(input)? {
             module::END => return Ok(()),
             module::SINT | module::UINT => {
-                told(number(input), &error("integer"), 1539)?;
+                told(number(input), &error("integer"), 1540)?;
             }
             module::STRING => {
-                told(skip_text(input, rooms), &error("string"), 1545)?;
+                told(skip_text(input, rooms), &error("string"), 1546)?;
             }
             module::FLOAT => {
-                told(array::<4>(input), &error("float"), 1552)?;
+                told(array::<4>(input), &error("float"), 1553)?;
             }
             module::DOUBLE => {
-                told(array::<8>(input), &error("double"), 1558)?;
+                told(array::<8>(input), &error("double"), 1559)?;
             }
             // As redis-server, which takes the next number for a part then.
             _ => {}
@@ -61,7 +61,7 @@ pub(super) fn skip_stream(
     rooms: &mut Rooms,
     kind: u8,
 ) -> Result<(), Fault> {
-    let nodes = told(number(input), "Stream listpacks len loading failed.", 2325)?;
+    let nodes = told(number(input), "Stream listpacks len loading failed.", 2327)?;
     for _ in 0..nodes {
         skip_stream_node(input, rooms)?;
     }
@@ -69,13 +69,13 @@ pub(super) fn skip_stream(
     let numbers = if kind == kind::STREAM { 3 } else { 8 };
     let mut entries = None;
     for _ in 0..numbers {
-        let read = told(number(input), "Stream object metadata loading failed.", 2422)?;
+        let read = told(number(input), "Stream object metadata loading failed.", 2424)?;
         entries.get_or_insert(read);
     }
     if entries != Some(0) && nodes == 0 {
-        return Err(corrupt("Stream length inconsistent with rax entries", 2428));
+        return Err(corrupt("Stream length inconsistent with rax entries", 2430));
     }
-    for _ in 0..told(number(input), "Stream cgroup count loading failed.", 2436)? {
+    for _ in 0..told(number(input), "Stream cgroup count loading failed.", 2438)? {
         skip_group(input, rooms, kind)?;
     }
     Ok(())
@@ -83,42 +83,42 @@ pub(super) fn skip_stream(
 
 fn skip_stream_node(input: &mut impl Input, rooms: &mut Rooms) -> Result<(), Fault> {
     let id = rooms.text(input);
-    let id = told(id, "Stream master ID loading failed: invalid encoding or I/O error.", 2336)?;
+    let id = told(id, "Stream master ID loading failed: invalid encoding or I/O error.", 2338)?;
     if id.len() != STREAM_ID_BYTES {
-        return Err(corrupt("Stream node key entry is not the size of a stream ID", 2341));
+        return Err(corrupt("Stream node key entry is not the size of a stream ID", 2343));
     }
-    let pack = told(rooms.text(input), "Stream listpacks loading failed.", 2353)?;
+    let pack = told(rooms.text(input), "Stream listpacks loading failed.", 2355)?;
     match Listpack::from_bytes(pack) {
-        None => Err(corrupt("Stream listpack integrity check failed.", 2360)),
-        Some(pack) if pack.is_empty() => Err(corrupt("Empty listpack inside stream", 2372)),
+        None => Err(corrupt("Stream listpack integrity check failed.", 2362)),
+        Some(pack) if pack.is_empty() => Err(corrupt("Empty listpack inside stream", 2374)),
         Some(_) => Ok(()),
     }
 }
 
 fn skip_group(input: &mut impl Input, rooms: &mut Rooms, kind: u8) -> Result<(), Fault> {
-    told(skip_text(input, rooms), "Error reading the consumer group name from Stream", 2447)?;
+    told(skip_text(input, rooms), "Error reading the consumer group name from Stream", 2449)?;
     for _ in 0..2 {
-        told(number(input), "Stream cgroup ID loading failed.", 2456)?;
+        told(number(input), "Stream cgroup ID loading failed.", 2458)?;
     }
     if kind != kind::STREAM {
-        told(number(input), "Stream cgroup offset loading failed.", 2467)?;
+        told(number(input), "Stream cgroup offset loading failed.", 2469)?;
     }
-    for _ in 0..told(number(input), "Stream PEL size loading failed.", 2493)? {
-        told(array::<STREAM_ID_BYTES>(input), "Stream PEL ID loading failed.", 2500)?;
+    for _ in 0..told(number(input), "Stream PEL size loading failed.", 2495)? {
+        told(array::<STREAM_ID_BYTES>(input), "Stream PEL ID loading failed.", 2502)?;
         // When it was handed out, and how often.
-        told(array::<8>(input), "Stream PEL NACK loading failed.", 2508)?;
-        told(number(input), "Stream PEL NACK loading failed.", 2508)?;
+        told(array::<8>(input), "Stream PEL NACK loading failed.", 2510)?;
+        told(number(input), "Stream PEL NACK loading failed.", 2510)?;
     }
-    for _ in 0..told(number(input), "Stream consumers num loading failed.", 2526)? {
+    for _ in 0..told(number(input), "Stream consumers num loading failed.", 2527)? {
         let name = skip_text(input, rooms);
-        told(name, "Error reading the consumer name from Stream group.", 2533)?;
+        told(name, "Error reading the consumer name from Stream group.", 2534)?;
         // When it was seen last, and when it did something last.
         for _ in 0..if kind == kind::STREAM_3 { 2 } else { 1 } {
-            told(array::<8>(input), "Stream short read reading seen time.", 2548)?;
+            told(array::<8>(input), "Stream short read reading seen time.", 2549)?;
         }
-        for _ in 0..told(number(input), "Stream consumer PEL num loading failed.", 2557)? {
+        for _ in 0..told(number(input), "Stream consumer PEL num loading failed.", 2558)? {
             let id = array::<STREAM_ID_BYTES>(input);
-            told(id, "Stream short read reading PEL streamID.", 2565)?;
+            told(id, "Stream short read reading PEL streamID.", 2566)?;
         }
     }
     Ok(())

@@ -69,6 +69,11 @@ pub(crate) mod kind {
     pub const HASH_LISTPACK_DEADLINES: u8 = 25;
     /// Valkey's: field, value, deadline. Not a number of the file but ours, for Valkey's 22.
     pub const HASH_DEADLINES_VALKEY: u8 = 0x80;
+
+    /// Whether a number in a file is a type at all.
+    pub fn is_known(kind: u8) -> bool {
+        matches!(kind, 0..=7 | 9..=HASH_LISTPACK_DEADLINES)
+    }
 }
 
 /// How a length that is none says what follows.

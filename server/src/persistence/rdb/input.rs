@@ -81,6 +81,8 @@ pub(super) struct Stream<R> {
     digest: Option<Digest<'static, u64, Table<16>>>,
     /// Bytes there are in all, if that is known.
     length: Option<u64>,
+    /// Where the string begins that could not be read to its end.
+    cut_at: Option<u64>,
 }
 
 impl<R: Read> Stream<R> {
@@ -94,12 +96,13 @@ impl<R: Read> Stream<R> {
             summed: 0,
             digest: checksums.then(|| CRC.digest()),
             length,
+            cut_at: None,
         }
     }
 
-    /// Bytes that were taken.
+    /// Bytes that were taken. What was cut off counts from where it begins.
     pub(super) fn offset(&self) -> u64 {
-        self.passed + self.start as u64
+        self.cut_at.unwrap_or(self.passed + self.start as u64)
     }
 
     /// The checksum of all that was taken, if there is to be one.
@@ -179,6 +182,7 @@ impl<R: Read> Input for Stream<R> {
         if count as u64 > self.most_left() {
             return Err(SHORT_READ);
         }
+        let begin = self.offset();
         let here = count.min(self.end - self.start);
         out.reserve_exact(if self.length.is_some() { count } else { here });
         out.extend_from_slice(&self.buffer[self.start..self.start + here]);
@@ -187,7 +191,11 @@ impl<R: Read> Input for Stream<R> {
             self.sum();
             self.passed += self.start as u64;
             (self.start, self.end, self.summed) = (0, 0, 0);
-            self.append_rest(count - here, out)?;
+            let rest = self.append_rest(count - here, out);
+            if rest.is_err() {
+                self.cut_at = Some(begin);
+            }
+            return rest;
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! All is checked to the last byte whatever `sanitize-dump-payload` says, for what lies in memory is trusted afterwards;
 //! the setting decides whether it is counted.
 
+use std::collections::HashSet;
+
 use redstart_common::number::{parse_f64, parse_i64};
 
 use super::error::{Fault, Feature, Problem, corrupt};
@@ -217,9 +219,9 @@ impl<I: Input> Reader<'_, I> {
             kind::ZSET | kind::ZSET_TEXT => Object::Zset(self.zset(kind)?),
             kind::ZSET_LISTPACK | kind::ZSET_ZIPLIST => {
                 let (reason, line) = if kind == kind::ZSET_LISTPACK {
-                    ("Zset listpack integrity check failed.", 2253)
+                    ("Zset listpack integrity check failed.", 2255)
                 } else {
-                    ("Zset ziplist integrity check failed.", 2227)
+                    ("Zset ziplist integrity check failed.", 2229)
                 };
                 let pack = self.packed(kind == kind::ZSET_ZIPLIST, reason, line)?;
                 Object::Zset(
@@ -230,9 +232,9 @@ impl<I: Input> Reader<'_, I> {
             kind::HASH_ZIPMAP => Object::Hash(self.zipmap()?),
             kind::HASH_LISTPACK | kind::HASH_ZIPLIST => {
                 let (reason, line) = if kind == kind::HASH_LISTPACK {
-                    ("Hash listpack integrity check failed.", 2299)
+                    ("Hash listpack integrity check failed.", 2301)
                 } else {
-                    ("Hash ziplist integrity check failed.", 2273)
+                    ("Hash ziplist integrity check failed.", 2275)
                 };
                 let pack = self.packed(kind == kind::HASH_ZIPLIST, reason, line)?;
                 Object::Hash(
@@ -297,7 +299,7 @@ impl<I: Input> Reader<'_, I> {
         let mut list = List::default();
         if kind == kind::LIST_ZIPLIST {
             push_unzipped(self.text()?, &mut list, limits)
-                .ok_or_else(|| corrupt("List ziplist integrity check failed.", 2187))?;
+                .ok_or_else(|| corrupt("List ziplist integrity check failed.", 2189))?;
             return Ok(list);
         }
         for _ in 0..self.count()? {
@@ -305,7 +307,7 @@ impl<I: Input> Reader<'_, I> {
                 kind::LIST => list.push(End::Back, self.text()?, limits),
                 kind::LIST_QUICKLIST => {
                     push_unzipped(self.text()?, &mut list, limits)
-                        .ok_or_else(|| corrupt("Ziplist integrity check failed.", 2080))?;
+                        .ok_or_else(|| corrupt("Ziplist integrity check failed.", 2081))?;
                 }
                 _ => self.node(&mut list)?,
             }
@@ -324,13 +326,13 @@ impl<I: Input> Reader<'_, I> {
             NODE_PACKED => {
                 let pack = self
                     .listpack()?
-                    .ok_or_else(|| corrupt("Listpack integrity check failed.", 2070))?;
+                    .ok_or_else(|| corrupt("Listpack integrity check failed.", 2071))?;
                 // Writers of old have left empty nodes behind.
                 if !pack.is_empty() {
                     list.push_node(pack);
                 }
             }
-            _ => return Err(corrupt("Quicklist integrity check failed.", 2047)),
+            _ => return Err(corrupt("Quicklist integrity check failed.", 2048)),
         }
         Ok(())
     }
@@ -341,12 +343,12 @@ impl<I: Input> Reader<'_, I> {
             kind::SET_INTSET => {
                 self.checked += 1;
                 let ints = IntSet::from_bytes(self.text()?).filter(|ints| !ints.is_empty());
-                let ints = ints.ok_or_else(|| corrupt("Intset integrity check failed.", 2212))?;
+                let ints = ints.ok_or_else(|| corrupt("Intset integrity check failed.", 2214))?;
                 Ok(Set::from_ints(ints, limits))
             }
             kind::SET_LISTPACK => {
                 // Redis 7.2 has it; the words follow those of 7.0.15 for hashes.
-                let damage = || corrupt("Set listpack integrity check failed.", 2299);
+                let damage = || corrupt("Set listpack integrity check failed.", 2301);
                 let pack = self.listpack()?.ok_or_else(damage)?;
                 let mut set = Set::default();
                 for member in pack.iter() {
@@ -360,7 +362,8 @@ impl<I: Input> Reader<'_, I> {
                 let mut set = Set::default();
                 for _ in 0..self.count()? {
                     if !set.insert(self.text()?, limits) {
-                        return Err(corrupt("Duplicate set members detected", 1828));
+                        let line = if matches!(set, Set::Ints(_)) { 1809 } else { 1829 };
+                        return Err(corrupt("Duplicate set members detected", line));
                     }
                 }
                 Ok(set)
@@ -372,9 +375,13 @@ impl<I: Input> Reader<'_, I> {
         let limits = self.limits;
         let count = self.count()?;
         let mut hash = Hash::expecting(count, limits);
-        for _ in 0..count {
+        for added in 1..=count {
             let (field, value) = self.two_texts()?;
             hash.add(field, value, limits);
+            // A table sees a field again at once, a packed hash at the end.
+            if matches!(hash, Hash::Table(_)) && hash.len() < added {
+                break;
+            }
         }
         distinct(hash, count)
     }
@@ -382,15 +389,18 @@ impl<I: Input> Reader<'_, I> {
     fn zipmap(&mut self) -> Result<Hash, Fault> {
         let limits = self.limits;
         let pairs = zipmap::pairs(self.text()?)
-            .ok_or_else(|| corrupt("Zipmap integrity check failed.", 2129))?;
+            .ok_or_else(|| corrupt("Zipmap integrity check failed.", 2130))?;
         let count = pairs.len();
         let mut hash = Hash::expecting(count, limits);
-        pairs.into_iter().for_each(|(field, value)| hash.add(field, value, limits));
+        pairs.iter().for_each(|(field, value)| hash.add(field, value, limits));
         if hash.is_of(count) {
-            Ok(hash)
-        } else {
-            Err(corrupt("Hash zipmap with dup elements, or big length", 2153))
+            return Ok(hash);
         }
+        let mut seen = HashSet::new();
+        let twice = pairs.iter().find(|(field, _)| !seen.insert(field));
+        let length = twice.map_or(0, |(field, _)| field.len());
+        let reason = format!("Hash zipmap with dup elements, or big length ({length})");
+        Err(corrupt(reason, 2154))
     }
 
     /// A hash in a form that has a place for the deadlines of fields; it is taken if none has one.
@@ -423,7 +433,7 @@ impl<I: Input> Reader<'_, I> {
         if kind == kind::HASH_LISTPACK_DEADLINES {
             self.input.piece(8)?;
         }
-        let damage = || corrupt("Hash listpack integrity check failed.", 2299);
+        let damage = || corrupt("Hash listpack integrity check failed.", 2301);
         let pack = self.listpack()?.ok_or_else(damage)?;
         if !pack.len().is_multiple_of(3) {
             return Err(damage());
@@ -454,10 +464,10 @@ impl<I: Input> Reader<'_, I> {
                 self.double_text()?
             };
             if score.is_nan() {
-                return Err(corrupt("Zset with NAN score detected", 1881));
+                return Err(corrupt("Zset with NAN score detected", 1882));
             }
             if !zset.set(&self.rooms.other, score, limits) {
-                return Err(corrupt("Duplicate zset fields detected", 1893));
+                return Err(corrupt("Duplicate zset fields detected", 1894));
             }
         }
         zset.shrink(limits);
@@ -476,7 +486,11 @@ impl<I: Input> Reader<'_, I> {
 }
 
 fn distinct(hash: Hash, count: usize) -> Result<Hash, Fault> {
-    if hash.is_of(count) { Ok(hash) } else { Err(corrupt("Duplicate hash fields detected", 2018)) }
+    match hash {
+        hash if hash.is_of(count) => Ok(hash),
+        Hash::Packed(_) => Err(corrupt("Hash with dup elements", 1951)),
+        Hash::Table(_) => Err(corrupt("Duplicate hash fields detected", 2019)),
+    }
 }
 
 fn unzipped(bytes: &[u8]) -> Option<Listpack> {
