@@ -246,7 +246,10 @@ impl Chain {
         let base_path = self.folder().join(base.path());
         fs::rename(written, &base_path).map_err(|error| {
             let (from, to) = (written.display(), base_path.display());
-            disk(format!("Error trying to rename the temporary AOF base file {from} into {to}"), &error)
+            disk(
+                format!("Error trying to rename the temporary AOF base file {from} into {to}"),
+                &error,
+            )
         })?;
         log!(
             Notice,
@@ -338,7 +341,9 @@ impl Chain {
 
     fn create_folder(&self) -> Result<(), ChainError> {
         match fs::create_dir(self.folder()) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !self.folder().is_dir() => {
+            Err(error)
+                if error.kind() != io::ErrorKind::AlreadyExists || !self.folder().is_dir() =>
+            {
                 let folder = &self.folder_name;
                 Err(disk(format!("Can't open or create append-only dir {folder}"), &error))
             }
@@ -385,7 +390,9 @@ impl Chain {
         self.sync_folder()?;
         fs::rename(&beside_path, self.path(&name)).map_err(|error| {
             disk(
-                format!("Error trying to rename the temporary AOF manifest file {beside} into {name}"),
+                format!(
+                    "Error trying to rename the temporary AOF manifest file {beside} into {name}"
+                ),
                 &error,
             )
         })?;

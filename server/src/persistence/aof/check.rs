@@ -404,7 +404,8 @@ impl Check<'_> {
         let line = input.line(LINE_MAX)?;
         if line[0] != marker {
             // The byte is shown as it is, also where it is no text.
-            let mut error = format!("Expected prefix '{}', got: '", char::from(marker)).into_bytes();
+            let mut error =
+                format!("Expected prefix '{}', got: '", char::from(marker)).into_bytes();
             error.extend_from_slice(&[line[0], b'\'']);
             self.error = Some(error);
             return None;

@@ -412,9 +412,8 @@ impl Flush {
     pub fn wake_in_ms(&self, now_ms: u64) -> Option<u64> {
         let retry = (self.write_error.is_some() && self.appended != self.written)
             .then(|| self.retry_at_ms.saturating_sub(now_ms));
-        let postponed = self
-            .postponed_at_ms
-            .map(|since| (since + POSTPONED_MAX_MS).saturating_sub(now_ms));
+        let postponed =
+            self.postponed_at_ms.map(|since| (since + POSTPONED_MAX_MS).saturating_sub(now_ms));
         let sync = (self.policy == Policy::EverySecond
             && self.asked != self.written
             && self.syncing.is_none())
@@ -430,7 +429,9 @@ impl Flush {
             (Policy::No, _) => None,
             (Policy::Always, Always::InTurn) => Some(Sync::InTurn),
             (Policy::Always, Always::OnThread) => self.syncing.is_none().then_some(Sync::OnThread),
-            (Policy::EverySecond, _) if now_ms.saturating_sub(self.last_sync_ms) < SECOND_MS => None,
+            (Policy::EverySecond, _) if now_ms.saturating_sub(self.last_sync_ms) < SECOND_MS => {
+                None
+            }
             (Policy::EverySecond, _) if self.syncing.is_some() => {
                 // As Redis: the one under way counts, and the next is due a second from now.
                 if !idle {

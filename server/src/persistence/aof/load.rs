@@ -166,11 +166,15 @@ impl Loader {
             };
             if !reading.is_known {
                 if reading.is_rdb()? {
-                    log!(Notice, "{}", if reading.entry.name == self.single {
-                        "Reading RDB preamble from AOF file..."
-                    } else {
-                        "Reading RDB base file on AOF loading..."
-                    });
+                    log!(
+                        Notice,
+                        "{}",
+                        if reading.entry.name == self.single {
+                            "Reading RDB preamble from AOF file..."
+                        } else {
+                            "Reading RDB base file on AOF loading..."
+                        }
+                    );
                     return Ok(Step::Rdb);
                 }
                 continue;
@@ -210,9 +214,9 @@ impl Loader {
     /// Where in its file the command at hand lies.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
-        self.current.as_ref().map_or(0..0, |reading| {
-            reading.offset..reading.offset + reading.whole as u64
-        })
+        self.current
+            .as_ref()
+            .map_or(0..0, |reading| reading.offset..reading.offset + reading.whole as u64)
     }
 
     /// The RDB at the beginning of the file at hand is loaded; it ends before this offset.

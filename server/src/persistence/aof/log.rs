@@ -137,13 +137,12 @@ impl<F: LogFile, S: Syncs<F>> Log<F, S> {
         if self.encoder.is_in_group() {
             return Ok(());
         }
+        if self.buffer.is_empty() {
+            // The stream may have grown by what is not logged.
+            self.written_offset = offset;
+        }
         match self.flush.plan(now_ms, force) {
-            Plan::Nothing => {
-                if self.buffer.is_empty() && self.flush.appended() == self.flush.written() {
-                    self.written_offset = offset;
-                }
-                Ok(())
-            }
+            Plan::Nothing => Ok(()),
             Plan::Sync(sync) => self.sync(sync, now_ms),
             Plan::Write { is_late } => {
                 if is_late {

@@ -224,7 +224,7 @@ mod tests {
     fn commands_and_remarks() {
         let mut scanner = Scanner::default();
         let bytes = b"*2\r\n$3\r\nDEL\r\n$0\r\n\r\n*1\r\n";
-        assert_eq!(scanner.scan(bytes), Ok(Found::Command(20)));
+        assert_eq!(scanner.scan(bytes), Ok(Found::Command(19)));
         let args: Vec<_> = scanner.args(bytes).iter().collect();
         assert_eq!(args, [&b"DEL"[..], b""]);
         assert_eq!(scan(b"#TS:1628217470\r\n*"), Ok(Found::Annotation(16, Some(1_628_217_470))));

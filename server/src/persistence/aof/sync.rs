@@ -72,8 +72,13 @@ impl<F: LogFile> SyncThread<F> {
                 wake();
             }
         })?;
-        Ok(Self { jobs: Some(jobs), done, under_way: 0,
-            refused: VecDeque::new(), thread: Some(thread) })
+        Ok(Self {
+            jobs: Some(jobs),
+            done,
+            under_way: 0,
+            refused: VecDeque::new(),
+            thread: Some(thread),
+        })
     }
 }
 
