@@ -20,8 +20,11 @@ use redstart_tests::server_support::{Random, figure, readable};
 const STEM: &str = "my log.aof";
 const DIGEST: [&str; 2] = ["--enable-debug-command", "yes"];
 
+/// A server that has loaded what there is: it listens before, and tells its digest half way.
 fn redis(options: &[&str]) -> Redis {
-    Redis::start_on(free_port(), &[&DIGEST, options].concat())
+    let redis = Redis::start_on(free_port(), &[&DIGEST, options].concat());
+    eventually("everything is loaded", || redis.log().contains("Ready to accept connections"));
+    redis
 }
 
 fn digest(port: u16) -> String {
@@ -187,12 +190,13 @@ fn an_end_that_a_crash_cut_off_is_read_as_the_original_reads_it() {
         &original.folder.path().display().to_string(),
     ]);
     assert_eq!(digest(again.port), digest(target.port));
-    assert!(again.log().contains(&format!("AOF {STEM}")) || !again.log().contains("Bad file"));
+    assert!(again.log().contains("loaded anyway because aof-load-truncated is enabled"));
 }
 
 fn encoded(words: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    encode::request(&mut out, words.split(' ').map(str::as_bytes));
+    let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+    encode::request(&mut out, words.into_iter());
     out
 }
 

@@ -403,10 +403,12 @@ impl Check<'_> {
         self.error_at = input.position();
         let line = input.line(LINE_MAX)?;
         if line[0] != marker {
-            // The byte is shown as it is, also where it is no text.
+            // The byte is shown as it is, also where it is no text; a NUL ends the sentence.
             let mut error =
                 format!("Expected prefix '{}', got: '", char::from(marker)).into_bytes();
-            error.extend_from_slice(&[line[0], b'\'']);
+            if line[0] != 0 {
+                error.extend_from_slice(&[line[0], b'\'']);
+            }
             self.error = Some(error);
             return None;
         }
