@@ -85,20 +85,24 @@ pub fn set_file(path: Option<PathBuf>) {
 
 /// Writes one line. Use the [`log!`](crate::log!) macro.
 pub fn line(level: Level, message: Arguments<'_>) {
-    if level < self::level() {
-        return;
+    if level >= self::level() {
+        emit(text(level, message).as_bytes());
     }
+}
+
+/// The text of a line with its end, for programs that print it among other output.
+#[must_use]
+pub fn text(level: Level, message: Arguments<'_>) -> String {
     let now = chrono::Local::now();
     let role = char::from(ROLE.load(Ordering::Relaxed));
-    let text = format!(
+    format!(
         "{}:{} {} {} {}\n",
         std::process::id(),
         role,
         now.format("%d %b %Y %H:%M:%S%.3f"),
         level.mark(),
         message
-    );
-    emit(text.as_bytes());
+    )
 }
 
 /// Writes text as it is, without a prefix: Redis prints its banner so.

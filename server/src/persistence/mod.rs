@@ -1,5 +1,6 @@
 //! Values and whole data sets as bytes on disk and on the wire.
 
+pub mod aof;
 pub mod lzf;
 pub mod rdb;
 pub mod snapshot;
