@@ -1,5 +1,6 @@
 //! Process tests of the server, one executable for all: linking is what a test run waits for.
 
+mod aof;
 mod clients;
 mod config;
 mod differential;
@@ -11,5 +12,6 @@ mod migrate;
 mod open_rows;
 mod pipelines;
 mod process;
+mod rdb;
 mod start;
 mod users;
