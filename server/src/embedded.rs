@@ -11,7 +11,7 @@ use redstart_common::net::Address;
 use tokio::sync::oneshot;
 
 use crate::engine::{Engine, Shell};
-use crate::server::{self, Server};
+use crate::server::{self, Asked, Server};
 use crate::settings::Settings;
 
 /// A running engine. Dropping it ends the engine and removes its socket.
@@ -35,8 +35,12 @@ impl Embedded {
         let folder = std::env::temp_dir().join(format!("redstart-{}", &unique[..12]));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let path = folder.join(format!("engine-{index}.sock"));
-        let settings =
-            Settings { port: 0, unixsocket: path.display().to_string(), ..Settings::default() };
+        let settings = Settings {
+            port: 0,
+            unixsocket: path.display().to_string(),
+            save: Vec::new(),
+            ..Settings::default()
+        };
         let bound = server::bind(&settings).map_err(|error| io::Error::other(error.warning()))?;
         let (stop, stopped) = oneshot::channel();
         let (report, started) = mpsc::channel();
@@ -48,9 +52,17 @@ impl Embedded {
                 if report.send(()).is_err() {
                     return;
                 }
-                let until = async {
-                    // Dropping the handle ends the engine as well as asking does.
-                    let _ = stopped.await;
+                let stopped = std::cell::RefCell::new(Some(stopped));
+                let until = || {
+                    let stopped = stopped.take();
+                    async move {
+                        match stopped {
+                            // Dropping the handle ends the engine as well as asking does.
+                            Some(stopped) => _ = stopped.await,
+                            None => std::future::pending().await,
+                        }
+                        Asked::Program
+                    }
                 };
                 if let Err(error) = Server::run(engine, bound, until) {
                     redstart_common::log!(Warning, "engine {index} failed: {error}");

@@ -9,7 +9,7 @@ use redstart_common::{log, log as logging};
 use redstart_server::REDIS_VERSION;
 use redstart_server::engine::{Engine, Shell};
 use redstart_server::process::{banner, environment, supervised};
-use redstart_server::server::{self, Server};
+use redstart_server::server::{self, Asked, Server};
 use redstart_server::settings::{Settings, file};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -125,13 +125,6 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     } else {
         log!(Warning, "Configuration loaded");
     }
-    if !settings.save.is_empty() {
-        log!(
-            Warning,
-            "WARNING: `save` is set, but snapshots are not written yet: the data set is in memory \
-             only and is lost when the process ends."
-        );
-    }
     logging::set_role('M');
     // What std's Instant reads.
     log!(Notice, "monotonic clock: POSIX clock_gettime");
@@ -189,17 +182,7 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     };
     engine.core.show_title();
     log!(Warning, "Server initialized");
-    if port != 0 {
-        log!(Notice, "Ready to accept connections");
-    }
-    if !unixsocket.is_empty() {
-        log!(Notice, "The server is now ready to accept connections at {unixsocket}");
-    }
-    if let Some(supervisor) = supervisor {
-        supervisor.tell("STATUS=Ready to accept connections\n");
-        supervisor.tell("READY=1\n");
-    }
-    let outcome = Server::run(engine, bound, asked_to_end());
+    let outcome = Server::run(engine, bound, asked_to_end);
     if let Some(path) = pidfile {
         log!(Notice, "Removing the pid file.");
         // It may have been removed by others; the process ends either way.
@@ -246,7 +229,7 @@ fn pid_file(settings: &Settings) -> Option<PathBuf> {
 }
 
 /// Waits for a signal that asks the process to end.
-async fn asked_to_end() {
+async fn asked_to_end() -> Asked {
     let wait = |kind: SignalKind, name: &'static str| async move {
         match signal(kind) {
             Ok(mut signals) => {
@@ -258,11 +241,9 @@ async fn asked_to_end() {
         }
     };
     // Like redis-server, a hang-up of the terminal is not a reason to end.
-    let hangups = signal(SignalKind::hangup());
+    let _hangups = signal(SignalKind::hangup());
     tokio::select! {
-        () = wait(SignalKind::terminate(), "SIGTERM") => {}
-        () = wait(SignalKind::interrupt(), "SIGINT") => {}
+        () = wait(SignalKind::terminate(), "SIGTERM") => Asked::Terminate,
+        () = wait(SignalKind::interrupt(), "SIGINT") => Asked::Interrupt,
     }
-    drop(hangups);
-    log!(Warning, "User requested shutdown...");
 }

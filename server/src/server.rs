@@ -6,9 +6,10 @@
 //!   lazyfree:     frees large values
 //!   memory:       gives free memory back to the system
 //!   migrate:      one for each MIGRATE that is under way: talks to the other server
+//!   save:         one while a snapshot is written: compresses it, keeps its checksum, writes it
 //! ```
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -20,10 +21,24 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{Client, Flags};
 use crate::engine::Engine;
+use crate::engine::asks::Ask;
 use crate::migrate::transfer::{self, Job, Outcome};
+use crate::saving::shutdown::Manner;
 use crate::settings::Settings;
 use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
+use crate::turn::saving;
+
+/// Who asks the server to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGTERM.
+    Terminate,
+    /// SIGINT.
+    Interrupt,
+    /// The program that the engine runs in.
+    Program,
+}
 
 /// An engine and the way to its end.
 pub struct Server {
@@ -31,9 +46,18 @@ pub struct Server {
     pub engine: RefCell<Engine>,
     /// What was read in this turn.
     pub intake: Intake,
+    wanted: Wanted,
+    failed: Cell<bool>,
+    listening: RefCell<Vec<Listening>>,
+}
+
+/// Who is woken when the engine asks for something.
+#[derive(Default)]
+struct Wanted {
     stop: Rc<Notify>,
     alarm: Rc<Notify>,
-    listening: RefCell<Vec<Listening>>,
+    evict: Rc<Notify>,
+    save: Rc<Notify>,
 }
 
 /// A TCP socket that takes connections, and the task that does it.
@@ -43,68 +67,54 @@ struct Listening {
 }
 
 impl Server {
-    /// Serves `bound` sockets with `engine` on the current thread until asked to stop.
+    /// Serves `bound` sockets with `engine` on the current thread until asked to stop: by a command, or by `until`, which
+    /// is asked again when the engine does not end for what it has said.
     ///
     /// # Errors
-    /// What the runtime's poller says.
-    pub fn run(
+    /// What the runtime's poller says, or that the data could not be loaded; then the log says why.
+    pub fn run<U: Future<Output = Asked>>(
         engine: Engine,
         bound: Vec<Bound>,
-        until: impl Future<Output = ()>,
+        until: impl Fn() -> U,
     ) -> io::Result<Engine> {
         let runtime = turn::runtime()?;
         let server = runtime.block_on(async {
-            let (alarm, stop) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
             let server = Rc::new(Self {
                 engine: RefCell::new(engine),
                 intake: Intake::default(),
-                stop: Rc::clone(&stop),
-                alarm: Rc::clone(&alarm),
+                wanted: Wanted::default(),
+                failed: Cell::new(false),
                 listening: RefCell::default(),
             });
-            server.engine.borrow_mut().core.set_alarm(move |_| alarm.notify_one());
-            server.engine.borrow_mut().core.set_stop(move || stop.notify_one());
-            let evict_on = Rc::new(Notify::new());
-            let notify = Rc::clone(&evict_on);
-            server.engine.borrow_mut().core.set_evict_on(move || notify.notify_one());
+            let (reports, reported) = tokio::sync::mpsc::unbounded_channel();
             let (weak, room) = (Rc::downgrade(&server), Rc::new(Semaphore::new(MIGRATIONS_MAX)));
-            server.engine.borrow_mut().core.migrations.set_carrier(move |ticket, job| {
-                tokio::task::spawn_local(migrate(weak.clone(), Rc::clone(&room), ticket, job));
-            });
-            let weak = Rc::downgrade(&server);
-            turn::add_hook(move || {
-                if let Some(server) = weak.upgrade() {
-                    server.intake.run(&server);
-                }
-            });
+            {
+                let core = &mut server.engine.borrow_mut().core;
+                core.reports = Some(reports);
+                core.migrations.set_carrier(move |ticket, job| {
+                    tokio::task::spawn_local(migrate(weak.clone(), Rc::clone(&room), ticket, job));
+                });
+                let weak = Rc::downgrade(&server);
+                core.set_rebind(move |old, new| {
+                    weak.upgrade().and_then(|server| server.rebind(old, new))
+                });
+            }
+            server.add_hooks();
             sharpen_timers();
-            let weak = Rc::downgrade(&server);
-            turn::add_rest(move || {
-                if let Some(server) = weak.upgrade() {
-                    server.intake.rest(|| server.engine.borrow().core.settings.coalesce_us);
-                }
-            });
-            let weak = Rc::downgrade(&server);
-            turn::add_hook(move || {
-                if let Some(server) = weak.upgrade() {
-                    let core = &mut server.engine.borrow_mut().core;
-                    core.end_turn_of_tracking();
-                    core.evict_clients_each_turn();
-                }
-            });
-            let weak = Rc::downgrade(&server);
-            server.engine.borrow_mut().core.set_rebind(move |old, new| {
-                weak.upgrade().and_then(|server| server.rebind(old, new))
-            });
             for socket in bound {
                 server.listen(socket)?;
             }
             tokio::task::spawn_local(cron(Rc::clone(&server)));
             tokio::task::spawn_local(alarms(Rc::clone(&server)));
-            tokio::task::spawn_local(evictions(Rc::clone(&server), evict_on));
-            tokio::select! {
-                () = until => {}
-                () = server.stop.notified() => {}
+            tokio::task::spawn_local(evictions(Rc::clone(&server)));
+            let wanted = Rc::clone(&server.wanted.save);
+            tokio::task::spawn_local(saving::save(Rc::clone(&server), wanted, reported));
+            tokio::task::spawn_local(start(Rc::clone(&server)));
+            loop {
+                tokio::select! {
+                    asked = until() => server.asked_to_end(asked),
+                    () = server.wanted.stop.notified() => break,
+                }
             }
             turn::end();
             // Clients that are still connected hold their connections, and those the server.
@@ -116,9 +126,75 @@ impl Server {
         // Ends the tasks, and with them the other holders of the server.
         drop(runtime);
         match Rc::try_unwrap(server) {
+            Ok(server) if server.failed.get() => {
+                Err(io::Error::other("the server could not start"))
+            }
             Ok(server) => Ok(server.engine.into_inner()),
             Err(_) => Err(io::Error::other("a connection outlived its runtime")),
         }
+    }
+
+    /// What happens at the end of each turn of this thread.
+    fn add_hooks(self: &Rc<Self>) {
+        let weak = Rc::downgrade(self);
+        turn::add_hook(move || {
+            if let Some(server) = weak.upgrade() {
+                server.intake.run(&server);
+            }
+        });
+        let weak = Rc::downgrade(self);
+        turn::add_rest(move || {
+            if let Some(server) = weak.upgrade() {
+                server.intake.rest(|| server.engine.borrow().core.settings.coalesce_us);
+            }
+        });
+        let weak = Rc::downgrade(self);
+        turn::add_hook(move || {
+            if let Some(server) = weak.upgrade() {
+                let core = &mut server.engine.borrow_mut().core;
+                core.end_turn_of_tracking();
+                core.evict_clients_each_turn();
+                for ask in core.asks.drain(..) {
+                    server.carry_out(ask);
+                }
+            }
+        });
+    }
+
+    /// Does what the engine asks for.
+    fn carry_out(&self, ask: Ask) {
+        match ask {
+            Ask::LookAtDeadlines => self.wanted.alarm.notify_one(),
+            Ask::GoOnEvicting => self.wanted.evict.notify_one(),
+            Ask::GoOnSaving => self.wanted.save.notify_one(),
+            Ask::Stop => self.wanted.stop.notify_one(),
+        }
+    }
+
+    /// The server is asked to end from outside.
+    fn asked_to_end(&self, asked: Asked) {
+        let mut engine = self.engine.borrow_mut();
+        engine.refresh();
+        let engine = &mut *engine;
+        if engine.core.saved.loading.is_some() {
+            log!(Warning, "Received shutdown signal during loading, exiting now.");
+            self.wanted.stop.notify_one();
+            return;
+        }
+        let settings = &engine.core.settings;
+        let [save, nosave, now, force] = match asked {
+            Asked::Terminate => settings.shutdown_on_sigterm,
+            Asked::Interrupt => settings.shutdown_on_sigint,
+            Asked::Program => [false, false, true, true],
+        };
+        let manner = Manner { save, nosave, now, force };
+        engine.core.shut_down(&mut engine.keyspace, manner);
+    }
+
+    /// Ends because something that is needed is not there.
+    fn fail(&self) {
+        self.failed.set(true);
+        self.wanted.stop.notify_one();
     }
 
     /// Takes connections from a socket from now on.
@@ -283,10 +359,32 @@ async fn cron(server: Rc<Server>) {
     }
 }
 
+/// Loads the data, and says that the server is ready.
+async fn start(server: Rc<Server>) {
+    if saving::load(&server).await.is_err() {
+        return server.fail();
+    }
+    let engine = server.engine.borrow();
+    let (shell, settings) = (&engine.core.shell, &engine.core.settings);
+    if shell.embedded {
+        return;
+    }
+    if shell.port != 0 {
+        log!(Notice, "Ready to accept connections");
+    }
+    if !settings.unixsocket.is_empty() {
+        log!(Notice, "The server is now ready to accept connections at {}", settings.unixsocket);
+    }
+    if let Some(supervisor) = shell.supervisor {
+        supervisor.tell("STATUS=Ready to accept connections\n");
+        supervisor.tell("READY=1\n");
+    }
+}
+
 /// Evicts what one command had no time for, a little at each turn.
-async fn evictions(server: Rc<Server>, wanted: Rc<Notify>) {
+async fn evictions(server: Rc<Server>) {
     loop {
-        wanted.notified().await;
+        server.wanted.evict.notified().await;
         {
             let mut engine = server.engine.borrow_mut();
             engine.refresh();
@@ -341,10 +439,10 @@ async fn alarms(server: Rc<Server>) {
                 let pause = Duration::from_millis(ms.unsigned_abs());
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = server.alarm.notified() => {}
+                    () = server.wanted.alarm.notified() => {}
                 }
             }
-            None => server.alarm.notified().await,
+            None => server.wanted.alarm.notified().await,
         }
     }
 }

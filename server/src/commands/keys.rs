@@ -73,6 +73,7 @@ pub fn flushall(call: &mut Call<'_>) -> CommandResult {
     }
     tell_caches(call);
     call.dirty(keys.max(1) as u64);
+    call.core.after_flush_all(call.keyspace);
     call.client.reply.ok();
     Ok(())
 }

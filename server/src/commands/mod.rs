@@ -23,6 +23,7 @@ mod lolwut;
 mod memory;
 mod migrate;
 mod options;
+mod persistence;
 mod pubsub;
 mod server;
 mod set;
@@ -67,6 +68,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     lolwut::HANDLERS,
     memory::HANDLERS,
     migrate::HANDLERS,
+    persistence::HANDLERS,
     pubsub::HANDLERS,
     server::HANDLERS,
     set::HANDLERS,

@@ -10,10 +10,8 @@ use crate::engine::{CommandError, CommandResult};
 
 pub(super) const HANDLERS: Handlers = &[
     ("info", super::info::info),
-    ("lastsave", lastsave),
     ("monitor", monitor),
     ("role", role),
-    ("shutdown", shutdown),
     ("slowlog|get", slowlog_get),
     ("slowlog|help", slowlog_help),
     ("slowlog|len", slowlog_len),
@@ -27,12 +25,6 @@ pub fn time(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.array(2);
     call.client.reply.bulk_int(now / 1_000_000);
     call.client.reply.bulk_int(now % 1_000_000);
-    Ok(())
-}
-
-/// `LASTSAVE`: no snapshot has been written yet, so it is the start, as in Redis.
-pub fn lastsave(call: &mut Call<'_>) -> CommandResult {
-    call.client.reply.integer(call.core.started_unix_s);
     Ok(())
 }
 
@@ -56,39 +48,6 @@ pub fn monitor(call: &mut Call<'_>) -> CommandResult {
         call.core.monitors.push(call.client.id);
     }
     call.client.reply.ok();
-    Ok(())
-}
-
-/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`
-pub fn shutdown(call: &mut Call<'_>) -> CommandResult {
-    let (mut save, mut nosave, mut abort, mut other) = (false, false, false, false);
-    for word in call.args.tail(1).iter() {
-        match word {
-            _ if word.eq_ignore_ascii_case(b"SAVE") => save = true,
-            _ if word.eq_ignore_ascii_case(b"NOSAVE") => nosave = true,
-            _ if word.eq_ignore_ascii_case(b"ABORT") => abort = true,
-            _ if word.eq_ignore_ascii_case(b"NOW") || word.eq_ignore_ascii_case(b"FORCE") => {
-                other = true;
-            }
-            _ => return Err(crate::engine::SYNTAX),
-        }
-    }
-    if (abort && (save || nosave || other)) || (save && nosave) {
-        return Err(crate::engine::SYNTAX);
-    }
-    if abort {
-        return Err(CommandError::new("ERR No shutdown in progress."));
-    }
-    if save {
-        return Err(CommandError::new(
-            "ERR Errors trying to SHUTDOWN. Check logs. Snapshots are not supported yet: use \
-             SHUTDOWN NOSAVE.",
-        ));
-    }
-    redstart_common::log!(Warning, "User requested shutdown...");
-    call.core.shell.shutdown = true;
-    call.client.flags.set(Flags::CLOSE_AFTER_REPLY);
-    call.core.stop();
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! Requests that have to wait: for the end of CLIENT PAUSE, or for keys on their way.
 
-use redstart_common::command::{CommandId, Resolved, id_of, spec::Flags as RowFlags};
+use redstart_common::command::{CommandId, Resolved, id_of, keys, spec::Flags as RowFlags};
 use redstart_common::resp::Args;
 
-use crate::client::{Client, Flags};
+use crate::client::{Client, Flags, Origin};
 use crate::engine::Engine;
 use crate::pause::Pause;
 
@@ -30,6 +30,9 @@ impl Engine {
         if !self.core.migrations.is_empty() && self.waits_for_move(client, args) {
             return true;
         }
+        if self.core.save.is_some() && self.waits_for_save(client, args) {
+            return true;
+        }
         let Some((kind, _)) = self.core.paused else { return false };
         self.core.check_pause(&self.keyspace.shared);
         if self.core.paused.is_none() {
@@ -48,5 +51,46 @@ impl Engine {
         }
         client.flags.set(Flags::PAUSED);
         true
+    }
+
+    /// Whether the request must wait until a large value that it would change is saved; the client is marked so.
+    #[cold]
+    fn waits_for_save(&mut self, client: &mut Client, args: Args<'_>) -> bool {
+        let Some(save) = self.core.save.as_mut().filter(|save| !save.is_sent()) else {
+            return false;
+        };
+        if client.origin != Origin::Client {
+            return false;
+        }
+        let found = self.core.renames.resolve(args.at(0), args.get(1));
+        let Resolved::Command(id) = found else { return false };
+        if !id.spec().accepts_count(args.len()) {
+            return false;
+        }
+        let db = client.db;
+        let queued = client.multi.as_ref().filter(|_| id == const { id_of("exec") });
+        let mut held = false;
+        let mut look = |id: CommandId, args: Args<'_>| {
+            if !id.spec().flags.contains(RowFlags::WRITE) {
+                return;
+            }
+            for place in keys::positions(id.spec(), args) {
+                let key = args.get(place).unwrap_or_default();
+                let db = &self.keyspace.dbs[db];
+                held |= db.look_any(key).is_some_and(|entry| save.snapshot.holds(db.home(), entry));
+            }
+        };
+        match queued {
+            Some(multi) => {
+                multi.queue.iter().for_each(|queued| look(queued.command, queued.args.as_args()));
+            }
+            None if client.flags.any(Flags::MULTI) => {}
+            None => look(id, args),
+        }
+        if held {
+            client.flags.set(Flags::PAUSED);
+            save.waiting.push(client.id);
+        }
+        held
     }
 }

@@ -271,8 +271,8 @@ impl<'a> Call<'a> {
         };
         self.core.blocking.add(self.client.id, &blocked);
         self.client.blocked = Some(Box::new(blocked));
-        if let Some(deadline) = deadline_ms {
-            self.core.alarm(deadline);
+        if deadline_ms.is_some() {
+            self.core.alarm();
         }
     }
 

@@ -6,6 +6,7 @@ use redstart_common::command::{self, CommandId};
 use redstart_common::resp::Args;
 
 use super::armed::Armed;
+use super::asks::Ask;
 use super::feed::Feed;
 use super::waiting::Blocking;
 use super::watch::Watches;
@@ -18,6 +19,7 @@ use crate::observe::latency::Monitor;
 use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::Stats;
 use crate::pause::Paused;
+use crate::persistence::save::{Reports, Save};
 use crate::persistence::state::Saved;
 use crate::process::supervised::Supervisor;
 use crate::pubsub::PubSub;
@@ -89,11 +91,16 @@ pub struct Core {
     pub armed: Armed,
     /// What was saved and loaded.
     pub saved: Saved,
+    /// The save that is under way.
+    pub save: Option<Save>,
+    /// Its number.
+    pub save_number: u64,
+    /// Where the thread of a save reports to; none without a shell.
+    pub reports: Option<Reports>,
+    /// What is asked of the shell.
+    pub asks: Vec<Ask>,
     /// Keys on their way to other servers.
     pub migrations: Migrations,
-    pub(super) alarm: Option<Box<dyn Fn(i64)>>,
-    pub(super) evict_on: Option<Box<dyn Fn()>>,
-    pub(super) stop: Option<Box<dyn Fn()>>,
     pub(super) rebind: Option<Rebind>,
 }
 
@@ -117,6 +124,8 @@ pub struct Shell {
     pub shutdown: bool,
     /// Whether Redstart's engine runs inside another program.
     pub embedded: bool,
+    /// The folder of the data; empty is the one that the process works in.
+    pub folder: std::path::PathBuf,
 }
 
 impl Core {
@@ -139,26 +148,9 @@ impl Core {
         self.arm();
     }
 
-    /// Who is called when a waiter's deadline may be nearer than the shell's next look.
-    pub fn set_alarm(&mut self, alarm: impl Fn(i64) + 'static) {
-        self.alarm = Some(Box::new(alarm));
-    }
-
-    /// Who is called when the server is to end.
-    pub fn set_stop(&mut self, stop: impl Fn() + 'static) {
-        self.stop = Some(Box::new(stop));
-    }
-
-    /// Who is called when keys have to be evicted while nobody asks for anything.
-    pub fn set_evict_on(&mut self, evict_on: impl Fn() + 'static) {
-        self.evict_on = Some(Box::new(evict_on));
-    }
-
     /// Has eviction go on, between what clients ask for.
-    pub fn evict_on(&self) {
-        if let Some(evict_on) = &self.evict_on {
-            evict_on();
-        }
+    pub fn evict_on(&mut self) {
+        self.asks.push(Ask::GoOnEvicting);
     }
 
     /// Who is called when the server is to listen elsewhere: with the settings of now, and those to come.
@@ -175,17 +167,13 @@ impl Core {
     }
 
     /// Has the server end.
-    pub fn stop(&self) {
-        if let Some(stop) = &self.stop {
-            stop();
-        }
+    pub fn stop(&mut self) {
+        self.asks.push(Ask::Stop);
     }
 
-    /// A waiter's deadline, in milliseconds since 1970.
-    pub fn alarm(&self, deadline_ms: i64) {
-        if let Some(alarm) = &self.alarm {
-            alarm(deadline_ms);
-        }
+    /// A waiter has a deadline.
+    pub fn alarm(&mut self) {
+        self.asks.push(Ask::LookAtDeadlines);
     }
 
     /// Whether anybody gets copies of commands.

@@ -1,6 +1,7 @@
 //! The engine: one keyspace and all that serves it, owned by one thread.
 
 pub mod armed;
+pub mod asks;
 mod call;
 mod core;
 mod error;
@@ -96,9 +97,10 @@ impl Engine {
                 migrations: Migrations::default(),
                 armed: Armed::default(),
                 saved: Saved::new(redstart_common::clock::unix_ms() / 1000),
-                alarm: None,
-                evict_on: None,
-                stop: None,
+                save: None,
+                save_number: 0,
+                reports: None,
+                asks: Vec::new(),
                 rebind: None,
                 settings,
             },

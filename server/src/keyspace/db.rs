@@ -153,7 +153,9 @@ impl Db {
 
     #[inline]
     fn is_expired(&self, entry: &Entry) -> bool {
-        entry.deadline().is_some_and(|deadline| deadline <= self.shared.now_ms.get())
+        entry.deadline().is_some_and(|deadline| {
+            deadline <= self.shared.now_ms.get() && !self.shared.ignore_expiry.get()
+        })
     }
 
     /// Finds a live key; one past its deadline is removed on the way.

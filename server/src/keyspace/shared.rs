@@ -81,6 +81,8 @@ pub struct Shared {
     pub no_touch: Cell<bool>,
     /// Whether keys past their deadline stay where they are, though nobody sees them (while writes are paused).
     pub keep_expired: Cell<bool>,
+    /// Whether deadlines do not count: while data is loaded, or a primary's writes are repeated.
+    pub ignore_expiry: Cell<bool>,
     /// Whether misses are wanted as incidents.
     pub watch_misses: Cell<bool>,
     /// Whether added keys are wanted as incidents.

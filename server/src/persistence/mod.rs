@@ -3,6 +3,8 @@
 pub mod aof;
 pub mod lzf;
 pub mod rdb;
+pub mod save;
+pub mod saver;
 pub mod snapshot;
 pub mod state;
 pub mod value;

@@ -44,7 +44,9 @@ pub enum Uses {
 }
 
 impl Uses {
-    fn of(self, entry: &Entry) -> Usage {
+    /// What is said of an entry.
+    #[must_use]
+    pub fn of(self, entry: &Entry) -> Usage {
         match self {
             Self::Unknown => Usage::Unknown,
             Self::Idle { clock } => {
@@ -364,6 +366,13 @@ impl Snapshot {
     #[must_use]
     pub fn keys_total(&self) -> usize {
         self.walk.borrow().sizes.iter().map(|(keys, _)| keys).sum()
+    }
+
+    /// Whether a large value is being written, or is next.
+    #[must_use]
+    pub fn has_large(&self) -> bool {
+        let walk = self.walk.borrow();
+        walk.slicing.is_some() || !walk.large.is_empty()
     }
 
     /// Whether the writers of this entry have to wait until it is written, for it is large. If so it is written next.

@@ -14,7 +14,10 @@ pub fn tick(engine: &mut Engine) {
     if engine.core.cron_paused {
         return;
     }
-    if engine.core.settings.active_expire && engine.core.paused.is_none() {
+    if engine.core.settings.active_expire
+        && engine.core.paused.is_none()
+        && engine.core.saved.loading.is_none()
+    {
         let hz = engine.core.settings.hz.max(1);
         let effort = engine.core.settings.active_expire_effort;
         let start = Instant::now();
@@ -27,6 +30,7 @@ pub fn tick(engine: &mut Engine) {
     engine.core.end_turn_of_tracking();
     engine.core.evict_clients();
     let core = &mut engine.core;
+    core.look_at_save_points(&mut engine.keyspace);
     core.migrations.close_idle_links();
     core.rates.sample(&core.stats);
     core.check_pause(&engine.keyspace.shared);

@@ -5,3 +5,4 @@ pub mod ahead;
 pub mod connection;
 pub mod cron;
 pub mod intake;
+pub mod saving;

@@ -200,6 +200,43 @@ impl Db {
         }
     }
 
+    /// Adds a short string from a file; one that is the text of a number is kept as one. Answers whether the key was not
+    /// there yet; otherwise nothing is changed.
+    pub fn load_string(
+        &mut self,
+        key: &[u8],
+        text: &[u8],
+        deadline: Option<i64>,
+        lru: u32,
+    ) -> bool {
+        self.load_payload(key, held::payload_of(text), deadline, lru)
+    }
+
+    /// As [`Db::load_string`], for any value.
+    pub fn load(&mut self, key: &[u8], value: Value, deadline: Option<i64>, lru: u32) -> bool {
+        match value {
+            Value::Int(number) => self.load_payload(key, Payload::Int(number), deadline, lru),
+            Value::Bytes(bytes) => self.load_payload(key, Payload::Bytes(&bytes), deadline, lru),
+            Value::Raw(bytes) => self.load_payload(key, Payload::Raw(&bytes), deadline, lru),
+            Value::Object(object) => self.load_payload(key, Payload::Object(object), deadline, lru),
+        }
+    }
+
+    fn load_payload(
+        &mut self,
+        key: &[u8],
+        payload: Payload<'_>,
+        deadline: Option<i64>,
+        lru: u32,
+    ) -> bool {
+        let hash = table::hash(key);
+        if self.table.find(hash, key).is_some() {
+            return false;
+        }
+        self.enter(hash, Entry::build(key, payload, deadline, lru));
+        true
+    }
+
     /// Sets or takes away a key's deadline. Answers whether the key was there.
     pub fn set_deadline(&mut self, key: &[u8], deadline: Option<i64>) -> bool {
         let hash = table::hash(key);

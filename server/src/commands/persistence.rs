@@ -1,0 +1,89 @@
+//! SAVE, BGSAVE, LASTSAVE, SHUTDOWN.
+
+use super::Handlers;
+use crate::client::Flags;
+use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
+use crate::persistence::saver::Purpose;
+use crate::saving::NotBegun;
+use crate::saving::shutdown::Manner;
+
+pub(super) const HANDLERS: Handlers =
+    &[("bgsave", bgsave), ("lastsave", lastsave), ("save", save), ("shutdown", shutdown)];
+
+/// What Redis answers where the log says what went wrong.
+const FAILED: CommandError = CommandError::new("ERR");
+
+/// `SAVE`
+pub fn save(call: &mut Call<'_>) -> CommandResult {
+    if call.core.saved.saving.is_some() {
+        return Err(CommandError::new("ERR Background save already in progress"));
+    }
+    if !call.core.save(call.keyspace) {
+        return Err(FAILED);
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `BGSAVE [SCHEDULE]`
+pub fn bgsave(call: &mut Call<'_>) -> CommandResult {
+    let schedule = match call.args.get(1) {
+        None => false,
+        Some(word) if call.args.len() == 2 && word.eq_ignore_ascii_case(b"schedule") => true,
+        Some(_) => return Err(SYNTAX),
+    };
+    let within = call.client.flags.any(Flags::EXECUTING);
+    let save = call.core.save.as_ref();
+    if save.is_some_and(|save| save.is_for(Purpose::Dump)) {
+        return Err(CommandError::new("ERR Background save already in progress"));
+    }
+    if save.is_some() || within {
+        if schedule || within {
+            call.core.saved.scheduled = true;
+            call.client.reply.simple("Background saving scheduled");
+            return Ok(());
+        }
+        return Err(CommandError::new(
+            "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
+             in order to schedule a BGSAVE whenever possible.",
+        ));
+    }
+    match call.core.begin_dump(call.keyspace) {
+        Ok(()) => call.client.reply.simple("Background saving started"),
+        Err(NotBegun::Busy | NotBegun::Failed) => return Err(FAILED),
+    }
+    Ok(())
+}
+
+/// `LASTSAVE`
+pub fn lastsave(call: &mut Call<'_>) -> CommandResult {
+    call.client.reply.integer(call.core.saved.last_save_unix_s);
+    Ok(())
+}
+
+/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`
+pub fn shutdown(call: &mut Call<'_>) -> CommandResult {
+    let mut manner = Manner::default();
+    let mut abort = false;
+    for word in call.args.tail(1).iter() {
+        match word {
+            _ if word.eq_ignore_ascii_case(b"SAVE") => manner.save = true,
+            _ if word.eq_ignore_ascii_case(b"NOSAVE") => manner.nosave = true,
+            _ if word.eq_ignore_ascii_case(b"ABORT") => abort = true,
+            _ if word.eq_ignore_ascii_case(b"NOW") => manner.now = true,
+            _ if word.eq_ignore_ascii_case(b"FORCE") => manner.force = true,
+            _ => return Err(SYNTAX),
+        }
+    }
+    if (abort && manner != Manner::default()) || (manner.save && manner.nosave) {
+        return Err(SYNTAX);
+    }
+    if abort {
+        return Err(CommandError::new("ERR No shutdown in progress."));
+    }
+    if !call.core.shut_down(call.keyspace, manner) {
+        return Err(CommandError::new("ERR Errors trying to SHUTDOWN. Check logs."));
+    }
+    call.client.flags.set(Flags::CLOSE_AFTER_REPLY);
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! What the engine asks of the process around it. The shell carries it out at the end of the turn.
+
+/// One wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// A waiter's deadline may be nearer than the next look.
+    LookAtDeadlines,
+    /// Keys have to be evicted though nobody asks for anything.
+    GoOnEvicting,
+    /// The save that is under way goes on.
+    GoOnSaving,
+    /// The server ends.
+    Stop,
+}

@@ -1,0 +1,220 @@
+//! The thread that writes a snapshot: it takes the engine's drafts, finishes them and brings them where they are wanted.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::rdb::{Draft, Finisher, SaveFile};
+
+/// What a snapshot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The file of BGSAVE.
+    Dump,
+    /// The base of the append-only file.
+    LogBase,
+    /// Replicas that wait for the data: a group of them.
+    Replicas(u64),
+}
+
+/// Where the bytes go.
+pub enum Sink {
+    /// A file.
+    File(SaveFile),
+    /// Whoever sends them on. The thread waits while the channel is full; that nobody listens any more is a failure.
+    Stream(tokio::sync::mpsc::Sender<Bytes>),
+}
+
+/// One file or stream that is made of a snapshot.
+pub struct Output {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Where its bytes go.
+    pub sink: Sink,
+    /// What it says of itself at its beginning.
+    pub head: Draft,
+}
+
+/// What the thread tells the engine.
+#[derive(Debug)]
+pub enum Report {
+    /// A draft is written, and comes back.
+    Taken(Draft),
+    /// An output is complete, or has failed for the reason that the log is to say.
+    Ended {
+        /// Which one.
+        purpose: Purpose,
+        /// Bytes written.
+        result: Result<u64, String>,
+    },
+}
+
+/// How a snapshot is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// `rdbcompression`.
+    pub compresses: bool,
+    /// `rdbchecksum`.
+    pub checksums: bool,
+    /// `rdb-key-save-delay`.
+    pub key_delay_us: i32,
+}
+
+/// The thread, from the engine's side. Dropped before the last draft was sent, it gives up what it has begun.
+pub struct Saver {
+    orders: Option<Sender<(Draft, usize)>>,
+    stopped: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 256 << 10;
+/// The longest rest between two looks whether the work is still wanted.
+const REST: Duration = Duration::from_millis(10);
+
+struct Writing {
+    purpose: Purpose,
+    sink: Sink,
+    finisher: Finisher,
+    written: u64,
+}
+
+impl Writing {
+    fn begin(output: Output, manner: Manner) -> Self {
+        let Output { purpose, sink, head } = output;
+        let mut finisher = Finisher::new(manner.compresses, manner.checksums);
+        finisher.finish(&head);
+        Self { purpose, sink, finisher, written: 0 }
+    }
+
+    fn add(&mut self, draft: &Draft) -> Result<(), String> {
+        self.finisher.finish(draft);
+        if draft.is_last || self.finisher.output().len() >= WRITE_BYTES {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), String> {
+        let ready = self.finisher.output();
+        self.written += ready.len() as u64;
+        match &mut self.sink {
+            Sink::File(file) => {
+                file.write(ready).map_err(|error| error.to_string())?;
+                ready.clear();
+            }
+            Sink::Stream(stream) => {
+                let bytes = Bytes::from(std::mem::take(ready));
+                stream.blocking_send(bytes).map_err(|_| "nobody takes the snapshot".to_owned())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<u64, String> {
+        match self.sink {
+            Sink::File(file) => file.commit().map_err(|error| error.to_string())?,
+            Sink::Stream(_) => {}
+        }
+        Ok(self.written)
+    }
+}
+
+/// Rests as `rdb-key-save-delay` wants after `keys` keys.
+fn rest(delay_us: i32, keys: usize, stopped: &AtomicBool) {
+    let us = match delay_us {
+        0 => return,
+        1.. => keys as u64 * u64::from(delay_us.unsigned_abs()),
+        ..0 => keys as u64 / u64::from(delay_us.unsigned_abs()),
+    };
+    let mut left = Duration::from_micros(us);
+    while !left.is_zero() && !stopped.load(Ordering::Relaxed) {
+        let now = left.min(REST);
+        std::thread::sleep(now);
+        left -= now;
+    }
+}
+
+fn work(
+    orders: &Receiver<(Draft, usize)>,
+    outputs: Vec<Output>,
+    manner: Manner,
+    stopped: &AtomicBool,
+    report: &dyn Fn(Report),
+) {
+    let mut writing: Vec<Writing> =
+        outputs.into_iter().map(|output| Writing::begin(output, manner)).collect();
+    for (draft, keys) in orders {
+        rest(manner.key_delay_us, keys, stopped);
+        if stopped.load(Ordering::Relaxed) {
+            break;
+        }
+        let mut failed = Vec::new();
+        writing.retain_mut(|one| match one.add(&draft) {
+            Ok(()) => true,
+            Err(reason) => {
+                failed.push((one.purpose, reason));
+                false
+            }
+        });
+        for (purpose, reason) in failed {
+            report(Report::Ended { purpose, result: Err(reason) });
+        }
+        if draft.is_last {
+            for one in writing.drain(..) {
+                let purpose = one.purpose;
+                report(Report::Ended { purpose, result: one.end() });
+            }
+        }
+        report(Report::Taken(draft));
+    }
+}
+
+impl Saver {
+    /// Starts the thread. `report` is called on it.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        outputs: Vec<Output>,
+        manner: Manner,
+        report: impl Fn(Report) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (orders, receiver) = channel();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stopped);
+        let thread = std::thread::Builder::new().name("save".to_owned());
+        let thread = thread.spawn(move || work(&receiver, outputs, manner, &seen, &report))?;
+        Ok(Self { orders: Some(orders), stopped, thread: Some(thread) })
+    }
+
+    /// Hands a draft over, in which so many keys end.
+    pub fn send(&self, draft: Draft, keys: usize) {
+        if let Some(orders) = &self.orders {
+            // The thread ends only once this side is dropped.
+            let _ = orders.send((draft, keys));
+        }
+    }
+
+    /// Gives everything up and waits for the thread to have removed what it has begun.
+    pub fn abort(mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        if self.orders.is_some() && self.thread.as_ref().is_some_and(|it| !it.is_finished()) {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+    }
+}

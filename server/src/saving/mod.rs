@@ -1,0 +1,333 @@
+//! Saving: SAVE and BGSAVE, save points, and the end of a save. The walk is a [`Snapshot`]'s, the writing a thread's.
+
+pub mod load;
+mod points;
+pub mod shutdown;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redstart_common::{clock, log};
+
+use crate::client::Flags;
+use crate::engine::Core;
+use crate::engine::asks::Ask;
+use crate::keyspace::Keyspace;
+use crate::observe::memory::used_bytes;
+use crate::persistence::rdb::{self, About, Draft, Finisher, SaveError, SaveFile};
+use crate::persistence::save::{Pace, Save};
+use crate::persistence::saver::{Manner, Output, Purpose, Report, Saver, Sink};
+use crate::persistence::snapshot::{Snapshot, Uses};
+use crate::persistence::state::Progress;
+
+/// How long the walk goes on between two turns of the clients.
+const STEP: Duration = Duration::from_micros(300);
+/// Bytes of drafts that wait while a save is written in one go.
+const AT_ONCE_BYTES: usize = 1 << 20;
+
+/// Why a save does not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotBegun {
+    /// Another is under way.
+    Busy,
+    /// It failed at once; the log says why.
+    Failed,
+}
+
+impl Core {
+    /// How eviction data is saved.
+    fn uses(&self, keyspace: &Keyspace) -> Uses {
+        use crate::settings::Policy;
+        match self.settings.maxmemory_policy {
+            policy if policy.is_lfu() => Uses::Frequency,
+            Policy::AllkeysLru | Policy::VolatileLru => {
+                Uses::Idle { clock: keyspace.shared.lru_clock.get() }
+            }
+            _ => Uses::Unknown,
+        }
+    }
+
+    /// What a file says of itself.
+    pub fn head(&self, is_log_base: bool) -> Draft {
+        let mut head = Draft::default();
+        let about = About {
+            written_at_seconds: clock::unix_ms() / 1000,
+            used_memory: used_bytes() as u64,
+            replication: None,
+            is_log_base,
+        };
+        rdb::begin(&mut head, &about);
+        head
+    }
+
+    fn manner(&self) -> Manner {
+        let saving = &self.settings.saving;
+        Manner {
+            compresses: saving.rdbcompression,
+            checksums: saving.rdbchecksum,
+            key_delay_us: saving.rdb_key_save_delay,
+        }
+    }
+
+    /// A path in the folder that holds the data.
+    #[must_use]
+    pub fn data_path(&self, name: &str) -> PathBuf {
+        self.shell.folder.join(name)
+    }
+
+    /// The file of SAVE and BGSAVE.
+    #[must_use]
+    pub fn dump_path(&self) -> PathBuf {
+        self.data_path(&self.settings.saving.dbfilename)
+    }
+}
+
+impl Core {
+    /// Writes all data to `file` at once, with nothing between.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_all(
+        &self,
+        keyspace: &Keyspace,
+        mut file: SaveFile,
+        is_log_base: bool,
+    ) -> Result<(), SaveError> {
+        let manner = self.manner();
+        let mut finisher = Finisher::new(manner.compresses, manner.checksums);
+        finisher.finish(&self.head(is_log_base));
+        let uses = self.uses(keyspace);
+        let mut draft = Draft::default();
+        for db in keyspace.dbs.iter().filter(|db| !db.is_empty()) {
+            rdb::select(&mut draft, db.index(), db.len(), db.volatile_len());
+            for entry in db.iter() {
+                rdb::entry(&mut draft, entry, uses.of(entry));
+                if draft.bytes.len() >= AT_ONCE_BYTES {
+                    flush(&mut draft, &mut finisher, &mut file)?;
+                }
+            }
+        }
+        rdb::end(&mut draft);
+        flush(&mut draft, &mut finisher, &mut file)?;
+        file.commit()
+    }
+
+    /// `SAVE`: writes the dump, and everybody waits. Answers whether it worked; the log says what did not.
+    pub fn save(&mut self, keyspace: &mut Keyspace) -> bool {
+        self.saved.saves += 1;
+        let path = self.dump_path();
+        let on_the_way = self.settings.saving.rdb_save_incremental_fsync;
+        let outcome = SaveFile::create(&path, on_the_way)
+            .and_then(|file| self.write_all(keyspace, file, false));
+        match outcome {
+            Ok(()) => {
+                log!(Notice, "DB saved on disk");
+                let saved = &mut self.saved;
+                saved.changes_saved = self.feed.dirty;
+                saved.last_save_unix_s = clock::unix_ms() / 1000;
+                saved.last_failed = false;
+                self.arm();
+                true
+            }
+            Err(error) => {
+                log!(Warning, "{error}");
+                false
+            }
+        }
+    }
+
+    /// Begins a save of all that `outputs` say.
+    ///
+    /// # Errors
+    /// When another is under way, or no thread is to be had.
+    pub fn begin_save(
+        &mut self,
+        keyspace: &mut Keyspace,
+        outputs: Vec<Output>,
+    ) -> Result<(), NotBegun> {
+        if self.save.is_some() {
+            return Err(NotBegun::Busy);
+        }
+        let Some(reports) = self.reports.clone() else { return Err(NotBegun::Failed) };
+        self.save_number += 1;
+        let number = self.save_number;
+        let purposes = outputs.iter().map(|output| output.purpose).collect();
+        let report = move |report| {
+            // Without a shell the engine has ended, and nobody waits for the outcome.
+            let _ = reports.send((number, report));
+        };
+        let saver = Saver::start(outputs, self.manner(), report).map_err(|error| {
+            log!(Warning, "Can't save in background: no thread: {error}");
+            NotBegun::Failed
+        })?;
+        let snapshot = Snapshot::begin(keyspace, self.uses(keyspace));
+        self.save = Some(Save::new(snapshot, saver, purposes, self.feed.dirty));
+        self.asks.push(Ask::GoOnSaving);
+        Ok(())
+    }
+
+    /// `BGSAVE`: begins to write the dump.
+    ///
+    /// # Errors
+    /// When another save is under way, or this one failed at once.
+    pub fn begin_dump(&mut self, keyspace: &mut Keyspace) -> Result<(), NotBegun> {
+        if self.save.is_some() {
+            return Err(NotBegun::Busy);
+        }
+        self.saved.saves += 1;
+        self.saved.last_try_unix_s = clock::unix_ms() / 1000;
+        let path = self.dump_path();
+        let temporary = path.with_file_name(format!("temp-bgsave-{}.rdb", std::process::id()));
+        let on_the_way = self.settings.saving.rdb_save_incremental_fsync;
+        let begun = SaveFile::create_as(temporary, &path, on_the_way)
+            .map_err(|error| {
+                log!(Warning, "{error}");
+                NotBegun::Failed
+            })
+            .and_then(|file| {
+                let head = self.head(false);
+                let sink = Sink::File(file);
+                self.begin_save(keyspace, vec![Output { purpose: Purpose::Dump, sink, head }])
+            });
+        match begun {
+            Ok(()) => {
+                log!(Notice, "Background saving started by pid {}", std::process::id());
+                self.saved.scheduled = false;
+                self.note_progress();
+            }
+            Err(_) => {
+                self.saved.last_failed = true;
+                self.arm();
+            }
+        }
+        begun
+    }
+
+    /// Keeps what INFO shows of a save up to date.
+    fn note_progress(&mut self) {
+        self.saved.saving = self.save.as_ref().map(|save| Progress {
+            since: save.since,
+            keys_total: save.snapshot.keys_total(),
+            keys_done: save.snapshot.keys_done(),
+        });
+    }
+
+    /// Goes on with the save that is under way, if there is one.
+    pub fn go_on_saving(&mut self, keyspace: &mut Keyspace) -> Option<Pace> {
+        let save = self.save.as_mut()?;
+        let pace = save.step(keyspace, STEP);
+        self.note_progress();
+        self.wake_save_waiters();
+        Some(pace)
+    }
+
+    /// Lets requests try again that waited for a large value.
+    fn wake_save_waiters(&mut self) {
+        let Some(save) = &mut self.save else { return };
+        if save.waiting.is_empty() || save.snapshot.has_large() {
+            return;
+        }
+        for id in std::mem::take(&mut save.waiting) {
+            if let Some(client) = self.clients.by_id(id) {
+                client.flags.clear(Flags::PAUSED);
+                if let Some(connection) = &client.connection {
+                    connection.wake();
+                }
+            }
+        }
+    }
+
+    /// Takes note of what the thread of save `number` reports.
+    pub fn take_report(&mut self, keyspace: &mut Keyspace, number: u64, report: Report) {
+        if number != self.save_number {
+            return;
+        }
+        let Some(save) = &mut self.save else { return };
+        match report {
+            Report::Taken(draft) => save.taken(draft),
+            Report::Ended { purpose, result } => {
+                save.purposes.retain(|one| *one != purpose);
+                let (changes, since) = (save.changes, save.since);
+                if save.purposes.is_empty() {
+                    self.end_save(keyspace);
+                }
+                match purpose {
+                    Purpose::Dump => self.dump_ended(result, changes, since.elapsed()),
+                    Purpose::LogBase | Purpose::Replicas(_) => {}
+                }
+                self.note_progress();
+            }
+        }
+    }
+
+    /// Forgets the save; if it is not complete it is given up.
+    fn end_save(&mut self, keyspace: &mut Keyspace) {
+        let Some(mut save) = self.save.take() else { return };
+        let waiting = std::mem::take(&mut save.waiting);
+        save.abort(keyspace);
+        self.saved.saving = None;
+        for id in waiting {
+            if let Some(client) = self.clients.by_id(id) {
+                client.flags.clear(Flags::PAUSED);
+                if let Some(connection) = &client.connection {
+                    connection.wake();
+                }
+            }
+        }
+    }
+
+    fn dump_ended(&mut self, result: Result<u64, String>, changes: u64, took: Duration) {
+        let saved = &mut self.saved;
+        saved.last_took_s = Some(took.as_secs() as i64);
+        match result {
+            Ok(_) => {
+                log!(Notice, "DB saved on disk");
+                log!(Notice, "Background saving terminated with success");
+                saved.changes_saved = changes;
+                saved.last_save_unix_s = clock::unix_ms() / 1000;
+                saved.last_failed = false;
+            }
+            Err(reason) => {
+                log!(Warning, "{reason}");
+                log!(Warning, "Background saving error");
+                saved.last_failed = true;
+            }
+        }
+        self.arm();
+    }
+
+    /// Gives up the save that is under way.
+    pub fn give_up_saving(&mut self, keyspace: &mut Keyspace) {
+        self.end_save(keyspace);
+    }
+
+    /// Gives up the dump that is being written, if there is one.
+    pub fn abort_dump(&mut self, keyspace: &mut Keyspace) {
+        let Some(save) = &mut self.save else { return };
+        if !save.is_for(Purpose::Dump) {
+            return;
+        }
+        save.purposes.retain(|purpose| *purpose != Purpose::Dump);
+        if save.purposes.is_empty() {
+            self.end_save(keyspace);
+        }
+    }
+
+    /// All data was flushed: the dump that is being written is given up, and where there are save points an empty one
+    /// takes the place of the old.
+    pub fn after_flush_all(&mut self, keyspace: &mut Keyspace) {
+        self.abort_dump(keyspace);
+        if !self.settings.save.is_empty() {
+            // The log says if it failed; the old file is left then.
+            self.save(keyspace);
+        }
+    }
+}
+
+fn flush(draft: &mut Draft, finisher: &mut Finisher, file: &mut SaveFile) -> Result<(), SaveError> {
+    finisher.finish(draft);
+    draft.clear();
+    file.write(finisher.output())?;
+    finisher.output().clear();
+    Ok(())
+}
