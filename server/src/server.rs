@@ -6,12 +6,14 @@
 //!   lazyfree:     frees large values
 //!   memory:       gives free memory back to the system
 //!   migrate:      one for each MIGRATE that is under way: talks to the other server
+//!   bio_aof_fsync: brings the append-only file to the disk
 //!   save:         one while a snapshot is written: compresses it, keeps its checksum, writes it
 //! ```
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redstart_common::log;
@@ -58,6 +60,8 @@ struct Wanted {
     alarm: Rc<Notify>,
     evict: Rc<Notify>,
     save: Rc<Notify>,
+    /// The log's thread has synced.
+    logged: Arc<Notify>,
 }
 
 /// A TCP socket that takes connections, and the task that does it.
@@ -91,6 +95,8 @@ impl Server {
             {
                 let core = &mut server.engine.borrow_mut().core;
                 core.reports = Some(reports);
+                let logged = Arc::clone(&server.wanted.logged);
+                core.logging.wake = Some(Arc::new(move || logged.notify_one()));
                 core.migrations.set_carrier(move |ticket, job| {
                     tokio::task::spawn_local(migrate(weak.clone(), Rc::clone(&room), ticket, job));
                 });
@@ -109,6 +115,7 @@ impl Server {
             tokio::task::spawn_local(evictions(Rc::clone(&server)));
             let wanted = Rc::clone(&server.wanted.save);
             tokio::task::spawn_local(saving::save(Rc::clone(&server), wanted, reported));
+            tokio::task::spawn_local(log(Rc::clone(&server)));
             tokio::task::spawn_local(start(Rc::clone(&server)));
             loop {
                 tokio::select! {
@@ -152,6 +159,10 @@ impl Server {
         turn::add_hook(move || {
             if let Some(server) = weak.upgrade() {
                 let core = &mut server.engine.borrow_mut().core;
+                // The log says why. No reply to what was not logged may leave.
+                if core.deliver().is_err() {
+                    std::process::exit(1);
+                }
                 core.end_turn_of_tracking();
                 core.evict_clients_each_turn();
                 for ask in core.asks.drain(..) {
@@ -358,6 +369,23 @@ async fn cron(server: Rc<Server>) {
         tokio::time::sleep(pause).await;
     }
 }
+
+/// Looks after the log when no turn does: the end of each turn writes and syncs what is due.
+async fn log(server: Rc<Server>) {
+    loop {
+        let pause = server.engine.borrow().core.log_wakes_in();
+        let pause = pause.unwrap_or(LOOK_AT_LOG_EVERY).clamp(LOG_PAUSE_MIN, LOOK_AT_LOG_EVERY);
+        // Whichever it is, a turn ends after it.
+        tokio::select! {
+            () = server.wanted.logged.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// How often the log is looked at at least, and at most.
+const LOOK_AT_LOG_EVERY: Duration = Duration::from_millis(500);
+const LOG_PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Loads the data, and says that the server is ready.
 async fn start(server: Rc<Server>) {

@@ -111,8 +111,20 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         call.core.users_changed(call.client);
     }
     let titled = moved.is_some() || adjusts("proc-title-template");
+    let logs = settings.saving.appendonly;
+    let logged = call.core.settings.saving.appendonly;
     call.core.settings = settings;
     call.core.apply_settings(&call.keyspace.shared);
+    call.core.apply_log_settings();
+    if logs && !logged {
+        let within = call.client.flags.any(crate::client::Flags::EXECUTING);
+        if !call.core.start_log(call.keyspace, within) {
+            call.core.settings.saving.appendonly = false;
+            return Err(failed("appendonly", "Unable to turn on AOF. Check server logs."));
+        }
+    } else if logged && !logs {
+        call.core.stop_log(call.keyspace);
+    }
     if titled {
         call.core.show_title();
     }

@@ -7,8 +7,13 @@ use crate::persistence::saver::Purpose;
 use crate::saving::NotBegun;
 use crate::saving::shutdown::Manner;
 
-pub(super) const HANDLERS: Handlers =
-    &[("bgsave", bgsave), ("lastsave", lastsave), ("save", save), ("shutdown", shutdown)];
+pub(super) const HANDLERS: Handlers = &[
+    ("bgrewriteaof", bgrewriteaof),
+    ("bgsave", bgsave),
+    ("lastsave", lastsave),
+    ("save", save),
+    ("shutdown", shutdown),
+];
 
 /// What Redis answers where the log says what went wrong.
 const FAILED: CommandError = CommandError::new("ERR");
@@ -51,6 +56,31 @@ pub fn bgsave(call: &mut Call<'_>) -> CommandResult {
     match call.core.begin_dump(call.keyspace) {
         Ok(()) => call.client.reply.simple("Background saving started"),
         Err(NotBegun::Busy | NotBegun::Failed) => return Err(FAILED),
+    }
+    Ok(())
+}
+
+/// `BGREWRITEAOF`
+pub fn bgrewriteaof(call: &mut Call<'_>) -> CommandResult {
+    if call.core.logging.rewrite.is_some() {
+        return Err(CommandError::new(
+            "ERR Background append only file rewriting already in progress",
+        ));
+    }
+    if call.core.save.is_some() || call.client.flags.any(Flags::EXECUTING) {
+        call.core.logging.scheduled = true;
+        call.core.logging.back_off.reset();
+        call.client.reply.simple("Background append only file rewriting scheduled");
+        return Ok(());
+    }
+    match call.core.begin_rewrite(call.keyspace) {
+        Ok(()) => call.client.reply.simple("Background append only file rewriting started"),
+        Err(NotBegun::Busy | NotBegun::Failed) => {
+            return Err(CommandError::new(
+                "ERR Can't execute an AOF background rewriting. Please check the server logs for more \
+                 information.",
+            ));
+        }
     }
     Ok(())
 }

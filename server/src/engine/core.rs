@@ -19,6 +19,7 @@ use crate::observe::latency::Monitor;
 use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::Stats;
 use crate::pause::Paused;
+use crate::persistence::logging::Logging;
 use crate::persistence::save::{Reports, Save};
 use crate::persistence::state::Saved;
 use crate::process::supervised::Supervisor;
@@ -91,6 +92,8 @@ pub struct Core {
     pub armed: Armed,
     /// What was saved and loaded.
     pub saved: Saved,
+    /// The append-only file.
+    pub logging: Logging,
     /// The save that is under way.
     pub save: Option<Save>,
     /// Its number.

@@ -34,6 +34,12 @@ impl Audience {
         Self(self.0 & other.0)
     }
 
+    /// Those of this set that are not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether nobody is in it.
     #[inline]
     #[must_use]

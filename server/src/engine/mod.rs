@@ -30,6 +30,7 @@ use crate::migrate::Migrations;
 use crate::observe::latency::Monitor;
 use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::Stats;
+use crate::persistence::logging::Logging;
 use crate::persistence::state::Saved;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -97,6 +98,7 @@ impl Engine {
                 migrations: Migrations::default(),
                 armed: Armed::default(),
                 saved: Saved::new(redstart_common::clock::unix_ms() / 1000),
+                logging: Logging::default(),
                 save: None,
                 save_number: 0,
                 reports: None,

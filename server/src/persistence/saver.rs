@@ -1,14 +1,16 @@
 //! The thread that writes a snapshot: it takes the engine's drafts, finishes them and brings them where they are wanted.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::rdb::{Draft, Finisher, SaveFile};
+use super::aof::commands::Commands;
+use super::rdb::{Decoder, Draft, Finisher, Item, Options, SaveFile};
 
 /// What a snapshot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Purpose {
 pub enum Sink {
     /// A file.
     File(SaveFile),
+    /// A file of the commands that make the data.
+    Commands(SaveFile),
     /// Whoever sends them on. The thread waits while the channel is full; that nobody listens any more is a failure.
     Stream(tokio::sync::mpsc::Sender<Bytes>),
 }
@@ -68,17 +72,27 @@ pub struct Manner {
 pub struct Saver {
     orders: Option<Sender<(Draft, usize)>>,
     stopped: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 256 << 10;
+/// Chunks that may wait for the thread that makes commands of them.
+const CHUNKS_MAX: usize = 4;
 /// The longest rest between two looks whether the work is still wanted.
 const REST: Duration = Duration::from_millis(10);
 
+/// Where the bytes go, from the thread's side.
+enum Way {
+    File(SaveFile),
+    /// To a thread that makes commands of them.
+    Commands(SyncSender<Vec<u8>>, JoinHandle<Result<u64, String>>),
+    Stream(tokio::sync::mpsc::Sender<Bytes>),
+}
+
 struct Writing {
     purpose: Purpose,
-    sink: Sink,
+    way: Way,
     finisher: Finisher,
     written: u64,
 }
@@ -86,9 +100,19 @@ struct Writing {
 impl Writing {
     fn begin(output: Output, manner: Manner) -> Self {
         let Output { purpose, sink, head } = output;
-        let mut finisher = Finisher::new(manner.compresses, manner.checksums);
+        let is_file = !matches!(sink, Sink::Commands(_));
+        let mut finisher = Finisher::new(manner.compresses && is_file, manner.checksums && is_file);
         finisher.finish(&head);
-        Self { purpose, sink, finisher, written: 0 }
+        let way = match sink {
+            Sink::File(file) => Way::File(file),
+            Sink::Stream(stream) => Way::Stream(stream),
+            Sink::Commands(file) => {
+                let (sender, receiver) = sync_channel(CHUNKS_MAX);
+                let reader = Chunks { receiver, chunk: Vec::new(), at: 0 };
+                Way::Commands(sender, std::thread::spawn(move || write_commands(reader, file)))
+            }
+        };
+        Self { purpose, way, finisher, written: 0 }
     }
 
     fn add(&mut self, draft: &Draft) -> Result<(), String> {
@@ -102,12 +126,16 @@ impl Writing {
     fn write(&mut self) -> Result<(), String> {
         let ready = self.finisher.output();
         self.written += ready.len() as u64;
-        match &mut self.sink {
-            Sink::File(file) => {
+        match &mut self.way {
+            Way::File(file) => {
                 file.write(ready).map_err(|error| error.to_string())?;
                 ready.clear();
             }
-            Sink::Stream(stream) => {
+            Way::Commands(chunks, _) => {
+                let bytes = std::mem::take(ready);
+                chunks.send(bytes).map_err(|_| "the commands could not be written".to_owned())?;
+            }
+            Way::Stream(stream) => {
                 let bytes = Bytes::from(std::mem::take(ready));
                 stream.blocking_send(bytes).map_err(|_| "nobody takes the snapshot".to_owned())?;
             }
@@ -116,12 +144,65 @@ impl Writing {
     }
 
     fn end(self) -> Result<u64, String> {
-        match self.sink {
-            Sink::File(file) => file.commit().map_err(|error| error.to_string())?,
-            Sink::Stream(_) => {}
+        match self.way {
+            Way::File(file) => file.commit().map_err(|error| error.to_string())?,
+            Way::Stream(_) => {}
+            Way::Commands(chunks, thread) => {
+                drop(chunks);
+                return thread.join().unwrap_or_else(|_| Err("the thread has failed".to_owned()));
+            }
         }
         Ok(self.written)
     }
+}
+
+/// Chunks that come from another thread, as one stream.
+struct Chunks {
+    receiver: Receiver<Vec<u8>>,
+    chunk: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.chunk.len() {
+            match self.receiver.recv() {
+                Ok(chunk) => (self.chunk, self.at) = (chunk, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let count = into.len().min(self.chunk.len() - self.at);
+        into[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+/// Makes commands of a snapshot, and writes them.
+fn write_commands(reader: Chunks, mut file: SaveFile) -> Result<u64, String> {
+    let mut decoder = Decoder::new(reader, Options::default());
+    let (mut commands, mut out, mut db) = (Commands::default(), Vec::new(), 0);
+    loop {
+        match decoder.next().map_err(|error| error.to_string())? {
+            Item::Select(number) => db = number as usize,
+            Item::Entry { key, value, deadline, .. } => {
+                // Another thread has just written it: there is no type that is not ours.
+                if let Some(value) = value.into_value() {
+                    commands.entry(db, key, &value, deadline, &mut out);
+                }
+            }
+            Item::End(_) => break,
+            _ => {}
+        }
+        if out.len() >= WRITE_BYTES {
+            file.write(&out).map_err(|error| error.to_string())?;
+            out.clear();
+        }
+    }
+    file.write(&out).map_err(|error| error.to_string())?;
+    let written = file.written();
+    file.commit().map_err(|error| error.to_string())?;
+    Ok(written)
 }
 
 /// Rests as `rdb-key-save-delay` wants after `keys` keys.

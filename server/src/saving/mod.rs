@@ -1,5 +1,6 @@
 //! Saving: SAVE and BGSAVE, save points, and the end of a save. The walk is a [`Snapshot`]'s, the writing a thread's.
 
+pub mod aof;
 pub mod load;
 mod points;
 pub mod shutdown;
@@ -14,6 +15,7 @@ use crate::engine::Core;
 use crate::engine::asks::Ask;
 use crate::keyspace::Keyspace;
 use crate::observe::memory::used_bytes;
+use crate::persistence::aof::commands::Commands;
 use crate::persistence::rdb::{self, About, Draft, Finisher, SaveError, SaveFile};
 use crate::persistence::save::{Pace, Save};
 use crate::persistence::saver::{Manner, Output, Purpose, Report, Saver, Sink};
@@ -109,6 +111,34 @@ impl Core {
         }
         rdb::end(&mut draft);
         flush(&mut draft, &mut finisher, &mut file)?;
+        file.commit()
+    }
+
+    /// Writes all data to the base of the log at once.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_base(
+        &self,
+        keyspace: &Keyspace,
+        mut file: SaveFile,
+        is_rdb: bool,
+    ) -> Result<(), SaveError> {
+        if is_rdb {
+            return self.write_all(keyspace, file, true);
+        }
+        let (mut commands, mut out) = (Commands::default(), Vec::new());
+        for db in &keyspace.dbs {
+            for entry in db.iter() {
+                let value = entry.duplicate();
+                commands.entry(db.index(), entry.key(), &value, entry.deadline(), &mut out);
+                if out.len() >= AT_ONCE_BYTES {
+                    file.write(&out)?;
+                    out.clear();
+                }
+            }
+        }
+        file.write(&out)?;
         file.commit()
     }
 
@@ -253,7 +283,8 @@ impl Core {
                 }
                 match purpose {
                     Purpose::Dump => self.dump_ended(result, changes, since.elapsed()),
-                    Purpose::LogBase | Purpose::Replicas(_) => {}
+                    Purpose::LogBase => self.rewrite_ended(result),
+                    Purpose::Replicas(_) => {}
                 }
                 self.note_progress();
             }
@@ -303,11 +334,12 @@ impl Core {
 
     /// Gives up the dump that is being written, if there is one.
     pub fn abort_dump(&mut self, keyspace: &mut Keyspace) {
+        self.give_up_purpose(keyspace, Purpose::Dump);
+    }
+
+    fn give_up_purpose(&mut self, keyspace: &mut Keyspace, purpose: Purpose) {
         let Some(save) = &mut self.save else { return };
-        if !save.is_for(Purpose::Dump) {
-            return;
-        }
-        save.purposes.retain(|purpose| *purpose != Purpose::Dump);
+        save.purposes.retain(|one| *one != purpose);
         if save.purposes.is_empty() {
             self.end_save(keyspace);
         }

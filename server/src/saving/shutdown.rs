@@ -5,6 +5,7 @@ use redstart_common::log;
 use crate::engine::Core;
 use crate::engine::asks::Ask;
 use crate::keyspace::Keyspace;
+use crate::persistence::aof::chain::State;
 
 /// How the server is to end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +29,18 @@ impl Core {
                 log!(Warning, "There is a child saving an .rdb. Killing it!");
             }
             self.give_up_saving(keyspace);
+        }
+        if self.logging.state != State::Off {
+            if self.logging.state == State::AwaitRewrite && !manner.force {
+                log!(Warning, "Writing initial AOF, can't exit.");
+                log!(
+                    Warning,
+                    "Errors trying to shut down the server. Check the logs for more information."
+                );
+                return false;
+            }
+            log!(Notice, "Calling fsync() on the AOF file.");
+            self.flush_for_good();
         }
         let wanted = manner.save || (!self.settings.save.is_empty() && !manner.nosave);
         // Before everything is loaded, what is there is not the data.

@@ -30,6 +30,7 @@ pub fn tick(engine: &mut Engine) {
     engine.core.end_turn_of_tracking();
     engine.core.evict_clients();
     let core = &mut engine.core;
+    core.look_at_log(&mut engine.keyspace);
     core.look_at_save_points(&mut engine.keyspace);
     core.migrations.close_idle_links();
     core.rates.sample(&core.stats);

@@ -13,6 +13,7 @@
 
 pub mod chain;
 pub mod check;
+pub mod commands;
 pub mod encode;
 pub mod flush;
 pub mod growth;
