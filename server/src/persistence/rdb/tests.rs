@@ -73,8 +73,9 @@ fn read_with(reader: impl Read, options: Options) -> Result<(Vec<Read1>, Checksu
             Item::Select(number) => db = number,
             Item::Entry { key, value, deadline, usage } => {
                 let key = key.to_vec();
-                let value = value.into_value().expect("a type of ours");
-                found.push((db, key, plain(&value), deadline, usage));
+                if let Some(value) = value.into_value() {
+                    found.push((db, key, plain(&value), deadline, usage));
+                }
             }
             Item::End(checksum) => return Ok((found, checksum)),
             _ => {}
