@@ -279,7 +279,7 @@ impl<R: Read> Decoder<R> {
             self.doing = Doing::Type;
             let kind = self.input.piece(1)?[0];
             if kind < opcode::LOWEST {
-                if self.options.passes_over && !kind::is_known(kind) {
+                if !kind::is_known(kind) {
                     return Err(Feature::Type(kind).into());
                 }
                 self.kind = Some(self.own_kind(kind));

@@ -26,6 +26,9 @@ impl fmt::Display for Feature {
             Self::Module(name) => write!(out, "the module '{name}'"),
             Self::FieldDeadlines => out.write_str("hash fields with a time to live"),
             Self::SlotImport => out.write_str("the import of slots into a cluster"),
+            Self::Type(number @ 100..=127) => {
+                write!(out, "RDB encoding type {number} of Redis Enterprise")
+            }
             Self::Type(number) => write!(out, "RDB encoding type {number}"),
         }
     }

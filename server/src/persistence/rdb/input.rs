@@ -178,7 +178,12 @@ impl<R: Read> Input for Stream<R> {
         Ok(piece)
     }
 
+    #[inline]
     fn append(&mut self, count: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if count <= PIECE {
+            out.extend_from_slice(self.piece(count)?);
+            return Ok(());
+        }
         if count as u64 > self.most_left() {
             return Err(SHORT_READ);
         }
