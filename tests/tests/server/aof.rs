@@ -72,7 +72,7 @@ fn write_load(port: u16, seed: u64, is_over: &AtomicBool) {
 /// Runs what a chain holds on a server, and says how large it was.
 fn replay(folder: &Path, port: u16, may_truncate: bool) -> Loaded {
     let chain = Chain::read(folder, "appendonlydir", Names::new(STEM)).expect("a manifest");
-    let Contents::Some(mut loader) = Loader::new(&chain, may_truncate).expect("files") else {
+    let Contents::Some(mut loader) = Loader::open(&chain, may_truncate).expect("files") else {
         panic!("nothing to load");
     };
     let mut client = Client::connect(port);

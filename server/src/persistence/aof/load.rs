@@ -127,7 +127,7 @@ impl Loader {
     ///
     /// # Errors
     /// When a file of the manifest is missing.
-    pub fn new(chain: &Chain, may_truncate: bool) -> Result<Contents, LoadError> {
+    pub fn open(chain: &Chain, may_truncate: bool) -> Result<Contents, LoadError> {
         let manifest = chain.manifest();
         if manifest.is_empty() {
             return Ok(Contents::Absent);

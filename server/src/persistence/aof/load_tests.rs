@@ -12,6 +12,9 @@ const EXEC: &str = "*1\r\n$4\r\nEXEC\r\n";
 /// A folder with files of a log; removed at the end.
 struct Files(PathBuf);
 
+/// All commands, or what is said instead.
+type Outcome = Result<(Vec<String>, Loaded), Vec<String>>;
+
 impl Files {
     /// `base` and then the increments; a base that begins with `REDIS` is called so.
     fn new(name: &str, base: &str, incrs: &[&str]) -> Self {
@@ -39,11 +42,10 @@ impl Files {
 
     fn contents(&self, may_truncate: bool) -> Result<Contents, LoadError> {
         let chain = Chain::read(&self.0, "d", Names::new("a")).expect("a manifest");
-        Loader::new(&chain, may_truncate)
+        Loader::open(&chain, may_truncate)
     }
 
-    /// All commands, or what is said instead.
-    fn load(&self, may_truncate: bool) -> Result<(Vec<String>, Loaded), Vec<String>> {
+    fn load(&self, may_truncate: bool) -> Outcome {
         let mut commands = Vec::new();
         let contents = self.contents(may_truncate).map_err(|error| error.report().to_vec())?;
         let Contents::Some(mut loader) = contents else { panic!("nothing to load") };
@@ -75,7 +77,7 @@ impl Files {
         }
     }
 
-    fn load_both(&self) -> [Result<(Vec<String>, Loaded), Vec<String>>; 2] {
+    fn load_both(&self) -> [Outcome; 2] {
         [self.load(false), self.load(true)]
     }
 }
