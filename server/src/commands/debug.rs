@@ -53,7 +53,7 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             call.client.reply.array(args.len() - 2);
             for key in args.tail(2).iter() {
                 let digest = match call.db().peek(key) {
-                    Some(entry) => value_digest(entry),
+                    Some(entry) => value_digest(entry, [0; 20]),
                     None => [0; 20],
                 };
                 call.client.reply.bulk(hex(digest).as_bytes());
@@ -237,9 +237,10 @@ fn mix(digest: &mut Sum, text: &[u8]) {
     *digest = Sha1::digest(*digest).into();
 }
 
-/// The digest of one value, by Redis's rules, so that equal data gives equal digests whatever its form.
-fn value_digest(entry: &Entry) -> Sum {
-    let mut digest = [0; 20];
+/// The digest of one value, by Redis's rules, so that equal data gives equal digests whatever its form and whoever holds
+/// it. It goes on from that of the key.
+fn value_digest(entry: &Entry, mut digest: Sum) -> Sum {
+    mix(&mut digest, &(entry.kind() as u32).to_be_bytes());
     match (entry.string(), entry.object()) {
         (Some(_), _) | (None, Some(Object::List(_))) => {
             each_text(entry, |text| mix(&mut digest, text));
@@ -280,11 +281,7 @@ fn dataset_digest(call: &Call<'_>) -> Sum {
         for entry in db.iter() {
             let mut digest = [0; 20];
             mix(&mut digest, entry.key());
-            mix(&mut digest, &(entry.kind() as u32).to_be_bytes());
-            for (held, byte) in digest.iter_mut().zip(value_digest(entry)) {
-                *held ^= byte;
-            }
-            add(&mut all, &digest);
+            add(&mut all, &value_digest(entry, digest));
         }
     }
     all

@@ -83,7 +83,7 @@ pub fn restore(call: &mut Call<'_>) -> CommandResult {
         (ttl, true) => Some(ttl),
         (ttl, false) => Some(now.saturating_add(ttl)),
     };
-    if deadline.is_some_and(|deadline| deadline <= now) {
+    if deadline.is_some_and(|deadline| call.keyspace.shared.is_past(deadline)) {
         // Past its time already: nothing is created, and what was there is gone.
         if there {
             call.modified(key);

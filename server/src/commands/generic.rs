@@ -257,6 +257,7 @@ fn expire_with(call: &mut Call<'_>, unit: Unit, name: &str) -> CommandResult {
     let amount = integer(args.at(2))?;
     let now = call.now_ms();
     let at = unit.deadline_of(amount, now).ok_or_else(|| CommandError::invalid_expire(name))?;
+    let is_past = call.keyspace.shared.is_past(at);
     let Place::Held(held) = call.keyspace.db(call.client.db).place_to_write(key) else {
         call.client.reply.integer(0);
         return Ok(());
@@ -265,7 +266,7 @@ fn expire_with(call: &mut Call<'_>, unit: Unit, name: &str) -> CommandResult {
         call.client.reply.integer(0);
         return Ok(());
     }
-    if at <= now {
+    if is_past {
         let lazily = call.core.settings.lazyfree_lazy_expire;
         held.remove(lazily);
         call.modified(key);

@@ -232,7 +232,7 @@ pub fn getex(call: &mut Call<'_>) -> CommandResult {
             return Err(SYNTAX);
         }
     }
-    let now = call.now_ms();
+    let (now, ignores) = (call.now_ms(), call.keyspace.shared.ignore_expiry.get());
     let Place::Held(held) = call.keyspace.db(call.client.db).place_to_read(key) else {
         call.client.reply.null();
         return Ok(());
@@ -244,7 +244,7 @@ pub fn getex(call: &mut Call<'_>) -> CommandResult {
     };
     call.client.reply.bulk_str(value);
     match deadline {
-        Some(at) if at <= now => {
+        Some(at) if at <= now && !ignores => {
             let lazily = call.core.settings.lazyfree_lazy_expire;
             held.remove(lazily);
             call.modified(key);

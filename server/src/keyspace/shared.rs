@@ -123,6 +123,13 @@ impl Shared {
         *self.witness.borrow_mut() = witness;
     }
 
+    /// Whether a deadline that a command names is past, so that the key goes at once. What is loaded, or a primary's, is
+    /// removed by its own commands.
+    #[must_use]
+    pub fn is_past(&self, deadline: i64) -> bool {
+        deadline <= self.now_ms.get() && !self.ignore_expiry.get()
+    }
+
     /// Whether somebody wants old values.
     #[inline]
     #[must_use]

@@ -2,6 +2,7 @@
 //! redis-server shows then.
 
 use std::fmt::{Display, Write};
+use std::time::Instant;
 
 use redstart_common::{clock, command};
 
@@ -9,6 +10,7 @@ use crate::client::{Client, Flags};
 use crate::engine::Core;
 use crate::keyspace::{Keyspace, lazyfree};
 use crate::observe::memory::{Excess, Overview};
+use crate::persistence::aof::chain::State;
 use crate::process::supervised::Supervisor;
 
 struct Page {
@@ -227,40 +229,75 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
 }
 
 fn persistence(page: &mut Page, core: &Core) {
+    let (saved, logging) = (&core.saved, &core.logging);
+    let flag = |holds: bool| u8::from(holds);
+    let status = |failed: bool| if failed { "err" } else { "ok" };
+    let seconds = |since: Option<Instant>| since.map_or(-1, |at| at.elapsed().as_secs() as i64);
     page.section("Persistence");
-    for name in ["loading", "async_loading", "current_cow_peak", "current_cow_size"] {
+    let loading = saved.loading.as_ref();
+    page.field("loading", flag(loading.is_some_and(|loading| !loading.beside)));
+    page.field("async_loading", flag(loading.is_some_and(|loading| loading.beside)));
+    // There is no fork, so that nothing is copied on writing.
+    for name in ["current_cow_peak", "current_cow_size", "current_cow_size_age"] {
         page.field(name, 0);
     }
-    page.field("current_cow_size_age", 0);
-    page.field("current_fork_perc", "0.00");
-    page.field("current_save_keys_processed", 0);
-    page.field("current_save_keys_total", 0);
-    page.field("rdb_changes_since_last_save", core.feed.dirty);
-    page.field("rdb_bgsave_in_progress", 0);
-    page.field("rdb_last_save_time", core.started_unix_s);
-    page.field("rdb_last_bgsave_status", "ok");
-    page.field("rdb_last_bgsave_time_sec", -1);
-    page.field("rdb_current_bgsave_time_sec", -1);
-    for name in [
-        "rdb_saves",
-        "rdb_last_cow_size",
-        "rdb_last_load_keys_expired",
-        "rdb_last_load_keys_loaded",
-        "aof_enabled",
-        "aof_rewrite_in_progress",
-        "aof_rewrite_scheduled",
-    ] {
-        page.field(name, 0);
-    }
-    page.field("aof_last_rewrite_time_sec", -1);
-    page.field("aof_current_rewrite_time_sec", -1);
-    page.field("aof_last_bgrewrite_status", "ok");
-    page.field("aof_rewrites", 0);
-    page.field("aof_rewrites_consecutive_failures", 0);
-    page.field("aof_last_write_status", "ok");
+    let (done, total) = core
+        .save
+        .as_ref()
+        .map_or((0, 0), |save| (save.snapshot.keys_done(), save.snapshot.keys_total()));
+    let percent = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
+    page.field("current_fork_perc", format_args!("{percent:.2}"));
+    page.field("current_save_keys_processed", done);
+    page.field("current_save_keys_total", total);
+    let changes = core.feed.dirty.saturating_sub(saved.changes_saved);
+    page.field("rdb_changes_since_last_save", changes);
+    page.field("rdb_bgsave_in_progress", flag(saved.saving.is_some()));
+    page.field("rdb_last_save_time", saved.last_save_unix_s);
+    page.field("rdb_last_bgsave_status", status(saved.last_failed));
+    page.field("rdb_last_bgsave_time_sec", saved.last_took_s.unwrap_or(-1));
+    page.field("rdb_current_bgsave_time_sec", seconds(saved.saving.map(|saving| saving.since)));
+    page.field("rdb_saves", saved.saves);
+    page.field("rdb_last_cow_size", 0);
+    page.field("rdb_last_load_keys_expired", saved.keys_expired);
+    page.field("rdb_last_load_keys_loaded", saved.keys_loaded);
+    page.field("aof_enabled", flag(logging.state != State::Off));
+    page.field("aof_rewrite_in_progress", flag(logging.rewrite.is_some()));
+    page.field("aof_rewrite_scheduled", flag(logging.scheduled));
+    page.field("aof_last_rewrite_time_sec", logging.last_took_s.unwrap_or(-1));
+    page.field(
+        "aof_current_rewrite_time_sec",
+        seconds(logging.rewrite.as_ref().map(|it| it.since)),
+    );
+    page.field("aof_last_bgrewrite_status", status(logging.last_failed));
+    page.field("aof_rewrites", logging.rewrites);
+    page.field("aof_rewrites_consecutive_failures", logging.back_off.failures());
+    page.field("aof_last_write_status", status(saved.log_error.is_some()));
     page.field("aof_last_cow_size", 0);
     page.field("module_fork_in_progress", 0);
     page.field("module_fork_last_cow_size", 0);
+    if let (State::On | State::AwaitRewrite, Some(log)) = (logging.state, &logging.log) {
+        page.field("aof_current_size", logging.sizes.current(log.file_bytes()));
+        page.field("aof_base_size", logging.sizes.at_rewrite());
+        page.field("aof_pending_rewrite", 0);
+        page.field("aof_buffer_length", log.buffered_bytes());
+        page.field("aof_pending_bio_fsync", flag(log.state().is_syncing()));
+        page.field("aof_delayed_fsync", log.state().delayed_syncs());
+    }
+    if let Some(loading) = loading {
+        let (total, done) = (loading.total_bytes, loading.loaded_bytes);
+        let percent = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
+        let elapsed = redstart_common::clock::unix_ms() / 1000 - loading.since_unix_s;
+        let eta = match done {
+            0 => 1,
+            _ => (elapsed as f64 * (total.saturating_sub(done)) as f64 / done as f64) as i64,
+        };
+        page.field("loading_start_time", loading.since_unix_s);
+        page.field("loading_total_bytes", total);
+        page.field("loading_rdb_used_mem", loading.rdb_used_mem);
+        page.field("loading_loaded_bytes", done);
+        page.field("loading_loaded_perc", format_args!("{percent:.2}"));
+        page.field("loading_eta_seconds", eta);
+    }
 }
 
 fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {

@@ -13,7 +13,7 @@ use crate::persistence::rdb::{Decoded, Decoder, Item, LoadError, Options, Usage}
 use crate::persistence::state::Loading;
 
 /// How long a step goes on before the server looks after its clients.
-const STEP: Duration = Duration::from_millis(2);
+pub const STEP: Duration = Duration::from_millis(2);
 /// Entries between two looks at the clock.
 const ENTRIES_BETWEEN: u32 = 64;
 /// Names of empty keys that are told.

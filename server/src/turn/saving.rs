@@ -1,13 +1,15 @@
 //! The engine's saves and loads, between the turns of its clients.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redstart_common::log;
 use redstart_common::net::turn;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::client::{Client, Flags, Origin};
+use crate::persistence::aof::load::{Contents, Loaded, Loader, Step};
 use crate::persistence::save::Pace;
 use crate::persistence::saver::Report;
 use crate::saving::load::{self, Failure, Load, Rules};
@@ -65,48 +67,164 @@ pub async fn save(
 /// # Errors
 /// When there is data that cannot be loaded; the log says why.
 pub async fn load(server: &Rc<Server>) -> Result<(), ()> {
-    let shell = &server.engine.borrow().core.shell.clone();
-    if shell.embedded && shell.folder.as_os_str().is_empty() {
+    let (embedded, logs) = {
+        let core = &server.engine.borrow().core;
+        let folder = core.shell.folder.as_os_str();
+        (core.shell.embedded && folder.is_empty(), core.settings.saving.appendonly)
+    };
+    if embedded {
         return Ok(());
     }
-    let path = server.engine.borrow().core.dump_path();
-    let opened = load::open(&path);
-    let begun = std::time::Instant::now();
-    let outcome = match opened {
-        Ok(None) => Ok(()),
-        Err(error) => {
-            let reason = crate::text::system_words(&error);
-            log!(Warning, "Fatal error loading the DB: {reason}. Exiting.");
-            return Err(());
-        }
-        Ok(Some((file, bytes))) => {
-            let mut rdb = {
-                let mut engine = server.engine.borrow_mut();
-                let engine = &mut *engine;
-                engine.core.begin_loading(&engine.keyspace, bytes, false);
-                let rules = Rules { drops_expired: true, replaces: false };
-                Load::new(file, Some(bytes), rules, &engine.core)
-            };
-            let outcome = in_steps(server, &mut rdb).await;
-            if outcome.is_ok() {
-                log!(Notice, "DB loaded from disk: {:.3} seconds", begun.elapsed().as_secs_f64());
-            }
-            outcome
-        }
-    };
+    let outcome = if logs { load_log(server).await } else { load_dump(server).await };
     let mut engine = server.engine.borrow_mut();
     let engine = &mut *engine;
     engine.core.end_loading(&engine.keyspace);
-    outcome.map_err(|failure| {
-        for line in failure.log_lines() {
-            log!(Warning, "{line}");
-        }
-        log!(Warning, "Fatal error loading the DB, check server logs. Exiting.");
-    })
+    let loaded = outcome.map_err(|lines| lines.iter().for_each(|line| log!(Warning, "{line}")))?;
+    if logs {
+        engine.core.open_log(&engine.keyspace, loaded)?;
+    }
+    Ok(())
 }
 
+/// Loads the dump.
+async fn load_dump(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
+    let path = server.engine.borrow().core.dump_path();
+    let begun = Instant::now();
+    let opened = load::open(&path).map_err(|error| {
+        let reason = crate::text::system_words(&error);
+        vec![format!("Fatal error loading the DB: {reason}. Exiting.")]
+    })?;
+    let Some((file, bytes)) = opened else { return Ok(Loaded::default()) };
+    let mut rdb = {
+        let mut engine = server.engine.borrow_mut();
+        let engine = &mut *engine;
+        engine.core.begin_loading(&engine.keyspace, bytes, false);
+        let rules = Rules { drops_expired: true, replaces: false };
+        Load::new(file, Some(bytes), rules, &engine.core)
+    };
+    in_steps(server, &mut rdb, 0).await.map_err(|failure| {
+        let mut lines = failure.log_lines();
+        lines.push("Fatal error loading the DB, check server logs. Exiting.".to_owned());
+        lines
+    })?;
+    log!(Notice, "DB loaded from disk: {:.3} seconds", begun.elapsed().as_secs_f64());
+    Ok(Loaded::default())
+}
+
+/// Loads the append-only file.
+async fn load_log(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
+    let begun = Instant::now();
+    let contents = {
+        let mut engine = server.engine.borrow_mut();
+        let may_truncate = engine.core.settings.saving.aof_load_truncated;
+        let chain = engine.core.chain().map_err(|error| error.report())?;
+        chain.take_over_single().map_err(|error| error.report())?;
+        Loader::open(chain, may_truncate).map_err(|error| error.report().to_vec())?
+    };
+    let mut loader = match contents {
+        Contents::Absent => return Ok(Loaded::default()),
+        Contents::Empty => {
+            log!(Notice, "DB loaded from append only file: 0.000 seconds");
+            return Ok(Loaded::default());
+        }
+        Contents::Some(loader) => loader,
+    };
+    {
+        let mut engine = server.engine.borrow_mut();
+        let engine = &mut *engine;
+        engine.core.begin_loading(&engine.keyspace, loader.progress().0, false);
+    }
+    let mut reader = Box::new(Client::new(0, 0));
+    reader.origin = Origin::Log;
+    reader.flags.set(Flags::DENY_BLOCKING);
+    loop {
+        let next = run_commands(server, &mut loader, &mut reader)?;
+        match next {
+            Some(Next::Rdb) => load_base(server, &mut loader).await?,
+            Some(Next::Done) => break,
+            None => {}
+        }
+        turn::end();
+        tokio::task::yield_now().await;
+    }
+    let mut engine = server.engine.borrow_mut();
+    // A transaction that is not complete did not happen.
+    reader.multi = None;
+    // What was loaded was not asked for.
+    engine.core.stats.reset();
+    let seconds = begun.elapsed().as_secs_f64();
+    log!(Notice, "DB loaded from append only file: {seconds:.3} seconds");
+    Ok(loader.loaded())
+}
+
+/// What a log has next, but for commands.
+enum Next {
+    Rdb,
+    Done,
+}
+
+/// Runs commands of the log for a moment.
+fn run_commands(
+    server: &Rc<Server>,
+    loader: &mut Loader,
+    reader: &mut Client,
+) -> Result<Option<Next>, Vec<String>> {
+    let mut engine = server.engine.borrow_mut();
+    engine.refresh();
+    let interval = engine.core.settings.saving.loading_process_events_interval_bytes as u64;
+    let (start, until) = (Instant::now(), loader.progress().1 + interval);
+    loop {
+        for _ in 0..COMMANDS_BETWEEN {
+            match loader.next().map_err(|error| error.report().to_vec())? {
+                Step::Command => {
+                    if !engine.replay(reader, loader.args()) {
+                        return Err(loader.unknown_command().report().to_vec());
+                    }
+                }
+                Step::Time(_) => {}
+                Step::Rdb => return Ok(Some(Next::Rdb)),
+                Step::Done => return Ok(Some(Next::Done)),
+            }
+        }
+        let done = loader.progress().1;
+        engine.core.note_loaded(done);
+        if start.elapsed() >= load::STEP || done >= until {
+            return Ok(None);
+        }
+    }
+}
+
+/// Loads the RDB that the log's file at hand begins with.
+async fn load_base(server: &Rc<Server>, loader: &mut Loader) -> Result<(), Vec<String>> {
+    let failed = |loader: &Loader, mut lines: Vec<String>| {
+        lines.extend_from_slice(loader.rdb_failed().report());
+        lines
+    };
+    let path = loader.path().map(std::path::Path::to_owned).unwrap_or_default();
+    let file = std::fs::File::open(&path)
+        .map_err(|error| failed(loader, vec![crate::text::system_words(&error)]))?;
+    let mut rdb = {
+        let engine = server.engine.borrow();
+        let length = file.metadata().ok().map(|data| data.len());
+        // Keys past their deadline may be prolonged by what follows.
+        Load::new(file, length, Rules::default(), &engine.core)
+    };
+    let before = loader.progress().1;
+    in_steps(server, &mut rdb, before)
+        .await
+        .map_err(|failure| failed(loader, failure.log_lines()))?;
+    loader.rdb_loaded(rdb.offset()).map_err(|error| error.report().to_vec())
+}
+
+/// Commands of the log between two looks at the clock.
+const COMMANDS_BETWEEN: u32 = 64;
+
 /// Loads an RDB, and lets clients be told in between that it is being loaded.
-async fn in_steps<R: std::io::Read>(server: &Rc<Server>, rdb: &mut Load<R>) -> Result<(), Failure> {
+async fn in_steps<R: std::io::Read>(
+    server: &Rc<Server>,
+    rdb: &mut Load<R>,
+    before: u64,
+) -> Result<(), Failure> {
     loop {
         {
             let mut engine = server.engine.borrow_mut();
@@ -114,7 +232,7 @@ async fn in_steps<R: std::io::Read>(server: &Rc<Server>, rdb: &mut Load<R>) -> R
             let engine = &mut *engine;
             let interval = engine.core.settings.saving.loading_process_events_interval_bytes as u64;
             let done = rdb.step(&mut engine.keyspace, interval)?;
-            engine.core.note_loaded(rdb.offset());
+            engine.core.note_loaded(before + rdb.offset());
             if done {
                 rdb.finish(&mut engine.core);
                 return Ok(());
