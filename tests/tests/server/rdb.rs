@@ -52,10 +52,13 @@ fn plain(value: &Value) -> Plain {
     (map, row, name)
 }
 
+/// An entry: its value, when it dies, and how much it was used.
+type Held = (Plain, Option<i64>, Usage);
+
 /// What was read of a file.
 #[derive(Default)]
 struct Loaded {
-    entries: BTreeMap<(u64, Vec<u8>), (Plain, Option<i64>, Usage)>,
+    entries: BTreeMap<(u64, Vec<u8>), Held>,
     empty: usize,
     checksum: Option<Checksum>,
 }
