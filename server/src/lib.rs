@@ -32,6 +32,7 @@ pub mod persistence;
 pub mod pubsub;
 pub mod redact;
 pub mod renames;
+pub mod replication;
 pub mod reserve;
 pub mod server;
 pub mod settings;
