@@ -101,7 +101,7 @@ impl Replication {
         // A ping would move the offset that a failover waits for.
         let would_disturb = self.failover.has_end() && turn.is_paused;
         if self.cron_rounds % self.options.ping_period_s.max(1) == 0 && !would_disturb {
-            self.push(&command(&[b"PING"]));
+            self.push(&command(&[b"ping"]));
         }
     }
 

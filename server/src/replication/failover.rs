@@ -152,7 +152,7 @@ impl Replication {
             return;
         }
         let has_all = |replica: &&Replica| {
-            replica.is_online() && replica.acked == self.history.offset.bytes()
+            replica.is_online() && replica.acked == Some(self.history.offset.bytes())
         };
         let ready = match target {
             Some((host, port)) => self.replicas.at(host, *port).filter(has_all),

@@ -70,7 +70,7 @@ impl Replication {
             profile,
             stage: Stage::WaitStart { since_ms: turn.now_ms },
             is_old: matches!(request.ask, Ask::Sync),
-            acked: 0,
+            acked: None,
             acked_ms: turn.now_ms,
             acked_early: false,
             soft_since_ms: None,

@@ -62,8 +62,8 @@ impl Replication {
         let Some(offset) = parse_i64(offset) else { return };
         let Some(replica) = self.replicas.get_mut(client) else { return };
         replica.acked_ms = turn.now_ms;
-        let has_moved = offset > replica.acked;
-        replica.acked = replica.acked.max(offset);
+        let has_moved = replica.acked.is_none_or(|acked| offset > acked);
+        replica.acked = replica.acked.max(Some(offset));
         match replica.stage {
             // It has found the end of its snapshot: nothing that follows can be taken for a part of it.
             Stage::AwaitAck { from } => {

@@ -4,7 +4,6 @@
 //! place and database it is all that is needed to go on, so there is no cached client, only the right to resume.
 
 use bytes::Bytes;
-use redstart_common::log::Level;
 
 use super::backlog::Backlog;
 use super::door::{Action, LinkId, LoadBy, Turn};
@@ -582,12 +581,14 @@ impl Replication {
         if by_mark {
             self.send_ack(turn);
         }
+        if let Some(reason) = lost {
+            // What came early is asked for again: executed now, it would come after the place from which we ask.
+            turn.verbose(format!("The link was lost while loading: {reason}"));
+            self.link_closed(link, &reason, turn);
+            return;
+        }
         for bytes in early {
             self.received(link, bytes, turn);
-        }
-        if let Some(reason) = lost {
-            turn.act(Action::Log(Level::Verbose, format!("The link was lost while loading: {reason}")));
-            self.link_closed(link, &reason, turn);
         }
     }
 

@@ -69,8 +69,9 @@ pub struct Replica {
     pub stage: Stage,
     /// It came by SYNC: it acknowledges nothing.
     pub is_old: bool,
-    /// The offset it has acknowledged; 0 before it has.
-    pub acked: i64,
+    /// The offset it has acknowledged, if it has. Redis takes 0 for nothing, and so counts a replica that still loads for the
+    /// writes that were made before anybody followed.
+    pub acked: Option<i64>,
     /// When it was last heard of.
     pub acked_ms: i64,
     /// It said that it is ready before its snapshot was known to be complete.
@@ -211,7 +212,7 @@ impl Replicas {
     pub fn acked(&self, offset: Offset) -> usize {
         self.list
             .iter()
-            .filter(|replica| replica.is_online() && replica.acked >= offset.bytes())
+            .filter(|replica| replica.is_online() && replica.acked.is_some_and(|acked| acked >= offset.bytes()))
             .count()
     }
 

@@ -78,7 +78,7 @@ impl Replication {
         let shown = self.replicas.iter().filter_map(|replica| Some((replica, state_name(replica)?)));
         for (number, (replica, state)) in shown.enumerate() {
             let (ip, port) = (replica.ip(), replica.profile.port);
-            let (acked, lag) = (replica.acked, replica.lag_s(now_ms));
+            let (acked, lag) = (replica.acked.unwrap_or(0), replica.lag_s(now_ms));
             field(
                 &format!("slave{number}"),
                 &format!("ip={ip},port={port},state={state},offset={acked},lag={lag}"),
@@ -156,7 +156,7 @@ fn report(replica: &Replica) -> ReplicaReport {
     ReplicaReport {
         ip: replica.ip().to_owned(),
         port: replica.profile.port,
-        acked: replica.acked,
+        acked: replica.acked.unwrap_or(0),
     }
 }
 

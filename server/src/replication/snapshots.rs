@@ -56,6 +56,12 @@ impl Replication {
         self.snapshots.running.as_ref().map(|running| (running.id, running.to_sockets))
     }
 
+    /// How many snapshots were begun for replicas.
+    #[must_use]
+    pub fn snapshots_begun(&self) -> u64 {
+        self.snapshots.begun
+    }
+
     /// Whether a replica is waiting for its snapshot, or gets it: `rdb-del-sync-files` leaves the file then.
     #[must_use]
     pub fn is_syncing_replicas(&self) -> bool {
