@@ -208,7 +208,7 @@ mod tests {
         backlog.append(&vec![1; 200 * (16 << 10)]);
         assert!(backlog.trim(None));
         assert_eq!(backlog.held(), (200 - 64) * (16 << 10));
-        assert!(backlog.trim(None) && backlog.trim(None) && backlog.trim(None) == false);
+        assert!(backlog.trim(None) && backlog.trim(None) && !backlog.trim(None));
     }
 
     #[test]

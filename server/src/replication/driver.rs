@@ -93,8 +93,7 @@ impl Replication {
             self.stream_db = Some(saved.db);
             upstream.can_resume = true;
         } else {
-            self.history.older =
-                Some(super::history::Older { id: saved.id, until: saved.offset });
+            self.history.older = Some(super::history::Older { id: saved.id, until: saved.offset });
             self.backlog = Some(Backlog::new(self.options.backlog_bytes, saved.offset));
             self.alone_since_ms = now_ms;
         }
@@ -227,9 +226,7 @@ impl Replication {
             super::replicas::Stage::Online { next } => Some(next),
             _ => None,
         });
-        next.zip(self.backlog.as_ref())
-            .into_iter()
-            .flat_map(|(next, backlog)| backlog.slices(next))
+        next.zip(self.backlog.as_ref()).into_iter().flat_map(|(next, backlog)| backlog.slices(next))
     }
 
     /// So many of them were written to its socket. Zero says that the socket takes none.

@@ -160,10 +160,7 @@ impl Replication {
         };
         let Some(replica) = ready else { return };
         let target = (replica.ip().to_owned(), replica.profile.port);
-        turn.notice(format!(
-            "Failover target {}:{} is synced, failing over.",
-            target.0, target.1
-        ));
+        turn.notice(format!("Failover target {}:{} is synced, failing over.", target.0, target.1));
         self.hand_over(target, end_ms, turn);
     }
 

@@ -118,7 +118,9 @@ impl Handshake {
                         return Next::Failed;
                     }
                     // No Redis knows this one, so it is nothing to speak of.
-                    Some(Asked::Version) if refused => turn.verbose(not_understood(Asked::Version, line)),
+                    Some(Asked::Version) if refused => {
+                        turn.verbose(not_understood(Asked::Version, line))
+                    }
                     Some(option) if refused => turn.notice(not_understood(option, line)),
                     _ => {}
                 }
@@ -130,7 +132,11 @@ impl Handshake {
 }
 
 fn not_understood(option: Asked, line: &[u8]) -> String {
-    format!("(Non critical) Master does not understand REPLCONF {}: {}", option.option(), text(line))
+    format!(
+        "(Non critical) Master does not understand REPLCONF {}: {}",
+        option.option(),
+        text(line)
+    )
 }
 
 /// Old servers refused a PING before AUTH in other words.

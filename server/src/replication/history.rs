@@ -71,7 +71,11 @@ impl History {
         }
         match self.older {
             Some(older) if older.id.is_named(id) => {
-                if first_byte <= older.until.next_byte() { Ok(()) } else { Err(Mismatch::BeyondOlder) }
+                if first_byte <= older.until.next_byte() {
+                    Ok(())
+                } else {
+                    Err(Mismatch::BeyondOlder)
+                }
             }
             // Where there is no older history, its name is shown as zeros, and may be asked for.
             None if ReplicationId::NONE.is_named(id) => Err(Mismatch::BeyondOlder),

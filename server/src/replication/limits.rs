@@ -71,7 +71,8 @@ impl Replication {
             // Slowing the writers stands for the soft limit: its time is what a load takes.
             let is_soft_over = !slows_writers
                 && soft_since.is_some_and(|since| {
-                    turn.seconds_since(since) > i64::try_from(limit.soft_seconds).unwrap_or(i64::MAX)
+                    turn.seconds_since(since)
+                        > i64::try_from(limit.soft_seconds).unwrap_or(i64::MAX)
                 });
             let is_stuck = slows_writers
                 && is_soft

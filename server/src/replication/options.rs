@@ -90,7 +90,11 @@ impl Default for Options {
             priority: 100,
             read_only: true,
             save_points: true,
-            output_limit: OutputLimit { hard_bytes: 256 << 20, soft_bytes: 64 << 20, soft_seconds: 60 },
+            output_limit: OutputLimit {
+                hard_bytes: 256 << 20,
+                soft_bytes: 64 << 20,
+                soft_seconds: 60,
+            },
             slow_writers: false,
         }
     }

@@ -102,12 +102,7 @@ impl Replication {
         Ok(())
     }
 
-    fn promote_by_psync(
-        &mut self,
-        id: &[u8],
-        line: &str,
-        turn: &mut Turn,
-    ) -> Result<(), Refusal> {
+    fn promote_by_psync(&mut self, id: &[u8], line: &str, turn: &mut Turn) -> Result<(), Refusal> {
         turn.warn(format!("Failover request received for replid {}.", text(id)));
         if self.upstream.is_none() {
             return Err(Refusal::FAILOVER_TO_PRIMARY);

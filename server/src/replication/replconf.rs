@@ -29,7 +29,7 @@ impl Replication {
         args: Args<'_>,
         turn: &mut Turn,
     ) -> Result<Replconf, Refusal> {
-        if args.len() % 2 == 0 {
+        if args.len().is_multiple_of(2) {
             return Err(Refusal::Syntax);
         }
         for at in (1..args.len()).step_by(2) {
@@ -131,6 +131,8 @@ fn version(value: &[u8]) -> Result<(u32, u32, u32), Refusal> {
 impl Replica {
     /// Whether it can share a snapshot that was begun for others: it understands what they do, and wants the same.
     pub(super) fn may_join(&self, eof: bool, psync2: bool, filter: Filter) -> bool {
-        (self.profile.eof || !eof) && (self.profile.psync2 || !psync2) && self.profile.filter == filter
+        (self.profile.eof || !eof)
+            && (self.profile.psync2 || !psync2)
+            && self.profile.filter == filter
     }
 }

@@ -382,10 +382,8 @@ impl Replication {
     }
 
     fn go_on_handshake(&mut self, link: LinkId, next: Next, turn: &mut Turn) {
-        let is_answer = matches!(
-            next,
-            Next::Continue(_) | Next::Full(_) | Next::NotSupported | Next::TryLater
-        );
+        let is_answer =
+            matches!(next, Next::Continue(_) | Next::Full(_) | Next::NotSupported | Next::TryLater);
         if is_answer && self.failover.is_in_progress() {
             if matches!(next, Next::Continue(_) | Next::Full(_)) {
                 self.failover_done(turn);
@@ -438,12 +436,7 @@ impl Replication {
         turn.act(Action::SendPrimary(link, command(&args)));
     }
 
-    fn continue_stream(
-        &mut self,
-        link: LinkId,
-        id: Option<super::ReplicationId>,
-        turn: &mut Turn,
-    ) {
+    fn continue_stream(&mut self, link: LinkId, id: Option<super::ReplicationId>, turn: &mut Turn) {
         let Some(upstream) = &mut self.upstream else { return };
         if !upstream.can_resume {
             // Nothing was asked that could be continued.
@@ -493,7 +486,9 @@ impl Replication {
         let size = framing.size();
         let way = if by == LoadBy::File { "to disk" } else { "to parser" };
         turn.notice(match size {
-            None => format!("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {way}"),
+            None => format!(
+                "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {way}"
+            ),
             Some(size) => {
                 format!("MASTER <-> REPLICA sync: receiving {size} bytes from master {way}")
             }
@@ -532,7 +527,8 @@ impl Replication {
     fn load(&mut self, turn: &mut Turn) {
         let Some(upstream) = &mut self.upstream else { return };
         let state = std::mem::replace(&mut upstream.link, Link::Waiting);
-        let Link::Receiving(Receiving { link, announced, framing, by, read, size, .. }) = state else {
+        let Link::Receiving(Receiving { link, announced, framing, by, read, size, .. }) = state
+        else {
             upstream.link = state;
             return;
         };

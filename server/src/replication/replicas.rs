@@ -212,7 +212,9 @@ impl Replicas {
     pub fn acked(&self, offset: Offset) -> usize {
         self.list
             .iter()
-            .filter(|replica| replica.is_online() && replica.acked.is_some_and(|acked| acked >= offset.bytes()))
+            .filter(|replica| {
+                replica.is_online() && replica.acked.is_some_and(|acked| acked >= offset.bytes())
+            })
             .count()
     }
 

@@ -49,7 +49,12 @@ impl Replication {
         match &self.upstream {
             None => RoleReport::Primary {
                 offset: self.history.offset.bytes(),
-                replicas: self.replicas.iter().filter(|replica| replica.is_online()).map(report).collect(),
+                replicas: self
+                    .replicas
+                    .iter()
+                    .filter(|replica| replica.is_online())
+                    .map(report)
+                    .collect(),
             },
             Some(upstream) => RoleReport::Replica {
                 host: upstream.host.clone(),
@@ -75,7 +80,8 @@ impl Replication {
         if self.options.min_replicas_to_write > 0 && self.options.min_replicas_max_lag_s > 0 {
             field("min_slaves_good_slaves", &self.good_replicas);
         }
-        let shown = self.replicas.iter().filter_map(|replica| Some((replica, state_name(replica)?)));
+        let shown =
+            self.replicas.iter().filter_map(|replica| Some((replica, state_name(replica)?)));
         for (number, (replica, state)) in shown.enumerate() {
             let (ip, port) = (replica.ip(), replica.profile.port);
             let (acked, lag) = (replica.acked.unwrap_or(0), replica.lag_s(now_ms));
@@ -138,7 +144,9 @@ impl Replication {
 fn sync_fields(link: &Link, now_ms: i64, field: &mut dyn FnMut(&str, &dyn ToString)) {
     // While the size is not known it is -1, as in Redis; by mark it is 0.
     let (total, read, heard_ms) = match link {
-        Link::Receiving(state) => (state.size.map_or(0, u64::cast_signed), state.read, state.heard_ms),
+        Link::Receiving(state) => {
+            (state.size.map_or(0, u64::cast_signed), state.read, state.heard_ms)
+        }
         Link::Loading(state) => (state.size.map_or(0, u64::cast_signed), state.read, now_ms),
         Link::Preparing { heard_ms, .. } => (-1, 0, *heard_ms),
         _ => (-1, 0, now_ms),

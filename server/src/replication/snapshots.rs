@@ -131,8 +131,8 @@ impl Replication {
             }
         }
         let options = &self.options;
-        let are_enough = options.diskless_sync_max_replicas > 0
-            && count >= options.diskless_sync_max_replicas;
+        let are_enough =
+            options.diskless_sync_max_replicas > 0 && count >= options.diskless_sync_max_replicas;
         if !options.diskless_sync || are_enough || longest_s >= options.diskless_sync_delay_s {
             self.start_snapshot(eof, psync2, filter, turn);
         }
@@ -238,14 +238,17 @@ impl Replication {
                 replica.name()
             ));
             let is_ready = replica.acked_early;
-            let stage = if is_ready { Stage::Online { next: from } } else { Stage::AwaitAck { from } };
+            let stage =
+                if is_ready { Stage::Online { next: from } } else { Stage::AwaitAck { from } };
             self.put_online(client, stage, turn);
         }
         self.start_pending_snapshot(turn);
     }
 
     pub(super) fn file_sent(&mut self, client: ClientId, turn: &mut Turn) {
-        if let Some(Stage::SendBulk { from }) = self.replicas.get(client).map(|replica| replica.stage) {
+        if let Some(Stage::SendBulk { from }) =
+            self.replicas.get(client).map(|replica| replica.stage)
+        {
             self.put_online(client, Stage::Online { next: from }, turn);
         }
     }

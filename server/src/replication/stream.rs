@@ -36,7 +36,13 @@ pub enum StreamError {
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { buffer: BytesMut::new(), scanner: RequestScanner::new(), applied: 0, held: 0, current: 0 }
+        Self {
+            buffer: BytesMut::new(),
+            scanner: RequestScanner::new(),
+            applied: 0,
+            held: 0,
+            current: 0,
+        }
     }
 }
 
@@ -55,7 +61,7 @@ impl Stream {
 
     /// The next complete request, to be executed and then [`done`](Self::done). An empty one is a newline that keeps the link
     /// alive; it counts like any other.
-    pub fn next(&mut self) -> Result<Option<Args<'_>>, StreamError> {
+    pub fn next_request(&mut self) -> Result<Option<Args<'_>>, StreamError> {
         const LIMITS: Limits = Limits {
             proto_max_bulk_len: usize::MAX,
             multibulk_max: i32::MAX as usize,
@@ -110,7 +116,7 @@ mod tests {
         let mut open = false;
         for byte in sent {
             stream.push(Bytes::copy_from_slice(&[*byte]));
-            while let Some(args) = stream.next().unwrap() {
+            while let Some(args) = stream.next_request().unwrap() {
                 match args.at(0) {
                     b"MULTI" => open = true,
                     b"EXEC" => open = false,
@@ -131,9 +137,9 @@ mod tests {
     fn what_is_read_and_not_complete_waits() {
         let mut stream = Stream::default();
         stream.push(Bytes::from_static(b"*1\r\n$4\r\nPING\r\n*1\r\n$4"));
-        assert_eq!(words(stream.next().unwrap().unwrap()), ["PING"]);
+        assert_eq!(words(stream.next_request().unwrap().unwrap()), ["PING"]);
         stream.done(false);
-        assert!(stream.next().unwrap().is_none());
+        assert!(stream.next_request().unwrap().is_none());
         assert_eq!(stream.take_applied().len(), 14);
         assert_eq!(stream.waiting(), 6);
     }
@@ -142,8 +148,8 @@ mod tests {
     fn a_newline_counts_and_words_do_not_come_from_a_primary() {
         let mut stream = Stream::default();
         stream.push(Bytes::from_static(b"\nSET k v\r\n"));
-        assert!(stream.next().unwrap().unwrap().is_empty());
+        assert!(stream.next_request().unwrap().unwrap().is_empty());
         stream.done(false);
-        assert_eq!(stream.next().err(), Some(StreamError::Inline));
+        assert_eq!(stream.next_request().err(), Some(StreamError::Inline));
     }
 }

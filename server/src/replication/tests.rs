@@ -82,16 +82,21 @@ impl Server {
         result.map(|()| actions).map_err(|refusal| String::from_utf8(refusal.wire()).unwrap())
     }
 
-    fn psync(&mut self, client: ClientId, id: &str, first_byte: &str) -> Result<Vec<String>, String> {
-        let ask = Ask::Psync { id: id.as_bytes(), first_byte: first_byte.as_bytes(), failover: false };
+    fn psync(
+        &mut self,
+        client: ClientId,
+        id: &str,
+        first_byte: &str,
+    ) -> Result<Vec<String>, String> {
+        let ask =
+            Ask::Psync { id: id.as_bytes(), first_byte: first_byte.as_bytes(), failover: false };
         self.sync(client, ask)
     }
 
     fn failover(&mut self, words: &[&str]) -> Result<Vec<String>, String> {
         let args = OwnedArgs::from_slices(words);
-        let (result, actions) = self.call(|replication, turn| {
-            replication.fail_over(parse_failover(args.as_args())?, turn)
-        });
+        let (result, actions) = self
+            .call(|replication, turn| replication.fail_over(parse_failover(args.as_args())?, turn));
         result.map(|()| actions).map_err(|refusal| String::from_utf8(refusal.wire()).unwrap())
     }
 
@@ -123,7 +128,9 @@ impl Server {
     /// A primary with one replica that follows.
     fn with_replica() -> Self {
         let mut server = Self::new(Options { diskless_sync: false, ..Options::default() });
-        server.replconf(1, &["REPLCONF", "listening-port", "7001", "capa", "eof", "capa", "psync2"]).unwrap();
+        server
+            .replconf(1, &["REPLCONF", "listening-port", "7001", "capa", "eof", "capa", "psync2"])
+            .unwrap();
         server.psync(1, "?", "-1").unwrap();
         server.event(Event::SnapshotStarted(SnapshotId(1)));
         server.event(Event::SnapshotDone(SnapshotId(1)));
@@ -135,7 +142,8 @@ impl Server {
 fn show(action: &Action) -> String {
     let text = |bytes: &Bytes| {
         let text = String::from_utf8_lossy(bytes).replace("\r\n", " ");
-        let words: Vec<&str> = text.split(' ').filter(|word| !word.starts_with(['*', '$'])).collect();
+        let words: Vec<&str> =
+            text.split(' ').filter(|word| !word.starts_with(['*', '$'])).collect();
         words.join(" ").trim_end_matches(' ').to_owned()
     };
     match action {
@@ -167,19 +175,28 @@ fn the_handshake_says_what_redis_says_and_a_version() {
         ..Options::default()
     });
     let actions = server.wait(100);
-    assert_eq!(logged(&actions), ["Connecting to MASTER primary:7000", "MASTER <-> REPLICA sync started"]);
+    assert_eq!(
+        logged(&actions),
+        ["Connecting to MASTER primary:7000", "MASTER <-> REPLICA sync started"]
+    );
     assert!(has(&actions, "Connect { link: LinkId(1), host: \"primary\", port: 7000 }"));
     assert_eq!(sent(&server.event(Event::Connected(LinkId(1)))), ["PING"]);
     assert_eq!(
         sent(&server.received(1, "-NOAUTH x\r\n")),
-        ["AUTH pw REPLCONF listening-port 21702 REPLCONF ip-address 10.9.8.7 REPLCONF capa eof capa psync2 REPLCONF version 7.0.15"]
+        [
+            "AUTH pw REPLCONF listening-port 21702 REPLCONF ip-address 10.9.8.7 REPLCONF capa eof capa psync2 REPLCONF version 7.0.15"
+        ]
     );
     let actions = server.received(1, "+OK\r\n-ERR no\r\n+OK\r\n+OK\r\n-ERR what\r\n");
     assert_eq!(sent(&actions), ["PSYNC ? -1"]);
-    assert_eq!(logged(&actions)[0], "(Non critical) Master does not understand REPLCONF listening-port: -ERR no");
-    assert_eq!(server.replication.role(), RoleReport::Replica {
-        host: "primary".into(), port: 7000, state: "handshake", offset: -1,
-    });
+    assert_eq!(
+        logged(&actions)[0],
+        "(Non critical) Master does not understand REPLCONF listening-port: -ERR no"
+    );
+    assert_eq!(
+        server.replication.role(),
+        RoleReport::Replica { host: "primary".into(), port: 7000, state: "handshake", offset: -1 }
+    );
 }
 
 #[test]
@@ -188,7 +205,10 @@ fn a_primary_that_loads_is_asked_again_a_second_later() {
     server.wait(100);
     server.shake_hands(1);
     let actions = server.received(1, "-LOADING x\r\n");
-    assert_eq!(logged(&actions), ["Master is currently unable to PSYNC but should be in the future: -LOADING x"]);
+    assert_eq!(
+        logged(&actions),
+        ["Master is currently unable to PSYNC but should be in the future: -LOADING x"]
+    );
     assert!(has(&actions, "CloseLink(LinkId(1))"));
     assert!(has(&server.wait(1000), "Connect { link: LinkId(2)"));
 }
@@ -233,7 +253,9 @@ fn a_full_sync_by_mark_ends_in_an_acknowledgement() {
             "MASTER <-> REPLICA sync: Loading DB in memory"
         ]
     );
-    assert!(has(&actions, "SnapshotBytes(LinkId(1), b\"RDB\")") && has(&actions, "Load(LinkId(1))"));
+    assert!(
+        has(&actions, "SnapshotBytes(LinkId(1), b\"RDB\")") && has(&actions, "Load(LinkId(1))")
+    );
     assert_eq!(sent(&server.wait(2000)), ["\n", "\n"]);
     let actions = server.event(Event::Loaded(LinkId(1), 3));
     assert_eq!(sent(&actions), ["REPLCONF ACK 1000"]);
@@ -249,7 +271,12 @@ fn only_what_is_applied_is_acknowledged_and_asked_for_again() {
     assert!(has(&server.received(1, select), "Execute(LinkId(1)"));
     server.replication.applied(select.as_bytes(), 2);
     server.received(1, "*1\r\n$5\r\nMULTI\r\n");
-    let info: Vec<_> = server.replication.info(server.now_ms).into_iter().filter(|(name, _)| name.contains("slave_")).collect();
+    let info: Vec<_> = server
+        .replication
+        .info(server.now_ms)
+        .into_iter()
+        .filter(|(name, _)| name.contains("slave_"))
+        .collect();
     let shown: Vec<String> = info.iter().map(|(name, value)| format!("{name}:{value}")).collect();
     assert_eq!(shown[..2], ["slave_read_repl_offset:1038", "slave_repl_offset:1023"]);
     let actions = server.event(Event::LinkClosed(LinkId(1), "connection lost"));
@@ -311,7 +338,11 @@ fn silence_ends_a_link_in_each_stage() {
 fn news_of_a_link_that_is_given_up_are_ignored() {
     let mut server = Server::synced_replica();
     server.event(Event::LinkClosed(LinkId(1), "connection lost"));
-    for late in [Event::Connected(LinkId(1)), Event::LinkClosed(LinkId(1), "again"), Event::Loaded(LinkId(1), 0)] {
+    for late in [
+        Event::Connected(LinkId(1)),
+        Event::LinkClosed(LinkId(1), "again"),
+        Event::Loaded(LinkId(1), 0),
+    ] {
         assert_eq!(server.event(late), [""; 0]);
     }
     assert_eq!(server.received(1, "*1\r\n$4\r\nping\r\n"), [""; 0]);
@@ -333,7 +364,9 @@ fn a_load_that_fails_leaves_no_data_and_no_history() {
 #[test]
 fn new_databases_serve_old_data_until_they_are_whole() {
     let mut server = Server::synced_replica();
-    server.replication.set_options(Options { diskless_load: DisklessLoad::SwapDb, ..Options::default() });
+    server
+        .replication
+        .set_options(Options { diskless_load: DisklessLoad::SwapDb, ..Options::default() });
     server.event(Event::LinkClosed(LinkId(1), "connection lost"));
     server.shake_hands(2);
     let actions = server.received(2, &format!("+FULLRESYNC {ID} 2000\r\n$3\r\nR"));
@@ -359,7 +392,9 @@ fn promotion_keeps_the_backlog_and_the_old_name() {
             "Connection with master lost.",
             "Caching the disconnected master state.",
             "Discarding previously cached master state.",
-            &format!("Setting secondary replication ID to {ID}, valid up to offset: 1015. New replication ID is {id}"),
+            &format!(
+                "Setting secondary replication ID to {ID}, valid up to offset: 1015. New replication ID is {id}"
+            ),
             "MASTER MODE enabled (user request from 'id=3')"
         ]
     );
@@ -383,10 +418,16 @@ fn the_byte_after_the_last_can_be_asked_for_and_the_next_cannot() {
     let (id, end) = (server.id(), server.offset());
     assert!(has(&server.psync(2, &id, &(end + 1).to_string()).unwrap(), "2> +CONTINUE"));
     let actions = server.psync(3, &id, &(end + 2).to_string()).unwrap();
-    assert!(has(&actions, "for lack of backlog") && has(&actions, "greater than the master replication offset"));
+    assert!(
+        has(&actions, "for lack of backlog")
+            && has(&actions, "greater than the master replication offset")
+    );
     assert!(has(&server.psync(4, &id, "0").unwrap(), "for lack of backlog"));
     assert!(has(&server.psync(5, &id.to_uppercase(), "1").unwrap(), "5> +CONTINUE"));
-    assert_eq!(server.psync(6, &id, "x").unwrap_err(), "ERR value is not an integer or out of range");
+    assert_eq!(
+        server.psync(6, &id, "x").unwrap_err(),
+        "ERR value is not an integer or out of range"
+    );
     let counts = server.replication.counts();
     assert_eq!((counts.partial_ok, counts.partial_err, counts.full), (2, 2, 3));
 }
@@ -397,7 +438,10 @@ fn what_a_replica_is_sent_begins_with_a_database() {
     server.replication.append(3, b"*1\r\n$4\r\nwrit\r\n");
     server.replication.append(3, b"*1\r\n$4\r\nmore\r\n");
     let pending: Vec<u8> = server.replication.pending(1).flatten().copied().collect();
-    assert_eq!(pending, b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$4\r\nwrit\r\n*1\r\n$4\r\nmore\r\n");
+    assert_eq!(
+        pending,
+        b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$4\r\nwrit\r\n*1\r\n$4\r\nmore\r\n"
+    );
     server.replication.sent(1, 23, 0);
     assert_eq!(server.replication.pending(1).flatten().count(), 28);
     assert_eq!(server.replication.saved_history().unwrap().db, 3);
@@ -413,9 +457,18 @@ fn replconf_answers_as_redis_does() {
         (&["REPLCONF", "capa", "nonsense"], Ok(Replconf::Ok)),
         (&["REPLCONF", "listening-port", "x"], Err("ERR value is not an integer or out of range")),
         (&["REPLCONF", "listening-port", "70000"], Ok(Replconf::Ok)),
-        (&["REPLCONF", "ip-address", &long], Err("ERR REPLCONF ip-address provided by replica instance is too long: 300 bytes")),
-        (&["REPLCONF", "rdb-only", "2"], Err("ERR value is out of range, value must between 0 and 1")),
-        (&["REPLCONF", "rdb-filter-only", "keys"], Err("ERR Unsupported rdb-filter-only option: keys")),
+        (
+            &["REPLCONF", "ip-address", &long],
+            Err("ERR REPLCONF ip-address provided by replica instance is too long: 300 bytes"),
+        ),
+        (
+            &["REPLCONF", "rdb-only", "2"],
+            Err("ERR value is out of range, value must between 0 and 1"),
+        ),
+        (
+            &["REPLCONF", "rdb-filter-only", "keys"],
+            Err("ERR Unsupported rdb-filter-only option: keys"),
+        ),
         (&["REPLCONF", "rdb-filter-only", "\""], Err("ERR Missing rdb-filter-only values")),
         (&["REPLCONF", "rdb-filter-only", "functions"], Ok(Replconf::Ok)),
         (&["REPLCONF", "version", "8.1.0"], Ok(Replconf::Ok)),
@@ -426,7 +479,10 @@ fn replconf_answers_as_redis_does() {
     ] {
         assert_eq!(server.replconf(1, words), answer.map_err(str::to_owned), "{words:?}");
     }
-    assert_eq!(server.psync(1, "?", "-1").unwrap_err(), "ERR Filtered replica requires EOF capability");
+    assert_eq!(
+        server.psync(1, "?", "-1").unwrap_err(),
+        "ERR Filtered replica requires EOF capability"
+    );
 }
 
 #[test]
@@ -444,11 +500,15 @@ fn replicas_that_come_within_the_delay_share_a_snapshot_and_a_later_one_waits() 
     server.replconf(4, &["REPLCONF", "capa", "eof"]).unwrap();
     assert!(has(&server.psync(4, "?", "-1").unwrap(), "Current BGSAVE has socket target"));
     let actions = server.event(Event::SnapshotDone(SnapshotId(1)));
-    assert!(has(&actions, "Streamed RDB transfer with replica 10.0.0.1:<unknown-replica-port> succeeded (socket)"));
+    assert!(has(
+        &actions,
+        "Streamed RDB transfer with replica 10.0.0.1:<unknown-replica-port> succeeded (socket)"
+    ));
     assert!(!has(&actions, "StreamTo"));
     // It is sent the stream when it has said that it found the end.
     let args = OwnedArgs::from_slices(&["REPLCONF", "ACK", "0"]);
-    let (_, actions) = server.call(|replication, turn| replication.replconf(2, args.as_args(), turn));
+    let (_, actions) =
+        server.call(|replication, turn| replication.replconf(2, args.as_args(), turn));
     assert!(has(&actions, "StreamTo(2)"));
     assert!(has(&server.wait(3000), "replicas: [4]"));
 }
@@ -456,15 +516,23 @@ fn replicas_that_come_within_the_delay_share_a_snapshot_and_a_later_one_waits() 
 #[test]
 fn a_snapshot_into_a_file_can_be_joined() {
     let mut server = Server::new(Options { diskless_sync: false, ..Options::default() });
-    assert!(has(&server.psync(1, "?", "-1").unwrap(), "StartSnapshot { snapshot: SnapshotId(1), target: File"));
+    assert!(has(
+        &server.psync(1, "?", "-1").unwrap(),
+        "StartSnapshot { snapshot: SnapshotId(1), target: File"
+    ));
     server.event(Event::SnapshotStarted(SnapshotId(1)));
     server.replication.append(0, b"*1\r\n$4\r\nwrit\r\n");
     let actions = server.psync(2, "?", "-1").unwrap();
     assert!(has(&actions, "2> +FULLRESYNC") && has(&actions, "Waiting for end of BGSAVE for SYNC"));
     server.replconf(3, &["REPLCONF", "capa", "eof", "rdb-filter-only", ""]).unwrap();
-    assert!(has(&server.psync(3, "?", "-1").unwrap(), "Can't attach the replica to the current BGSAVE"));
+    assert!(has(
+        &server.psync(3, "?", "-1").unwrap(),
+        "Can't attach the replica to the current BGSAVE"
+    ));
     let actions = server.event(Event::SnapshotDone(SnapshotId(1)));
-    assert!(has(&actions, "SendFile(1, SnapshotId(1))") && has(&actions, "SendFile(2, SnapshotId(1))"));
+    assert!(
+        has(&actions, "SendFile(1, SnapshotId(1))") && has(&actions, "SendFile(2, SnapshotId(1))")
+    );
     assert!(has(&server.event(Event::FileSent(2)), "StreamTo(2)"));
     assert_eq!(server.replication.pending(2).flatten().count(), 37);
     assert_eq!(server.replication.pending(1).count(), 0);
@@ -475,11 +543,17 @@ fn a_snapshot_that_cannot_begin_or_fails_sends_its_replicas_away() {
     let mut server = Server::new(Options { diskless_sync: false, ..Options::default() });
     server.sync(1, Ask::Sync).unwrap();
     let actions = server.event(Event::SnapshotRefused(SnapshotId(1)));
-    assert!(has(&actions, "1> -ERR BGSAVE failed, replication can't continue") && has(&actions, "CloseAfterReply(1)"));
+    assert!(
+        has(&actions, "1> -ERR BGSAVE failed, replication can't continue")
+            && has(&actions, "CloseAfterReply(1)")
+    );
     server.sync(2, Ask::Sync).unwrap();
     server.event(Event::SnapshotStarted(SnapshotId(2)));
     let actions = server.event(Event::SnapshotFailed(SnapshotId(2)));
-    assert!(has(&actions, "SYNC failed. BGSAVE child returned an error") && has(&actions, "CloseReplica(2)"));
+    assert!(
+        has(&actions, "SYNC failed. BGSAVE child returned an error")
+            && has(&actions, "CloseReplica(2)")
+    );
 }
 
 #[test]
@@ -498,7 +572,10 @@ fn rdb_only_replicas_are_closed_when_they_have_it() {
     server.psync(1, "?", "-1").unwrap();
     server.event(Event::SnapshotStarted(SnapshotId(1)));
     let actions = server.event(Event::SnapshotDone(SnapshotId(1)));
-    assert!(has(&actions, "rdb only replica (10.0.0.1:<unknown-replica-port>) should be disconnected asap"));
+    assert!(has(
+        &actions,
+        "rdb only replica (10.0.0.1:<unknown-replica-port>) should be disconnected asap"
+    ));
     assert!(has(&actions, "CloseAfterReply(1)"));
 }
 
@@ -522,7 +599,11 @@ fn wait_counts_acknowledgements_and_asks_for_them_once_a_turn() {
 fn writes_need_enough_replicas_that_are_heard_of() {
     let mut server = Server::with_replica();
     let options = server.replication.options().clone();
-    server.replication.set_options(Options { min_replicas_to_write: 1, min_replicas_max_lag_s: 3, ..options });
+    server.replication.set_options(Options {
+        min_replicas_to_write: 1,
+        min_replicas_max_lag_s: 3,
+        ..options
+    });
     server.wait(1000);
     assert!(server.replication.has_enough_replicas());
     server.wait(5000);
@@ -551,7 +632,10 @@ fn the_backlog_goes_when_nobody_has_followed_for_long_counted_from_the_promotion
     server.wait(5_000);
     server.event(Event::ClientClosed(1));
     assert!(!has(&server.wait(3_600_000), "freed"));
-    assert!(has(&server.wait(2000), "Replication backlog freed after 3600 seconds without connected replicas."));
+    assert!(has(
+        &server.wait(2000),
+        "Replication backlog freed after 3600 seconds without connected replicas."
+    ));
     assert_ne!(server.id(), id);
 
     let mut server = Server::synced_replica();
@@ -609,8 +693,14 @@ fn failover_refusals_are_those_of_redis() {
     }
     let mut server = Server::with_replica();
     for (words, error) in [
-        (&["FAILOVER", "FORCE", "TIMEOUT", "5"][..], "ERR FAILOVER with force option requires both a timeout and target HOST and IP."),
-        (&["FAILOVER", "TO", "1.2.3.4", "5"], "ERR FAILOVER target HOST and PORT is not a replica."),
+        (
+            &["FAILOVER", "FORCE", "TIMEOUT", "5"][..],
+            "ERR FAILOVER with force option requires both a timeout and target HOST and IP.",
+        ),
+        (
+            &["FAILOVER", "TO", "1.2.3.4", "5"],
+            "ERR FAILOVER target HOST and PORT is not a replica.",
+        ),
     ] {
         assert_eq!(server.failover(words).unwrap_err(), error, "{words:?}");
     }
@@ -622,7 +712,10 @@ fn failover_refusals_are_those_of_redis() {
     );
     assert!(has(&server.failover(&["FAILOVER"]).unwrap(), "PauseWrites"));
     assert_eq!(server.failover(&["FAILOVER"]).unwrap_err(), "ERR FAILOVER already in progress.");
-    assert_eq!(server.psync(3, "?", "-1").unwrap_err(), "NOMASTERLINK Can't SYNC while failing over");
+    assert_eq!(
+        server.psync(3, "?", "-1").unwrap_err(),
+        "NOMASTERLINK Can't SYNC while failing over"
+    );
     let actions = server.failover(&["FAILOVER", "ABORT"]).unwrap();
     assert_eq!(logged(&actions), ["FAILOVER to any replica aborted: Failover manually aborted"]);
 }
@@ -656,13 +749,19 @@ fn a_failover_that_is_rejected_or_late_leaves_a_primary() {
     server.event(Event::EndOfTurn);
     server.shake_hands(1);
     let actions = server.received(1, "-ERR PSYNC FAILOVER replid must match my replid.\r\n");
-    assert!(has(&actions, "FAILOVER to 10.0.0.1:7001 aborted: Failover target rejected psync request"));
+    assert!(has(
+        &actions,
+        "FAILOVER to 10.0.0.1:7001 aborted: Failover target rejected psync request"
+    ));
     assert!(has(&actions, "ResumeWrites") && !server.replication.is_replica());
 
     let mut server = Server::with_replica();
     server.replication.append(0, b"*1\r\n$4\r\nwrit\r\n");
     server.failover(&["FAILOVER", "TIMEOUT", "300"]).unwrap();
-    assert!(has(&server.wait(1000), "FAILOVER to any replica aborted: Replica never caught up before timeout"));
+    assert!(has(
+        &server.wait(1000),
+        "FAILOVER to any replica aborted: Replica never caught up before timeout"
+    ));
 }
 
 #[test]
@@ -674,7 +773,10 @@ fn the_failover_form_of_psync_promotes_whoever_has_the_same_history() {
         "ERR PSYNC FAILOVER replid must match my replid."
     );
     let actions = server.sync(1, ask(ID.as_bytes())).unwrap();
-    assert!(has(&actions, "MASTER MODE enabled (failover request from 'id=9')") && has(&actions, "1> +CONTINUE"));
+    assert!(
+        has(&actions, "MASTER MODE enabled (failover request from 'id=9')")
+            && has(&actions, "1> +CONTINUE")
+    );
     assert_eq!(
         server.sync(2, ask(ID.as_bytes())).unwrap_err(),
         "ERR PSYNC FAILOVER can't be sent to a master."
@@ -696,12 +798,17 @@ fn replicaof_answers_as_redis_does() {
     let mut server = Server::with_replica();
     let mut replicaof = |client, host: &str, port: &str| {
         server
-            .call(|replication, turn| replication.replicaof(client, host, port.as_bytes(), "id=3", turn))
+            .call(|replication, turn| {
+                replication.replicaof(client, host, port.as_bytes(), "id=3", turn)
+            })
             .0
             .map_err(|refusal| String::from_utf8(refusal.wire()).unwrap())
     };
     assert_eq!(replicaof(9, "h", "99999").unwrap_err(), "ERR Invalid master port");
-    assert_eq!(replicaof(1, "h", "1").unwrap_err(), "ERR Command is not valid when client is a replica.");
+    assert_eq!(
+        replicaof(1, "h", "1").unwrap_err(),
+        "ERR Command is not valid when client is a replica."
+    );
     assert_eq!(replicaof(9, "Host", "1"), Ok(true));
     assert_eq!(replicaof(9, "hOST", "1"), Ok(false));
 }

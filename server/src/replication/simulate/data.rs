@@ -27,10 +27,9 @@ impl Data {
 
     /// What tells this data from any other.
     pub fn digest(&self) -> u64 {
-        self.values
-            .iter()
-            .flatten()
-            .fold(self.log.len() as u64, |sum, value| (sum ^ value).wrapping_mul(0x100_0000_01b3).rotate_left(17))
+        self.values.iter().flatten().fold(self.log.len() as u64, |sum, value| {
+            (sum ^ value).wrapping_mul(0x100_0000_01b3).rotate_left(17)
+        })
     }
 
     /// The form of a snapshot.

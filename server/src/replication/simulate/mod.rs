@@ -71,5 +71,8 @@ fn histories_end_with_every_replica_equal_to_its_primary() {
     // What is never reached proves nothing.
     assert!(total.partial > histories && total.full > histories / 2, "{total:?}");
     assert!(total.confirmed > histories && total.promotions > histories / 4, "{total:?}");
-    assert!(total.failovers > histories / 50 && total.confirmed_and_promoted > histories / 10, "{total:?}");
+    assert!(
+        total.failovers > histories / 50 && total.confirmed_and_promoted > histories / 10,
+        "{total:?}"
+    );
 }

@@ -117,7 +117,12 @@ impl Node {
     }
 
     /// Executes one request of the primary's stream. Returns whether it asks for an acknowledgement.
-    pub fn execute(data: &mut Data, db: &mut u32, queue: &mut Option<Vec<u32>>, args: &Args) -> bool {
+    pub fn execute(
+        data: &mut Data,
+        db: &mut u32,
+        queue: &mut Option<Vec<u32>>,
+        args: &Args,
+    ) -> bool {
         let number = |at: usize| std::str::from_utf8(args.at(at)).unwrap().parse::<u32>().unwrap();
         match args.get(0) {
             Some(b"SELECT") => *db = number(1),

@@ -282,7 +282,9 @@ impl World {
             }
             Action::DropNewDatabases => self.nodes[node].new_data = None,
             Action::Synced => self.nodes[node].mark(),
-            Action::Stream(_, db) => self.nodes[node].session = Session { db, ..Session::default() },
+            Action::Stream(_, db) => {
+                self.nodes[node].session = Session { db, ..Session::default() }
+            }
             Action::Execute(link, bytes) => self.execute(node, link, bytes),
             Action::SendReplica(client, bytes) => {
                 if bytes.starts_with(b"+CONTINUE") {
@@ -299,7 +301,9 @@ impl World {
                 self.nodes[node].inbound.remove(&(client as usize));
                 self.close(client as usize, PRIMARY);
             }
-            Action::StartSnapshot { snapshot, target, .. } => self.start_snapshot(node, snapshot, target),
+            Action::StartSnapshot { snapshot, target, .. } => {
+                self.start_snapshot(node, snapshot, target)
+            }
             Action::AbortSnapshot(id) => {
                 let making = &mut self.nodes[node].making;
                 assert_eq!(making.take().map(|making| making.id), Some(id));
@@ -317,7 +321,8 @@ impl World {
                 self.nodes[node].configured = None;
                 self.check_promoted(node);
             }
-            Action::BecameReplica => {}
+            // Clients that wait are sent away.
+            Action::BecameReplica => self.nodes[node].waiting.clear(),
             Action::PauseWrites => self.nodes[node].is_paused = true,
             Action::ResumeWrites => self.nodes[node].is_paused = false,
         }
@@ -362,11 +367,8 @@ impl World {
         if !self.is_open(connection, PRIMARY) {
             self.event(replica.node, Event::ConnectFailed(link, "Connection refused"));
         } else {
-            let inbound = Inbound {
-                buffer: BytesMut::new(),
-                scanner: RequestScanner::new(),
-                streams: false,
-            };
+            let inbound =
+                Inbound { buffer: BytesMut::new(), scanner: RequestScanner::new(), streams: false };
             self.nodes[primary.node].inbound.insert(connection, inbound);
             self.event(replica.node, Event::Connected(link));
         }
@@ -469,7 +471,8 @@ impl World {
             self.nodes[node].replication.heard_of(client, now_ms);
             return;
         }
-        if self.nodes[node].is_loading {
+        // What replicas say about themselves is heard always, as in Redis.
+        if self.nodes[node].is_loading && args.at(0) != b"REPLCONF" {
             let error = &b"-LOADING Redis is loading the dataset in memory\r\n"[..];
             self.send(connection, REPLICA, error.into(), false);
             return;
@@ -482,9 +485,12 @@ impl World {
                 return;
             }
             b"REPLCONF" => {
-                let result = self.with(node, |replication, turn| replication.replconf(client, args, turn));
+                let result =
+                    self.with(node, |replication, turn| replication.replconf(client, args, turn));
                 match result {
-                    Ok(Replconf::Ok) => self.send(connection, REPLICA, b"+OK\r\n"[..].into(), false),
+                    Ok(Replconf::Ok) => {
+                        self.send(connection, REPLICA, b"+OK\r\n"[..].into(), false)
+                    }
                     Ok(Replconf::Silent) => {}
                     Err(refusal) => panic!("{refusal:?}"),
                 }
@@ -532,17 +538,20 @@ impl World {
         is_kin
             && primary.digest_at(offset.bytes()) == Some(replica.data.digest())
             && primary.replication.backlog().is_some_and(|backlog| backlog.holds(offset))
-            && primary.replication.history().includes(
-                replica.replication.history().id.as_bytes(),
-                offset.next_byte(),
-            ) == Ok(())
+            && primary
+                .replication
+                .history()
+                .includes(replica.replication.history().id.as_bytes(), offset.next_byte())
+                == Ok(())
     }
 
     /// The heart of it: who goes on must have the very data that this server had at that place.
     fn check_continued(&self, connection: usize) {
         let [replica, primary] = self.connections[connection].ends;
         let it = &self.nodes[replica.node];
-        if !self.is_open(connection, REPLICA) || it.link.is_none_or(|(_, its)| its != Some(connection)) {
+        if !self.is_open(connection, REPLICA)
+            || it.link.is_none_or(|(_, its)| its != Some(connection))
+        {
             return;
         }
         let offset = it.replication.history().offset.bytes();
@@ -631,22 +640,26 @@ impl World {
         loop {
             let it = &mut self.nodes[node];
             let Session { stream, db, queue } = &mut it.session;
-            let asks = match stream.next().expect("a sound stream") {
+            let asks = match stream.next_request().expect("a sound stream") {
                 None => break,
                 Some(args) => Node::execute(&mut it.data, db, queue, &args),
             };
             if asks {
                 self.hand_over(node);
                 let args = OwnedArgs::from_slices(&[&b"REPLCONF"[..], b"GETACK", b"*"]);
-                self.with(node, |replication, turn| replication.replconf(u64::MAX, args.as_args(), turn))
-                    .expect("GETACK is known");
+                self.with(node, |replication, turn| {
+                    replication.replconf(u64::MAX, args.as_args(), turn)
+                })
+                .expect("GETACK is known");
             }
             let session = &mut self.nodes[node].session;
-            session.stream.done(session.queue.is_some());
+            let is_open = session.queue.is_some();
+            session.stream.done(is_open);
+            if !is_open {
+                self.hand_over(node);
+                self.nodes[node].mark();
+            }
         }
-        self.hand_over(node);
-        let it = &mut self.nodes[node];
-        it.mark();
     }
 
     fn hand_over(&mut self, node: usize) {
@@ -744,7 +757,10 @@ impl World {
             .replication
             .replicas
             .iter()
-            .filter(|replica| replica.is_online() && replica.acked.is_some_and(|acked| acked >= client.offset.bytes()))
+            .filter(|replica| {
+                replica.is_online()
+                    && replica.acked.is_some_and(|acked| acked >= client.offset.bytes())
+            })
             .map(|replica| replica.id as usize)
             .collect();
         for connection in holders {
@@ -754,8 +770,16 @@ impl World {
             if !self.lives(holder, life) || !follows {
                 continue; // it has had it, and has gone on to something else since
             }
-            assert!(it.data.log.contains(&client.write), "WAIT confirmed what {holder} does not have");
-            self.confirmed.push(Confirmed { write: client.write, node: holder, life, epoch: it.epoch });
+            assert!(
+                it.data.log.contains(&client.write),
+                "WAIT confirmed what {holder} does not have"
+            );
+            self.confirmed.push(Confirmed {
+                write: client.write,
+                node: holder,
+                life,
+                epoch: it.epoch,
+            });
         }
     }
 
@@ -773,7 +797,11 @@ impl World {
     }
 
     pub fn follow(&mut self, node: usize, primary: usize) {
-        if !self.nodes[node].is_up || self.nodes[node].is_loading || node == primary {
+        if !self.nodes[node].is_up || node == primary {
+            return;
+        }
+        if self.nodes[node].is_loading {
+            self.schedule(500, Coming::Follow { node, primary });
             return;
         }
         let port = (PORT + primary as u16).to_string();
