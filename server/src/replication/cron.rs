@@ -165,7 +165,7 @@ impl Replication {
         if keeps || self.backlog.is_none() || turn.seconds_since(self.alone_since_ms) <= ttl_s {
             return;
         }
-        self.history.disown(turn.random);
+        self.disown_history(turn);
         self.backlog = None;
         turn.notice(format!(
             "Replication backlog freed after {ttl_s} seconds without connected replicas."

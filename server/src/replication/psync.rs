@@ -183,7 +183,7 @@ impl Replication {
         if self.backlog.is_some() || self.replicas.len() != 1 {
             return;
         }
-        self.history.disown(turn.random);
+        self.disown_history(turn);
         self.backlog = Some(Backlog::new(self.options.backlog_bytes, self.history.offset));
         self.stream_db = None;
         turn.notice(format!(

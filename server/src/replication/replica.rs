@@ -513,9 +513,10 @@ impl Replication {
     fn attach_to_new_history(&mut self, turn: &mut Turn) {
         self.forget_resume(turn);
         self.drop_replicas(turn);
+        self.abort_snapshot(turn);
         self.backlog = None;
         self.stream_db = None;
-        self.history.disown(turn.random);
+        self.disown_history(turn);
     }
 
     fn empty_data(&mut self, turn: &mut Turn) {

@@ -322,6 +322,22 @@ impl Replication {
         self.start_pending_snapshot(turn);
     }
 
+    /// Ends the snapshot that is being made: its data is about to be replaced.
+    pub(super) fn abort_snapshot(&mut self, turn: &mut Turn) {
+        if let Some(running) = self.snapshots.running.take() {
+            turn.act(Action::AbortSnapshot(running.id));
+        }
+    }
+
+    /// Gives the history up: what is here, or what is written to it, is no longer what others know by its name. The offset alone
+    /// says nothing then, so a snapshot from before cannot be joined by who comes later.
+    pub(super) fn disown_history(&mut self, turn: &mut Turn) {
+        self.history.disown(turn.random);
+        if let Some(running) = &mut self.snapshots.running {
+            running.start = None;
+        }
+    }
+
     fn note_alone(&mut self, turn: &mut Turn) {
         if self.replicas.is_empty() {
             self.alone_since_ms = turn.now_ms;

@@ -538,6 +538,34 @@ fn a_snapshot_into_a_file_can_be_joined() {
     assert_eq!(server.replication.pending(1).count(), 0);
 }
 
+/// Found by the simulator: the old snapshot and the new history had the same offset.
+#[test]
+fn a_snapshot_of_data_that_was_replaced_is_joined_by_nobody() {
+    let mut server = Server::new(Options { diskless_sync: false, ..Options::default() });
+    server.sync(1, Ask::Sync).unwrap();
+    server.event(Event::SnapshotStarted(SnapshotId(1)));
+    server.call(|replication, turn| replication.replicaof(9, "h", b"1", "", turn)).0.unwrap();
+    server.shake_hands(1);
+    let actions = server.received(1, &format!("+FULLRESYNC {ID} 0\r\n$3\r\nRDB"));
+    assert!(has(&actions, "AbortSnapshot(SnapshotId(1))"));
+    server.event(Event::Loaded(LinkId(1), 0));
+    assert!(has(&server.psync(2, "?", "-1").unwrap(), "StartSnapshot { snapshot: SnapshotId(2)"));
+}
+
+#[test]
+fn a_snapshot_from_before_the_backlog_went_is_joined_by_nobody() {
+    let mut server =
+        Server::new(Options { diskless_sync: false, backlog_ttl_s: 1, ..Options::default() });
+    server.sync(1, Ask::Sync).unwrap();
+    server.event(Event::SnapshotStarted(SnapshotId(1)));
+    server.event(Event::ClientClosed(1));
+    assert!(has(&server.wait(4000), "Replication backlog freed"));
+    assert!(has(
+        &server.psync(2, "?", "-1").unwrap(),
+        "Can't attach the replica to the current BGSAVE"
+    ));
+}
+
 #[test]
 fn a_snapshot_that_cannot_begin_or_fails_sends_its_replicas_away() {
     let mut server = Server::new(Options { diskless_sync: false, ..Options::default() });
