@@ -265,6 +265,7 @@ impl World {
             }
             self.run(100);
         }
+        self.forget_orders();
         self.promote(first);
         let mut placed = vec![first];
         for node in (0..count).filter(|node| *node != first) {

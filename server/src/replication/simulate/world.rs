@@ -132,6 +132,12 @@ impl World {
         self.queue.push(Reverse(Scheduled(self.now_ms + in_ms.max(0), self.sequence, coming)));
     }
 
+    /// Orders that are not carried out yet are taken back.
+    pub fn forget_orders(&mut self) {
+        self.queue
+            .retain(|Reverse(Scheduled(_, _, coming))| !matches!(coming, Coming::Follow { .. }));
+    }
+
     pub fn say(&self, text: impl FnOnce() -> String) {
         if self.is_verbose {
             println!("{:>7} {}", self.now_ms, text());
