@@ -20,6 +20,7 @@ pub mod pause;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;
+pub mod replicating;
 pub mod replication;
 pub mod saving;
 pub mod server;

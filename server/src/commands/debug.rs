@@ -91,7 +91,9 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             super::config::rewrite_file(call, crate::settings::file::Extent::All)
         }
         ("change-repl-id", 2) => {
-            call.core.replication_id = crate::engine::random_hex();
+            call.core.replicate(call.keyspace, Some(call.client), |replication, turn| {
+                replication.change_id(turn);
+            });
             call.client.reply.ok();
             Ok(())
         }

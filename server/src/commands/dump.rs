@@ -1,17 +1,16 @@
-//! `DUMP` and `RESTORE`: values as payloads; and `WAIT`.
+//! `DUMP` and `RESTORE`: values as payloads.
 
 use super::Handlers;
 use super::options::{Options, integer};
 use crate::engine::Call;
-use crate::engine::waiting::Nothing;
 use crate::engine::{CommandError, CommandResult, SYNTAX};
-use crate::keyspace::{Kind, Taken};
+use crate::keyspace::Taken;
 use crate::persistence::value::{self, PayloadError};
 use crate::settings::notify::Classes;
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers =
-    &[("dump", dump), ("restore", restore), ("restore-asking", restore), ("wait", wait)];
+    &[("dump", dump), ("restore", restore), ("restore-asking", restore)];
 
 /// `DUMP key`
 pub fn dump(call: &mut Call<'_>) -> CommandResult {
@@ -118,22 +117,5 @@ pub fn restore(call: &mut Call<'_>) -> CommandResult {
         call.propagate_instead(&words);
     }
     call.client.reply.ok();
-    Ok(())
-}
-
-/// `WAIT numreplicas timeout`: there are no replicas yet, so none acknowledges, however long one waits.
-pub fn wait(call: &mut Call<'_>) -> CommandResult {
-    let args = call.args;
-    let wanted = integer(args.at(1))?;
-    let timeout =
-        integer(args.at(2)).map_err(|_| CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
-    if timeout < 0 {
-        return Err(CommandError::new(error::TIMEOUT_NEGATIVE));
-    }
-    if wanted <= 0 {
-        call.client.reply.integer(0);
-    } else {
-        call.block(Kind::Stream, std::iter::empty(), timeout, Nothing::Zero);
-    }
     Ok(())
 }

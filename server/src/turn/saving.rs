@@ -72,6 +72,11 @@ pub async fn load(server: &Rc<Server>) -> Result<(), ()> {
         let folder = core.shell.folder.as_os_str();
         (core.shell.embedded && folder.is_empty(), core.settings.saving.appendonly)
     };
+    {
+        let mut engine = server.engine.borrow_mut();
+        let engine = &mut *engine;
+        engine.core.begin_replication(&mut engine.keyspace);
+    }
     if embedded {
         return Ok(());
     }
@@ -99,15 +104,19 @@ async fn load_dump(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
         let mut engine = server.engine.borrow_mut();
         let engine = &mut *engine;
         engine.core.begin_loading(&engine.keyspace, bytes, false);
-        let rules = Rules { drops_expired: true, replaces: false };
+        let drops_expired = !engine.core.replication.is_replica();
+        let rules = Rules { drops_expired, replaces: false };
         Load::new(file, Some(bytes), rules, &engine.core)
     };
-    in_steps(server, &mut rdb, 0).await.map_err(|failure| {
+    in_steps(server, &mut rdb, 0, || false).await.map_err(|failure| {
         let mut lines = failure.log_lines();
         lines.push("Fatal error loading the DB, check server logs. Exiting.".to_owned());
         lines
     })?;
     log!(Notice, "DB loaded from disk: {:.3} seconds", begun.elapsed().as_secs_f64());
+    let mut engine = server.engine.borrow_mut();
+    let engine = &mut *engine;
+    engine.core.restore_history(&mut engine.keyspace, &rdb.origin);
     Ok(Loaded::default())
 }
 
@@ -210,7 +219,7 @@ async fn load_base(server: &Rc<Server>, loader: &mut Loader) -> Result<(), Vec<S
         Load::new(file, length, Rules::default(), &engine.core)
     };
     let before = loader.progress().1;
-    in_steps(server, &mut rdb, before)
+    in_steps(server, &mut rdb, before, || false)
         .await
         .map_err(|failure| failed(loader, failure.log_lines()))?;
     loader.rdb_loaded(rdb.offset()).map_err(|error| error.report().to_vec())
@@ -219,11 +228,15 @@ async fn load_base(server: &Rc<Server>, loader: &mut Loader) -> Result<(), Vec<S
 /// Commands of the log between two looks at the clock.
 const COMMANDS_BETWEEN: u32 = 64;
 
-/// Loads an RDB, and lets clients be told in between that it is being loaded.
-async fn in_steps<R: std::io::Read>(
+/// Loads an RDB, and lets clients be told in between that it is being loaded. What is given up ends early.
+///
+/// # Errors
+/// What is wrong with the data.
+pub async fn in_steps<R: std::io::Read>(
     server: &Rc<Server>,
     rdb: &mut Load<R>,
     before: u64,
+    is_given_up: impl Fn() -> bool,
 ) -> Result<(), Failure> {
     loop {
         {
@@ -240,5 +253,8 @@ async fn in_steps<R: std::io::Read>(
         }
         turn::end();
         tokio::task::yield_now().await;
+        if is_given_up() {
+            return Err(Failure::Said("The load was given up".to_owned()));
+        }
     }
 }
