@@ -536,8 +536,11 @@ impl World {
     fn could_continue(&self, node: usize, connection: usize) -> bool {
         let primary = &self.nodes[node];
         let replica = &self.nodes[self.connections[connection].ends[REPLICA].node];
+        // One that has gone on to something else meanwhile asked from another place.
+        let still_asks = self.is_open(connection, REPLICA)
+            && replica.link.is_some_and(|(_, its)| its == Some(connection));
         let offset = replica.replication.history().offset;
-        let is_kin = {
+        let is_kin = still_asks && {
             let (here, there) = (primary.replication.history(), replica.replication.history());
             here.id == there.id || here.older.is_some_and(|older| older.id == there.id)
         };
