@@ -45,8 +45,8 @@ pub struct Replicating {
     wanted: Vec<Wanted>,
     /// Snapshots whose bytes the shell has to send.
     pub relays: Vec<Relay>,
-    /// Snapshots to sockets whose bytes are all made.
-    complete: Vec<SnapshotId>,
+    /// Snapshots to sockets that the thread has ended with, and whether all their bytes are made.
+    ended: Vec<(SnapshotId, bool)>,
     /// Clients that are replicas.
     pub replicas: Vec<ClientId>,
     /// Clients that wait for acknowledgements: who, of which offset, by how many.
@@ -58,11 +58,10 @@ pub struct Replicating {
 }
 
 impl Replicating {
-    /// Whether all bytes of a snapshot to sockets were made. It is asked once, when no more come.
-    pub fn take_complete(&mut self, snapshot: SnapshotId) -> bool {
-        let before = self.complete.len();
-        self.complete.retain(|id| *id != snapshot);
-        self.complete.len() < before
+    /// What has come of a snapshot to sockets, once its thread has ended with it: whether all its bytes were made.
+    pub fn take_ended(&mut self, snapshot: SnapshotId) -> Option<bool> {
+        let place = self.ended.iter().position(|(id, _)| *id == snapshot)?;
+        Some(self.ended.remove(place).1)
     }
 }
 
@@ -254,7 +253,10 @@ impl Core {
         let to_sockets =
             self.replication.running_snapshot().is_some_and(|(running, to)| running == id && to);
         match result {
-            Ok(_) if to_sockets => self.replicating.complete.push(id),
+            Ok(_) if to_sockets => {
+                log!(Notice, "Background RDB transfer terminated with success");
+                self.replicating.ended.push((id, true));
+            }
             Ok(_) => {
                 log!(Notice, "DB saved on disk");
                 log!(Notice, "Background saving terminated with success");
@@ -274,7 +276,9 @@ impl Core {
                         "Background saving error"
                     }
                 );
-                if !to_sockets {
+                if to_sockets {
+                    self.replicating.ended.push((id, false));
+                } else {
                     self.tell_replication(keyspace, Event::SnapshotFailed(id));
                 }
             }

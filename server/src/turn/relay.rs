@@ -64,10 +64,19 @@ pub async fn relay(server: Rc<Server>, relay: Relay) {
             drained(&server, *id).await;
         }
     }
-    // It is complete if the thread that made it says so; otherwise that is told elsewhere.
-    let complete = {
-        let mut engine = server.engine.borrow_mut();
-        engine.core.replicating.take_complete(snapshot)
+    // The thread's own word on it may come a little later than the last bytes.
+    let complete = loop {
+        let is_running = {
+            let core = &mut server.engine.borrow_mut().core;
+            if let Some(complete) = core.replicating.take_ended(snapshot) {
+                break complete;
+            }
+            core.replication.running_snapshot().is_some_and(|(id, _)| id == snapshot)
+        };
+        if !is_running {
+            return;
+        }
+        tokio::time::sleep(REST).await;
     };
     match complete {
         true => {
