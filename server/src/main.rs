@@ -1,5 +1,6 @@
 //! Arguments → settings → `Server::run`; log lines and exit codes are redis-server's.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use redstart_common::memory::Counting;
 use redstart_common::{log, log as logging};
 use redstart_server::REDIS_VERSION;
 use redstart_server::engine::{Engine, Shell};
-use redstart_server::process::{banner, environment, supervised};
+use redstart_server::process::{banner, checker, environment, supervised};
 use redstart_server::server::{self, Asked, Server};
 use redstart_server::settings::{Settings, file};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,8 +51,12 @@ fn version() -> String {
 fn main() -> ExitCode {
     // SAFETY: the first thing that the process does; its only thread is this one.
     unsafe { environment::settle() };
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = checker::by_name(&words) {
+        return if code == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let args: Vec<String> =
-        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        words.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     match args.first().map(String::as_str) {
         Some("-v" | "--version") => {
             println!("{}", version());

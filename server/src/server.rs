@@ -173,8 +173,11 @@ impl Server {
     }
 
     /// Does what the engine asks for.
-    fn carry_out(&self, ask: Ask) {
+    fn carry_out(self: &Rc<Self>, ask: Ask) {
         match ask {
+            Ask::Reload { client, source } => {
+                tokio::task::spawn_local(saving::reload(Rc::clone(self), client, source));
+            }
             Ask::LookAtDeadlines => self.wanted.alarm.notify_one(),
             Ask::GoOnEvicting => self.wanted.evict.notify_one(),
             Ask::GoOnSaving => self.wanted.save.notify_one(),

@@ -353,7 +353,7 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("tracking_total_prefixes", core.tracking.prefix_count());
     page.field("unexpected_error_replies", 0);
     page.field("total_error_replies", stats.total_errors);
-    page.field("dump_payload_sanitizations", 0);
+    page.field("dump_payload_sanitizations", stats.sanitizations);
     page.field("total_reads_processed", stats.reads);
     page.field("total_writes_processed", stats.writes);
     page.field("io_threaded_reads_processed", 0);

@@ -59,6 +59,10 @@ impl Core {
     fn flush_log(&mut self, force: bool) -> Result<(), Fatal> {
         let now_ms = self.logging.now_ms();
         let Some(log) = &mut self.logging.log else { return Ok(()) };
+        if !self.logging.flush_sleep.is_zero() && log.buffered_bytes() > 0 {
+            // It is asked for: a test wants a slow disk.
+            std::thread::sleep(self.logging.flush_sleep);
+        }
         log.flush(now_ms, 0, force)?;
         let events = log.latencies().clone();
         for (event, took) in events {
@@ -68,6 +72,19 @@ impl Core {
         if refusal != self.saved.log_error {
             self.saved.log_error = refusal;
             self.arm();
+        }
+        Ok(())
+    }
+
+    /// Before the log is loaded again: it goes out to the disk, and its manifest is read once more.
+    ///
+    /// # Errors
+    /// When a write that was acknowledged is lost: the process has to end. The log says why.
+    pub fn prepare_log_reload(&mut self) -> Result<(), Fatal> {
+        self.deliver()?;
+        self.flush_log(true)?;
+        if self.logging.rewrite.is_none() {
+            self.logging.chain = None;
         }
         Ok(())
     }

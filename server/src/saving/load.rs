@@ -11,6 +11,7 @@ use crate::engine::Core;
 use crate::keyspace::{Keyspace, Shared};
 use crate::persistence::rdb::{Decoded, Decoder, Item, LoadError, Options, Usage};
 use crate::persistence::state::Loading;
+use crate::settings::saving::Sanitize;
 
 /// How long a step goes on before the server looks after its clients.
 pub const STEP: Duration = Duration::from_millis(2);
@@ -56,6 +57,12 @@ impl Failure {
             Self::File(error) => error.log_lines(),
             Self::Said(line) => vec![line.clone()],
         }
+    }
+
+    /// Whether the file is damaged, so that a check of it tells more.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_damage())
     }
 }
 
@@ -195,6 +202,9 @@ impl<R: Read> Load<R> {
     pub fn finish(&self, core: &mut Core) {
         core.saved.keys_loaded = self.loaded;
         core.saved.keys_expired = self.expired;
+        if core.settings.saving.sanitize_dump_payload == Sanitize::Yes {
+            core.stats.sanitizations += self.decoder.checked();
+        }
         let (loaded, expired) = (self.loaded, self.expired);
         if self.empty > 0 {
             log!(

@@ -1,15 +1,21 @@
 //! The engine's saves and loads, between the turns of its clients.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use redstart_common::command::id_of;
 use redstart_common::log;
 use redstart_common::net::turn;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::client::{Client, Flags, Origin};
+use crate::engine::Core;
+use crate::engine::asks::Source;
+use crate::engine::feed::Audience;
 use crate::persistence::aof::load::{Contents, Loaded, Loader, Step};
+use crate::persistence::rdb::check;
 use crate::persistence::save::Pace;
 use crate::persistence::saver::Report;
 use crate::saving::load::{self, Failure, Load, Rules};
@@ -75,40 +81,129 @@ pub async fn load(server: &Rc<Server>) -> Result<(), ()> {
     if embedded {
         return Ok(());
     }
-    let outcome = if logs { load_log(server).await } else { load_dump(server).await };
+    let rules = Rules { drops_expired: true, replaces: false };
+    let outcome = match logs {
+        true => load_log(server).await,
+        false => load_dump(server, rules).await.map(|_| Loaded::default()),
+    };
     let mut engine = server.engine.borrow_mut();
     let engine = &mut *engine;
     engine.core.end_loading(&engine.keyspace);
-    let loaded = outcome.map_err(|lines| lines.iter().for_each(|line| log!(Warning, "{line}")))?;
+    let loaded = outcome.map_err(|lines| tell(&lines))?;
     if logs {
+        // What was loaded was not asked for.
+        engine.core.stats.reset();
         engine.core.open_log(&engine.keyspace, loaded)?;
     }
     Ok(())
 }
 
-/// Loads the dump.
-async fn load_dump(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
+fn tell(lines: &[String]) {
+    lines.iter().for_each(|line| log!(Warning, "{line}"));
+}
+
+/// Loads the data again, for DEBUG RELOAD and DEBUG LOADAOF, and tells the client how that went.
+pub async fn reload(server: Rc<Server>, client: u64, source: Source) {
+    let begun = Instant::now();
+    let (stats, limit) = {
+        let core = &mut server.engine.borrow_mut().core;
+        (core.stats.clone(), core.feed.limit(Audience::NOBODY))
+    };
+    let outcome = match source {
+        Source::Dump { replaces } => {
+            let rules = Rules { drops_expired: true, replaces };
+            match load_dump(&server, rules).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Vec::new()),
+                Err(lines) => Err(lines),
+            }
+        }
+        Source::Log => load_log(&server).await.map(|_| ()),
+    };
+    let mut engine = server.engine.borrow_mut();
+    let engine = &mut *engine;
+    engine.core.feed.limit(limit);
+    engine.core.stats = stats;
+    engine.core.end_loading(&engine.keyspace);
+    let reply = match (outcome, source) {
+        (Ok(()), Source::Dump { .. }) => {
+            log!(Warning, "DB reloaded by DEBUG RELOAD");
+            Ok(())
+        }
+        (Ok(()), Source::Log) => {
+            engine.core.saved.changes_saved = engine.core.feed.dirty;
+            log!(Warning, "Append Only File loaded by DEBUG LOADAOF");
+            Ok(())
+        }
+        (Err(mut lines), Source::Dump { .. }) => {
+            // The last says that the server ends.
+            lines.pop();
+            tell(&lines);
+            Err("ERR Error trying to load the RDB dump, check server logs")
+        }
+        (Err(lines), Source::Log) => {
+            tell(&lines);
+            // As in Redis: what is in memory now is not the data, and nobody may save it.
+            std::process::exit(1);
+        }
+    };
+    answer(&mut engine.core, client, reply, begun.elapsed());
+}
+
+/// Answers the client that has waited for its DEBUG.
+fn answer(core: &mut Core, client: u64, reply: Result<(), &'static str>, took: Duration) {
+    let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    core.stats.ran(const { id_of("debug") }, us, reply.is_err());
+    if let Err(text) = reply {
+        core.stats.count_error(text);
+    }
+    let Some(client) = core.clients.by_id(client) else { return };
+    client.flags.clear(Flags::BLOCKED);
+    if !client.flags.any(Flags::REPLY_OFF) {
+        match reply {
+            Ok(()) => client.reply.ok(),
+            Err(text) => client.reply.error(text),
+        }
+    }
+    client.mark();
+    if let Some(connection) = &client.connection {
+        connection.wake();
+    }
+}
+
+/// Loads the dump. Answers whether there is one.
+async fn load_dump(server: &Rc<Server>, rules: Rules) -> Result<bool, Vec<String>> {
     let path = server.engine.borrow().core.dump_path();
     let begun = Instant::now();
     let opened = load::open(&path).map_err(|error| {
         let reason = crate::text::system_words(&error);
         vec![format!("Fatal error loading the DB: {reason}. Exiting.")]
     })?;
-    let Some((file, bytes)) = opened else { return Ok(Loaded::default()) };
+    let Some((file, bytes)) = opened else { return Ok(false) };
     let mut rdb = {
         let mut engine = server.engine.borrow_mut();
         let engine = &mut *engine;
         engine.core.begin_loading(&engine.keyspace, bytes, false);
-        let rules = Rules { drops_expired: true, replaces: false };
         Load::new(file, Some(bytes), rules, &engine.core)
     };
     in_steps(server, &mut rdb, 0).await.map_err(|failure| {
-        let mut lines = failure.log_lines();
-        lines.push("Fatal error loading the DB, check server logs. Exiting.".to_owned());
+        let mut lines = report(failure, &path);
+        lines.push("Fatal error loading the DB: Invalid argument. Exiting.".to_owned());
         lines
     })?;
     log!(Notice, "DB loaded from disk: {:.3} seconds", begun.elapsed().as_secs_f64());
-    Ok(Loaded::default())
+    Ok(true)
+}
+
+/// What there is to say of a load that failed. A file that is damaged ends the process, after a check has said more of
+/// it: what was loaded of it is not the data, and must not take the place of the file.
+fn report(failure: Failure, path: &Path) -> Vec<String> {
+    if failure.is_damage() {
+        tell(&failure.log_lines());
+        check::report(path, &mut std::io::stdout());
+        std::process::exit(1);
+    }
+    failure.log_lines()
 }
 
 /// Loads the append-only file.
@@ -147,11 +242,8 @@ async fn load_log(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
         turn::end();
         tokio::task::yield_now().await;
     }
-    let mut engine = server.engine.borrow_mut();
     // A transaction that is not complete did not happen.
     reader.multi = None;
-    // What was loaded was not asked for.
-    engine.core.stats.reset();
     let seconds = begun.elapsed().as_secs_f64();
     log!(Notice, "DB loaded from append only file: {seconds:.3} seconds");
     Ok(loader.loaded())
@@ -212,7 +304,7 @@ async fn load_base(server: &Rc<Server>, loader: &mut Loader) -> Result<(), Vec<S
     let before = loader.progress().1;
     in_steps(server, &mut rdb, before)
         .await
-        .map_err(|failure| failed(loader, failure.log_lines()))?;
+        .map_err(|failure| failed(loader, report(failure, &path)))?;
     loader.rdb_loaded(rdb.offset()).map_err(|error| error.report().to_vec())
 }
 
