@@ -1,7 +1,7 @@
 //! Arguments → settings → `Server::run`; log lines and exit codes are redis-server's.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -188,13 +188,20 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     engine.core.show_title();
     log!(Warning, "Server initialized");
     let outcome = Server::run(engine, bound, asked_to_end);
+    // What keeps it from starting is the last that the log says, as tools expect.
+    let failed = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::InvalidData);
+    let say = |line: &str| {
+        if !failed {
+            log!(Notice, "{line}");
+        }
+    };
     if let Some(path) = pidfile {
-        log!(Notice, "Removing the pid file.");
+        say("Removing the pid file.");
         // It may have been removed by others; the process ends either way.
         let _ = std::fs::remove_file(path);
     }
     if !unixsocket.is_empty() {
-        log!(Notice, "Removing the unix socket file.");
+        say("Removing the unix socket file.");
         let _ = std::fs::remove_file(unixsocket);
     }
     if let Some(supervisor) = supervisor {
@@ -206,7 +213,9 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
             ExitCode::SUCCESS
         }
         Err(error) => {
-            log!(Warning, "The event loop failed: {error}");
+            if !failed {
+                log!(Warning, "The event loop failed: {error}");
+            }
             ExitCode::FAILURE
         }
     }

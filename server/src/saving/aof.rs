@@ -9,6 +9,7 @@ use crate::engine::Core;
 use crate::engine::feed::{Audience, Part};
 use crate::keyspace::Keyspace;
 use crate::persistence::aof::chain::{Chain, ChainError, Opened, State};
+use crate::persistence::aof::encode::Encoder;
 use crate::persistence::aof::growth::{Automatic, Permission, Sizes};
 use crate::persistence::aof::load::Loaded;
 use crate::persistence::aof::log::Fatal;
@@ -197,7 +198,8 @@ impl Core {
             log!(Warning, "Opening the temp file for AOF rewrite: {error}");
         })?;
         let mark = self.switch_log(opened)?;
-        let sink = if rdb_base { Sink::File(file) } else { Sink::Commands(file) };
+        let sink =
+            if rdb_base { Sink::File(file) } else { Sink::Commands(file, self.time_of_log()) };
         let head = self.head(true);
         self.begin_save(keyspace, vec![Output { purpose: Purpose::LogBase, sink, head }])
             .map_err(|_| ())?;
@@ -206,6 +208,15 @@ impl Core {
         self.logging.rewrite = Some(Rewrite { state, rdb_base, mark, written, since });
         self.note_log_saving();
         Ok(())
+    }
+
+    /// What a base of commands begins with: the time, if that is logged.
+    pub(super) fn time_of_log(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.settings.saving.aof_timestamp_enabled {
+            Encoder::default().time(clock::unix_ms() / 1000, &mut out);
+        }
+        out
     }
 
     /// Has the log go on in another file. Answers where it does.

@@ -76,7 +76,8 @@ pub struct Load<R> {
     empty: u64,
     /// Where the data belongs.
     pub origin: Origin,
-    key_delay_us: i32,
+    /// How long to rest after each key, for tests: `key-load-delay`.
+    pub key_delay_us: i32,
 }
 
 /// A load of a file.
@@ -116,9 +117,8 @@ impl<R: Read> Load<R> {
                 return Ok(true);
             }
             count += 1;
-            if count % ENTRIES_BETWEEN == 0 && start.elapsed() >= STEP
-                || self.decoder.offset() >= until
-            {
+            let looks = count % ENTRIES_BETWEEN == 0 || self.key_delay_us != 0;
+            if looks && start.elapsed() >= STEP || self.decoder.offset() >= until {
                 return Ok(false);
             }
         }

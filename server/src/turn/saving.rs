@@ -323,6 +323,8 @@ async fn in_steps<R: std::io::Read>(
             engine.refresh();
             let engine = &mut *engine;
             let interval = engine.core.settings.saving.loading_process_events_interval_bytes as u64;
+            // It may be changed meanwhile.
+            rdb.key_delay_us = engine.core.settings.saving.key_load_delay;
             let done = rdb.step(&mut engine.keyspace, interval)?;
             engine.core.note_loaded(before + rdb.offset());
             if done {
