@@ -20,6 +20,8 @@ pub mod pause;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;
+pub mod replicating;
+pub mod replication;
 pub mod saving;
 pub mod server;
 pub mod settings;

@@ -25,11 +25,13 @@ use crate::client::{Client, Flags};
 use crate::engine::Engine;
 use crate::engine::asks::Ask;
 use crate::migrate::transfer::{self, Job, Outcome};
+use crate::replication::Action;
 use crate::saving::shutdown::Manner;
 use crate::settings::Settings;
 use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
-use crate::turn::saving;
+use crate::turn::link::{self, Links};
+use crate::turn::{relay, saving};
 
 /// Who asks the server to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Server {
     pub engine: RefCell<Engine>,
     /// What was read in this turn.
     pub intake: Intake,
+    /// Links to the primary.
+    pub links: Links,
     wanted: Wanted,
     failed: Cell<bool>,
     listening: RefCell<Vec<Listening>>,
@@ -86,6 +90,7 @@ impl Server {
             let server = Rc::new(Self {
                 engine: RefCell::new(engine),
                 intake: Intake::default(),
+                links: Links::default(),
                 wanted: Wanted::default(),
                 failed: Cell::new(false),
                 listening: RefCell::default(),
@@ -158,21 +163,32 @@ impl Server {
         let weak = Rc::downgrade(self);
         turn::add_hook(move || {
             if let Some(server) = weak.upgrade() {
-                let core = &mut server.engine.borrow_mut().core;
+                let mut borrowed = server.engine.borrow_mut();
+                let engine = &mut *borrowed;
+                let core = &mut engine.core;
                 // The log says why. No reply to what was not logged may leave.
-                if core.deliver().is_err() {
+                if core.deliver(&mut engine.keyspace).is_err() {
                     std::process::exit(1);
                 }
                 core.end_turn_of_tracking();
                 core.evict_clients_each_turn();
-                for ask in core.asks.drain(..) {
-                    server.carry_out(ask);
-                }
+                drop(borrowed);
+                server.carry_out_asks();
             }
         });
     }
 
-    /// Does what the engine asks for.
+    /// Does what the engine asks for. Call it where the engine is not borrowed.
+    pub(crate) fn carry_out_asks(self: &Rc<Self>) {
+        loop {
+            let asks = std::mem::take(&mut self.engine.borrow_mut().core.asks);
+            if asks.is_empty() {
+                return;
+            }
+            asks.into_iter().for_each(|ask| self.carry_out(ask));
+        }
+    }
+
     fn carry_out(self: &Rc<Self>, ask: Ask) {
         match ask {
             Ask::Reload { client, source } => {
@@ -182,6 +198,16 @@ impl Server {
             Ask::GoOnEvicting => self.wanted.evict.notify_one(),
             Ask::GoOnSaving => self.wanted.save.notify_one(),
             Ask::Stop => self.wanted.stop.notify_one(),
+            Ask::Relay => {
+                let relays = std::mem::take(&mut self.engine.borrow_mut().core.replicating.relays);
+                for one in relays {
+                    tokio::task::spawn_local(relay::relay(Rc::clone(self), one));
+                }
+            }
+            Ask::Replication(action @ Action::SendFile(..)) => {
+                tokio::task::spawn_local(relay::send_file(Rc::clone(self), action));
+            }
+            Ask::Replication(action) => link::carry_out(self, action),
         }
     }
 

@@ -14,8 +14,8 @@ pub enum Nothing {
     NullArray,
     /// Null where it may not wait, a null array when its time is over: the moves between lists.
     Moved,
-    /// `:0`.
-    Zero,
+    /// How many replicas have acknowledged this offset by then.
+    Acked(i64),
 }
 
 /// What a client waits for.

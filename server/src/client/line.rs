@@ -8,6 +8,7 @@ use super::{Client, Flags};
 pub fn describe(client: &Client, now_ms: i64) -> String {
     let mut flags = String::new();
     for (flag, letter) in [
+        (Flags::REPLICA, 'S'),
         (Flags::MONITOR, 'O'),
         (Flags::SUBSCRIBED, 'P'),
         (Flags::MULTI, 'x'),

@@ -60,6 +60,11 @@ impl Flags {
     /// Its user may not do everything: each call is looked at.
     pub const RESTRICTED: Self = Self(1 << 18);
 
+    /// Is a replica: its output is the stream.
+    pub const REPLICA: Self = Self(1 << 19);
+    /// Has written something: WAIT waits for it.
+    pub const WROTE: Self = Self(1 << 20);
+
     /// Whether any of `other`'s flags is set.
     #[inline]
     #[must_use]

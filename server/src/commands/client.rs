@@ -71,7 +71,7 @@ enum Class {
 }
 
 fn class_of(client: &Client) -> Class {
-    if client.flags.any(Flags::MONITOR) {
+    if client.flags.any(Flags::MONITOR.or(Flags::REPLICA)) {
         Class::Replica
     } else if client.flags.any(Flags::SUBSCRIBED) {
         Class::Pubsub

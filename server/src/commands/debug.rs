@@ -92,7 +92,9 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             super::config::rewrite_file(call, crate::settings::file::Extent::All)
         }
         ("change-repl-id", 2) => {
-            call.core.replication_id = crate::engine::random_hex();
+            call.core.replicate(call.keyspace, Some(call.client), |replication, turn| {
+                replication.change_id(turn);
+            });
             call.client.reply.ok();
             Ok(())
         }
@@ -401,7 +403,7 @@ fn reload(call: &mut Call<'_>) -> CommandResult {
 /// `DEBUG LOADAOF`
 fn load_log(call: &mut Call<'_>) -> CommandResult {
     may_wait(call)?;
-    if call.core.prepare_log_reload().is_err() {
+    if call.core.prepare_log_reload(call.keyspace).is_err() {
         std::process::exit(1);
     }
     load_again(call, true, Source::Log);

@@ -1,11 +1,10 @@
-//! `DUMP` and `RESTORE`: values as payloads; and `WAIT`.
+//! `DUMP` and `RESTORE`: values as payloads.
 
 use super::Handlers;
 use super::options::{Options, integer};
 use crate::engine::Call;
-use crate::engine::waiting::Nothing;
 use crate::engine::{CommandError, CommandResult, SYNTAX};
-use crate::keyspace::{Kind, Taken};
+use crate::keyspace::Taken;
 use crate::persistence::value::{self, PayloadError, Restored};
 use crate::settings::notify::Classes;
 use crate::settings::saving::Sanitize;
@@ -13,7 +12,7 @@ use redstart_common::log;
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers =
-    &[("dump", dump), ("restore", restore), ("restore-asking", restore), ("wait", wait)];
+    &[("dump", dump), ("restore", restore), ("restore-asking", restore)];
 
 /// `DUMP key`
 pub fn dump(call: &mut Call<'_>) -> CommandResult {
@@ -142,21 +141,4 @@ fn sanitizes(call: &Call<'_>) -> bool {
             user.is_none_or(|user| user.sanitize != Some(false))
         }
     }
-}
-
-/// `WAIT numreplicas timeout`: there are no replicas yet, so none acknowledges, however long one waits.
-pub fn wait(call: &mut Call<'_>) -> CommandResult {
-    let args = call.args;
-    let wanted = integer(args.at(1))?;
-    let timeout =
-        integer(args.at(2)).map_err(|_| CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
-    if timeout < 0 {
-        return Err(CommandError::new(error::TIMEOUT_NEGATIVE));
-    }
-    if wanted <= 0 {
-        call.client.reply.integer(0);
-    } else {
-        call.block(Kind::Stream, std::iter::empty(), timeout, Nothing::Zero);
-    }
-    Ok(())
 }

@@ -25,6 +25,7 @@ mod migrate;
 mod options;
 mod persistence;
 mod pubsub;
+mod replication;
 mod server;
 mod set;
 mod sort;
@@ -70,6 +71,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     migrate::HANDLERS,
     persistence::HANDLERS,
     pubsub::HANDLERS,
+    replication::HANDLERS,
     server::HANDLERS,
     set::HANDLERS,
     sort::HANDLERS,

@@ -11,7 +11,6 @@ use crate::engine::{CommandError, CommandResult};
 pub(super) const HANDLERS: Handlers = &[
     ("info", super::info::info),
     ("monitor", monitor),
-    ("role", role),
     ("slowlog|get", slowlog_get),
     ("slowlog|help", slowlog_help),
     ("slowlog|len", slowlog_len),
@@ -25,16 +24,6 @@ pub fn time(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.array(2);
     call.client.reply.bulk_int(now / 1_000_000);
     call.client.reply.bulk_int(now % 1_000_000);
-    Ok(())
-}
-
-/// `ROLE`: a master without replicas.
-pub fn role(call: &mut Call<'_>) -> CommandResult {
-    let reply = &mut call.client.reply;
-    reply.array(3);
-    reply.bulk(b"master");
-    reply.integer(0);
-    reply.array(0);
     Ok(())
 }
 

@@ -23,6 +23,7 @@ const WRITE_GATES: Armed = Armed::DISK.or(Armed::REPLICAS).or(Armed::READ_ONLY);
 const NO_AUTH: CommandError = CommandError::new(error::NO_AUTH);
 
 const READ_ONLY: CommandError = CommandError::new(error::READ_ONLY);
+const NO_REPLICAS: CommandError = CommandError::new(error::NO_REPLICAS);
 const LOADING: CommandError = CommandError::new(error::LOADING);
 const MASTER_DOWN: CommandError = CommandError::new(error::MASTER_DOWN);
 const MISCONF_RDB: CommandError = CommandError::new(error::MISCONF_RDB);
@@ -65,7 +66,8 @@ impl Engine {
         row: &'static CommandSpec,
         args: Args<'_>,
     ) -> CommandResult {
-        const RARE: Flags = Flags::MULTI.or(Flags::SUBSCRIBED).or(Flags::RESTRICTED);
+        const RARE: Flags =
+            Flags::MULTI.or(Flags::SUBSCRIBED).or(Flags::RESTRICTED).or(Flags::REPLICA);
         if client.authenticated && !client.flags.any(RARE) && self.core.armed.is_empty() {
             return Ok(());
         }
@@ -102,6 +104,7 @@ impl Engine {
         }
         if armed.any(Armed::STALE)
             && client.origin == Origin::Client
+            && !self.core.replication.is_link_up()
             && !nature.may.contains(RowFlags::STALE)
         {
             return Err(MASTER_DOWN);
@@ -115,6 +118,10 @@ impl Engine {
             if refused {
                 return Err(LOADING);
             }
+        }
+        let touches = RowFlags::WRITE.or(RowFlags::READONLY).or(RowFlags::MAY_REPLICATE);
+        if client.flags.any(Flags::REPLICA) && row.flags.intersects(touches) {
+            return Err(CommandError::new("ERR Replica can't interact with the keyspace"));
         }
         Ok(())
     }
@@ -148,6 +155,9 @@ impl Engine {
                 Refusal::Snapshot => MISCONF_RDB,
                 Refusal::Log(reason) => CommandError::made(error::misconf_aof(&reason)),
             });
+        }
+        if nature.writes() && !core.replication.has_enough_replicas() {
+            return Err(NO_REPLICAS);
         }
         if nature.writes() && core.armed.any(Armed::READ_ONLY) {
             return Err(READ_ONLY);

@@ -34,6 +34,10 @@ impl Engine {
             return true;
         }
         let Some((kind, _)) = self.core.paused else { return false };
+        // Replicas and the primary are heard at any time.
+        if client.flags.any(Flags::REPLICA) || client.origin != Origin::Client {
+            return false;
+        }
         self.core.check_pause(&self.keyspace.shared);
         if self.core.paused.is_none() {
             return false;

@@ -310,8 +310,11 @@ pub(crate) fn run(
     if core.has_monitors() && !client.flags.any(Flags::SERVING) {
         core.feed_monitors(client, id, args);
     }
-    if core.feed.dirty != dirty && core.feed.form == Form::AsGiven {
-        core.feed.push_args(db, args);
+    if core.feed.dirty != dirty {
+        client.flags.set(Flags::WROTE);
+        if core.feed.form == Form::AsGiven {
+            core.feed.push_args(db, args);
+        }
     }
     if client.flags.any(Flags::BLOCKED.or(Flags::TRACKING)) {
         core.tracking.remember(client, id, args);

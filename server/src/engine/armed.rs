@@ -51,6 +51,16 @@ impl Core {
         self.armed = Armed::default()
             .with(self.settings.maxmemory > 0, Armed::MEMORY)
             .with(self.saved.loading.is_some(), Armed::LOADING)
-            .with(self.saved.refusal(&self.settings).is_some(), Armed::DISK);
+            .with(self.saved.refusal(&self.settings).is_some(), Armed::DISK)
+            .with(self.settings.replication.min_replicas_to_write > 0, Armed::REPLICAS)
+            .with(
+                self.replication.is_replica() && self.settings.replication.replica_read_only,
+                Armed::READ_ONLY,
+            )
+            .with(
+                self.replication.is_replica()
+                    && !self.settings.replication.replica_serve_stale_data,
+                Armed::STALE,
+            );
     }
 }

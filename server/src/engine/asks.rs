@@ -1,5 +1,7 @@
 //! What the engine asks of the process around it. The shell carries it out at the end of the turn.
 
+use crate::replication::Action;
+
 /// One wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
@@ -16,6 +18,10 @@ pub enum Ask {
         /// From where.
         source: Source,
     },
+    /// Something of replication that concerns sockets or files.
+    Replication(Action),
+    /// A snapshot goes to replicas while it is made: see [`Replicating::relays`](crate::replicating::Replicating).
+    Relay,
     /// The server ends.
     Stop,
 }

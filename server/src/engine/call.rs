@@ -10,6 +10,7 @@ use crate::client::{Client, Clients, Flags};
 use crate::engine::Core;
 use crate::keyspace::shared::IncidentKind;
 use crate::keyspace::{Db, Keyspace, Kind};
+use crate::replication::Offset;
 use crate::settings::notify::Classes;
 
 /// One run of a command.
@@ -45,6 +46,8 @@ pub enum Unblock {
     Timeout,
     /// CLIENT UNBLOCK … ERROR.
     Error,
+    /// This server follows a primary now.
+    RoleChange,
 }
 
 impl<'a> Call<'a> {
@@ -276,11 +279,17 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Makes the client wait until `wanted` replicas have acknowledged an offset, for `timeout_ms` (0 is for ever).
+    pub fn wait_for_replicas(&mut self, offset: i64, wanted: i64, timeout_ms: i64) {
+        self.core.replicating.waiting.push((self.client.id, offset, wanted));
+        self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked(offset));
+    }
+
     fn answer_nothing(&mut self, nothing: Nothing) {
         match nothing {
             Nothing::Null | Nothing::Moved => self.client.reply.null(),
             Nothing::NullArray => self.client.reply.null_array(),
-            Nothing::Zero => self.client.reply.integer(0),
+            Nothing::Acked(_) => self.client.reply.integer(0),
         }
     }
 }
@@ -295,7 +304,17 @@ impl Core {
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray | Nothing::Moved) => client.reply.null_array(),
-            (Unblock::Timeout, Nothing::Zero) => client.reply.integer(0),
+            (Unblock::Timeout, Nothing::Acked(offset)) => {
+                let acked = Offset::after(offset).map_or(0, |at| self.replication.acked(at));
+                client.reply.count(acked);
+                self.replicating.waiting.retain(|(client, ..)| *client != id);
+            }
+            (Unblock::RoleChange, _) => {
+                let text = "UNBLOCKED force unblock from blocking operation, instance state changed \
+                            (master -> replica?)";
+                client.reply.error(text);
+                self.stats.count_error(text);
+            }
             (Unblock::Error, _) => {
                 let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
                 client.reply.error(text);

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rand::rngs::SmallRng;
 use redstart_common::command::{self, CommandId};
 use redstart_common::resp::Args;
 
@@ -24,6 +25,8 @@ use crate::persistence::save::{Reports, Save};
 use crate::persistence::state::Saved;
 use crate::process::supervised::Supervisor;
 use crate::pubsub::PubSub;
+use crate::replicating::Replicating;
+use crate::replication::Replication;
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
@@ -80,8 +83,12 @@ pub struct Core {
     pub memory_at_start: usize,
     /// When the engine started, in seconds since 1970.
     pub started_unix_s: i64,
-    /// What names this data set's history: 40 hexadecimal digits.
-    pub replication_id: String,
+    /// Who follows whom, decided.
+    pub replication: Replication,
+    /// The same, as far as the engine has to do with it.
+    pub replicating: Replicating,
+    /// Chance.
+    pub random: SmallRng,
     /// Whether the regular work stands still (DEBUG PAUSE-CRON).
     pub cron_paused: bool,
     /// Whether checksums of payloads do not count (DEBUG SET-SKIP-CHECKSUM-VALIDATION).

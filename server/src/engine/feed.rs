@@ -204,6 +204,12 @@ impl Feed {
         self.group = records.len();
     }
 
+    /// Whether a group is open, so that nothing can be taken.
+    #[must_use]
+    pub fn is_framed(&self) -> bool {
+        self.frames > 0
+    }
+
     /// Whether nothing waits to be taken.
     #[inline]
     #[must_use]

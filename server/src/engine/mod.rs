@@ -16,6 +16,8 @@ pub mod watch;
 
 use std::time::Instant;
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use redstart_common::net::buffer;
 
 use self::armed::Armed;
@@ -33,6 +35,8 @@ use crate::observe::stats::Stats;
 use crate::persistence::logging::Logging;
 use crate::persistence::state::Saved;
 use crate::pubsub::PubSub;
+use crate::replicating::Replicating;
+use crate::replication::{Options, Replication};
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
@@ -60,6 +64,7 @@ impl Engine {
         let keyspace = Keyspace::new(count);
         // The lines were tried when they were read: an error here cannot come from a configuration.
         let renames = Renames::of(&settings.renames).unwrap_or_default();
+        let mut random = SmallRng::from_os_rng();
         let mut engine = Self {
             keyspace,
             core: Core {
@@ -91,7 +96,9 @@ impl Engine {
                 memory_peak: std::cell::Cell::new(0),
                 memory_at_start: redstart_common::memory::used_bytes(),
                 started_unix_s: redstart_common::clock::unix_ms() / 1000,
-                replication_id: random_hex(),
+                replication: Replication::new(Options::default(), 0, &mut random),
+                replicating: Replicating::default(),
+                random,
                 cron_paused: false,
                 checksums_skipped: false,
                 paused: None,
@@ -128,6 +135,7 @@ impl Engine {
     /// Takes a client out of everything it takes part in.
     pub fn forget_client(&mut self, slot: usize) {
         let Some(mut client) = self.core.clients.remove(slot) else { return };
+        self.core.replica_gone(&mut self.keyspace, client.id);
         if let Some(blocked) = client.blocked.take() {
             self.core.blocking.remove(client.id, &blocked);
         }

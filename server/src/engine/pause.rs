@@ -15,13 +15,13 @@ impl Core {
         };
         self.paused = Some((kind, until_ms));
         // A paused data set does not change by itself either.
-        shared.keep_expired.set(true);
+        self.note_expiry(shared);
     }
 
     /// Ends the pause that is on.
     pub fn unpause(&mut self, shared: &Shared) {
         self.paused = None;
-        shared.keep_expired.set(false);
+        self.note_expiry(shared);
         for client in self.clients.iter_mut() {
             if client.flags.any(Flags::PAUSED) {
                 client.flags.clear(Flags::PAUSED);

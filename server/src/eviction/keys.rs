@@ -87,7 +87,9 @@ impl Engine {
     /// Frees memory by the policy until it is below the limit, or it has taken too long: then the rest is done later.
     pub(crate) fn make_room(&mut self) -> Room {
         // While clients pause, nothing changes.
-        if !self.core.out_of_memory() || self.core.paused.is_some() {
+        let ignores = self.core.replication.is_replica()
+            && self.core.settings.replication.replica_ignore_maxmemory;
+        if !self.core.out_of_memory() || self.core.paused.is_some() || ignores {
             return Room::Enough;
         }
         // Rather a client that takes too much than data.

@@ -315,9 +315,10 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("instantaneous_input_repl_kbps", "0.00");
     page.field("instantaneous_output_repl_kbps", "0.00");
     page.field("rejected_connections", stats.rejected_connections);
-    page.field("sync_full", 0);
-    page.field("sync_partial_ok", 0);
-    page.field("sync_partial_err", 0);
+    let syncs = core.replication.counts();
+    page.field("sync_full", syncs.full);
+    page.field("sync_partial_ok", syncs.partial_ok);
+    page.field("sync_partial_err", syncs.partial_err);
     page.field("expired_keys", shared.expired_keys.get());
     page.field("expired_stale_perc", "0.00");
     page.field("expired_time_cap_reached_count", 0);
@@ -362,17 +363,9 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
 
 fn replication(page: &mut Page, core: &Core) {
     page.section("Replication");
-    page.field("role", "master");
-    page.field("connected_slaves", 0);
-    page.field("master_failover_state", "no-failover");
-    page.field("master_replid", &core.replication_id);
-    page.field("master_replid2", "0".repeat(40));
-    page.field("master_repl_offset", 0);
-    page.field("second_repl_offset", -1);
-    page.field("repl_backlog_active", 0);
-    page.field("repl_backlog_size", 1_048_576);
-    page.field("repl_backlog_first_byte_offset", 0);
-    page.field("repl_backlog_histlen", 0);
+    for (name, value) in core.replication.info(core.replication_now_ms()) {
+        page.field(&name, value);
+    }
 }
 
 fn cpu(page: &mut Page) {

@@ -25,11 +25,11 @@ fn report(error: &ChainError) {
 }
 
 impl Core {
-    /// The end of a turn: what it has written goes to the log, and to the disk where replies wait for that.
-    ///
-    /// # Errors
-    /// When a write that was acknowledged, or is about to be, is lost: the process has to end. The log says why.
-    pub fn deliver(&mut self) -> Result<(), Fatal> {
+    /// Hands what was written to the log and to the backlog, if it is whole.
+    pub(crate) fn hand_over(&mut self) {
+        if self.feed.is_framed() {
+            return;
+        }
         if !self.feed.is_empty() {
             let batch = self.feed.take();
             if let Some(log) = &mut self.logging.log {
@@ -52,19 +52,32 @@ impl Core {
                     }
                 }
             }
+            self.append_to_backlog(&batch);
             self.feed.give_back(batch);
         }
-        self.flush_log(false)
+    }
+
+    /// The end of a turn: what it has written goes to the log, and to the disk where replies wait for that; replicas are given
+    /// it.
+    ///
+    /// # Errors
+    /// When a write that was acknowledged, or is about to be, is lost: the process has to end. The log says why.
+    pub fn deliver(&mut self, keyspace: &mut Keyspace) -> Result<(), Fatal> {
+        self.hand_over();
+        self.flush_log(false)?;
+        self.feed_replicas(keyspace);
+        Ok(())
     }
 
     fn flush_log(&mut self, force: bool) -> Result<(), Fatal> {
         let now_ms = self.logging.now_ms();
+        let offset = self.replication.history().offset.bytes().unsigned_abs();
         let Some(log) = &mut self.logging.log else { return Ok(()) };
         if !self.logging.flush_sleep.is_zero() && log.buffered_bytes() > 0 {
             // It is asked for: a test wants a slow disk.
             std::thread::sleep(self.logging.flush_sleep);
         }
-        log.flush(now_ms, 0, force)?;
+        log.flush(now_ms, offset, force)?;
         let events = log.latencies().clone();
         for (event, took) in events {
             self.note_latency(event, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -81,8 +94,8 @@ impl Core {
     ///
     /// # Errors
     /// When a write that was acknowledged is lost: the process has to end. The log says why.
-    pub fn prepare_log_reload(&mut self) -> Result<(), Fatal> {
-        self.deliver()?;
+    pub fn prepare_log_reload(&mut self, keyspace: &mut Keyspace) -> Result<(), Fatal> {
+        self.deliver(keyspace)?;
         self.flush_log(true)?;
         if self.logging.rewrite.is_none() {
             self.logging.chain = None;
@@ -180,7 +193,7 @@ impl Core {
     fn try_rewrite(&mut self, keyspace: &mut Keyspace) -> Result<(), ()> {
         let state = self.logging.state;
         // What was written before belongs to the files of before: it is in the data that is saved now.
-        if self.deliver().and_then(|()| self.flush_log(true)).is_err() {
+        if self.deliver(keyspace).and_then(|()| self.flush_log(true)).is_err() {
             std::process::exit(1);
         }
         if self.logging.log.as_ref().is_some_and(|log| log.buffered_bytes() > 0) {
@@ -377,7 +390,7 @@ impl Core {
         if self.logging.state == State::Off {
             return;
         }
-        self.flush_for_good();
+        self.flush_for_good(keyspace);
         self.set_log_state(State::Off);
         self.logging.scheduled = false;
         self.abort_rewrite(keyspace);
@@ -387,8 +400,8 @@ impl Core {
     }
 
     /// Brings everything to the disk. What cannot be is said in the log.
-    pub(super) fn flush_for_good(&mut self) {
-        let _ = self.deliver();
+    pub(super) fn flush_for_good(&mut self, keyspace: &mut Keyspace) {
+        let _ = self.deliver(keyspace);
         let now_ms = self.logging.now_ms();
         if let Some(log) = &mut self.logging.log {
             let _ = log.finish(now_ms, 0);

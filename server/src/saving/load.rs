@@ -308,6 +308,19 @@ impl Core {
         self.arm();
     }
 
+    /// `rdb-del-sync-files`: the file of a sync goes where nothing else is kept on disk.
+    pub fn remove_sync_file(&self, path: &Path) {
+        let keeps = !self.settings.save.is_empty() || self.settings.saving.appendonly;
+        if self.settings.saving.rdb_del_sync_files && !keeps {
+            log!(
+                Notice,
+                "Removing the RDB file obtained from the master. This replica has persistence disabled"
+            );
+            // That it stays is no harm to the data.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// Ends a load.
     pub fn end_loading(&mut self, keyspace: &Keyspace) {
         self.saved.loading = None;

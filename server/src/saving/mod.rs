@@ -52,10 +52,15 @@ impl Core {
     /// What a file says of itself.
     pub fn head(&self, is_log_base: bool) -> Draft {
         let mut head = Draft::default();
+        let saved = self.replication.saved_history();
         let about = About {
             written_at_seconds: clock::unix_ms() / 1000,
             used_memory: used_bytes() as u64,
-            replication: None,
+            replication: saved.as_ref().map(|saved| rdb::Replication {
+                selected_db: i64::from(saved.db),
+                id: saved.id.as_str(),
+                offset: saved.offset.bytes(),
+            }),
             is_log_base,
         };
         rdb::begin(&mut head, &about);
@@ -196,6 +201,19 @@ impl Core {
         Ok(())
     }
 
+    /// Begins a save of nothing: what replicas get that want no keys.
+    ///
+    /// # Errors
+    /// As [`begin_save`](Self::begin_save).
+    pub fn begin_empty_save(&mut self, output: Output) -> Result<(), NotBegun> {
+        let mut nothing = Keyspace::new(1);
+        let begun = self.begin_save(&mut nothing, vec![output]);
+        if let Some(save) = &mut self.save {
+            while save.step(&mut nothing, STEP) != Pace::Sent {}
+        }
+        begun
+    }
+
     /// `BGSAVE`: begins to write the dump.
     ///
     /// # Errors
@@ -281,12 +299,16 @@ impl Core {
                 if save.purposes.is_empty() {
                     self.end_save(keyspace);
                 }
+                self.note_log_saving();
                 match purpose {
                     Purpose::Dump => self.dump_ended(result, changes, since.elapsed()),
                     Purpose::LogBase => self.rewrite_ended(result),
-                    Purpose::Replicas(_) => {}
+                    Purpose::Replicas(number) => {
+                        self.replica_snapshot_ended(keyspace, number, result)
+                    }
                 }
                 self.note_progress();
+                self.begin_wanted_snapshot(keyspace, None);
             }
         }
     }
@@ -337,7 +359,7 @@ impl Core {
         self.give_up_purpose(keyspace, Purpose::Dump);
     }
 
-    fn give_up_purpose(&mut self, keyspace: &mut Keyspace, purpose: Purpose) {
+    pub(crate) fn give_up_purpose(&mut self, keyspace: &mut Keyspace, purpose: Purpose) {
         let Some(save) = &mut self.save else { return };
         save.purposes.retain(|one| *one != purpose);
         if save.purposes.is_empty() {

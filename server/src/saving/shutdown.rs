@@ -40,7 +40,7 @@ impl Core {
                 return false;
             }
             log!(Notice, "Calling fsync() on the AOF file.");
-            self.flush_for_good();
+            self.flush_for_good(keyspace);
         }
         let wanted = manner.save || (!self.settings.save.is_empty() && !manner.nosave);
         // Before everything is loaded, what is there is not the data.

@@ -249,9 +249,17 @@ impl Connection {
         use std::ops::ControlFlow::{Break, Continue};
         let mut engine = self.server.engine.borrow_mut();
         let core = &mut engine.core;
-        let Some(client) = core.clients.at(self.slot.get()) else { return Break(()) };
-        // What this turn has added waits for its end.
-        while !client.reply.free_to_go().is_empty() {
+        let slot = self.slot.get();
+        loop {
+            let Some(client) = core.clients.at(slot) else { return Break(()) };
+            // What this turn has added waits for its end.
+            if client.reply.free_to_go().is_empty() {
+                // The backlog may hold more for a replica.
+                if client.flags.any(Flags::REPLICA) && core.feed_more(slot) {
+                    continue;
+                }
+                break;
+            }
             match self.stream.borrow_mut().poll_write(cx, client.reply.free_to_go()) {
                 Poll::Ready(Ok(sent)) => {
                     core.stats.bytes_out += sent as u64;
@@ -262,7 +270,9 @@ impl Connection {
                 Poll::Pending => return Continue(()),
             }
         }
-        client.soft_limit_since_ms = 0;
+        if let Some(client) = core.clients.at(slot) {
+            client.soft_limit_since_ms = 0;
+        }
         self.stuck.set(false);
         Continue(())
     }

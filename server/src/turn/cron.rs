@@ -8,6 +8,7 @@ use crate::client::Flags;
 use crate::engine::Engine;
 use crate::keyspace::expire;
 use crate::observe::latency::micros_since;
+use crate::replication::Event;
 
 /// One tick.
 pub fn tick(engine: &mut Engine) {
@@ -17,6 +18,7 @@ pub fn tick(engine: &mut Engine) {
     if engine.core.settings.active_expire
         && engine.core.paused.is_none()
         && engine.core.saved.loading.is_none()
+        && !engine.core.replication.is_replica()
     {
         let hz = engine.core.settings.hz.max(1);
         let effort = engine.core.settings.active_expire_effort;
@@ -30,6 +32,7 @@ pub fn tick(engine: &mut Engine) {
     engine.core.end_turn_of_tracking();
     engine.core.evict_clients();
     let core = &mut engine.core;
+    core.tell_replication(&mut engine.keyspace, Event::Tick);
     core.look_at_log(&mut engine.keyspace);
     core.look_at_save_points(&mut engine.keyspace);
     core.migrations.close_idle_links();
@@ -56,7 +59,9 @@ fn close_idle_clients(engine: &mut Engine) {
     let timeout_ms = engine.core.settings.timeout as i64 * 1000;
     let limits = engine.core.settings.client_output_buffer_limit;
     for client in engine.core.clients.iter_mut() {
-        let spared = client.flags.any(Flags::BLOCKED.or(Flags::SUBSCRIBED).or(Flags::MONITOR));
+        let spared = client
+            .flags
+            .any(Flags::BLOCKED.or(Flags::SUBSCRIBED).or(Flags::MONITOR).or(Flags::REPLICA));
         if timeout_ms > 0 && !spared && now - client.active_ms > timeout_ms {
             log!(Verbose, "Closing idle client");
             client.close_asap();

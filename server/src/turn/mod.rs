@@ -5,4 +5,6 @@ pub mod ahead;
 pub mod connection;
 pub mod cron;
 pub mod intake;
+pub mod link;
+pub mod relay;
 pub mod saving;

@@ -78,18 +78,28 @@ pub async fn load(server: &Rc<Server>) -> Result<(), ()> {
         let folder = core.shell.folder.as_os_str();
         (core.shell.embedded && folder.is_empty(), core.settings.saving.appendonly)
     };
+    {
+        let mut engine = server.engine.borrow_mut();
+        let engine = &mut *engine;
+        engine.core.begin_replication(&mut engine.keyspace);
+    }
     if embedded {
         return Ok(());
     }
-    let rules = Rules { drops_expired: true, replaces: false };
     let outcome = match logs {
-        true => load_log(server).await,
-        false => load_dump(server, rules).await.map(|_| Loaded::default()),
+        true => load_log(server).await.map(|loaded| (loaded, None)),
+        false => match load_dump(server, false).await {
+            Ok(place) => Ok((Loaded::default(), place)),
+            Err(NotLoaded { lines, .. }) => Err(lines),
+        },
     };
     let mut engine = server.engine.borrow_mut();
     let engine = &mut *engine;
     engine.core.end_loading(&engine.keyspace);
-    let loaded = outcome.map_err(|lines| tell(&lines))?;
+    let (loaded, place) = outcome.map_err(|lines| tell(&lines))?;
+    if let Some(place) = place {
+        engine.core.restore_history(&mut engine.keyspace, &place);
+    }
     if logs {
         // What was loaded was not asked for.
         engine.core.stats.reset();
@@ -110,15 +120,21 @@ pub async fn reload(server: Rc<Server>, client: u64, source: Source) {
         (core.stats.clone(), core.feed.limit(Audience::NOBODY))
     };
     let outcome = match source {
-        Source::Dump { replaces } => {
-            let rules = Rules { drops_expired: true, replaces };
-            match load_dump(&server, rules).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(Vec::new()),
-                Err(lines) => Err(lines),
+        Source::Dump { replaces } => match load_dump(&server, replaces).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(NotLoaded { lines: Vec::new(), is_damage: false }),
+            Err(mut failure) => {
+                if !failure.is_damage {
+                    // The last line says that the server ends.
+                    failure.lines.pop();
+                }
+                Err(failure)
             }
-        }
-        Source::Log => load_log(&server).await.map(|_| ()),
+        },
+        Source::Log => match load_log(&server).await {
+            Ok(_) => Ok(()),
+            Err(lines) => Err(NotLoaded { lines, is_damage: true }),
+        },
     };
     let mut engine = server.engine.borrow_mut();
     let engine = &mut *engine;
@@ -135,16 +151,13 @@ pub async fn reload(server: Rc<Server>, client: u64, source: Source) {
             log!(Warning, "Append Only File loaded by DEBUG LOADAOF");
             Ok(())
         }
-        (Err(mut lines), Source::Dump { .. }) => {
-            // The last says that the server ends.
-            lines.pop();
+        (Err(NotLoaded { lines, is_damage }), _) => {
             tell(&lines);
+            if is_damage {
+                // As in Redis: what is in memory now is not the data, and nobody may save it.
+                std::process::exit(1);
+            }
             Err("ERR Error trying to load the RDB dump, check server logs")
-        }
-        (Err(lines), Source::Log) => {
-            tell(&lines);
-            // As in Redis: what is in memory now is not the data, and nobody may save it.
-            std::process::exit(1);
         }
     };
     answer(&mut engine.core, client, reply, begun.elapsed());
@@ -171,39 +184,54 @@ fn answer(core: &mut Core, client: u64, reply: Result<(), &'static str>, took: D
     }
 }
 
-/// Loads the dump. Answers whether there is one.
-async fn load_dump(server: &Rc<Server>, rules: Rules) -> Result<bool, Vec<String>> {
+/// Why a dump was not loaded.
+struct NotLoaded {
+    /// What the log is to say.
+    lines: Vec<String>,
+    /// The file is damaged, and part of it may have been loaded.
+    is_damage: bool,
+}
+
+/// Loads the dump, if there is one. Answers what it says of its place in the stream of a primary.
+async fn load_dump(server: &Rc<Server>, replaces: bool) -> Result<Option<load::Origin>, NotLoaded> {
     let path = server.engine.borrow().core.dump_path();
     let begun = Instant::now();
     let opened = load::open(&path).map_err(|error| {
         let reason = crate::text::system_words(&error);
-        vec![format!("Fatal error loading the DB: {reason}. Exiting.")]
+        let lines = vec![format!("Fatal error loading the DB: {reason}. Exiting.")];
+        NotLoaded { lines, is_damage: false }
     })?;
-    let Some((file, bytes)) = opened else { return Ok(false) };
+    let Some((file, bytes)) = opened else { return Ok(None) };
     let mut rdb = {
         let mut engine = server.engine.borrow_mut();
         let engine = &mut *engine;
         engine.core.begin_loading(&engine.keyspace, bytes, false);
+        let rules = Rules { drops_expired: !engine.core.replication.is_replica(), replaces };
         Load::new(file, Some(bytes), rules, &engine.core)
     };
-    in_steps(server, &mut rdb, 0).await.map_err(|failure| {
-        let mut lines = report(failure, &path);
-        lines.push("Fatal error loading the DB: Invalid argument. Exiting.".to_owned());
-        lines
+    in_steps(server, &mut rdb, 0, || false).await.map_err(|failure| {
+        let is_damage = failure.is_damage();
+        let mut lines = report(server, &failure, &path);
+        if !is_damage {
+            lines.push("Fatal error loading the DB: Invalid argument. Exiting.".to_owned());
+        }
+        NotLoaded { lines, is_damage }
     })?;
     log!(Notice, "DB loaded from disk: {:.3} seconds", begun.elapsed().as_secs_f64());
-    Ok(true)
+    Ok(Some(rdb.origin))
 }
 
-/// What there is to say of a load that failed. A file that is damaged ends the process, after a check has said more of
-/// it: what was loaded of it is not the data, and must not take the place of the file.
-fn report(failure: Failure, path: &Path) -> Vec<String> {
-    if failure.is_damage() {
-        tell(&failure.log_lines());
-        check::report(path, &mut std::io::stdout());
-        std::process::exit(1);
+/// Says what is wrong with a file that could not be loaded, and what a check finds if it is damaged. Answers what else
+/// the log is to say.
+fn report(server: &Server, failure: &Failure, path: &Path) -> Vec<String> {
+    if !failure.is_damage() {
+        return failure.log_lines();
     }
-    failure.log_lines()
+    tell(&failure.log_lines());
+    if !server.engine.borrow().core.shell.embedded {
+        check::report(path, &mut std::io::stdout());
+    }
+    Vec::new()
 }
 
 /// Loads the append-only file.
@@ -302,20 +330,24 @@ async fn load_base(server: &Rc<Server>, loader: &mut Loader) -> Result<(), Vec<S
         Load::new(file, length, Rules::default(), &engine.core)
     };
     let before = loader.progress().1;
-    in_steps(server, &mut rdb, before)
+    in_steps(server, &mut rdb, before, || false)
         .await
-        .map_err(|failure| failed(loader, report(failure, &path)))?;
+        .map_err(|failure| failed(loader, report(server, &failure, &path)))?;
     loader.rdb_loaded(rdb.offset()).map_err(|error| error.report().to_vec())
 }
 
 /// Commands of the log between two looks at the clock.
 const COMMANDS_BETWEEN: u32 = 64;
 
-/// Loads an RDB, and lets clients be told in between that it is being loaded.
-async fn in_steps<R: std::io::Read>(
+/// Loads an RDB, and lets clients be told in between that it is being loaded. What is given up ends early.
+///
+/// # Errors
+/// What is wrong with the data.
+pub async fn in_steps<R: std::io::Read>(
     server: &Rc<Server>,
     rdb: &mut Load<R>,
     before: u64,
+    is_given_up: impl Fn() -> bool,
 ) -> Result<(), Failure> {
     loop {
         {
@@ -334,5 +366,8 @@ async fn in_steps<R: std::io::Read>(
         }
         turn::end();
         tokio::task::yield_now().await;
+        if is_given_up() {
+            return Err(Failure::Said("The load was given up".to_owned()));
+        }
     }
 }

@@ -1,0 +1,131 @@
+//! The stream on its way to replicas, and clients that wait for it to have arrived.
+
+use crate::client::{Client, Flags};
+use crate::engine::Core;
+use crate::engine::feed::{Audience, Batch, Part};
+use crate::keyspace::Keyspace;
+use crate::replication::{ClientId, Event, Offset, Replication};
+
+/// Bytes of the stream that are copied from the backlog for one replica before its socket has taken them.
+const AHEAD_BYTES: usize = 256 << 10;
+
+/// Gives a replica's connection what it may be sent of the stream. Answers whether it got any.
+pub fn feed_replica(replication: &mut Replication, client: &mut Client, now_ms: i64) -> bool {
+    let room = AHEAD_BYTES.saturating_sub(client.reply.pending());
+    if room == 0 {
+        replication.sent(client.id, 0, now_ms);
+        return false;
+    }
+    let mut taken = 0;
+    for slice in replication.pending(client.id) {
+        let part = &slice[..slice.len().min(room - taken)];
+        client.reply.raw(part);
+        taken += part.len();
+        if taken == room {
+            break;
+        }
+    }
+    if taken > 0 {
+        replication.sent(client.id, taken, now_ms);
+    }
+    taken > 0
+}
+
+impl Core {
+    /// Takes what a turn has written into the backlog.
+    pub(crate) fn append_to_backlog(&mut self, batch: &Batch) {
+        const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+        const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+        let (mut begins, mut last) = (false, 0);
+        for part in batch.parts(Audience::REPLICAS) {
+            match part {
+                Part::Begin => begins = true,
+                Part::Command { db, bytes } => {
+                    last = db as u32;
+                    if std::mem::take(&mut begins) {
+                        self.replication.append(last, MULTI);
+                    }
+                    self.replication.append(last, bytes);
+                }
+                Part::End => self.replication.append(last, EXEC),
+            }
+        }
+    }
+
+    /// The end of a turn: replicas are given what was written.
+    pub(crate) fn feed_replicas(&mut self, keyspace: &mut Keyspace) {
+        if self.replication.backlog().is_none() && !self.replication.is_replica() {
+            return;
+        }
+        self.tell_replication(keyspace, Event::EndOfTurn);
+        let now_ms = self.replication_now_ms();
+        let Self { clients, replication, replicating, .. } = self;
+        for id in &replicating.replicas {
+            if let Some(client) = clients.by_id(*id)
+                && feed_replica(replication, client, now_ms)
+            {
+                client.mark();
+            }
+        }
+    }
+
+    /// A connection of a replica has sent all it had: gives it more. Answers whether there was more.
+    pub fn feed_more(&mut self, slot: usize) -> bool {
+        let now_ms = self.replication_now_ms();
+        let Self { clients, replication, .. } = self;
+        let fed = clients.at(slot).is_some_and(|client| {
+            let fed = client.flags.any(Flags::REPLICA) && feed_replica(replication, client, now_ms);
+            // What is in the backlog is written, and logged.
+            if fed {
+                client.reply.release();
+            }
+            fed
+        });
+        fed
+    }
+
+    /// Answers those in WAIT whose offset enough replicas have acknowledged.
+    pub(super) fn serve_wait(&mut self, current: &mut Option<&mut Client>) {
+        let mut served = Vec::new();
+        self.replicating.waiting.retain(|(client, offset, wanted)| {
+            let acked = Offset::after(*offset).map_or(0, |at| self.replication.acked(at));
+            let done = i64::try_from(acked).unwrap_or(i64::MAX) >= *wanted;
+            if done {
+                served.push((*client, acked));
+            }
+            !done
+        });
+        // Who is being served does not wait.
+        let _ = current;
+        for (id, acked) in served {
+            self.end_wait(id, acked);
+        }
+    }
+
+    fn end_wait(&mut self, id: ClientId, acked: usize) {
+        let Some(client) = self.clients.by_id(id) else { return };
+        let Some(blocked) = client.blocked.take() else { return };
+        client.flags.clear(Flags::BLOCKED);
+        if !client.flags.any(Flags::REPLY_OFF) {
+            client.reply.count(acked);
+        }
+        client.mark();
+        if let Some(connection) = &client.connection {
+            connection.wake();
+        }
+        self.blocking.remove(id, &blocked);
+    }
+
+    /// A newline came from a replica.
+    pub fn heard_of_replica(&mut self, id: ClientId) {
+        let now_ms = self.replication_now_ms();
+        self.replication.heard_of(id, now_ms);
+    }
+
+    /// A client is gone.
+    pub fn replica_gone(&mut self, keyspace: &mut Keyspace, id: ClientId) {
+        self.replicating.replicas.retain(|replica| *replica != id);
+        self.replicating.waiting.retain(|(client, ..)| *client != id);
+        self.tell_replication(keyspace, Event::ClientClosed(id));
+    }
+}

@@ -1,0 +1,137 @@
+//! What follows for the engine from being a replica or a primary.
+
+use redstart_common::log;
+
+use crate::client::Flags;
+use crate::engine::{Core, Unblock};
+use crate::keyspace::Keyspace;
+use crate::persistence::aof::chain::State;
+use crate::replication::{DisklessLoad, Options, OutputLimit, SavedHistory};
+use crate::saving::load::Origin;
+
+impl Core {
+    /// The settings as replication knows them.
+    #[must_use]
+    pub fn replication_options(&self) -> Options {
+        use crate::settings::replication::DisklessLoad as Load;
+        let settings = &self.settings.replication;
+        let limit = self.settings.client_output_buffer_limit.replica;
+        let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+        Options {
+            backlog_bytes: settings.repl_backlog_size as u64,
+            backlog_ttl_s: settings.repl_backlog_ttl.cast_signed(),
+            timeout_s: i64::from(settings.repl_timeout),
+            ping_period_s: i64::from(settings.repl_ping_replica_period),
+            diskless_sync: settings.repl_diskless_sync,
+            diskless_sync_delay_s: i64::from(settings.repl_diskless_sync_delay),
+            diskless_sync_max_replicas: settings.repl_diskless_sync_max_replicas as usize,
+            diskless_load: match settings.repl_diskless_load {
+                Load::Disabled => DisklessLoad::Disabled,
+                Load::OnEmptyDb => DisklessLoad::OnEmptyDb,
+                Load::SwapDb => DisklessLoad::SwapDb,
+            },
+            min_replicas_to_write: settings.min_replicas_to_write as usize,
+            min_replicas_max_lag_s: i64::from(settings.min_replicas_max_lag),
+            primary_user: text(&settings.masteruser).map(String::into_bytes),
+            primary_password: text(&settings.masterauth).map(String::into_bytes),
+            announced_port: match settings.replica_announce_port {
+                0 => self.shell.port,
+                port => port,
+            },
+            announced_ip: text(&settings.replica_announce_ip),
+            announced: settings.replica_announced,
+            priority: i64::from(settings.replica_priority),
+            read_only: settings.replica_read_only,
+            save_points: !self.settings.save.is_empty(),
+            output_limit: OutputLimit {
+                hard_bytes: limit.hard_bytes as u64,
+                soft_bytes: limit.soft_bytes as u64,
+                soft_seconds: limit.soft_seconds,
+            },
+            slow_writers: false,
+        }
+    }
+
+    /// Has changed settings take effect.
+    pub fn apply_replication_settings(&mut self) {
+        let options = self.replication_options();
+        self.replication.set_options(options);
+        self.arm();
+    }
+
+    /// At the start: follows the primary that the settings name.
+    pub fn begin_replication(&mut self, keyspace: &mut Keyspace) {
+        self.apply_replication_settings();
+        if let Some((host, port)) = self.settings.replication.replicaof.clone() {
+            self.replication.start_as_replica(&host, port);
+        }
+        self.role_changed(keyspace);
+    }
+
+    /// The data that was loaded belongs to this place of a history.
+    pub fn restore_history(&mut self, keyspace: &mut Keyspace, origin: &Origin) {
+        let Origin { id: Some(id), offset: Some(offset), stream_db: Some(db) } = origin else {
+            return;
+        };
+        if let Some(saved) = SavedHistory::from_fields(id.as_bytes(), *offset, *db) {
+            let now_ms = self.replication_now_ms();
+            self.replication.restore(saved, now_ms);
+            self.replicate(keyspace, None, |_, _| ());
+        }
+    }
+
+    /// Keys past their deadline stay, unseen, while nothing may change here by itself.
+    pub(crate) fn note_expiry(&self, keyspace: &crate::keyspace::Shared) {
+        keyspace.keep_expired.set(self.paused.is_some() || self.replication.is_replica());
+    }
+
+    pub(super) fn role_changed(&mut self, keyspace: &mut Keyspace) {
+        self.note_expiry(&keyspace.shared);
+        let role = if self.replication.is_replica() { 'S' } else { 'M' };
+        redstart_common::log::set_role(role);
+        self.arm();
+    }
+
+    pub(super) fn became_replica(&mut self, keyspace: &mut Keyspace) {
+        let blocked: Vec<u64> = self
+            .clients
+            .iter()
+            .filter(|client| client.flags.any(Flags::BLOCKED) && client.blocked.is_some())
+            .map(|client| client.id)
+            .collect();
+        for id in blocked {
+            self.unblock(id, Unblock::RoleChange);
+        }
+        self.replicating.waiting.clear();
+        self.role_changed(keyspace);
+    }
+
+    /// All data goes, for a primary's takes its place. Saving and the log stop before.
+    pub(super) fn empty_for_sync(&mut self, keyspace: &mut Keyspace) {
+        if self.logging.state != State::Off {
+            self.stop_log(keyspace);
+            self.replicating.log_stopped = true;
+        }
+        self.give_up_saving(keyspace);
+        let lazily = self.settings.replication.replica_lazy_flush;
+        for db in &mut keyspace.dbs {
+            if lazily {
+                db.clear_lazily();
+            } else {
+                db.clear();
+            }
+        }
+    }
+
+    /// The data is that of the primary, or nobody's but ours: the log that stopped for a sync begins with it.
+    pub(super) fn begin_log_again(&mut self, keyspace: &mut Keyspace) {
+        if std::mem::take(&mut self.replicating.log_stopped)
+            && self.settings.saving.appendonly
+            && self.logging.state == State::Off
+            && !self.start_log(keyspace, false)
+        {
+            log!(Warning, "Failed enabling the AOF after successful master synchronization!");
+            self.logging.scheduled = true;
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The link to the primary: a connection whose bytes replication decides about, the file of a snapshot that comes by it,
+//! and the execution of the stream.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use redstart_common::log;
+use redstart_common::net::turn;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+
+use crate::client::{Client, Flags, Origin};
+use crate::engine::Engine;
+use crate::engine::feed::Audience;
+use crate::replication::{Action, Event, LinkId, LoadBy, Stream};
+use crate::saving::load::{self, Load, Rules};
+use crate::server::Server;
+use crate::text::system_words;
+use crate::turn::saving;
+
+/// Bytes read from the primary at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// All links there are: one, and perhaps others that are ending.
+#[derive(Default)]
+pub struct Links {
+    open: RefCell<HashMap<LinkId, Rc<Link>>>,
+}
+
+/// A link.
+struct Link {
+    id: LinkId,
+    write: RefCell<Option<OwnedWriteHalf>>,
+    /// What the kernel has not taken yet.
+    unsent: RefCell<Vec<u8>>,
+    closed: Cell<bool>,
+    /// While a snapshot is loaded nothing is read.
+    is_loading: Cell<bool>,
+    /// The link's state has changed: its task looks.
+    changed: Notify,
+    receiving: RefCell<Option<Receiving>>,
+    replay: RefCell<Option<Replay>>,
+}
+
+/// A snapshot that comes.
+struct Receiving {
+    file: File,
+    path: PathBuf,
+}
+
+/// The stream as it is executed.
+struct Replay {
+    client: Box<Client>,
+    stream: Stream,
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        // It has another name once it is complete.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Link {
+    fn send(&self, bytes: &[u8]) {
+        let mut unsent = self.unsent.borrow_mut();
+        unsent.extend_from_slice(bytes);
+        let write = self.write.borrow();
+        let Some(write) = write.as_ref() else { return };
+        while !unsent.is_empty() {
+            match write.try_write(&unsent) {
+                Ok(count) => drop(unsent.drain(..count)),
+                // What is sent is small and regular: the next time takes it along. A broken link shows at reading.
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        self.receiving.take();
+        self.replay.take();
+        self.write.take();
+        self.changed.notify_one();
+    }
+}
+
+/// Carries out what replication wants of the link to the primary.
+pub fn carry_out(server: &Rc<Server>, action: Action) {
+    let find = |id: &LinkId| server.links.open.borrow().get(id).cloned();
+    match action {
+        Action::Connect { link, host, port } => {
+            let link = Rc::new(Link {
+                id: link,
+                write: RefCell::new(None),
+                unsent: RefCell::default(),
+                closed: Cell::new(false),
+                is_loading: Cell::new(false),
+                changed: Notify::new(),
+                receiving: RefCell::new(None),
+                replay: RefCell::new(None),
+            });
+            server.links.open.borrow_mut().insert(link.id, Rc::clone(&link));
+            tokio::task::spawn_local(serve(Rc::clone(server), link, host, port));
+        }
+        Action::CloseLink(id) => {
+            if let Some(link) = server.links.open.borrow_mut().remove(&id) {
+                link.close();
+            }
+        }
+        Action::SendPrimary(id, bytes) => {
+            if let Some(link) = find(&id) {
+                link.send(&bytes);
+            }
+        }
+        Action::Receive { link: id, by, .. } => {
+            let Some(link) = find(&id) else { return };
+            if let Err(reason) = receive(server, &link, by) {
+                tell(server, Event::LoadFailed(id, &reason));
+            }
+        }
+        Action::SnapshotBytes(id, bytes) => {
+            let Some(link) = find(&id) else { return };
+            let written = match &mut *link.receiving.borrow_mut() {
+                Some(receiving) => receiving.file.write_all(&bytes),
+                None => Ok(()),
+            };
+            if let Err(error) = written {
+                log!(
+                    Warning,
+                    "Write error or short write writing to the DB dump file needed for MASTER <-> \
+                     REPLICA synchronization: {}",
+                    system_words(&error)
+                );
+                tell(server, Event::LoadFailed(id, &system_words(&error)));
+            }
+        }
+        Action::Load(id) => {
+            if let Some(link) = find(&id) {
+                link.is_loading.set(true);
+                tokio::task::spawn_local(load(Rc::clone(server), link));
+            }
+        }
+        Action::Stream(id, db) => {
+            if let Some(link) = find(&id) {
+                let mut client = Box::new(Client::new(0, 0));
+                client.origin = Origin::Primary;
+                client.flags.set(Flags::DENY_BLOCKING);
+                client.db = db as usize;
+                link.replay.replace(Some(Replay { client, stream: Stream::default() }));
+            }
+        }
+        Action::Execute(id, bytes) => {
+            if let Some(link) = find(&id) {
+                execute(server, &link, bytes);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Tells replication what happened, and does at once what follows for links.
+pub fn tell(server: &Rc<Server>, event: Event<'_>) {
+    {
+        let mut engine = server.engine.borrow_mut();
+        engine.refresh();
+        let engine = &mut *engine;
+        engine.core.tell_replication(&mut engine.keyspace, event);
+    }
+    server.carry_out_asks();
+}
+
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Makes the connection, and reads from it until it ends.
+async fn serve(server: Rc<Server>, link: Rc<Link>, host: String, port: u16) {
+    let connected = tokio::select! {
+        connected = connect(&host, port) => connected,
+        () = link.changed.notified() => return,
+    };
+    if link.closed.get() {
+        return;
+    }
+    let read = match connected {
+        Ok(stream) => {
+            let (read, write) = stream.into_split();
+            link.write.replace(Some(write));
+            read
+        }
+        Err(error) => {
+            server.links.open.borrow_mut().remove(&link.id);
+            tell(&server, Event::ConnectFailed(link.id, &system_words(&error)));
+            return;
+        }
+    };
+    tell(&server, Event::Connected(link.id));
+    let reason = read_until_closed(&server, &link, read).await;
+    if !link.closed.get() {
+        server.links.open.borrow_mut().remove(&link.id);
+        link.close();
+        tell(&server, Event::LinkClosed(link.id, &reason));
+    }
+}
+
+async fn read_until_closed(
+    server: &Rc<Server>,
+    link: &Rc<Link>,
+    mut read: OwnedReadHalf,
+) -> String {
+    let mut buffer = BytesMut::with_capacity(READ_BYTES);
+    loop {
+        if link.closed.get() {
+            return String::new();
+        }
+        if link.is_loading.get() {
+            link.changed.notified().await;
+            continue;
+        }
+        buffer.reserve(READ_BYTES);
+        let outcome = tokio::select! {
+            outcome = read.read_buf(&mut buffer) => outcome,
+            () = link.changed.notified() => continue,
+        };
+        match outcome {
+            Ok(0) => return "connection lost".to_owned(),
+            Ok(_) => tell(server, Event::Received(link.id, buffer.split().freeze())),
+            Err(error) => return system_words(&error),
+        }
+        turn::end_if_full();
+    }
+}
+
+/// Prepares for a snapshot that is about to come.
+fn receive(server: &Rc<Server>, link: &Link, by: LoadBy) -> Result<(), String> {
+    // Settings that ask for another way are refused.
+    debug_assert_eq!(by, LoadBy::File);
+    let engine = server.engine.borrow();
+    let now_s = redstart_common::clock::unix_ms() / 1000;
+    let path = engine.core.data_path(&format!("temp-{now_s}.{}.rdb", std::process::id()));
+    let file = File::create(&path).map_err(|error| {
+        log!(
+            Warning,
+            "Opening the temp file needed for MASTER <-> REPLICA synchronization: {}",
+            system_words(&error)
+        );
+        system_words(&error)
+    })?;
+    link.receiving.replace(Some(Receiving { file, path }));
+    Ok(())
+}
+
+/// Loads the snapshot that has come.
+async fn load(server: Rc<Server>, link: Rc<Link>) {
+    let outcome = load_file(&server, &link).await;
+    link.is_loading.set(false);
+    {
+        let mut engine = server.engine.borrow_mut();
+        let engine = &mut *engine;
+        engine.core.end_loading(&engine.keyspace);
+    }
+    if !link.closed.get() {
+        match outcome {
+            Ok(db) => tell(&server, Event::Loaded(link.id, db)),
+            Err(reason) => tell(&server, Event::LoadFailed(link.id, &reason)),
+        }
+    }
+    link.changed.notify_one();
+}
+
+async fn load_file(server: &Rc<Server>, link: &Rc<Link>) -> Result<u32, String> {
+    let Some(receiving) = link.receiving.take() else { return Err("no snapshot came".to_owned()) };
+    let path = server.engine.borrow().core.dump_path();
+    let moved = receiving
+        .file
+        .sync_all()
+        .and_then(|()| std::fs::rename(&receiving.path, &path))
+        .and_then(|()| load::open(&path));
+    let opened = moved.map_err(|error| {
+        let reason = system_words(&error);
+        log!(
+            Warning,
+            "Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {reason}",
+            path.display()
+        );
+        reason
+    })?;
+    let Some((file, bytes)) = opened else { return Err("the snapshot's file is gone".to_owned()) };
+    let mut rdb = {
+        let mut engine = server.engine.borrow_mut();
+        let engine = &mut *engine;
+        engine.core.begin_loading(&engine.keyspace, bytes, false);
+        Load::new(file, Some(bytes), Rules::default(), &engine.core)
+    };
+    let outcome = saving::in_steps(server, &mut rdb, 0, || link.closed.get()).await;
+    outcome.map_err(|failure| {
+        let lines = failure.log_lines();
+        lines.iter().for_each(|line| log!(Warning, "{line}"));
+        lines.last().cloned().unwrap_or_default()
+    })?;
+    server.engine.borrow().core.remove_sync_file(&path);
+    Ok(rdb.origin.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0))
+}
+
+/// Executes what came by the stream.
+fn execute(server: &Rc<Server>, link: &Rc<Link>, bytes: Bytes) {
+    let Some(mut replay) = link.replay.take() else { return };
+    replay.stream.push(bytes);
+    let broken = {
+        let mut engine = server.engine.borrow_mut();
+        engine.refresh();
+        run(&mut engine, &mut replay)
+    };
+    link.replay.replace(Some(replay));
+    if let Some(why) = broken {
+        {
+            let mut engine = server.engine.borrow_mut();
+            let engine = &mut *engine;
+            engine.core.replicate(&mut engine.keyspace, None, |replication, turn| {
+                replication.stream_broken(link.id, &why, turn);
+            });
+        }
+        server.carry_out_asks();
+    }
+}
+
+/// Runs complete requests. Answers why the stream makes no sense, if it does not.
+fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
+    engine.keyspace.shared.ignore_expiry.set(true);
+    let limit = engine.core.feed.limit(Audience::LOG);
+    let mut broken = None;
+    loop {
+        match replay.stream.next_request() {
+            Ok(Some(args)) => {
+                if !args.is_empty() {
+                    engine.execute(&mut replay.client, args);
+                    report_errors(&mut replay.client);
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                broken = Some(error.to_string());
+                break;
+            }
+        }
+        replay.stream.done(replay.client.flags.any(Flags::MULTI));
+    }
+    engine.core.feed.limit(limit);
+    engine.keyspace.shared.ignore_expiry.set(false);
+    let applied = replay.stream.take_applied();
+    engine.core.replication.applied(&applied, replay.client.db as u32);
+    broken
+}
+
+/// Nobody hears the replies, but errors are told in the log: the data may differ from now on.
+fn report_errors(client: &mut Client) {
+    if client.reply.failed && client.reply.bytes.first() == Some(&b'-') {
+        let reply = String::from_utf8_lossy(&client.reply.bytes).trim_end().to_owned();
+        let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
+        log!(
+            Warning,
+            "== CRITICAL == This replica is sending an error to its master: '{}' after processing the \
+             command '{command}'",
+            reply.trim_start_matches('-')
+        );
+    }
+    client.reply.failed = false;
+    client.reply.truncate(0);
+}
