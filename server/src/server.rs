@@ -79,7 +79,7 @@ impl Server {
     /// is asked again when the engine does not end for what it has said.
     ///
     /// # Errors
-    /// What the runtime's poller says, or that the data could not be loaded; then the log says why.
+    /// What the runtime's poller says, or that the data could not be loaded: that is `InvalidData`, and the log says why.
     pub fn run<U: Future<Output = Asked>>(
         engine: Engine,
         bound: Vec<Bound>,
@@ -139,7 +139,7 @@ impl Server {
         drop(runtime);
         match Rc::try_unwrap(server) {
             Ok(server) if server.failed.get() => {
-                Err(io::Error::other("the server could not start"))
+                Err(io::Error::new(io::ErrorKind::InvalidData, "the data could not be loaded"))
             }
             Ok(server) => Ok(server.engine.into_inner()),
             Err(_) => Err(io::Error::other("a connection outlived its runtime")),
@@ -191,6 +191,9 @@ impl Server {
 
     fn carry_out(self: &Rc<Self>, ask: Ask) {
         match ask {
+            Ask::Reload { client, source } => {
+                tokio::task::spawn_local(saving::reload(Rc::clone(self), client, source));
+            }
             Ask::LookAtDeadlines => self.wanted.alarm.notify_one(),
             Ask::GoOnEvicting => self.wanted.evict.notify_one(),
             Ask::GoOnSaving => self.wanted.save.notify_one(),

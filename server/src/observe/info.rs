@@ -244,10 +244,8 @@ fn persistence(page: &mut Page, core: &Core) {
     for name in ["current_cow_peak", "current_cow_size", "current_cow_size_age"] {
         page.field(name, 0);
     }
-    let (done, total) = core
-        .save
-        .as_ref()
-        .map_or((0, 0), |save| (save.snapshot.keys_done(), save.snapshot.keys_total()));
+    let (done, total) =
+        core.save.as_ref().map_or((0, 0), |save| (save.keys_written(), save.snapshot.keys_total()));
     let percent = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
     page.field("current_fork_perc", format_args!("{percent:.2}"));
     page.field("current_save_keys_processed", done);
@@ -357,7 +355,7 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("tracking_total_prefixes", core.tracking.prefix_count());
     page.field("unexpected_error_replies", 0);
     page.field("total_error_replies", stats.total_errors);
-    page.field("dump_payload_sanitizations", 0);
+    page.field("dump_payload_sanitizations", stats.sanitizations);
     page.field("total_reads_processed", stats.reads);
     page.field("total_writes_processed", stats.writes);
     page.field("io_threaded_reads_processed", 0);

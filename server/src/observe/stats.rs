@@ -24,6 +24,7 @@ pub struct CallStats {
 const ERROR_KINDS_MAX: usize = 128;
 
 /// Counters of an engine since its start or CONFIG RESETSTAT.
+#[derive(Clone)]
 pub struct Stats {
     calls: Vec<CallStats>,
     /// Error replies by their first word.
@@ -48,6 +49,8 @@ pub struct Stats {
     pub evicted_clients: u64,
     /// Keys evicted.
     pub evicted_keys: u64,
+    /// Packed values that were checked because `sanitize-dump-payload` wants it.
+    pub sanitizations: u64,
     /// Whether durations are kept in histograms (`latency-tracking`).
     pub track_latency: bool,
 }
@@ -69,6 +72,7 @@ impl Stats {
             writes: 0,
             evicted_clients: 0,
             evicted_keys: 0,
+            sanitizations: 0,
             track_latency: true,
         }
     }

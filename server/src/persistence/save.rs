@@ -98,6 +98,12 @@ impl Save {
         self.in_flight + self.snapshot.waiting_bytes()
     }
 
+    /// Keys that are written.
+    #[must_use]
+    pub fn keys_written(&self) -> usize {
+        self.saver.as_ref().map_or(0, Saver::keys_written)
+    }
+
     /// Takes a draft back from the thread.
     pub fn taken(&mut self, draft: Draft) {
         self.in_flight = self.in_flight.saturating_sub(draft.bytes.len());

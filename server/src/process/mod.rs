@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub mod banner;
+pub mod checker;
 pub mod disk;
 pub mod environment;
 pub mod oom;

@@ -11,6 +11,7 @@ use crate::engine::Core;
 use crate::keyspace::{Keyspace, Shared};
 use crate::persistence::rdb::{Decoded, Decoder, Item, LoadError, Options, Usage};
 use crate::persistence::state::Loading;
+use crate::settings::saving::Sanitize;
 
 /// How long a step goes on before the server looks after its clients.
 pub const STEP: Duration = Duration::from_millis(2);
@@ -57,6 +58,12 @@ impl Failure {
             Self::Said(line) => vec![line.clone()],
         }
     }
+
+    /// Whether the file is damaged, so that a check of it tells more.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_damage())
+    }
 }
 
 /// A load.
@@ -69,7 +76,8 @@ pub struct Load<R> {
     empty: u64,
     /// Where the data belongs.
     pub origin: Origin,
-    key_delay_us: i32,
+    /// How long to rest after each key, for tests: `key-load-delay`.
+    pub key_delay_us: i32,
 }
 
 /// A load of a file.
@@ -109,9 +117,8 @@ impl<R: Read> Load<R> {
                 return Ok(true);
             }
             count += 1;
-            if count % ENTRIES_BETWEEN == 0 && start.elapsed() >= STEP
-                || self.decoder.offset() >= until
-            {
+            let looks = count % ENTRIES_BETWEEN == 0 || self.key_delay_us != 0;
+            if looks && start.elapsed() >= STEP || self.decoder.offset() >= until {
                 return Ok(false);
             }
         }
@@ -195,6 +202,9 @@ impl<R: Read> Load<R> {
     pub fn finish(&self, core: &mut Core) {
         core.saved.keys_loaded = self.loaded;
         core.saved.keys_expired = self.expired;
+        if core.settings.saving.sanitize_dump_payload == Sanitize::Yes {
+            core.stats.sanitizations += self.decoder.checked();
+        }
         let (loaded, expired) = (self.loaded, self.expired);
         if self.empty > 0 {
             log!(

@@ -168,6 +168,7 @@ fn lines_of(row: &Row, settings: &Settings, defaults: &Settings) -> Vec<NewLine>
         ("client-output-buffer-limit", _) => output_limits(settings.client_output_buffer_limit)
             .map(|(limits, needed)| NewLine { text: format!("{} {limits}", row.name), needed })
             .into(),
+        ("replicaof", _) if value.is_empty() => Vec::new(),
         ("bind", _) if !differs => Vec::new(),
         ("bind", _) if settings.bind.is_empty() => one("\"\"", true),
         ("bind", _) => {

@@ -3,6 +3,7 @@
 mod aof;
 mod clients;
 mod config;
+mod crash;
 mod differential;
 mod docs;
 mod effects;
@@ -13,5 +14,6 @@ mod open_rows;
 mod pipelines;
 mod process;
 mod rdb;
+mod saving;
 mod start;
 mod users;
