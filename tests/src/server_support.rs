@@ -135,6 +135,15 @@ impl Peer {
         Client::connect(self.port())
     }
 
+    /// What it has written to its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        match self {
+            Self::Ours(server) => server.log(),
+            Self::Original(server) => server.log(),
+        }
+    }
+
     /// Its resident memory in bytes.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {

@@ -48,6 +48,8 @@ pub struct Stats {
     pub evicted_clients: u64,
     /// Keys evicted.
     pub evicted_keys: u64,
+    /// When it was last logged that a client spoke HTTP, in milliseconds since 1970.
+    pub attack_logged_ms: Option<i64>,
     /// Whether durations are kept in histograms (`latency-tracking`).
     pub track_latency: bool,
 }
@@ -69,6 +71,7 @@ impl Stats {
             writes: 0,
             evicted_clients: 0,
             evicted_keys: 0,
+            attack_logged_ms: None,
             track_latency: true,
         }
     }
@@ -132,8 +135,8 @@ impl Stats {
 
     /// Sets everything to zero.
     pub fn reset(&mut self) {
-        let track_latency = self.track_latency;
-        *self = Self { track_latency, ..Self::new() };
+        let Self { track_latency, attack_logged_ms, .. } = *self;
+        *self = Self { track_latency, attack_logged_ms, ..Self::new() };
     }
 }
 

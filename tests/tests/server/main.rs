@@ -6,6 +6,7 @@ mod config;
 mod differential;
 mod docs;
 mod effects;
+mod hostile;
 mod interop;
 mod memory;
 mod migrate;
