@@ -93,7 +93,7 @@ impl Engine {
 
     #[inline]
     fn execute_found(&mut self, client: &mut Client, found: Found, args: Args<'_>) {
-        let before = client.reply.bytes.len();
+        let before = client.reply.end();
         if client.flags.any(Flags::REPLY_SKIP_NEXT) {
             client.flags.clear(Flags::REPLY_SKIP_NEXT);
             client.flags.set(Flags::REPLY_SKIP);
@@ -257,7 +257,7 @@ impl Engine {
         client.flags.clear(Flags::BLOCKED);
         client.flags.set(Flags::SERVING);
         let own_db = std::mem::replace(&mut client.db, blocked.db);
-        let before = client.reply.bytes.len();
+        let before = client.reply.end();
         self.core.time.refresh(&self.keyspace.shared);
         if let Some(handler) = handler {
             let args = blocked.args.as_args();
@@ -304,7 +304,7 @@ pub(crate) fn run(
     handler: Handler,
     args: Args<'_>,
 ) {
-    let before = client.reply.bytes.len();
+    let before = client.reply.end();
     let dirty = core.feed.dirty;
     let db = client.db;
     core.feed.form = Form::AsGiven;

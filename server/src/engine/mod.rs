@@ -16,8 +16,6 @@ pub mod watch;
 
 use std::time::Instant;
 
-use redstart_common::net::buffer;
-
 use self::armed::Armed;
 use self::feed::Feed;
 use self::waiting::Blocking;
@@ -137,6 +135,6 @@ impl Engine {
         self.core.pubsub.forget(&mut client);
         self.core.tracking.disable(&mut client);
         self.core.monitors.retain(|id| *id != client.id);
-        buffer::give(std::mem::take(&mut client.reply.bytes));
+        client.reply.output.clear();
     }
 }
