@@ -4,6 +4,7 @@ pub mod blocked;
 pub mod caching;
 mod line;
 pub mod multi;
+pub mod output;
 pub mod reply;
 pub mod subscriptions;
 
@@ -202,10 +203,11 @@ impl Client {
         }
     }
 
-    /// Closes the connection as soon as its task runs; what is not sent is lost.
+    /// Closes the connection at the end of the turn; what is not sent is lost.
     pub fn close_asap(&mut self) {
         self.flags.set(Flags::CLOSE_ASAP);
         if let Some(connection) = &self.connection {
+            Rc::clone(connection).mark();
             connection.wake();
         }
     }

@@ -300,7 +300,7 @@ impl Core {
         let Some(client) = self.clients.by_id(id) else { return false };
         let Some(blocked) = client.blocked.take() else { return false };
         client.flags.clear(Flags::BLOCKED);
-        let before = client.reply.bytes.len();
+        let before = client.reply.end();
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray | Nothing::Moved) => client.reply.null_array(),

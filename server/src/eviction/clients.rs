@@ -58,9 +58,7 @@ impl Core {
                 log!(Notice, "Evicting client: {}", crate::client::describe(client, now));
                 client.close_asap();
                 // Its memory is needed now, not once its task has ended.
-                client.reply.bytes = Vec::new();
-                client.reply.sent = 0;
-                client.reply.released = 0;
+                client.reply.output.clear();
                 client.multi = None;
                 self.stats.evicted_clients += 1;
                 total -= bytes;
@@ -81,7 +79,7 @@ mod tests {
     fn add(core: &mut Core, bytes: usize) -> u64 {
         let id = core.clients.new_id();
         let mut client = Box::new(Client::new(id, 0));
-        client.reply.bytes = Vec::with_capacity(bytes);
+        client.reply.output.room(bytes);
         core.clients.add(client);
         id
     }

@@ -51,6 +51,8 @@ pub struct Stats {
     pub evicted_keys: u64,
     /// Packed values that were checked because `sanitize-dump-payload` wants it.
     pub sanitizations: u64,
+    /// When it was last logged that a client spoke HTTP, in milliseconds since 1970.
+    pub attack_logged_ms: Option<i64>,
     /// Whether durations are kept in histograms (`latency-tracking`).
     pub track_latency: bool,
 }
@@ -73,6 +75,7 @@ impl Stats {
             evicted_clients: 0,
             evicted_keys: 0,
             sanitizations: 0,
+            attack_logged_ms: None,
             track_latency: true,
         }
     }
@@ -136,8 +139,8 @@ impl Stats {
 
     /// Sets everything to zero.
     pub fn reset(&mut self) {
-        let track_latency = self.track_latency;
-        *self = Self { track_latency, ..Self::new() };
+        let Self { track_latency, attack_logged_ms, .. } = *self;
+        *self = Self { track_latency, attack_logged_ms, ..Self::new() };
     }
 }
 

@@ -77,7 +77,7 @@ impl Core {
             let fed = client.flags.any(Flags::REPLICA) && feed_replica(replication, client, now_ms);
             // What is in the backlog is written, and logged.
             if fed {
-                client.reply.release();
+                client.reply.output.release();
             }
             fed
         });
