@@ -71,13 +71,8 @@ enum Class {
 }
 
 fn class_of(client: &Client) -> Class {
-    if client.flags.any(Flags::MONITOR) {
-        Class::Replica
-    } else if client.flags.any(Flags::SUBSCRIBED) {
-        Class::Pubsub
-    } else {
-        Class::Normal
-    }
+    // A monitor is an ordinary client, as in Redis.
+    if client.flags.any(Flags::SUBSCRIBED) { Class::Pubsub } else { Class::Normal }
 }
 
 fn class(word: &[u8]) -> Result<Class, CommandError> {

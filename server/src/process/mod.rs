@@ -4,6 +4,7 @@ pub mod allocator;
 pub mod banner;
 pub mod disk;
 pub mod environment;
+pub mod files;
 pub mod oom;
 pub mod reserve;
 pub mod supervised;
