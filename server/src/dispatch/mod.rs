@@ -236,7 +236,9 @@ impl Engine {
     /// Serves those who wait for keys that were written, until nothing is ready any more.
     pub(crate) fn serve_ready(&mut self) {
         while let Some((db, key)) = self.core.blocking.next_ready() {
-            for id in self.core.blocking.waiters(db, &key) {
+            let mut behind = 0;
+            while let Some((place, id)) = self.core.blocking.next_waiter(db, &key, behind) {
+                behind = place;
                 if !self.serve_waiter(id, db, &key) {
                     break;
                 }
@@ -270,6 +272,7 @@ impl Engine {
         let handler = self.core.handlers.of(blocked.command);
         client.flags.clear(Flags::BLOCKED);
         client.flags.set(Flags::SERVING);
+        client.served_key = (blocked.keys.len() > 1).then(|| key.into());
         let own_db = std::mem::replace(&mut client.db, blocked.db);
         let before = client.reply.end();
         self.core.time.refresh(&self.keyspace.shared);
@@ -279,6 +282,7 @@ impl Engine {
         }
         client.db = own_db;
         client.flags.clear(Flags::SERVING);
+        client.served_key = None;
         if client.flags.any(Flags::BLOCKED) {
             // Nothing for this one after all: it keeps its place.
             client.blocked = Some(blocked);

@@ -33,10 +33,10 @@ impl Core {
         }
     }
 
-    /// Closes the largest clients until the others take less than they may. Monitors do not count.
+    /// Closes the largest clients until the others take less than they may.
     pub fn evict_clients(&mut self) {
         let Some(limit) = self.clients_limit() else { return };
-        let counted = |client: &Client| !client.flags.any(Flags::MONITOR.or(Flags::CLOSE_ASAP));
+        let counted = |client: &Client| !client.flags.any(Flags::CLOSE_ASAP);
         let mut total: usize =
             self.clients.iter().filter(|client| counted(client)).map(allocated_bytes).sum();
         if total < limit {
@@ -100,8 +100,9 @@ mod tests {
             .filter(|client| client.flags.any(Flags::CLOSE_ASAP))
             .map(|client| client.id)
             .collect();
-        assert_eq!(closed, [ids[2], ids[3]]);
-        assert_eq!(core.stats.evicted_clients, 2);
+        // A monitor is a client like others, and the largest here.
+        assert_eq!(closed, [ids[2], ids[3], ids[4]]);
+        assert_eq!(core.stats.evicted_clients, 3);
     }
 
     #[test]

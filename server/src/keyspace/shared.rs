@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -103,6 +104,12 @@ pub struct Shared {
     pub expired_keys: Cell<u64>,
     /// The large request that is being executed, if there is one: a value that is most of it is kept where it lies.
     pub arriving: RefCell<Option<Arriving>>,
+    /// Cycles of active expiry that ended because their time was over.
+    pub expiry_cut_short: Cell<u64>,
+    /// The time that cycles of active expiry took.
+    pub expiry_time: Cell<Duration>,
+    /// A running estimate of the share of keys with a deadline that are past it, in percent.
+    pub stale_percent: Cell<f64>,
     /// Whether reads leave the eviction data alone (CLIENT NO-TOUCH).
     pub no_touch: Cell<bool>,
     /// Whether keys past their deadline stay where they are, though nobody sees them (while writes are paused).

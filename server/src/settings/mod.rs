@@ -128,7 +128,7 @@ impl OutputLimits {
 pub struct OutputClasses {
     /// Ordinary clients.
     pub normal: OutputLimits,
-    /// Replicas and monitors.
+    /// Replicas.
     pub replica: OutputLimits,
     /// Clients that listen to channels.
     pub pubsub: OutputLimits,
@@ -148,13 +148,8 @@ impl OutputClasses {
     /// The limits of a client's class.
     #[must_use]
     pub fn of(self, client: &Client) -> OutputLimits {
-        if client.flags.any(Flags::MONITOR) {
-            self.replica
-        } else if client.flags.any(Flags::SUBSCRIBED) {
-            self.pubsub
-        } else {
-            self.normal
-        }
+        // A monitor is an ordinary client, as in Redis.
+        if client.flags.any(Flags::SUBSCRIBED) { self.pubsub } else { self.normal }
     }
 }
 
