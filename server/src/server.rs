@@ -419,9 +419,15 @@ const LOG_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Loads the data, and says that the server is ready.
 async fn start(server: Rc<Server>) {
     if saving::load(&server).await.is_err() {
+        // Who waits for it learns it by this.
+        server.engine.borrow_mut().core.shell.ready = None;
         return server.fail();
     }
-    let engine = server.engine.borrow();
+    let mut engine = server.engine.borrow_mut();
+    if let Some(ready) = engine.core.shell.ready.take() {
+        // Who started the engine may be gone by now.
+        let _ = ready.send(());
+    }
     let (shell, settings) = (&engine.core.shell, &engine.core.settings);
     if shell.embedded {
         return;

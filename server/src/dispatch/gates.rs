@@ -10,6 +10,7 @@ use crate::engine::{CommandError, CommandResult};
 use crate::engine::{Core, Engine};
 use crate::eviction::candidates::Room;
 use crate::observe::memory::used_bytes;
+use crate::persistence::save::Save;
 use crate::persistence::state::Refusal;
 use redstart_common::resp::error;
 use redstart_common::resp::{Args, Proto};
@@ -247,7 +248,20 @@ impl Core {
     pub fn bytes_over_limit(&self) -> usize {
         match self.settings.maxmemory {
             0 => 0,
-            limit => used_bytes().saturating_sub(limit),
+            limit => used_bytes().saturating_sub(limit + self.uncounted_bytes()),
         }
+    }
+
+    /// Memory in use that is no reason to evict keys, or evicting, which is told to the log and to replicas, would call for
+    /// more of itself: what is held for replicas beyond the backlog's size, what waits to be logged, and a snapshot on its way.
+    #[must_use]
+    pub fn uncounted_bytes(&self) -> usize {
+        let backlog = self
+            .replication
+            .backlog()
+            .map_or(0, |backlog| backlog.memory().saturating_sub(backlog.memory_of_setting()));
+        let log = self.logging.log.as_ref().map_or(0, |log| log.buffer_capacity());
+        let save = self.save.as_ref().map_or(0, Save::bytes_on_the_way);
+        usize::try_from(backlog).unwrap_or(0) + log + save + self.feed.capacity()
     }
 }

@@ -223,6 +223,12 @@ impl Feed {
         self.batch.bytes.len()
     }
 
+    /// Memory that is taken for what waits.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.batch.bytes.capacity()
+    }
+
     /// Takes what has left so far. Call it between calls, and give the batch back once it is repeated.
     #[must_use]
     pub fn take(&mut self) -> Batch {

@@ -12,6 +12,7 @@ use crate::keyspace::{Keyspace, lazyfree};
 use crate::observe::memory::{Excess, Overview};
 use crate::persistence::aof::chain::State;
 use crate::process::supervised::Supervisor;
+use crate::replication::Backlog;
 
 struct Page {
     text: String,
@@ -215,13 +216,15 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.excess("allocator_rss", found.kept_pages());
     page.excess("rss_overhead", found.beside_allocator());
     page.excess("mem_fragmentation", found.total());
-    page.field("mem_not_counted_for_evict", 0);
-    page.field("mem_replication_backlog", 0);
-    page.field("mem_total_replication_buffers", 0);
+    let backlog = core.replication.backlog();
+    page.field("mem_not_counted_for_evict", core.uncounted_bytes());
+    page.field("mem_replication_backlog", backlog.map_or(0, Backlog::memory_of_setting));
+    page.field("mem_total_replication_buffers", backlog.map_or(0, Backlog::memory));
     page.field("mem_clients_slaves", 0);
     page.field("mem_clients_normal", found.clients);
     page.field("mem_cluster_links", 0);
-    page.field("mem_aof_buffer", 0);
+    let log = core.logging.log.as_ref();
+    page.field("mem_aof_buffer", log.map_or(0, |log| log.buffer_capacity()));
     page.field("mem_allocator", "jemalloc-5.3.1");
     page.field("active_defrag_running", 0);
     page.field("lazyfree_pending_objects", lazyfree::pending());

@@ -92,6 +92,12 @@ impl Save {
         Pace::More(start.elapsed())
     }
 
+    /// Bytes that were taken of the data and not written yet.
+    #[must_use]
+    pub fn bytes_on_the_way(&self) -> usize {
+        self.in_flight + self.snapshot.waiting_bytes()
+    }
+
     /// Keys that are written.
     #[must_use]
     pub fn keys_written(&self) -> usize {
