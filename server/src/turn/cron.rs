@@ -47,6 +47,8 @@ pub fn settle(engine: &mut Engine) {
         let mut call =
             crate::engine::Call::aside(&mut engine.keyspace, &mut engine.core, &mut nobody);
         call.settle();
+        // Keys that expire at the same time have nothing to do with each other.
+        engine.core.feed.keep_apart();
         engine.core.feed.end_call();
     }
     if engine.core.blocking.has_ready() {
