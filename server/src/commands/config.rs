@@ -71,6 +71,10 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         if guarded {
             return Err(failed(&name, "can't set protected config"));
         }
+        const NOT_WHILE_LOADING: [&str; 3] = ["appendonly", "dir", "repl-diskless-load"];
+        if call.core.saved.loading.is_some() && NOT_WHILE_LOADING.contains(&row.name) {
+            return Err(CommandError::new(redstart_common::resp::error::LOADING));
+        }
         if changes.iter().any(|(known, _, _)| std::ptr::eq(*known, row)) {
             return Err(failed(&name, "duplicate parameter"));
         }

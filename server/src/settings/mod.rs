@@ -149,7 +149,13 @@ impl OutputClasses {
     #[must_use]
     pub fn of(self, client: &Client) -> OutputLimits {
         // A monitor is an ordinary client, as in Redis.
-        if client.flags.any(Flags::SUBSCRIBED) { self.pubsub } else { self.normal }
+        if client.flags.any(Flags::REPLICA) {
+            self.replica
+        } else if client.flags.any(Flags::SUBSCRIBED) {
+            self.pubsub
+        } else {
+            self.normal
+        }
     }
 }
 

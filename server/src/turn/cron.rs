@@ -50,6 +50,8 @@ pub fn settle(engine: &mut Engine) {
             crate::engine::Call::aside(&mut engine.keyspace, &mut engine.core, &mut nobody);
         call.settle();
         engine.core.clients.give_nobody(nobody);
+        // Keys that expire at the same time have nothing to do with each other.
+        engine.core.feed.keep_apart();
         engine.core.feed.end_call();
     }
     if engine.core.blocking.has_ready() {

@@ -32,9 +32,13 @@ fn request(out: &mut Vec<u8>, words: &[&str]) {
 }
 
 /// Writes steps until the connection ends or a write is refused. Answers the refusal.
-fn write_steps(port: u16, writer: usize, seed: u64, progress: &Progress) -> Option<String> {
+fn write_steps(
+    mut client: Client,
+    writer: usize,
+    seed: u64,
+    progress: &Progress,
+) -> Option<String> {
     let mut random = Random::new(seed);
-    let mut client = Client::connect(port);
     loop {
         let count = 1 + random.below(DEPTH);
         let mut bytes = Vec::new();
@@ -64,9 +68,8 @@ fn write_steps(port: u16, writer: usize, seed: u64, progress: &Progress) -> Opti
 }
 
 /// Has snapshots and rewrites begin every now and then, until the server ends.
-fn save_now_and_then(port: u16, seed: u64, is_over: &AtomicBool) {
+fn save_now_and_then(mut client: Client, seed: u64, is_over: &AtomicBool) {
     let mut random = Random::new(seed);
-    let mut client = Client::connect(port);
     while !is_over.load(Ordering::Relaxed) {
         let word = random.pick(&["BGSAVE", "BGREWRITEAOF", "BGREWRITEAOF"]);
         let mut bytes = Vec::new();
@@ -136,23 +139,24 @@ fn kill_over_and_over(rounds: &Rounds, seed: u64) {
             Progress { sent: AtomicU64::new(steps[writer]), acknowledged: done }
         });
         let due = Duration::from_millis(random.below(rounds.within_ms) as u64);
-        let port = server.port;
+        let mut clients: Vec<Client> = (0..=WRITERS).map(|_| server.client()).collect();
         let is_over = AtomicBool::new(false);
         // What was acknowledged when, so that what may be lost is known.
         let mut seen: Vec<(Instant, [u64; WRITERS])> = Vec::new();
         let mut killed = Instant::now();
         std::thread::scope(|scope| {
             for (writer, progress) in progress.iter().enumerate() {
-                let seed = random.number();
+                let (client, seed) = (clients.remove(0), random.number());
                 scope.spawn(move || {
-                    let refusal = write_steps(port, writer, seed, progress);
+                    let refusal = write_steps(client, writer, seed, progress);
                     assert_eq!(refusal, None, "round {round}");
                 });
             }
-            let (seed, is_over) = (random.number(), &is_over);
-            scope.spawn(move || save_now_and_then(port, seed, is_over));
+            let (client, seed, is_over) = (clients.remove(0), random.number(), &is_over);
+            scope.spawn(move || save_now_and_then(client, seed, is_over));
             eventually("something is acknowledged", || {
-                progress.iter().any(|one| one.acknowledged.load(Ordering::Relaxed) > 0)
+                let mut all = progress.iter().zip(steps);
+                all.any(|(one, before)| one.acknowledged.load(Ordering::Relaxed) > before)
             });
             let begun = Instant::now();
             while begun.elapsed() < due {
@@ -302,7 +306,7 @@ fn a_full_disk_stops_writes_until_there_is_room_again() {
     );
     disk.fill(100 << 10);
     let progress = Progress::default();
-    let refusal = write_steps(server.port, 0, 7, &progress).expect("the server goes on");
+    let refusal = write_steps(server.client(), 0, 7, &progress).expect("the server goes on");
     assert!(
         refusal.starts_with("-MISCONF Errors writing to the AOF file: No space left on device")
             || refusal.starts_with("-EXECABORT"),
@@ -336,7 +340,7 @@ fn a_full_disk_ends_a_server_that_promises_each_write() {
     ready(&mut server);
     disk.fill(100 << 10);
     let progress = Progress::default();
-    assert_eq!(write_steps(server.port, 0, 7, &progress), None, "it ends");
+    assert_eq!(write_steps(server.client(), 0, 7, &progress), None, "it ends");
     eventually("it ends", || !server.process.is_alive());
     assert!(server.log().contains("Can't recover from AOF write error"), "{}", server.log());
     disk.free();

@@ -465,7 +465,18 @@ fn a_damaged_dump_is_told_and_left() {
             let text = text.filter(|_| !line.starts_with('[')).map_or(line, |(_, text)| text);
             text.to_owned()
         };
-        lines.map(plain).filter(|line| !line.contains("RDB age")).collect::<Vec<_>>().join("\n")
+        let told = lines.map(plain).filter(|line| !line.contains("RDB age"));
+        told.collect::<Vec<_>>()
     });
-    assert_eq!(ours, theirs);
+    // Where Redis says offset 0, the true one is said, and the key.
+    let (place, rest): (Vec<_>, Vec<_>) =
+        ours.into_iter().partition(|line| line.starts_with("Internal error in RDB reading offset"));
+    let (_, expected): (Vec<_>, Vec<_>) = theirs
+        .into_iter()
+        .partition(|line| line.starts_with("Internal error in RDB reading offset"));
+    assert_eq!(rest, expected);
+    assert!(
+        place.len() == 1 && !place[0].contains("offset 0,") && place[0].contains("key 'key:"),
+        "{place:?}"
+    );
 }
