@@ -247,7 +247,10 @@ impl Core {
     pub fn bytes_over_limit(&self) -> usize {
         match self.settings.maxmemory {
             0 => 0,
-            limit => used_bytes().saturating_sub(limit),
+            limit => {
+                let for_replicas = self.replication.bytes_for_replicas() as usize;
+                used_bytes().saturating_sub(for_replicas).saturating_sub(limit)
+            }
         }
     }
 }

@@ -105,7 +105,8 @@ async fn load_dump(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
         let engine = &mut *engine;
         engine.core.begin_loading(&engine.keyspace, bytes, false);
         let drops_expired = !engine.core.replication.is_replica();
-        let rules = Rules { drops_expired, replaces: false };
+        let rules =
+            Rules { drops_expired, tells_expired: drops_expired, replaces: false };
         Load::new(file, Some(bytes), rules, &engine.core)
     };
     in_steps(server, &mut rdb, 0, || false).await.map_err(|failure| {
@@ -116,7 +117,7 @@ async fn load_dump(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
     log!(Notice, "DB loaded from disk: {:.3} seconds", begun.elapsed().as_secs_f64());
     let mut engine = server.engine.borrow_mut();
     let engine = &mut *engine;
-    engine.core.restore_history(&mut engine.keyspace, &rdb.origin);
+    engine.core.restore_history(&mut engine.keyspace, rdb.origin());
     Ok(Loaded::default())
 }
 
@@ -246,6 +247,8 @@ pub async fn in_steps<R: std::io::Read>(
             let interval = engine.core.settings.saving.loading_process_events_interval_bytes as u64;
             let done = rdb.step(&mut engine.keyspace, interval)?;
             engine.core.note_loaded(before + rdb.offset());
+            let expired = rdb.take_expired();
+            engine.core.tell_expired_at_load(&mut engine.keyspace, rdb.origin(), expired);
             if done {
                 rdb.finish(&mut engine.core);
                 return Ok(());
