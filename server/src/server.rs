@@ -228,7 +228,15 @@ impl Server {
             Asked::Program => [false, false, true, true],
         };
         let manner = Manner { save, nosave, now, force };
-        engine.core.shut_down(&mut engine.keyspace, manner);
+        if asked == Asked::Program {
+            engine.core.shut_down(&mut engine.keyspace, manner);
+            return;
+        }
+        if asked == Asked::Interrupt && engine.core.ending.is_under_way() {
+            log!(Warning, "You insist... exiting now.");
+            std::process::exit(1);
+        }
+        engine.core.ask_to_end(manner);
     }
 
     /// Ends because something that is needed is not there.

@@ -27,6 +27,7 @@ const UNSAFE: &[&str] = &[
     "server/src/keyspace/db/write.rs",
     "server/src/keyspace/entry.rs",
     "server/src/keyspace/lazyfree.rs",
+    "server/src/persistence/rdb/batch.rs",
     "server/src/types/zset/mod.rs",
     "server/src/types/zset/tree.rs",
     "server/src/uninit.rs",

@@ -16,6 +16,8 @@ pub enum Nothing {
     Moved,
     /// How many replicas have acknowledged this offset by then.
     Acked(i64),
+    /// The end of the server is waited for: nothing, or an error when it does not come.
+    Ended,
 }
 
 /// What a client waits for.

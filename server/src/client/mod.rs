@@ -171,6 +171,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Whether it waits for the end of the server.
+    #[must_use]
+    pub fn waits_for_end(&self) -> bool {
+        self.blocked.as_ref().is_some_and(|blocked| blocked.nothing == blocked::Nothing::Ended)
+    }
+
     /// A client without a connection.
     #[must_use]
     pub fn new(id: u64, now_ms: i64) -> Self {

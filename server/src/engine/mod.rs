@@ -36,6 +36,7 @@ use crate::persistence::state::Saved;
 use crate::pubsub::PubSub;
 use crate::replicating::Replicating;
 use crate::replication::{Options, Replication};
+use crate::saving::shutdown::Ending;
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
@@ -103,6 +104,7 @@ impl Engine {
                 paused: None,
                 migrations: Migrations::default(),
                 armed: Armed::default(),
+                ending: Ending::default(),
                 saved: Saved::new(redstart_common::clock::unix_ms() / 1000),
                 logging: Logging::default(),
                 save: None,

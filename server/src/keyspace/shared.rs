@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::detached::{Detached, DetachedTable};
 use super::entry::{Entry, Payload, Str};
+use super::own::OwnVolatile;
 
 /// Something a look-up or an insertion caused, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub struct Shared {
     pub no_touch: Cell<bool>,
     /// Whether keys past their deadline stay where they are, though nobody sees them (while writes are paused).
     pub keep_expired: Cell<bool>,
+    /// Keys with a deadline that clients of a writable replica wrote: no primary removes them.
+    pub own_volatile: OwnVolatile,
     /// Whether deadlines do not count: while data is loaded, or a primary's writes are repeated.
     pub ignore_expiry: Cell<bool>,
     /// Whether misses are wanted as incidents.
@@ -124,6 +127,8 @@ pub struct Shared {
     pub incidents: RefCell<Vec<Incident>>,
     /// The snapshot epoch; entries of another epoch have not been seen by the witness.
     pub epoch: Cell<u8>,
+    /// Epochs there have been.
+    pub(super) epochs: Cell<u64>,
     /// Epochs that were begun since all entries were last of the same one.
     pub(super) unsettled: Cell<u8>,
     /// Who wants old values, if anybody.

@@ -42,6 +42,10 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes written to clients.
     pub bytes_out: u64,
+    /// Bytes read from the primary.
+    pub repl_bytes_in: u64,
+    /// Bytes for replicas, the snapshots included.
+    pub repl_bytes_out: u64,
     /// Reads from clients.
     pub reads: u64,
     /// Writes to clients.
@@ -75,6 +79,8 @@ impl Stats {
             rejected_connections: 0,
             bytes_in: 0,
             bytes_out: 0,
+            repl_bytes_in: 0,
+            repl_bytes_out: 0,
             reads: 0,
             writes: 0,
             evicted_clients: 0,

@@ -145,7 +145,7 @@ pub static ROWS: &[Row] = &[
     row("io-threads", Start, Kind::Only("1", "more than one I/O thread")),
     row("io-threads-do-reads", Start, Kind::Dormant("no", Shape::Flag)),
     row("ignore-warnings", Live, Kind::Dormant("", Shape::Text)),
-    row("shutdown-timeout", Live, Kind::Dormant("10", Shape::Number(0, INT_MAX))),
+    row("shutdown-timeout", Live, number!(replication.shutdown_timeout, 0, INT_MAX)),
     row(
         "shutdown-on-sigint",
         Live,
@@ -247,6 +247,7 @@ pub static ROWS: &[Row] = &[
     // Watching.
     // Redstart's own.
     row("coalesce-us", Live, number!(coalesce_us, 0, 100_000)),
+    row("repl-slow-writers", Live, flag!(replication.repl_slow_writers)),
     row("slowlog-log-slower-than", Live, number!(slowlog_log_slower_than, -1, i64::MAX)),
     row("slowlog-max-len", Live, number!(slowlog_max_len, 0, i64::MAX)),
     row("latency-tracking", Live, flag!(latency_tracking)),

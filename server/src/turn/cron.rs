@@ -15,6 +15,7 @@ pub fn tick(engine: &mut Engine) {
     if engine.core.cron_paused {
         return;
     }
+    engine.core.look_at_end(&mut engine.keyspace);
     if engine.core.settings.active_expire
         && engine.core.paused.is_none()
         && engine.core.saved.loading.is_none()
@@ -33,6 +34,8 @@ pub fn tick(engine: &mut Engine) {
     engine.core.evict_clients();
     let core = &mut engine.core;
     core.tell_replication(&mut engine.keyspace, Event::Tick);
+    core.expire_own(&mut engine.keyspace);
+    core.set_pace();
     core.look_at_log(&mut engine.keyspace);
     core.look_at_save_points(&mut engine.keyspace);
     core.migrations.close_idle_links();

@@ -17,6 +17,7 @@ impl Db {
     ) -> NonNull<Entry> {
         let entry = Entry::build(key, payload, deadline, self.shared.fresh_lru());
         self.enter(hash, entry);
+        self.note_volatile(key, deadline);
         entry
     }
 
@@ -133,12 +134,22 @@ impl Db {
             };
             if written {
                 entry.set_deadline(wanted);
+                self.note_volatile(entry.key(), wanted);
                 return;
             }
         }
         let lru = if self.shared.lfu.get() { entry.lru() } else { self.shared.fresh_lru() };
+        self.note_volatile(entry.key(), wanted);
         let new = Entry::build(entry.key(), payload, wanted, lru);
         self.exchange(hash, found, new);
+    }
+
+    /// A key was given a deadline by a client, not by the primary or a load.
+    #[inline]
+    fn note_volatile(&self, key: &[u8], deadline: Option<i64>) {
+        if deadline.is_some() && !self.shared.ignore_expiry.get() {
+            self.shared.own_volatile.note(self.index, key);
+        }
     }
 
     /// Makes the string of a live entry `length` bytes long, cut or filled up with zeros, and lends its bytes.
@@ -267,6 +278,8 @@ impl Db {
         deadline: Option<i64>,
     ) {
         self.change(found);
+        // SAFETY: a live entry of this database.
+        self.note_volatile(unsafe { found.as_ref() }.key(), deadline);
         // SAFETY: a live entry of this database; where it is built anew, its address is corrected in the tables
         // before anything else looks.
         unsafe {
