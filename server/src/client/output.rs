@@ -205,10 +205,10 @@ impl Output {
 
     /// Puts a few bytes before what was written from `at` on.
     pub fn insert(&mut self, at: usize, bytes: &[u8]) {
-        if let Some(offset) = at.checked_sub(self.closed_bytes) {
+        if at >= self.closed_bytes {
             self.room(bytes.len()).extend_from_slice(bytes);
             // Room for more may have closed the tail off.
-            if at >= self.closed_bytes {
+            if let Some(offset) = at.checked_sub(self.closed_bytes) {
                 self.tail[offset..].rotate_right(bytes.len());
                 return;
             }
