@@ -283,6 +283,16 @@ impl Output {
         count
     }
 
+    /// A copy of all that waits, released or not: for those who read a reply without a connection.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.end());
+        self.closed.iter().for_each(|block| all.extend_from_slice(block.bytes()));
+        all.extend_from_slice(&self.tail);
+        all.drain(..self.sent);
+        all
+    }
+
     /// Notes that the kernel took `count` bytes more. Answers whether nothing is left.
     #[inline]
     pub fn took(&mut self, count: usize) -> bool {
