@@ -352,10 +352,7 @@ mod tests {
 
     fn said(clients: &mut Clients, id: u64) -> String {
         let client = clients.by_id(id).expect("it is there");
-        let text = {
-            client.reply.output.release();
-            client.reply.output.single().expect("it is short").to_vec()
-        };
+        let text = client.reply.output.waiting();
         client.reply.output.clear();
         String::from_utf8(text).expect("text")
     }

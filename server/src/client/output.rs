@@ -205,10 +205,10 @@ impl Output {
 
     /// Puts a few bytes before what was written from `at` on.
     pub fn insert(&mut self, at: usize, bytes: &[u8]) {
-        if let Some(offset) = at.checked_sub(self.closed_bytes) {
+        if at >= self.closed_bytes {
             self.room(bytes.len()).extend_from_slice(bytes);
             // Room for more may have closed the tail off.
-            if at >= self.closed_bytes {
+            if let Some(offset) = at.checked_sub(self.closed_bytes) {
                 self.tail[offset..].rotate_right(bytes.len());
                 return;
             }
@@ -281,6 +281,16 @@ impl Output {
             count += 1;
         }
         count
+    }
+
+    /// A copy of all that waits, released or not: for those who read a reply without a connection.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.end());
+        self.closed.iter().for_each(|block| all.extend_from_slice(block.bytes()));
+        all.extend_from_slice(&self.tail);
+        all.drain(..self.sent);
+        all
     }
 
     /// Notes that the kernel took `count` bytes more. Answers whether nothing is left.

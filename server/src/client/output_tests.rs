@@ -133,6 +133,7 @@ proptest! {
                 }
             }
             mark = model.len();
+            prop_assert!(output.waiting() == model[sent..]);
             prop_assert_eq!(output.pending(), model.len() - sent);
             prop_assert_eq!(output.may_send(), sent < released);
         }

@@ -34,8 +34,9 @@ const OUTPUT_CHECK_BYTES: usize = 16 << 10;
 const BEHIND_BYTES: usize = 4 << 10;
 
 /// Of a large argument no more is asked of memory at once than this many times what has come of it: its length is only the
-/// client's word.
-const AHEAD_TIMES: usize = 4;
+/// client's word. Pages that nothing has come to lie nowhere yet, and each step leaves a buffer to be given back, so the steps
+/// are few.
+const AHEAD_TIMES: usize = 16;
 
 /// The most that is read of a large argument before others have their turn; as much may be reserved for it in any case.
 const LARGE_READ_BYTES: usize = 1 << 20;
