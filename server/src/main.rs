@@ -134,7 +134,7 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     // What std's Instant reads.
     log!(Notice, "monotonic clock: POSIX clock_gettime");
     let mut settings = settings;
-    server::raise_file_limit(&mut settings);
+    redstart_server::process::files::raise_file_limit(&mut settings);
     let bound = match server::bind(&settings) {
         Ok(bound) => bound,
         Err(error) => {

@@ -228,7 +228,15 @@ impl Server {
             Asked::Program => [false, false, true, true],
         };
         let manner = Manner { save, nosave, now, force };
-        engine.core.shut_down(&mut engine.keyspace, manner);
+        if asked == Asked::Program {
+            engine.core.shut_down(&mut engine.keyspace, manner);
+            return;
+        }
+        if asked == Asked::Interrupt && engine.core.ending.is_under_way() {
+            log!(Warning, "You insist... exiting now.");
+            std::process::exit(1);
+        }
+        engine.core.ask_to_end(manner);
     }
 
     /// Ends because something that is needed is not there.
@@ -596,34 +604,4 @@ fn is_missing(error: &io::Error) -> bool {
     [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT]
         .into_iter()
         .any(|known| code == Some(known))
-}
-
-/// Descriptors the process needs beside those of clients.
-const RESERVED_FILES: u64 = 32;
-
-/// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what the limit allows.
-pub fn raise_file_limit(settings: &mut Settings) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let wanted = settings.maxclients as u64 + RESERVED_FILES;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    if soft >= wanted {
-        return;
-    }
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
-        .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted), hard));
-    let now = getrlimit(Resource::RLIMIT_NOFILE).map_or(soft, |(soft, _)| soft);
-    if raised.is_ok() && now >= wanted {
-        log!(
-            Notice,
-            "Increased maximum number of open files to {wanted} (it was originally set to {soft})."
-        );
-    } else {
-        let clients = now.saturating_sub(RESERVED_FILES).max(1);
-        log!(
-            Warning,
-            "maxclients has been reduced to {clients} to compensate for low ulimit. If you need \
-             higher maxclients increase 'ulimit -n'."
-        );
-        settings.maxclients = clients as usize;
-    }
 }

@@ -16,6 +16,8 @@ pub enum Nothing {
     Moved,
     /// How many replicas have acknowledged this offset by then.
     Acked(i64),
+    /// The end of the server is waited for: nothing, or an error when it does not come.
+    Ended,
 }
 
 /// What a client waits for.
@@ -34,4 +36,6 @@ pub struct Blocked {
     pub command: CommandId,
     /// Its arguments.
     pub args: OwnedArgs,
+    /// Its place among those who wait: a number that grows.
+    pub place: u64,
 }

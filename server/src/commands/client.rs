@@ -71,7 +71,8 @@ enum Class {
 }
 
 fn class_of(client: &Client) -> Class {
-    if client.flags.any(Flags::MONITOR.or(Flags::REPLICA)) {
+    // A monitor is an ordinary client, as in Redis.
+    if client.flags.any(Flags::REPLICA) {
         Class::Replica
     } else if client.flags.any(Flags::SUBSCRIBED) {
         Class::Pubsub

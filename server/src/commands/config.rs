@@ -98,6 +98,15 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     {
         return Err(failed(name, reason));
     }
+    if settings.maxclients > call.core.settings.maxclients
+        && let Err(most) = crate::process::files::allow_clients(settings.maxclients)
+    {
+        let reason = format!(
+            "The operating system is not able to handle the specified number of clients, try with \
+             {most}"
+        );
+        return Err(failed("maxclients", &reason));
+    }
     let adjusts = |name: &str| changes.iter().any(|(row, ..)| row.name == name);
     if let Some(name) =
         ["oom-score-adj", "oom-score-adj-values"].into_iter().find(|name| adjusts(name))
@@ -154,6 +163,9 @@ pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
     shared.hits.set(0);
     shared.misses.set(0);
     shared.expired_keys.set(0);
+    shared.expiry_cut_short.set(0);
+    shared.expiry_time.take();
+    shared.stale_percent.set(0.0);
     call.client.reply.ok();
     Ok(())
 }

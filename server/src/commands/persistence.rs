@@ -5,7 +5,7 @@ use crate::client::Flags;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::persistence::saver::Purpose;
 use crate::saving::NotBegun;
-use crate::saving::shutdown::Manner;
+use crate::saving::shutdown::{End, Manner};
 
 pub(super) const HANDLERS: Handlers = &[
     ("bgrewriteaof", bgrewriteaof),
@@ -109,11 +109,23 @@ pub fn shutdown(call: &mut Call<'_>) -> CommandResult {
         return Err(SYNTAX);
     }
     if abort {
-        return Err(CommandError::new("ERR No shutdown in progress."));
+        if !call.core.abort_shutdown(call.keyspace) {
+            return Err(CommandError::new("ERR No shutdown in progress."));
+        }
+        call.client.reply.ok();
+        return Ok(());
     }
-    if !call.core.shut_down(call.keyspace, manner) {
-        return Err(CommandError::new("ERR Errors trying to SHUTDOWN. Check logs."));
+    if !manner.now && !call.may_block() {
+        return Err(CommandError::new(
+            "ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client",
+        ));
     }
-    call.client.flags.set(Flags::CLOSE_AFTER_REPLY);
+    match call.core.shut_down(call.keyspace, manner) {
+        End::Ends => call.client.flags.set(Flags::CLOSE_AFTER_REPLY),
+        End::Waits => call.wait_for_end(),
+        End::Fails => {
+            return Err(CommandError::new("ERR Errors trying to SHUTDOWN. Check logs."));
+        }
+    }
     Ok(())
 }

@@ -193,7 +193,8 @@ fn takes_memory(client: &Client, row: &CommandSpec) -> bool {
 }
 
 /// The user may not make the call.
-fn no_permission(row: &CommandSpec, denied: Denied) -> CommandError {
+/// The words of a refusal.
+pub(crate) fn no_permission(row: &CommandSpec, denied: Denied) -> CommandError {
     match denied {
         Denied::Command => CommandError::made(format!(
             "NOPERM this user has no permissions to run the '{}' command",

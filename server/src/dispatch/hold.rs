@@ -33,13 +33,17 @@ impl Engine {
         if self.core.save.is_some() && self.waits_for_save(client, args) {
             return true;
         }
-        let Some((kind, _)) = self.core.paused else { return false };
+        let paused = match self.core.replicating.allowance {
+            Some(0) => self.core.paused.or(Some((Pause::Writes, i64::MAX))),
+            _ => self.core.paused,
+        };
+        let Some((kind, _)) = paused else { return false };
         // Replicas and the primary are heard at any time.
         if client.flags.any(Flags::REPLICA) || client.origin != Origin::Client {
             return false;
         }
         self.core.check_pause(&self.keyspace.shared);
-        if self.core.paused.is_none() {
+        if self.core.paused.is_none() && self.core.replicating.allowance != Some(0) {
             return false;
         }
         let found = self.core.renames.resolve(args.at(0), args.get(1));

@@ -78,6 +78,23 @@ pub fn hash(key: &[u8]) -> u64 {
     SEED.with(|seed| SipHasher13::new_with_key(seed.get_or_init(|| rand::rng().random())).hash(key))
 }
 
+/// The seed of a thread's hashes.
+#[derive(Clone, Copy)]
+pub struct Seed([u8; 16]);
+
+/// The seed of this thread.
+#[must_use]
+pub fn seed() -> Seed {
+    SEED.with(|seed| Seed(*seed.get_or_init(|| rand::rng().random())))
+}
+
+/// Has this thread hash as the one that `seed` comes from, so that tables that are filled here can be used there. False
+/// where something has been hashed here by another seed.
+#[must_use]
+pub fn adopt_seed(Seed(adopted): Seed) -> bool {
+    SEED.with(|seed| *seed.get_or_init(|| adopted) == adopted)
+}
+
 /// A set of items found by key. See the module's text.
 pub struct Table<T: Item> {
     /// All segments but the first hold `SEGMENT_BUCKETS`; the first grows by doubling until it does too.

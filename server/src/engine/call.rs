@@ -48,6 +48,8 @@ pub enum Unblock {
     Error,
     /// This server follows a primary now.
     RoleChange,
+    /// The server does not end after all.
+    Lives,
 }
 
 impl<'a> Call<'a> {
@@ -138,21 +140,23 @@ impl<'a> Call<'a> {
     /// A whole database is about to be emptied, or exchanged for `other`: watchers of keys that are, or will be,
     /// there are told.
     pub fn modified_all(&mut self, db: usize, other: Option<usize>) {
+        let presence = |keyspace: &Keyspace, key: &[u8]| {
+            other.map_or(Presence::Absent, |other| presence(&keyspace.dbs[other], key))
+        };
+        self.replaced_by(db, presence);
+    }
+
+    /// A whole database is about to be emptied, or to be replaced by `new`, which is none of the engine's yet.
+    pub fn replaced_all(&mut self, db: usize, new: Option<&Db>) {
+        self.replaced_by(db, |_, key| new.map_or(Presence::Absent, |new| presence(new, key)));
+    }
+
+    fn replaced_by(&mut self, db: usize, after: impl Fn(&Keyspace, &[u8]) -> Presence) {
         if self.core.watches.is_empty() {
             return;
         }
-        let now = self.now_ms();
-        let dbs = &self.keyspace.dbs;
-        let presence = |db: usize, key: &[u8]| match dbs[db].look_any(key) {
-            None => Presence::Absent,
-            Some(entry) if entry.deadline().is_some_and(|deadline| deadline <= now) => {
-                Presence::Stale
-            }
-            Some(_) => Presence::Live,
-        };
-        let change = |key: &[u8]| {
-            (presence(db, key), other.map_or(Presence::Absent, |other| presence(other, key)))
-        };
+        let keyspace = &*self.keyspace;
+        let change = |key: &[u8]| (presence(&keyspace.dbs[db], key), after(keyspace, key));
         let Core { watches, clients, .. } = &mut *self.core;
         watches.touch_all(db, change, |id| spoil(self.client, clients, id));
     }
@@ -263,7 +267,7 @@ impl<'a> Call<'a> {
             return;
         }
         let deadline_ms = (timeout_ms > 0).then(|| self.now_ms().saturating_add(timeout_ms));
-        let blocked = Blocked {
+        let mut blocked = Blocked {
             kind,
             db: self.client.db,
             keys: keys.map(Box::from).collect(),
@@ -271,8 +275,9 @@ impl<'a> Call<'a> {
             nothing,
             command: self.row,
             args: OwnedArgs::from_args(self.args),
+            place: 0,
         };
-        self.core.blocking.add(self.client.id, &blocked);
+        self.core.blocking.add(self.client.id, &mut blocked);
         self.client.blocked = Some(Box::new(blocked));
         if deadline_ms.is_some() {
             self.core.alarm();
@@ -285,12 +290,37 @@ impl<'a> Call<'a> {
         self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked(offset));
     }
 
+    /// Whether a command that waited for several keys may take from this one: from that which was written, as Redis does,
+    /// though another of them may hold something by now.
+    #[inline]
+    #[must_use]
+    pub fn may_take(&self, key: &[u8]) -> bool {
+        self.client.served_key.as_deref().is_none_or(|served| served == key)
+    }
+
+    /// Makes the client wait for the end of the server.
+    pub fn wait_for_end(&mut self) {
+        self.block(Kind::Stream, std::iter::empty(), 0, Nothing::Ended);
+    }
+
     fn answer_nothing(&mut self, nothing: Nothing) {
         match nothing {
             Nothing::Null | Nothing::Moved => self.client.reply.null(),
             Nothing::NullArray => self.client.reply.null_array(),
             Nothing::Acked(_) => self.client.reply.integer(0),
+            Nothing::Ended => {}
         }
+    }
+}
+
+/// Whether a watched key is there.
+fn presence(db: &Db, key: &[u8]) -> Presence {
+    match db.look_any(key) {
+        None => Presence::Absent,
+        Some(entry) if entry.deadline().is_some_and(|deadline| deadline <= db.now_ms()) => {
+            Presence::Stale
+        }
+        Some(_) => Presence::Live,
     }
 }
 
@@ -300,10 +330,12 @@ impl Core {
         let Some(client) = self.clients.by_id(id) else { return false };
         let Some(blocked) = client.blocked.take() else { return false };
         client.flags.clear(Flags::BLOCKED);
-        let before = client.reply.bytes.len();
+        let before = client.reply.end();
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray | Nothing::Moved) => client.reply.null_array(),
+            // It has no time.
+            (Unblock::Timeout, Nothing::Ended) => {}
             (Unblock::Timeout, Nothing::Acked(offset)) => {
                 let acked = Offset::after(offset).map_or(0, |at| self.replication.acked(at));
                 client.reply.count(acked);
@@ -312,6 +344,11 @@ impl Core {
             (Unblock::RoleChange, _) => {
                 let text = "UNBLOCKED force unblock from blocking operation, instance state changed \
                             (master -> replica?)";
+                client.reply.error(text);
+                self.stats.count_error(text);
+            }
+            (Unblock::Lives, _) => {
+                let text = "ERR Errors trying to SHUTDOWN. Check logs.";
                 client.reply.error(text);
                 self.stats.count_error(text);
             }

@@ -27,6 +27,7 @@ use crate::process::supervised::Supervisor;
 use crate::pubsub::PubSub;
 use crate::replicating::Replicating;
 use crate::replication::Replication;
+use crate::saving::shutdown::Ending;
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
@@ -83,6 +84,8 @@ pub struct Core {
     pub memory_at_start: usize,
     /// When the engine started, in seconds since 1970.
     pub started_unix_s: i64,
+    /// Whether this is about to end.
+    pub ending: Ending,
     /// Who follows whom, decided.
     pub replication: Replication,
     /// The same, as far as the engine has to do with it.
@@ -157,6 +160,7 @@ impl Core {
             0 => slowlog,
             ms => slowlog.min(ms.saturating_mul(1000)),
         };
+        self.note_expiry(shared);
         self.arm();
     }
 

@@ -18,7 +18,6 @@ use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use redstart_common::net::buffer;
 
 use self::armed::Armed;
 use self::feed::Feed;
@@ -37,6 +36,7 @@ use crate::persistence::state::Saved;
 use crate::pubsub::PubSub;
 use crate::replicating::Replicating;
 use crate::replication::{Options, Replication};
+use crate::saving::shutdown::Ending;
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
@@ -104,6 +104,7 @@ impl Engine {
                 paused: None,
                 migrations: Migrations::default(),
                 armed: Armed::default(),
+                ending: Ending::default(),
                 saved: Saved::new(redstart_common::clock::unix_ms() / 1000),
                 logging: Logging::default(),
                 save: None,
@@ -145,6 +146,6 @@ impl Engine {
         self.core.pubsub.forget(&mut client);
         self.core.tracking.disable(&mut client);
         self.core.monitors.retain(|id| *id != client.id);
-        buffer::give(std::mem::take(&mut client.reply.bytes));
+        client.reply.output.clear();
     }
 }

@@ -83,6 +83,12 @@ impl Db {
         self.home = home;
     }
 
+    /// The wall clock of this turn, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.shared.now_ms.get()
+    }
+
     /// Exchanges contents with another database.
     pub fn swap(&mut self, other: &mut Self) {
         std::mem::swap(self, other);
@@ -179,7 +185,7 @@ impl Db {
     }
 
     /// Removes `key` as past its deadline, and notes it.
-    pub(super) fn expire_key(&mut self, key: &[u8]) {
+    pub fn expire_key(&mut self, key: &[u8]) {
         self.expire_now(table::hash(key), key);
     }
 
@@ -302,7 +308,13 @@ impl Db {
                 self.change(found);
                 found
             }
-            None => self.add(hash, key, Payload::Object(C::create()), None),
+            None => {
+                // A key past its deadline may still lie here while expiry is held back.
+                if self.shared.keep_expired.get() {
+                    self.remove_hashed(hash, key);
+                }
+                self.add(hash, key, Payload::Object(C::create()), None)
+            }
         };
         // SAFETY: a live entry of this database, held mutably through `self`.
         let entry = unsafe { found.as_mut() };

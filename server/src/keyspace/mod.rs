@@ -6,13 +6,32 @@ pub mod entry;
 pub mod expire;
 pub mod lazyfree;
 pub mod lfu;
+mod own;
 pub mod shared;
 
 use std::rc::Rc;
 
 pub use db::{Db, Deadline, Held, Place, Taken, Vacant, Value, WrongType};
 pub use entry::{Entry, Kind, Str};
+pub use own::OwnVolatile;
 pub use shared::Shared;
+
+/// An epoch's number has eight bits. It may come again only when no entry can be of the one before.
+const UNSETTLED_MAX: u8 = 250;
+
+/// Databases that are filled while others serve, and then take their place.
+pub struct NewDatabases {
+    /// By number.
+    pub dbs: Vec<Db>,
+    /// Epochs there had been when they were begun.
+    epochs: u64,
+}
+
+impl Drop for NewDatabases {
+    fn drop(&mut self) {
+        self.dbs.iter_mut().for_each(Db::clear_lazily);
+    }
+}
 
 /// All databases of an engine.
 pub struct Keyspace {
@@ -37,6 +56,23 @@ impl Keyspace {
         &mut self.dbs[index]
     }
 
+    /// Empty databases that may take the place of those that there are.
+    #[must_use]
+    pub fn new_databases(&self) -> NewDatabases {
+        let dbs = (0..self.dbs.len()).map(|index| Db::new(index, Rc::clone(&self.shared)));
+        NewDatabases { dbs: dbs.collect(), epochs: self.shared.epochs.get() }
+    }
+
+    /// Exchanges the databases for new ones; the old are freed on another thread. Nobody may be watching.
+    pub fn take_over(&mut self, mut new: NewDatabases) {
+        debug_assert!(!self.shared.is_watched());
+        std::mem::swap(&mut self.dbs, &mut new.dbs);
+        if new.epochs != self.shared.epochs.get() {
+            // Entries of epochs long ago may be among them.
+            self.shared.unsettled.set(UNSETTLED_MAX);
+        }
+    }
+
     /// Two different databases at once.
     pub fn two(&mut self, first: usize, second: usize) -> Option<(&mut Db, &mut Db)> {
         let [first, second] = self.dbs.get_disjoint_mut([first, second]).ok()?;
@@ -50,8 +86,6 @@ impl Keyspace {
 
     /// Begins an epoch: every entry there is belongs to an older one. `witness` sees what changes.
     pub fn begin_epoch(&mut self, witness: Rc<dyn shared::Witness>) {
-        /// An epoch's number has eight bits. It may come again only when no entry can be of the one before.
-        const UNSETTLED_MAX: u8 = 250;
         let shared = Rc::clone(&self.shared);
         if shared.unsettled.get() >= UNSETTLED_MAX {
             let epoch = shared.epoch.get();
@@ -60,6 +94,7 @@ impl Keyspace {
         }
         shared.unsettled.set(shared.unsettled.get() + 1);
         shared.epoch.set(shared.epoch.get().wrapping_add(1));
+        shared.epochs.set(shared.epochs.get() + 1);
         for (number, db) in self.dbs.iter_mut().enumerate() {
             db.set_home(number);
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use redstart_common::{clock, command};
 
-use crate::client::{Client, Flags};
+use crate::client::{Client, Flags, allocated_bytes};
 use crate::engine::Core;
 use crate::keyspace::{Keyspace, lazyfree};
 use crate::observe::memory::{Excess, Overview};
@@ -164,13 +164,17 @@ fn server(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     let config = core.shell.config_file.as_deref().map(std::path::Path::display);
     page.field("config_file", config.map(|path| path.to_string()).unwrap_or_default());
     page.field("io_threads_active", 0);
+    if let Some(ms) = core.ending.waits_for_ms(core.replication_now_ms()) {
+        page.field("shutdown_in_milliseconds", ms);
+    }
 }
 
 fn clients(page: &mut Page, core: &Core, client: &Client) {
     let all = || core.clients.iter().chain(std::iter::once(client));
     let largest = |of: fn(&Client) -> usize| all().map(of).max().unwrap_or(0);
     page.section("Clients");
-    page.field("connected_clients", core.clients.len());
+    let replicas = all().filter(|client| client.flags.any(Flags::REPLICA)).count();
+    page.field("connected_clients", core.clients.len().saturating_sub(replicas));
     page.field("cluster_connections", 0);
     page.field("maxclients", core.settings.maxclients);
     page.field(
@@ -216,12 +220,15 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.excess("allocator_rss", found.kept_pages());
     page.excess("rss_overhead", found.beside_allocator());
     page.excess("mem_fragmentation", found.total());
-    let backlog = core.replication.backlog();
     page.field("mem_not_counted_for_evict", core.uncounted_bytes());
+    let backlog = core.replication.backlog();
     page.field("mem_replication_backlog", backlog.map_or(0, Backlog::memory_of_setting));
     page.field("mem_total_replication_buffers", backlog.map_or(0, Backlog::memory));
-    page.field("mem_clients_slaves", 0);
-    page.field("mem_clients_normal", found.clients);
+    let replicas = core.clients.iter().filter(|client| client.flags.any(Flags::REPLICA));
+    let replica_bytes: usize = replicas.map(allocated_bytes).sum();
+    let held = core.replication.bytes_for_replicas();
+    page.field("mem_clients_slaves", replica_bytes as u64 + held);
+    page.field("mem_clients_normal", found.clients - replica_bytes);
     page.field("mem_cluster_links", 0);
     let log = core.logging.log.as_ref();
     page.field("mem_aof_buffer", log.map_or(0, |log| log.buffer_capacity()));
@@ -311,8 +318,8 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("instantaneous_ops_per_sec", ops as u64);
     page.field("total_net_input_bytes", stats.bytes_in);
     page.field("total_net_output_bytes", stats.bytes_out);
-    page.field("total_net_repl_input_bytes", 0);
-    page.field("total_net_repl_output_bytes", 0);
+    page.field("total_net_repl_input_bytes", stats.repl_bytes_in);
+    page.field("total_net_repl_output_bytes", stats.repl_bytes_out);
     page.field("instantaneous_input_kbps", format_args!("{:.2}", bytes_in / 1024.0));
     page.field("instantaneous_output_kbps", format_args!("{:.2}", bytes_out / 1024.0));
     page.field("instantaneous_input_repl_kbps", "0.00");
@@ -323,13 +330,14 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("sync_partial_ok", syncs.partial_ok);
     page.field("sync_partial_err", syncs.partial_err);
     page.field("expired_keys", shared.expired_keys.get());
-    page.field("expired_stale_perc", "0.00");
-    page.field("expired_time_cap_reached_count", 0);
-    page.field("expire_cycle_cpu_milliseconds", 0);
+    page.field("expired_stale_perc", format_args!("{:.2}", shared.stale_percent.get()));
+    page.field("expired_time_cap_reached_count", shared.expiry_cut_short.get());
+    page.field("expire_cycle_cpu_milliseconds", shared.expiry_time.get().as_millis());
     page.field("evicted_keys", stats.evicted_keys);
     page.field("evicted_clients", stats.evicted_clients);
-    page.field("total_eviction_exceeded_time", 0);
-    page.field("current_eviction_exceeded_time", 0);
+    let [over_now, over_in_all] = stats.over_memory();
+    page.field("total_eviction_exceeded_time", over_in_all.as_millis());
+    page.field("current_eviction_exceeded_time", over_now.as_millis());
     page.field("keyspace_hits", shared.hits.get());
     page.field("keyspace_misses", shared.misses.get());
     page.field("pubsub_channels", core.pubsub.channel_count());
@@ -338,8 +346,8 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("latest_fork_usec", 0);
     page.field("total_forks", 0);
     page.field("migrate_cached_sockets", core.migrations.link_count());
+    page.field("slave_expires_tracked_keys", keyspace.shared.own_volatile.len());
     for name in [
-        "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",
         "active_defrag_key_hits",

@@ -5,6 +5,7 @@ pub mod banner;
 pub mod checker;
 pub mod disk;
 pub mod environment;
+pub mod files;
 pub mod oom;
 pub mod reserve;
 pub mod supervised;

@@ -9,12 +9,12 @@ use crate::replication::{ClientId, Event, Offset, Replication};
 /// Bytes of the stream that are copied from the backlog for one replica before its socket has taken them.
 const AHEAD_BYTES: usize = 256 << 10;
 
-/// Gives a replica's connection what it may be sent of the stream. Answers whether it got any.
-pub fn feed_replica(replication: &mut Replication, client: &mut Client, now_ms: i64) -> bool {
+/// Gives a replica's connection what it may be sent of the stream. Answers how many bytes it got.
+pub fn feed_replica(replication: &mut Replication, client: &mut Client, now_ms: i64) -> usize {
     let room = AHEAD_BYTES.saturating_sub(client.reply.pending());
     if room == 0 {
         replication.sent(client.id, 0, now_ms);
-        return false;
+        return 0;
     }
     let mut taken = 0;
     for slice in replication.pending(client.id) {
@@ -28,7 +28,7 @@ pub fn feed_replica(replication: &mut Replication, client: &mut Client, now_ms: 
     if taken > 0 {
         replication.sent(client.id, taken, now_ms);
     }
-    taken > 0
+    taken
 }
 
 impl Core {
@@ -37,6 +37,7 @@ impl Core {
         const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
         const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
         let (mut begins, mut last) = (false, 0);
+        let before = self.replication.history().offset;
         for part in batch.parts(Audience::REPLICAS) {
             match part {
                 Part::Begin => begins = true,
@@ -50,6 +51,7 @@ impl Core {
                 Part::End => self.replication.append(last, EXEC),
             }
         }
+        self.use_allowance(self.replication.history().offset.since(before));
     }
 
     /// The end of a turn: replicas are given what was written.
@@ -59,12 +61,14 @@ impl Core {
         }
         self.tell_replication(keyspace, Event::EndOfTurn);
         let now_ms = self.replication_now_ms();
-        let Self { clients, replication, replicating, .. } = self;
+        let Self { clients, replication, replicating, stats, .. } = self;
         for id in &replicating.replicas {
-            if let Some(client) = clients.by_id(*id)
-                && feed_replica(replication, client, now_ms)
-            {
-                client.mark();
+            if let Some(client) = clients.by_id(*id) {
+                let fed = feed_replica(replication, client, now_ms);
+                if fed > 0 {
+                    stats.repl_bytes_out += fed as u64;
+                    client.mark();
+                }
             }
         }
     }
@@ -72,16 +76,18 @@ impl Core {
     /// A connection of a replica has sent all it had: gives it more. Answers whether there was more.
     pub fn feed_more(&mut self, slot: usize) -> bool {
         let now_ms = self.replication_now_ms();
-        let Self { clients, replication, .. } = self;
-        let fed = clients.at(slot).is_some_and(|client| {
-            let fed = client.flags.any(Flags::REPLICA) && feed_replica(replication, client, now_ms);
-            // What is in the backlog is written, and logged.
-            if fed {
-                client.reply.release();
-            }
-            fed
-        });
-        fed
+        let Self { clients, replication, stats, .. } = self;
+        let Some(client) = clients.at(slot) else { return false };
+        if !client.flags.any(Flags::REPLICA) {
+            return false;
+        }
+        let fed = feed_replica(replication, client, now_ms);
+        stats.repl_bytes_out += fed as u64;
+        // What is in the backlog is written, and logged.
+        if fed > 0 {
+            client.reply.output.release();
+        }
+        fed > 0
     }
 
     /// Answers those in WAIT whose offset enough replicas have acknowledged.

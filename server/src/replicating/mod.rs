@@ -2,6 +2,7 @@
 //! of the shell.
 
 pub mod feed;
+mod pace;
 mod role;
 
 use redstart_common::log;
@@ -10,10 +11,13 @@ use crate::client::{Client, Flags};
 use crate::engine::Core;
 use crate::engine::asks::Ask;
 use crate::keyspace::Keyspace;
+use crate::keyspace::NewDatabases;
 use crate::pause::Pause;
 use crate::persistence::rdb::SaveFile;
 use crate::persistence::saver::{Output, Purpose, Sink};
-use crate::replication::{Action, ClientId, Event, Filter, Replication, SnapshotId, Target, Turn};
+use crate::replication::{
+    Action, ClientId, Event, Filter, LinkId, Replication, SnapshotId, Target, Turn,
+};
 
 /// Chunks of a snapshot that may wait to be sent to replicas.
 const CHUNKS_MAX: usize = 2;
@@ -53,6 +57,14 @@ pub struct Replicating {
     pub waiting: Vec<(ClientId, i64, i64)>,
     /// The log is begun again once the data is that of the primary.
     pub log_stopped: bool,
+    /// The link whose snapshot is being taken in. What another link still brings is of no use.
+    pub loads_from: Option<LinkId>,
+    /// Databases that are filled beside the old ones.
+    pub new_databases: Option<NewDatabases>,
+    /// Bytes that clients may still write before the next look at the replicas, where they are slowed.
+    pub allowance: Option<u64>,
+    /// When the allowance was set.
+    paced_at_ms: i64,
     /// Actions between two calls, to be used again.
     actions: Vec<Action>,
 }
@@ -151,7 +163,18 @@ impl Core {
                 self.give_up_purpose(keyspace, Purpose::Replicas(id.0));
             }
             Action::AcksMoved => self.serve_wait(current),
-            Action::EmptyData => self.empty_for_sync(keyspace),
+            Action::EmptyData => {
+                self.replicating.loads_from = None;
+                self.empty_for_sync(keyspace);
+            }
+            Action::SwapDatabases => {
+                self.replicating.loads_from = None;
+                self.take_new_databases(keyspace);
+            }
+            Action::DropNewDatabases => {
+                self.replicating.loads_from = None;
+                self.replicating.new_databases = None;
+            }
             Action::Synced => self.begin_log_again(keyspace),
             Action::BecameReplica => self.became_replica(keyspace),
             Action::BecamePrimary => {

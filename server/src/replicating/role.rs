@@ -1,10 +1,11 @@
 //! What follows for the engine from being a replica or a primary.
 
 use redstart_common::log;
+use redstart_common::resp::RespWrite;
 
-use crate::client::Flags;
-use crate::engine::{Core, Unblock};
-use crate::keyspace::Keyspace;
+use crate::client::{Client, Flags};
+use crate::engine::{Call, Core, Unblock};
+use crate::keyspace::{Keyspace, NewDatabases};
 use crate::persistence::aof::chain::State;
 use crate::replication::{DisklessLoad, Options, OutputLimit, SavedHistory};
 use crate::saving::load::Origin;
@@ -48,14 +49,15 @@ impl Core {
                 soft_bytes: limit.soft_bytes as u64,
                 soft_seconds: limit.soft_seconds,
             },
-            slow_writers: false,
+            slow_writers: settings.repl_slow_writers,
         }
     }
 
     /// Has changed settings take effect.
     pub fn apply_replication_settings(&mut self) {
         let options = self.replication_options();
-        self.replication.set_options(options);
+        let now_ms = self.replication_now_ms();
+        self.replication.set_options(options, now_ms);
         self.arm();
     }
 
@@ -73,6 +75,10 @@ impl Core {
         let Origin { id: Some(id), offset: Some(offset), stream_db: Some(db) } = origin else {
             return;
         };
+        // What was left out of the load may have begun it already.
+        if !self.replication.is_replica() && self.replication.backlog().is_some() {
+            return;
+        }
         if let Some(saved) = SavedHistory::from_fields(id.as_bytes(), *offset, *db) {
             let now_ms = self.replication_now_ms();
             self.replication.restore(saved, now_ms);
@@ -82,7 +88,62 @@ impl Core {
 
     /// Keys past their deadline stay, unseen, while nothing may change here by itself.
     pub(crate) fn note_expiry(&self, keyspace: &crate::keyspace::Shared) {
-        keyspace.keep_expired.set(self.paused.is_some() || self.replication.is_replica());
+        let is_replica = self.replication.is_replica();
+        keyspace.keep_expired.set(self.paused.is_some() || is_replica);
+        keyspace.own_volatile.keep(is_replica && !self.settings.replication.replica_read_only);
+    }
+
+    /// On a replica that takes writes: removes what its clients wrote and what is past its deadline.
+    pub(crate) fn expire_own(&mut self, keyspace: &mut Keyspace) {
+        /// Names that are looked at in one go.
+        const LOOKS: usize = 256;
+        let shared = std::rc::Rc::clone(&keyspace.shared);
+        if shared.own_volatile.is_empty()
+            || self.saved.loading.is_some()
+            || !self.settings.active_expire
+            || self.paused.is_some()
+        {
+            return;
+        }
+        let now_ms = shared.now_ms.get();
+        let mut nobody = Client::new(0, 0);
+        for _ in 0..shared.own_volatile.len().min(LOOKS) {
+            let Some((db, key)) = shared.own_volatile.take() else { break };
+            let deadline = keyspace.dbs[db].look_any(&key).and_then(|entry| entry.deadline());
+            match deadline {
+                Some(deadline) if deadline <= now_ms => keyspace.dbs[db].expire_key(&key),
+                Some(_) => shared.own_volatile.put_back((db, key)),
+                None => {}
+            }
+        }
+        if shared.has_incidents() {
+            Call::aside(keyspace, self, &mut nobody).settle();
+            self.feed.end_call();
+        }
+    }
+
+    /// Keys past their deadline were left out of a load: those who go on from this history have them, and are told.
+    pub(crate) fn tell_expired_at_load(
+        &mut self,
+        keyspace: &mut Keyspace,
+        origin: &Origin,
+        expired: Vec<(usize, Box<[u8]>)>,
+    ) {
+        if expired.is_empty() {
+            return;
+        }
+        if self.replication.backlog().is_none() {
+            self.restore_history(keyspace, origin);
+        }
+        let word: &[u8] = if self.settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+        let mut command = Vec::new();
+        for (db, key) in expired {
+            command.clear();
+            command.array_len(2);
+            command.bulk(word);
+            command.bulk(&key);
+            self.replication.append(db as u32, &command);
+        }
     }
 
     pub(super) fn role_changed(&mut self, keyspace: &mut Keyspace) {
@@ -108,11 +169,9 @@ impl Core {
 
     /// All data goes, for a primary's takes its place. Saving and the log stop before.
     pub(super) fn empty_for_sync(&mut self, keyspace: &mut Keyspace) {
-        if self.logging.state != State::Off {
-            self.stop_log(keyspace);
-            self.replicating.log_stopped = true;
-        }
-        self.give_up_saving(keyspace);
+        self.stop_saving_for_sync(keyspace);
+        self.tell_all_is_gone(keyspace, None);
+        keyspace.shared.own_volatile.clear();
         let lazily = self.settings.replication.replica_lazy_flush;
         for db in &mut keyspace.dbs {
             if lazily {
@@ -121,6 +180,38 @@ impl Core {
                 db.clear();
             }
         }
+    }
+
+    /// The databases that were filled beside the old ones take their place.
+    pub(super) fn take_new_databases(&mut self, keyspace: &mut Keyspace) {
+        let Some(new) = self.replicating.new_databases.take() else { return };
+        self.stop_saving_for_sync(keyspace);
+        self.tell_all_is_gone(keyspace, Some(&new));
+        keyspace.shared.own_volatile.clear();
+        keyspace.take_over(new);
+        for db in 0..keyspace.dbs.len() {
+            self.blocking.note_all(db);
+        }
+    }
+
+    fn stop_saving_for_sync(&mut self, keyspace: &mut Keyspace) {
+        if self.logging.state != State::Off {
+            self.stop_log(keyspace);
+            self.replicating.log_stopped = true;
+        }
+        self.give_up_saving(keyspace);
+    }
+
+    /// Those who watch keys, or cache them, are told that all of them may be others now.
+    fn tell_all_is_gone(&mut self, keyspace: &mut Keyspace, new: Option<&NewDatabases>) {
+        let mut nobody = Client::new(0, 0);
+        let mut call = Call::aside(keyspace, self, &mut nobody);
+        for db in 0..call.keyspace.dbs.len() {
+            call.replaced_all(db, new.map(|new| &new.dbs[db]));
+        }
+        let Self { tracking, clients, .. } = self;
+        tracking.emptied(clients, &mut nobody);
+        tracking.tell_pending(clients, None);
     }
 
     /// The data is that of the primary, or nobody's but ours: the log that stopped for a sync begins with it.

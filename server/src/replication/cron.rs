@@ -38,9 +38,7 @@ impl Replication {
     pub(super) fn end_of_turn(&mut self, turn: &mut Turn) {
         if self.wants_acks && !turn.is_paused {
             self.wants_acks = false;
-            if self.upstream.is_none() && !self.replicas.is_empty() {
-                self.push(&command(&[b"REPLCONF", b"GETACK", b"*"]));
-            }
+            self.ask_for_acks();
         }
         self.update_failover(turn);
         if std::mem::take(&mut self.has_grown) {

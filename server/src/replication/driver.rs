@@ -114,12 +114,13 @@ impl Replication {
     }
 
     /// The settings changed.
-    pub fn set_options(&mut self, options: Options) {
+    pub fn set_options(&mut self, options: Options, now_ms: i64) {
         if let Some(backlog) = &mut self.backlog {
             backlog.resize(options.backlog_bytes);
             backlog.trim(self.replicas.needed_from());
         }
         self.options = options;
+        self.count_good_replicas(now_ms);
     }
 
     /// The settings as they are known here.
@@ -300,6 +301,13 @@ impl Replication {
         let acked = self.replicas.acked(offset);
         self.wants_acks |= (acked as i64) < wanted;
         Ok(acked)
+    }
+
+    /// Asks all replicas at once what they have applied.
+    pub fn ask_for_acks(&mut self) {
+        if self.upstream.is_none() && !self.replicas.is_empty() {
+            self.push(&super::handshake::command(&[b"REPLCONF", b"GETACK", b"*"]));
+        }
     }
 
     /// How many replicas have acknowledged this offset.

@@ -42,6 +42,13 @@ impl Replication {
         Pace::Bytes((hard.saturating_sub(lag) / PART_PER_TICK).max(TICK_BYTES_MIN))
     }
 
+    /// Memory taken by what is kept of the stream for replicas, beyond what the backlog keeps anyway. It is not counted when
+    /// keys are evicted, or each that is would add to it.
+    #[must_use]
+    pub fn bytes_for_replicas(&self) -> u64 {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.memory() - backlog.memory_of_setting())
+    }
+
     /// Bytes of the stream that are kept for a replica.
     pub(super) fn lag_bytes(&self, replica: &Replica) -> u64 {
         replica.needs().map_or(0, |from| self.history.offset.since(from))

@@ -106,6 +106,30 @@ impl Replication {
         fields
     }
 
+    /// Whether every replica has acknowledged all there is.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        let end = self.history.offset.bytes();
+        self.replicas.iter().all(|replica| report(replica).acked == end)
+    }
+
+    /// A line for the log about each replica that has not acknowledged all there is, and how many replicas there are.
+    #[must_use]
+    pub fn lagging(&self, now_ms: i64) -> (Vec<String>, usize) {
+        let end = self.history.offset.bytes();
+        let lagging = self.replicas.iter().filter(|replica| report(replica).acked != end);
+        let line = |replica: &Replica| {
+            format!(
+                "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
+                replica.name(),
+                end - report(replica).acked,
+                if replica.is_online() { replica.lag_s(now_ms) } else { 0 },
+                state_name(replica).unwrap_or("")
+            )
+        };
+        (lagging.map(line).collect(), self.replicas.len())
+    }
+
     fn upstream_fields(
         &self,
         upstream: &Upstream,

@@ -366,7 +366,7 @@ fn new_databases_serve_old_data_until_they_are_whole() {
     let mut server = Server::synced_replica();
     server
         .replication
-        .set_options(Options { diskless_load: DisklessLoad::SwapDb, ..Options::default() });
+        .set_options(Options { diskless_load: DisklessLoad::SwapDb, ..Options::default() }, 0);
     server.event(Event::LinkClosed(LinkId(1), "connection lost"));
     server.shake_hands(2);
     let actions = server.received(2, &format!("+FULLRESYNC {ID} 2000\r\n$3\r\nR"));
@@ -627,11 +627,10 @@ fn wait_counts_acknowledgements_and_asks_for_them_once_a_turn() {
 fn writes_need_enough_replicas_that_are_heard_of() {
     let mut server = Server::with_replica();
     let options = server.replication.options().clone();
-    server.replication.set_options(Options {
-        min_replicas_to_write: 1,
-        min_replicas_max_lag_s: 3,
-        ..options
-    });
+    server.replication.set_options(
+        Options { min_replicas_to_write: 1, min_replicas_max_lag_s: 3, ..options },
+        server.now_ms,
+    );
     server.wait(1000);
     assert!(server.replication.has_enough_replicas());
     server.wait(5000);
@@ -667,7 +666,7 @@ fn the_backlog_goes_when_nobody_has_followed_for_long_counted_from_the_promotion
     assert_ne!(server.id(), id);
 
     let mut server = Server::synced_replica();
-    server.replication.set_options(Options { backlog_ttl_s: 10, ..Options::default() });
+    server.replication.set_options(Options { backlog_ttl_s: 10, ..Options::default() }, 0);
     server.now_ms += 60_000;
     server.call(|replication, turn| replication.replicaof_no_one("", turn)).0.unwrap();
     assert!(!has(&server.wait(9_000), "freed"));
@@ -681,7 +680,7 @@ fn a_replica_beyond_the_limit_is_dropped_or_its_writers_slowed() {
     for slow_writers in [false, true] {
         let mut server = Server::with_replica();
         let options = server.replication.options().clone();
-        server.replication.set_options(Options { output_limit: limit, slow_writers, ..options });
+        server.replication.set_options(Options { output_limit: limit, slow_writers, ..options }, 0);
         assert_eq!(server.replication.pace(), Pace::Free);
         for _ in 0..3 {
             server.replication.append(0, &write);

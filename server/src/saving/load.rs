@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use redstart_common::{clock, log};
 
 use crate::engine::Core;
-use crate::keyspace::{Keyspace, Shared};
+use crate::keyspace::{Db, Keyspace, Shared};
 use crate::persistence::rdb::{Decoded, Decoder, Item, LoadError, Options, Usage};
 use crate::persistence::state::Loading;
 use crate::settings::saving::Sanitize;
@@ -25,6 +25,8 @@ const EMPTY_KEYS_TOLD: u64 = 10;
 pub struct Rules {
     /// Keys past their deadline are left out: this is no replica, and no log follows that may prolong them.
     pub drops_expired: bool,
+    /// The names of those are kept until they are taken, for replicas that go on from the file's history.
+    pub tells_expired: bool,
     /// A key that is there already is replaced; otherwise that is an error.
     pub replaces: bool,
 }
@@ -69,11 +71,18 @@ impl Failure {
 /// A load.
 pub struct Load<R> {
     decoder: Decoder<R>,
+    /// What becomes of what is read.
+    pub placer: Placer,
+}
+
+/// Puts what is read where it belongs.
+pub struct Placer {
     rules: Rules,
     db: usize,
     loaded: u64,
     expired: u64,
     empty: u64,
+    expired_keys: Vec<(usize, Box<[u8]>)>,
     /// Where the data belongs.
     pub origin: Origin,
     /// How long to rest after each key, for tests: `key-load-delay`.
@@ -86,22 +95,14 @@ pub type FileLoad = Load<File>;
 impl<R: Read> Load<R> {
     /// A load from `reader`, of `length` bytes if that is known.
     pub fn new(reader: R, length: Option<u64>, rules: Rules, core: &Core) -> Self {
-        let options = Options {
-            limits: core.settings.packed,
-            verifies: core.settings.saving.rdbchecksum,
-            length,
-            ..Options::default()
-        };
-        Self {
-            decoder: Decoder::new(reader, options),
-            rules,
-            db: 0,
-            loaded: 0,
-            expired: 0,
-            empty: 0,
-            origin: Origin::default(),
-            key_delay_us: core.settings.saving.key_load_delay,
-        }
+        let decoder = Decoder::new(reader, options(length, core));
+        Self { decoder, placer: Placer::new(rules, core) }
+    }
+
+    /// Where the data belongs.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.placer.origin
     }
 
     /// Loads for a moment. Answers whether that was all.
@@ -117,20 +118,91 @@ impl<R: Read> Load<R> {
                 return Ok(true);
             }
             count += 1;
-            let looks = count % ENTRIES_BETWEEN == 0 || self.key_delay_us != 0;
+            let looks = count % ENTRIES_BETWEEN == 0 || self.placer.is_slowed();
             if looks && start.elapsed() >= STEP || self.decoder.offset() >= until {
                 return Ok(false);
             }
         }
     }
 
+    /// The keys that were left out since this was last asked, with the numbers of their databases.
+    pub fn take_expired(&mut self) -> Vec<(usize, Box<[u8]>)> {
+        std::mem::take(&mut self.placer.expired_keys)
+    }
+
     /// Takes the next item. Answers whether it was the last.
     fn take(&mut self, keyspace: &mut Keyspace) -> Result<bool, Failure> {
-        let at_ms = keyspace.shared.now_ms.get();
-        match self.decoder.next().map_err(Failure::File)? {
+        let item = self.decoder.next().map_err(Failure::File)?;
+        self.placer.place(item, &mut keyspace.dbs, &keyspace.shared)
+    }
+
+    /// Bytes that were read.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.decoder.offset()
+    }
+
+    /// Says in the log what was loaded, and notes it for INFO.
+    pub fn finish(&self, core: &mut Core) {
+        if core.settings.saving.sanitize_dump_payload == Sanitize::Yes {
+            core.stats.sanitizations += self.decoder.checked();
+        }
+        self.placer.finish(core);
+    }
+
+    /// Loads everything at once, while everybody waits.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn run(&mut self, keyspace: &mut Keyspace, core: &mut Core) -> Result<(), Failure> {
+        while !self.step(keyspace, u64::MAX / 2)? {}
+        self.finish(core);
+        Ok(())
+    }
+}
+
+/// How a load of `length` bytes is read, if that is known.
+#[must_use]
+pub fn options(length: Option<u64>, core: &Core) -> Options {
+    Options {
+        limits: core.settings.packed,
+        verifies: core.settings.saving.rdbchecksum,
+        length,
+        ..Options::default()
+    }
+}
+
+impl Placer {
+    /// One that has placed nothing.
+    #[must_use]
+    pub fn new(rules: Rules, core: &Core) -> Self {
+        Self {
+            rules,
+            db: 0,
+            loaded: 0,
+            expired: 0,
+            empty: 0,
+            expired_keys: Vec::new(),
+            origin: Origin::default(),
+            key_delay_us: core.settings.saving.key_load_delay,
+        }
+    }
+
+    /// Takes an item. Answers whether it was the last.
+    ///
+    /// # Errors
+    /// When it cannot be placed.
+    pub fn place(
+        &mut self,
+        item: Item<'_>,
+        dbs: &mut [Db],
+        shared: &Shared,
+    ) -> Result<bool, Failure> {
+        let at_ms = shared.now_ms.get();
+        match item {
             Item::Aux { name, value } => note_aux(&mut self.origin, name, value),
             Item::Select(number) => {
-                let count = keyspace.dbs.len();
+                let count = dbs.len();
                 self.db =
                     usize::try_from(number).ok().filter(|db| *db < count).ok_or_else(|| {
                         Failure::Said(format!(
@@ -163,9 +235,12 @@ impl<R: Read> Load<R> {
             Item::Entry { key, value, deadline, usage } => {
                 if self.rules.drops_expired && deadline.is_some_and(|at| at < at_ms) {
                     self.expired += 1;
+                    if self.rules.tells_expired {
+                        self.expired_keys.push((self.db, key.into()));
+                    }
                 } else {
-                    let lru = lru_of(&keyspace.shared, usage);
-                    let db = &mut keyspace.dbs[self.db];
+                    let lru = lru_of(shared, usage);
+                    let db = &mut dbs[self.db];
                     if self.rules.replaces {
                         db.remove(key);
                     }
@@ -192,19 +267,16 @@ impl<R: Read> Load<R> {
         Ok(false)
     }
 
-    /// Bytes that were read.
+    /// Whether it rests between keys, as `key-load-delay` wants.
     #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.decoder.offset()
+    pub fn is_slowed(&self) -> bool {
+        self.key_delay_us != 0
     }
 
     /// Says in the log what was loaded, and notes it for INFO.
     pub fn finish(&self, core: &mut Core) {
         core.saved.keys_loaded = self.loaded;
         core.saved.keys_expired = self.expired;
-        if core.settings.saving.sanitize_dump_payload == Sanitize::Yes {
-            core.stats.sanitizations += self.decoder.checked();
-        }
         let (loaded, expired) = (self.loaded, self.expired);
         if self.empty > 0 {
             log!(
@@ -215,16 +287,6 @@ impl<R: Read> Load<R> {
         } else {
             log!(Notice, "Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
         }
-    }
-
-    /// Loads everything at once, while everybody waits.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step).
-    pub fn run(&mut self, keyspace: &mut Keyspace, core: &mut Core) -> Result<(), Failure> {
-        while !self.step(keyspace, u64::MAX / 2)? {}
-        self.finish(core);
-        Ok(())
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Replication {
     pub repl_ping_replica_period: u32,
     /// In seconds.
     pub repl_timeout: u32,
+    pub repl_slow_writers: bool,
+    /// How long SHUTDOWN waits for replicas, in seconds.
+    pub shutdown_timeout: u32,
     pub min_replicas_to_write: u32,
     /// In seconds.
     pub min_replicas_max_lag: u32,
@@ -77,6 +80,8 @@ impl Default for Replication {
             repl_diskless_sync_max_replicas: 0,
             repl_ping_replica_period: 10,
             repl_timeout: 60,
+            repl_slow_writers: false,
+            shutdown_timeout: 10,
             min_replicas_to_write: 0,
             min_replicas_max_lag: 10,
         }

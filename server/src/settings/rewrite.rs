@@ -195,7 +195,7 @@ fn lines_of(row: &Row, settings: &Settings, defaults: &Settings) -> Vec<NewLine>
             Ok(bytes) => one(&format_memory(bytes), differs),
             Err(_) => one(&value, differs),
         },
-        (_, Kind::Text(_) | Kind::Dormant(_, Shape::Text)) => {
+        (_, Kind::Text { .. } | Kind::Dormant(_, Shape::Text)) => {
             // Most texts that are empty are not there at all.
             if value.is_empty()
                 && !differs

@@ -15,6 +15,7 @@ pub fn tick(engine: &mut Engine) {
     if engine.core.cron_paused {
         return;
     }
+    engine.core.look_at_end(&mut engine.keyspace);
     if engine.core.settings.active_expire
         && engine.core.paused.is_none()
         && engine.core.saved.loading.is_none()
@@ -33,20 +34,25 @@ pub fn tick(engine: &mut Engine) {
     engine.core.evict_clients();
     let core = &mut engine.core;
     core.tell_replication(&mut engine.keyspace, Event::Tick);
+    core.expire_own(&mut engine.keyspace);
+    core.set_pace();
     core.look_at_log(&mut engine.keyspace);
     core.look_at_save_points(&mut engine.keyspace);
     core.migrations.close_idle_links();
     core.rates.sample(&core.stats);
+    let used = crate::observe::memory::used_bytes();
+    core.memory_peak.set(core.memory_peak.get().max(used));
     core.check_pause(&engine.keyspace.shared);
 }
 
 /// Has what look-ups and the expiry caused propagated and published, with no client asking.
 pub fn settle(engine: &mut Engine) {
     if engine.keyspace.shared.has_incidents() {
-        let mut nobody = crate::client::Client::new(0, 0);
+        let mut nobody = engine.core.clients.take_nobody();
         let mut call =
             crate::engine::Call::aside(&mut engine.keyspace, &mut engine.core, &mut nobody);
         call.settle();
+        engine.core.clients.give_nobody(nobody);
         // Keys that expire at the same time have nothing to do with each other.
         engine.core.feed.keep_apart();
         engine.core.feed.end_call();

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use redstart_common::log;
@@ -23,10 +24,17 @@ use crate::replication::{Action, Event, LinkId, LoadBy, Stream};
 use crate::saving::load::{self, Load, Rules};
 use crate::server::Server;
 use crate::text::system_words;
+use crate::turn::incoming::{self, Incoming, Inflow};
 use crate::turn::saving;
 
 /// Bytes read from the primary at once.
 const READ_BYTES: usize = 64 << 10;
+/// How long a primary is left alone whose snapshot comes faster than it is taken in.
+const REST: Duration = Duration::from_millis(1);
+/// How soon what waited for the end of a pause runs after it.
+const LOOK_AT_PAUSE_EVERY: Duration = Duration::from_millis(10);
+/// Bytes that are read from the primary during a pause.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// All links there are: one, and perhaps others that are ending.
 #[derive(Default)]
@@ -45,12 +53,22 @@ struct Link {
     is_loading: Cell<bool>,
     /// The link's state has changed: its task looks.
     changed: Notify,
+    /// All of a snapshot has come, or will not.
+    loads: Notify,
     receiving: RefCell<Option<Receiving>>,
     replay: RefCell<Option<Replay>>,
 }
 
 /// A snapshot that comes.
-struct Receiving {
+enum Receiving {
+    /// Into a file.
+    File(Arriving),
+    /// Into databases.
+    Parser(Inflow),
+}
+
+/// The file of a snapshot that comes.
+struct Arriving {
     file: File,
     path: PathBuf,
 }
@@ -61,7 +79,7 @@ struct Replay {
     stream: Stream,
 }
 
-impl Drop for Receiving {
+impl Drop for Arriving {
     fn drop(&mut self) {
         // It has another name once it is complete.
         let _ = std::fs::remove_file(&self.path);
@@ -83,12 +101,26 @@ impl Link {
         }
     }
 
+    /// Bytes of the stream that came and have not run.
+    fn waiting(&self) -> usize {
+        self.replay.borrow().as_ref().map_or(0, |replay| replay.stream.waiting())
+    }
+
+    /// Whether enough of a snapshot waits to be taken in.
+    fn is_full(&self) -> bool {
+        match &*self.receiving.borrow() {
+            Some(Receiving::Parser(inflow)) => inflow.is_full(),
+            _ => false,
+        }
+    }
+
     fn close(&self) {
         self.closed.set(true);
         self.receiving.take();
         self.replay.take();
         self.write.take();
         self.changed.notify_one();
+        self.loads.notify_one();
     }
 }
 
@@ -104,6 +136,7 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
                 closed: Cell::new(false),
                 is_loading: Cell::new(false),
                 changed: Notify::new(),
+                loads: Notify::new(),
                 receiving: RefCell::new(None),
                 replay: RefCell::new(None),
             });
@@ -120,16 +153,27 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
                 link.send(&bytes);
             }
         }
-        Action::Receive { link: id, by, .. } => {
+        Action::Receive { link: id, by, size } => {
             let Some(link) = find(&id) else { return };
-            if let Err(reason) = receive(server, &link, by) {
+            let received = match by {
+                LoadBy::File => receive_file(server, &link),
+                LoadBy::Parser => receive_directly(server, &link, size, None),
+                LoadBy::NewDatabases { serve_old } => {
+                    receive_directly(server, &link, size, Some(serve_old))
+                }
+            };
+            if let Err(reason) = received {
                 tell(server, Event::LoadFailed(id, &reason));
             }
         }
         Action::SnapshotBytes(id, bytes) => {
             let Some(link) = find(&id) else { return };
             let written = match &mut *link.receiving.borrow_mut() {
-                Some(receiving) => receiving.file.write_all(&bytes),
+                Some(Receiving::File(arriving)) => arriving.file.write_all(&bytes),
+                Some(Receiving::Parser(inflow)) => {
+                    inflow.push(bytes);
+                    Ok(())
+                }
                 None => Ok(()),
             };
             if let Err(error) = written {
@@ -145,7 +189,12 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
         Action::Load(id) => {
             if let Some(link) = find(&id) {
                 link.is_loading.set(true);
-                tokio::task::spawn_local(load(Rc::clone(server), link));
+                link.loads.notify_one();
+                let receiving = link.receiving.take();
+                if let Some(Receiving::File(arriving)) = receiving {
+                    tokio::task::spawn_local(load(Rc::clone(server), link, arriving));
+                }
+                // Otherwise the parser sees the end of what comes now.
             }
         }
         Action::Stream(id, db) => {
@@ -227,24 +276,73 @@ async fn read_until_closed(
             link.changed.notified().await;
             continue;
         }
+        if link.is_full() {
+            tokio::time::sleep(REST).await;
+            continue;
+        }
+        while link.waiting() > WAITING_BYTES_MAX && server.engine.borrow().core.paused.is_some() {
+            tokio::time::sleep(LOOK_AT_PAUSE_EVERY).await;
+            execute(server, link, Bytes::new());
+            turn::end();
+        }
         buffer.reserve(READ_BYTES);
         let outcome = tokio::select! {
             outcome = read.read_buf(&mut buffer) => outcome,
             () = link.changed.notified() => continue,
+            () = tokio::time::sleep(LOOK_AT_PAUSE_EVERY), if link.waiting() > 0 => {
+                execute(server, link, Bytes::new());
+                turn::end();
+                continue;
+            }
         };
         match outcome {
             Ok(0) => return "connection lost".to_owned(),
-            Ok(_) => tell(server, Event::Received(link.id, buffer.split().freeze())),
+            Ok(count) => {
+                server.engine.borrow_mut().core.stats.repl_bytes_in += count as u64;
+                tell(server, Event::Received(link.id, buffer.split().freeze()));
+            }
             Err(error) => return system_words(&error),
         }
         turn::end_if_full();
     }
 }
 
-/// Prepares for a snapshot that is about to come.
-fn receive(server: &Rc<Server>, link: &Link, by: LoadBy) -> Result<(), String> {
-    // Settings that ask for another way are refused.
-    debug_assert_eq!(by, LoadBy::File);
+/// Prepares for a snapshot that is about to come, as it comes. `beside` says that it goes into new databases, and whether the
+/// old ones serve meanwhile.
+fn receive_directly(
+    server: &Rc<Server>,
+    link: &Rc<Link>,
+    size: Option<u64>,
+    beside: Option<bool>,
+) -> Result<(), String> {
+    let (inflow, incoming) = {
+        let mut engine = server.engine.borrow_mut();
+        let engine = &mut *engine;
+        let core = &mut engine.core;
+        let begun = incoming::begin(load::options(size, core))
+            .map_err(|error| format!("no thread: {}", system_words(&error)))?;
+        core.replicating.new_databases = beside.map(|_| engine.keyspace.new_databases());
+        core.replicating.loads_from = Some(link.id);
+        core.begin_loading(&engine.keyspace, size.unwrap_or(0), beside.unwrap_or(false));
+        begun
+    };
+    link.receiving.replace(Some(Receiving::Parser(inflow)));
+    tokio::task::spawn_local(take_in(Rc::clone(server), Rc::clone(link), incoming));
+    Ok(())
+}
+
+/// Takes in what the parser has read, and says how that ended.
+async fn take_in(server: Rc<Server>, link: Rc<Link>, mut incoming: Incoming) {
+    let outcome = incoming.take_in(&server, link.id).await;
+    // The end of the data may be known before the end of what is sent.
+    while outcome.is_ok() && !link.is_loading.get() && !link.closed.get() {
+        link.loads.notified().await;
+    }
+    end_load(&server, &link, outcome);
+}
+
+/// Prepares for a snapshot that is about to come into a file.
+fn receive_file(server: &Rc<Server>, link: &Link) -> Result<(), String> {
     let engine = server.engine.borrow();
     let now_s = redstart_common::clock::unix_ms() / 1000;
     let path = engine.core.data_path(&format!("temp-{now_s}.{}.rdb", std::process::id()));
@@ -256,30 +354,43 @@ fn receive(server: &Rc<Server>, link: &Link, by: LoadBy) -> Result<(), String> {
         );
         system_words(&error)
     })?;
-    link.receiving.replace(Some(Receiving { file, path }));
+    link.receiving.replace(Some(Receiving::File(Arriving { file, path })));
     Ok(())
 }
 
 /// Loads the snapshot that has come.
-async fn load(server: Rc<Server>, link: Rc<Link>) {
-    let outcome = load_file(&server, &link).await;
+async fn load(server: Rc<Server>, link: Rc<Link>, arriving: Arriving) {
+    server.engine.borrow_mut().core.replicating.loads_from = Some(link.id);
+    let outcome = load_file(&server, &link, arriving).await;
+    end_load(&server, &link, outcome);
+}
+
+/// A load is over.
+fn end_load(server: &Rc<Server>, link: &Rc<Link>, outcome: Result<u32, String>) {
     link.is_loading.set(false);
     {
         let mut engine = server.engine.borrow_mut();
         let engine = &mut *engine;
-        engine.core.end_loading(&engine.keyspace);
+        // Another link may load by now.
+        let loads_from = engine.core.replicating.loads_from;
+        if loads_from.is_none_or(|loading| loading == link.id) {
+            engine.core.end_loading(&engine.keyspace);
+        }
     }
     if !link.closed.get() {
         match outcome {
-            Ok(db) => tell(&server, Event::Loaded(link.id, db)),
-            Err(reason) => tell(&server, Event::LoadFailed(link.id, &reason)),
+            Ok(db) => tell(server, Event::Loaded(link.id, db)),
+            Err(reason) => tell(server, Event::LoadFailed(link.id, &reason)),
         }
     }
     link.changed.notify_one();
 }
 
-async fn load_file(server: &Rc<Server>, link: &Rc<Link>) -> Result<u32, String> {
-    let Some(receiving) = link.receiving.take() else { return Err("no snapshot came".to_owned()) };
+async fn load_file(
+    server: &Rc<Server>,
+    link: &Rc<Link>,
+    receiving: Arriving,
+) -> Result<u32, String> {
     let path = server.engine.borrow().core.dump_path();
     let moved = receiving
         .file
@@ -302,14 +413,19 @@ async fn load_file(server: &Rc<Server>, link: &Rc<Link>) -> Result<u32, String> 
         engine.core.begin_loading(&engine.keyspace, bytes, false);
         Load::new(file, Some(bytes), Rules::default(), &engine.core)
     };
-    let outcome = saving::in_steps(server, &mut rdb, 0, || link.closed.get()).await;
+    let outcome = saving::in_steps(server, &mut rdb, 0, || is_given_up(server, link.id)).await;
     outcome.map_err(|failure| {
         let lines = failure.log_lines();
         lines.iter().for_each(|line| log!(Warning, "{line}"));
         lines.last().cloned().unwrap_or_default()
     })?;
     server.engine.borrow().core.remove_sync_file(&path);
-    Ok(rdb.origin.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0))
+    Ok(rdb.origin().stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0))
+}
+
+/// Whether what this link brings is of no use any more.
+pub(super) fn is_given_up(server: &Server, link: LinkId) -> bool {
+    server.engine.borrow().core.replicating.loads_from != Some(link)
 }
 
 /// Executes what came by the stream.
@@ -339,7 +455,12 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
     engine.keyspace.shared.ignore_expiry.set(true);
     let limit = engine.core.feed.limit(Audience::LOG);
     let mut broken = None;
+    engine.core.check_pause(&engine.keyspace.shared);
     loop {
+        // What is paused changes in no way.
+        if engine.core.paused.is_some() {
+            break;
+        }
         match replay.stream.next_request() {
             Ok(Some(args)) => {
                 if !args.is_empty() {
@@ -364,15 +485,19 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
 
 /// Nobody hears the replies, but errors are told in the log: the data may differ from now on.
 fn report_errors(client: &mut Client) {
-    if client.reply.failed && client.reply.bytes.first() == Some(&b'-') {
-        let reply = String::from_utf8_lossy(&client.reply.bytes).trim_end().to_owned();
-        let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
-        log!(
-            Warning,
-            "== CRITICAL == This replica is sending an error to its master: '{}' after processing the \
-             command '{command}'",
-            reply.trim_start_matches('-')
-        );
+    if client.reply.failed {
+        // It is nobody's, so that it may be looked at as if it left.
+        client.reply.output.release();
+        let reply = client.reply.output.single().unwrap_or_default();
+        if let Some(reply) = reply.strip_prefix(b"-") {
+            let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
+            log!(
+                Warning,
+                "== CRITICAL == This replica is sending an error to its master: '{}' after processing \
+                 the command '{command}'",
+                String::from_utf8_lossy(reply).trim_end()
+            );
+        }
     }
     client.reply.failed = false;
     client.reply.truncate(0);

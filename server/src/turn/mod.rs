@@ -4,6 +4,7 @@
 pub mod ahead;
 pub mod connection;
 pub mod cron;
+pub mod incoming;
 pub mod intake;
 pub mod link;
 pub mod relay;

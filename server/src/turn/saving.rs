@@ -206,7 +206,8 @@ async fn load_dump(server: &Rc<Server>, replaces: bool) -> Result<Option<load::O
         let mut engine = server.engine.borrow_mut();
         let engine = &mut *engine;
         engine.core.begin_loading(&engine.keyspace, bytes, false);
-        let rules = Rules { drops_expired: !engine.core.replication.is_replica(), replaces };
+        let drops_expired = !engine.core.replication.is_replica();
+        let rules = Rules { drops_expired, tells_expired: drops_expired, replaces };
         Load::new(file, Some(bytes), rules, &engine.core)
     };
     in_steps(server, &mut rdb, 0, || false).await.map_err(|failure| {
@@ -218,7 +219,7 @@ async fn load_dump(server: &Rc<Server>, replaces: bool) -> Result<Option<load::O
         NotLoaded { lines, is_damage }
     })?;
     log!(Notice, "DB loaded from disk: {:.3} seconds", begun.elapsed().as_secs_f64());
-    Ok(Some(rdb.origin))
+    Ok(Some(rdb.origin().clone()))
 }
 
 /// Says what is wrong with a file that could not be loaded, and what a check finds if it is damaged. Answers what else
@@ -356,9 +357,11 @@ pub async fn in_steps<R: std::io::Read>(
             let engine = &mut *engine;
             let interval = engine.core.settings.saving.loading_process_events_interval_bytes as u64;
             // It may be changed meanwhile.
-            rdb.key_delay_us = engine.core.settings.saving.key_load_delay;
+            rdb.placer.key_delay_us = engine.core.settings.saving.key_load_delay;
             let done = rdb.step(&mut engine.keyspace, interval)?;
             engine.core.note_loaded(before + rdb.offset());
+            let expired = rdb.take_expired();
+            engine.core.tell_expired_at_load(&mut engine.keyspace, rdb.origin(), expired);
             if done {
                 rdb.finish(&mut engine.core);
                 return Ok(());

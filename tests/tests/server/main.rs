@@ -7,6 +7,7 @@ mod crash;
 mod differential;
 mod docs;
 mod effects;
+mod hostile;
 mod interop;
 mod memory;
 mod migrate;

@@ -17,6 +17,7 @@ impl Db {
     ) -> NonNull<Entry> {
         let entry = Entry::build(key, payload, deadline, self.shared.fresh_lru());
         self.enter(hash, entry);
+        self.note_volatile(key, deadline);
         entry
     }
 
@@ -100,6 +101,7 @@ impl Db {
             self.remove_hashed(hash, key);
         }
         let at = if let Deadline::At(at) = deadline { Some(at) } else { None };
+        let payload = self.shared.keep(payload);
         self.add(hash, key, payload, at);
     }
 
@@ -113,6 +115,7 @@ impl Db {
         deadline: Deadline,
     ) {
         self.change(found);
+        let payload = self.shared.keep(payload);
         // SAFETY: a live entry of this database, held mutably through `self`.
         let entry = unsafe { found.as_mut() };
         let had = entry.deadline();
@@ -127,16 +130,26 @@ impl Db {
                 Payload::Bytes(bytes) => entry.overwrite(bytes, false),
                 Payload::Raw(bytes) => entry.overwrite(bytes, true),
                 Payload::Int(number) => entry.overwrite_int(*number),
-                Payload::Object(_) => false,
+                Payload::Object(_) | Payload::Shared(_) => false,
             };
             if written {
                 entry.set_deadline(wanted);
+                self.note_volatile(entry.key(), wanted);
                 return;
             }
         }
         let lru = if self.shared.lfu.get() { entry.lru() } else { self.shared.fresh_lru() };
+        self.note_volatile(entry.key(), wanted);
         let new = Entry::build(entry.key(), payload, wanted, lru);
         self.exchange(hash, found, new);
+    }
+
+    /// A key was given a deadline by a client, not by the primary or a load.
+    #[inline]
+    fn note_volatile(&self, key: &[u8], deadline: Option<i64>) {
+        if deadline.is_some() && !self.shared.ignore_expiry.get() {
+            self.shared.own_volatile.note(self.index, key);
+        }
     }
 
     /// Makes the string of a live entry `length` bytes long, cut or filled up with zeros, and lends its bytes.
@@ -146,6 +159,18 @@ impl Db {
         found: NonNull<Entry>,
         length: usize,
     ) -> Result<&mut [u8], WrongType> {
+        let found = self.resize_entry(hash, found, length)?;
+        // SAFETY: a live entry of this database, held mutably through `self`.
+        unsafe { (*found.as_ptr()).bytes_mut() }.ok_or(WrongType)
+    }
+
+    /// As [`Db::resize_found`]; answers where the entry lies now, with its bytes in itself.
+    pub(super) fn resize_entry(
+        &mut self,
+        hash: u64,
+        found: NonNull<Entry>,
+        length: usize,
+    ) -> Result<NonNull<Entry>, WrongType> {
         self.change(found);
         // SAFETY: a live entry of this database. Its old address is not used after `resize` but to find the words
         // that hold it.
@@ -161,8 +186,7 @@ impl Db {
                     self.expires.readdress(hash, found, new);
                 }
             }
-            let entry = &mut *new.as_ptr();
-            entry.bytes_mut().ok_or(WrongType)
+            Ok(new)
         }
     }
 
@@ -254,6 +278,8 @@ impl Db {
         deadline: Option<i64>,
     ) {
         self.change(found);
+        // SAFETY: a live entry of this database.
+        self.note_volatile(unsafe { found.as_ref() }.key(), deadline);
         // SAFETY: a live entry of this database; where it is built anew, its address is corrected in the tables
         // before anything else looks.
         unsafe {

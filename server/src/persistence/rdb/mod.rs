@@ -9,6 +9,7 @@
 //! What is written is version 10, which redis-server 7.0 reads. What is read is every version up to 12 and Valkey's 80,
 //! with all forms that values ever had; what this server has no type for is refused by its name ([`Feature`]).
 
+pub mod batch;
 pub mod check;
 mod decode;
 mod encode;

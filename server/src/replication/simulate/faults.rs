@@ -96,7 +96,8 @@ impl World {
                 let size = 1 << self.rng.random_range(14..20);
                 let mut options = self.nodes[node].replication.options().clone();
                 options.backlog_bytes = size;
-                self.nodes[node].replication.set_options(options);
+                let now_ms = self.now_ms + self.nodes[node].clock_skew_ms;
+                self.nodes[node].replication.set_options(options, now_ms);
             }
         }
     }

@@ -1,0 +1,49 @@
+//! `repl-slow-writers`: writes of clients wait where a replica would be left behind.
+
+use crate::client::Flags;
+use crate::engine::Core;
+use crate::replication::Pace;
+
+/// How long an allowance is for, in milliseconds.
+const PERIOD_MS: i64 = 100;
+
+impl Core {
+    /// The regular work: looks how far replicas are behind, and lets clients write accordingly.
+    pub fn set_pace(&mut self) {
+        let now_ms = self.replication_now_ms();
+        let was = self.replicating.allowance;
+        if was.is_none() && !self.replication.options().slow_writers {
+            return;
+        }
+        if now_ms - self.replicating.paced_at_ms < PERIOD_MS {
+            return;
+        }
+        self.replicating.paced_at_ms = now_ms;
+        self.replicating.allowance = match self.replication.pace() {
+            Pace::Free => None,
+            Pace::Bytes(bytes) => Some(bytes),
+        };
+        if was == Some(0) && self.paused.is_none() {
+            self.wake_paused();
+        }
+    }
+
+    /// So many bytes were written for replicas.
+    pub(super) fn use_allowance(&mut self, bytes: u64) {
+        if let Some(left) = &mut self.replicating.allowance {
+            *left = left.saturating_sub(bytes);
+        }
+    }
+
+    /// Has requests that were put off tried again.
+    fn wake_paused(&mut self) {
+        for client in self.clients.iter_mut() {
+            if client.flags.any(Flags::PAUSED) {
+                client.flags.clear(Flags::PAUSED);
+                if let Some(connection) = &client.connection {
+                    connection.wake();
+                }
+            }
+        }
+    }
+}
