@@ -110,6 +110,17 @@ impl Core {
             log.state_mut().set_policy(policy(saving));
             log.state_mut().set_spare_disk(saving.no_appendfsync_on_rewrite);
         }
+        self.remove_history();
+    }
+
+    /// Removes the files that rewrites have replaced, unless they are to be left there.
+    fn remove_history(&mut self) {
+        if !self.settings.saving.aof_disable_auto_gc
+            && let Some(chain) = &mut self.logging.chain
+            && let Err(error) = chain.remove_history()
+        {
+            report(&error);
+        }
     }
 
     fn set_log_state(&mut self, state: State) {
@@ -326,12 +337,7 @@ impl Core {
         if rewrite.state == State::AwaitRewrite && self.logging.state == State::AwaitRewrite {
             self.set_log_state(State::On);
         }
-        if !self.settings.saving.aof_disable_auto_gc
-            && let Some(chain) = &mut self.logging.chain
-            && let Err(error) = chain.remove_history()
-        {
-            report(&error);
-        }
+        self.remove_history();
         Ok(())
     }
 

@@ -176,7 +176,14 @@ fn lines_of(row: &Row, settings: &Settings, defaults: &Settings) -> Vec<NewLine>
             one(&words.join(" "), true)
         }
         ("dir", _) => one(&quoted(&value), true),
-        ("notify-keyspace-events" | "proc-title-template", _) => one(&quoted(&value), differs),
+        (
+            "notify-keyspace-events"
+            | "proc-title-template"
+            | "dbfilename"
+            | "appendfilename"
+            | "appenddirname",
+            _,
+        ) => one(&quoted(&value), differs),
         ("latency-tracking-info-percentiles", _) if value.is_empty() => one("\"\"", true),
         ("latency-tracking-info-percentiles", _) => one(&value, true),
         ("maxmemory-clients", _) => match u64::try_from(settings.maxmemory_clients) {
