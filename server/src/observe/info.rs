@@ -174,7 +174,8 @@ fn clients(page: &mut Page, core: &Core, client: &Client) {
     let largest = |of: fn(&Client) -> usize| all().map(of).max().unwrap_or(0);
     page.section("Clients");
     let replicas = all().filter(|client| client.flags.any(Flags::REPLICA)).count();
-    page.field("connected_clients", core.clients.len().saturating_sub(replicas));
+    let primary = usize::from(core.replicating.primary.is_some());
+    page.field("connected_clients", (core.clients.len() + primary).saturating_sub(replicas));
     page.field("cluster_connections", 0);
     page.field("maxclients", core.settings.maxclients);
     page.field(

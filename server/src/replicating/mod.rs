@@ -11,13 +11,13 @@ use crate::client::{Client, Flags};
 use crate::engine::Core;
 use crate::engine::asks::Ask;
 use crate::keyspace::Keyspace;
+use crate::keyspace::NewDatabases;
 use crate::pause::Pause;
 use crate::persistence::rdb::SaveFile;
 use crate::persistence::saver::{Output, Purpose, Sink};
 use crate::replication::{
     Action, ClientId, Event, Filter, LinkId, Replication, SnapshotId, Target, Turn,
 };
-use crate::keyspace::NewDatabases;
 
 /// Chunks of a snapshot that may wait to be sent to replicas.
 const CHUNKS_MAX: usize = 2;
@@ -59,6 +59,8 @@ pub struct Replicating {
     pub log_stopped: bool,
     /// The link whose snapshot is being taken in. What another link still brings is of no use.
     pub loads_from: Option<LinkId>,
+    /// The primary's stream as a client, for CLIENT LIST and CLIENT KILL.
+    pub primary: Option<(LinkId, Box<Client>)>,
     /// Databases that are filled beside the old ones.
     pub new_databases: Option<NewDatabases>,
     /// Bytes that clients may still write before the next look at the replicas, where they are slowed.
@@ -306,6 +308,17 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// The primary's stream as a client, up to date.
+    pub fn primary_client(&mut self, wall_now_ms: i64) -> Option<&Client> {
+        let now_ms = self.replication_now_ms();
+        let silent_ms = self.replication.stream_silent_ms(now_ms)?;
+        let db = self.replication.saved_history().map_or(0, |saved| saved.db as usize);
+        let (_, client) = self.replicating.primary.as_mut()?;
+        client.active_ms = wall_now_ms - silent_ms;
+        client.db = db;
+        Some(client)
     }
 
     /// A client has become a replica: its output is the stream from now on.

@@ -627,11 +627,10 @@ fn wait_counts_acknowledgements_and_asks_for_them_once_a_turn() {
 fn writes_need_enough_replicas_that_are_heard_of() {
     let mut server = Server::with_replica();
     let options = server.replication.options().clone();
-    server.replication.set_options(Options {
-        min_replicas_to_write: 1,
-        min_replicas_max_lag_s: 3,
-        ..options
-    }, server.now_ms);
+    server.replication.set_options(
+        Options { min_replicas_to_write: 1, min_replicas_max_lag_s: 3, ..options },
+        server.now_ms,
+    );
     server.wait(1000);
     assert!(server.replication.has_enough_replicas());
     server.wait(5000);

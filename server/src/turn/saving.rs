@@ -105,8 +105,7 @@ async fn load_dump(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
         let engine = &mut *engine;
         engine.core.begin_loading(&engine.keyspace, bytes, false);
         let drops_expired = !engine.core.replication.is_replica();
-        let rules =
-            Rules { drops_expired, tells_expired: drops_expired, replaces: false };
+        let rules = Rules { drops_expired, tells_expired: drops_expired, replaces: false };
         Load::new(file, Some(bytes), rules, &engine.core)
     };
     in_steps(server, &mut rdb, 0, || false).await.map_err(|failure| {

@@ -13,5 +13,6 @@ mod open_rows;
 mod pipelines;
 mod process;
 mod rdb;
+mod replication;
 mod start;
 mod users;

@@ -212,7 +212,10 @@ mod tests {
         assert!(is_over);
         let set = keyspace.dbs[0].read_as::<Set>(b"set").ok().flatten().expect("the set");
         assert!((0..5000).all(|number| set.contains(format!("member {number}").as_bytes())));
-        assert_eq!(keyspace.dbs[1].look(b"short").and_then(|entry| entry.deadline()), Some(1 << 60));
+        assert_eq!(
+            keyspace.dbs[1].look(b"short").and_then(|entry| entry.deadline()),
+            Some(1 << 60)
+        );
     }
 
     #[test]
