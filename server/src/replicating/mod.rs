@@ -65,6 +65,8 @@ pub struct Replicating {
     pub new_databases: Option<NewDatabases>,
     /// Bytes that clients may still write before the next look at the replicas, where they are slowed.
     pub allowance: Option<u64>,
+    /// When the log was told last that the primary's writes cannot be saved.
+    unsaved_told_ms: Option<i64>,
     /// When the allowance was set.
     paced_at_ms: i64,
     /// Actions between two calls, to be used again.
@@ -324,6 +326,11 @@ impl Core {
     /// A client has become a replica: its output is the stream from now on.
     pub fn note_replica(&mut self, client: &mut Client) {
         client.flags.set(Flags::REPLICA);
+        if self.settings.replication.repl_disable_tcp_nodelay
+            && let Some(connection) = &client.connection
+        {
+            connection.gather_packets();
+        }
         if !self.replicating.replicas.contains(&client.id) {
             self.replicating.replicas.push(client.id);
         }
