@@ -1,6 +1,7 @@
 //! `CONFIG`.
 
 use redstart_common::glob;
+use redstart_common::resp::error;
 
 use super::Handlers;
 use crate::engine::Call;
@@ -15,6 +16,9 @@ pub(super) const HANDLERS: Handlers = &[
     ("config|rewrite", rewrite),
     ("config|set", set),
 ];
+
+/// What stays as it is while data is loaded.
+const WAITS_FOR_LOAD: [&str; 3] = ["appendonly", "dir", "repl-diskless-load"];
 
 /// `CONFIG GET parameter [parameter ...]`
 pub fn get(call: &mut Call<'_>) -> CommandResult {
@@ -70,6 +74,9 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         };
         if guarded {
             return Err(failed(&name, "can't set protected config"));
+        }
+        if WAITS_FOR_LOAD.contains(&row.name) && call.core.saved.loading.is_some() {
+            return Err(CommandError::new(error::LOADING));
         }
         if changes.iter().any(|(known, _, _)| std::ptr::eq(*known, row)) {
             return Err(failed(&name, "duplicate parameter"));

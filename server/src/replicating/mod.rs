@@ -269,6 +269,13 @@ impl Core {
         true
     }
 
+    /// All data was flushed: the snapshot that replicas are waiting for is of no use, and they ask again.
+    pub(crate) fn give_up_replica_snapshot(&mut self, keyspace: &mut Keyspace) {
+        let Some((id, _)) = self.replication.running_snapshot() else { return };
+        self.give_up_purpose(keyspace, Purpose::Replicas(id.0));
+        self.tell_replication(keyspace, Event::SnapshotFailed(id));
+    }
+
     /// A snapshot for replicas is written, or has failed. Where it goes to sockets the shell says when it is sent.
     pub(crate) fn replica_snapshot_ended(
         &mut self,
@@ -281,6 +288,11 @@ impl Core {
             self.replication.running_snapshot().is_some_and(|(running, to)| running == id && to);
         match result {
             Ok(_) if to_sockets => {
+                let count = self.replication.awaiting_snapshot();
+                log!(
+                    Warning,
+                    "Diskless rdb transfer, done reading from pipe, {count} replicas still up."
+                );
                 log!(Notice, "Background RDB transfer terminated with success");
                 self.replicating.ended.push((id, true));
             }
