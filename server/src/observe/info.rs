@@ -362,7 +362,7 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("tracking_total_keys", keys);
     page.field("tracking_total_items", items);
     page.field("tracking_total_prefixes", core.tracking.prefix_count());
-    page.field("unexpected_error_replies", 0);
+    page.field("unexpected_error_replies", stats.unexpected_errors);
     page.field("total_error_replies", stats.total_errors);
     page.field("dump_payload_sanitizations", 0);
     page.field("total_reads_processed", stats.reads);

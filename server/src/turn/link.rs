@@ -230,7 +230,8 @@ fn show(server: &Server, link: &Link) {
     let (address, local_address) = &*link.addresses.borrow();
     client.address = address.clone();
     client.local_address = local_address.clone();
-    core.become_user(&mut client, b"default");
+    // It may do everything, as no user has to be allowed.
+    client.user = Rc::from(&b"(superuser)"[..]);
     core.replicating.primary = Some((link.id, client));
 }
 
@@ -495,7 +496,7 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
             Ok(Some(args)) => {
                 if !args.is_empty() {
                     engine.execute(&mut replay.client, args);
-                    report_errors(&mut replay.client);
+                    report_errors(engine, &mut replay.client);
                 }
             }
             Ok(None) => break,
@@ -514,9 +515,10 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
 }
 
 /// Nobody hears the replies, but errors are told in the log: the data may differ from now on.
-fn report_errors(client: &mut Client) {
+fn report_errors(engine: &mut Engine, client: &mut Client) {
     if client.reply.failed && client.reply.bytes.first() == Some(&b'-') {
         let reply = String::from_utf8_lossy(&client.reply.bytes).trim_end().to_owned();
+        engine.core.stats.unexpected_errors += 1;
         let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
         log!(
             Warning,
