@@ -7,14 +7,15 @@ use clap::Parser;
 use redstart_common::log;
 use redstart_common::net::buffer;
 
+use crate::data_folder::{self, DataFolder};
 use crate::proxy::{Proxy, set_up_log, write_pid};
 use crate::settings::{Listen, ListenAddress, Settings, rows};
 use crate::{embedded, stats_page};
 
 /// One endpoint over many Redis servers.
 ///
-/// Without --conf-file the proxy starts engines in its own process and listens on 127.0.0.1:22121. A file
-/// conf/nutcracker.yml is not read unless it is named.
+/// Without --conf-file the proxy starts engines in its own process and listens on 127.0.0.1:22121; their data lies in
+/// the folder redstart-data. A file conf/nutcracker.yml is not read unless it is named.
 #[derive(Debug, Parser)]
 #[command(name = "redstart-proxy", disable_version_flag = true, args_override_self = true)]
 struct Arguments {
@@ -42,7 +43,7 @@ struct Arguments {
     /// Port of the JSON statistics, 0 for none [default: 22222].
     #[arg(short, long, value_name = "N")]
     stats_port: Option<u16>,
-    /// Address of the JSON statistics [default: 0.0.0.0].
+    /// Address of the JSON statistics [default: 0.0.0.0, or 127.0.0.1 without a configuration file].
     #[arg(short = 'a', long, value_name = "ADDR")]
     stats_addr: Option<String>,
     /// Milliseconds between two refreshes of the JSON statistics [default: 30000].
@@ -60,10 +61,16 @@ struct Arguments {
     /// Engines in this process when there is no configuration file [default: one per core, 2 to 8].
     #[arg(long, value_name = "N", conflicts_with = "conf_file", value_parser = clap::value_parser!(u16).range(1..=1024))]
     embedded: Option<u16>,
+    /// The folder in which these engines keep their data [default: redstart-data].
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["conf_file", "no_persistence"])]
+    data: Option<PathBuf>,
+    /// These engines keep their data in memory only.
+    #[arg(long, conflicts_with = "conf_file")]
+    no_persistence: bool,
     /// Where to listen when there is no configuration file [default: 127.0.0.1:22121].
     #[arg(long, value_name = "ADDR", conflicts_with = "conf_file")]
     listen: Option<String>,
-    /// Where Prometheus scrapes, host:port.
+    /// Where Prometheus scrapes, host:port, or "off" [default: off, or 127.0.0.1:22190 without a configuration file].
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
     /// Describe the keys of the configuration file and exit.
@@ -117,9 +124,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     apply(arguments, &mut settings);
     let mut engines = Vec::new();
+    let mut data = None;
     let is_embedded = arguments.conf_file.is_none();
     if is_embedded {
         settings.pools.clear();
+        keep_to_this_machine(&mut settings);
     }
     let read_buffer_bytes = arguments.mbuf_size.map_or(READ_BUFFER_BYTES, |bytes| bytes as usize);
     buffer::set_read_buffer_bytes(read_buffer_bytes);
@@ -139,10 +148,20 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         };
         set_up_log(&settings)?;
         go_to_background(arguments)?;
-        let count = arguments.embedded.map_or_else(embedded::default_count, usize::from);
-        let (pool, started) = embedded::pool(count, listen).map_err(|error| {
+        let failed = |error: std::io::Error| {
             in_background(format!("no configuration file given, and {error}; try --conf-file"))
-        })?;
+        };
+        let asked = arguments.embedded.map(usize::from);
+        let default = embedded::default_count();
+        data = match arguments.no_persistence {
+            true => None,
+            false => {
+                let path = arguments.data.clone().unwrap_or_else(|| data_folder::DEFAULT.into());
+                Some(DataFolder::open(&path, asked, default).map_err(failed)?)
+            }
+        };
+        let count = data.as_ref().map_or(asked.unwrap_or(default), DataFolder::engines);
+        let (pool, started) = embedded::pool(count, data.as_ref(), listen).map_err(failed)?;
         settings.pools.push(pool);
         engines = started;
         Proxy::bind(settings).map_err(|error| in_background(error.to_string()))?
@@ -157,14 +176,16 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         write_pid(path).map_err(|error| in_background(error.to_string()))?;
     }
     if is_embedded {
-        welcome(engines.len(), &proxy);
+        welcome(engines.len(), data.as_ref(), &proxy);
     }
     let ended = proxy.run();
     if let Some(path) = &pid_file {
         // It may be gone already.
         let _ = std::fs::remove_file(path);
     }
+    // The engines save their data before the folder is given up.
     drop(engines);
+    drop(data);
     ended.map_err(Into::into)
 }
 
@@ -194,11 +215,36 @@ fn apply(arguments: &Arguments, settings: &mut Settings) {
     global.stats_port = arguments.stats_port.or(global.stats_port).or(default_port);
 }
 
-fn welcome(engines: usize, proxy: &Proxy) {
-    log!(
-        Notice,
-        "no configuration file: {engines} engines run in this process; their data is in memory only"
-    );
+/// Without a configuration nothing listens beyond this machine, and the metrics are on, if their port is free.
+fn keep_to_this_machine(settings: &mut Settings) {
+    let global = &mut settings.global;
+    global.stats_address.get_or_insert_with(|| embedded::HOST.to_owned());
+    if global.metrics.is_none() {
+        let place = (embedded::HOST, embedded::METRICS_PORT);
+        match std::net::TcpListener::bind(place) {
+            Ok(_) => global.metrics = Some(format!("{}:{}", place.0, place.1)),
+            Err(error) => log!(
+                Warning,
+                "no metrics for Prometheus: {}:{} cannot be listened to: {error}",
+                place.0,
+                place.1
+            ),
+        }
+    }
+}
+
+fn welcome(engines: usize, data: Option<&DataFolder>, proxy: &Proxy) {
+    match data {
+        Some(data) => log!(
+            Notice,
+            "no configuration file: {engines} engines run in this process; their data is in {}",
+            data.path().display()
+        ),
+        None => log!(
+            Notice,
+            "no configuration file: {engines} engines run in this process; their data is in memory only"
+        ),
+    }
     let place = match &proxy.pools()[0].listen.address {
         ListenAddress::Tcp { port, .. } => format!("-p {port}"),
         ListenAddress::Unix { path, .. } => format!("-s {}", path.display()),

@@ -6,6 +6,7 @@ use redstart_common::hash::HashKind;
 use redstart_common::net::Address;
 use redstart_server::embedded::{Embedded, EmbeddedHandle};
 
+use crate::data_folder::DataFolder;
 use crate::settings::{DistributionKind, Listen, PoolSettings, ServerAddress, ServerSettings};
 
 /// Where the proxy listens without a configuration.
@@ -19,13 +20,26 @@ pub fn default_count() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
 }
 
-/// Starts `count` engines and gives the pool over them. The engines live as long as the second value.
+/// Where Prometheus scrapes without a configuration.
+pub const METRICS_PORT: u16 = 22190;
+
+/// Starts the engines and gives the pool over them; `data` is where they keep their data, if anywhere. The engines live
+/// as long as the second value.
 ///
 /// # Errors
-/// When an engine does not start.
-pub fn pool(count: usize, listen: Listen) -> io::Result<(PoolSettings, Vec<EmbeddedHandle>)> {
-    let engines: Vec<EmbeddedHandle> =
-        (0..count).map(Embedded::start).collect::<io::Result<_>>()?;
+/// When an engine does not start, or cannot load its data.
+pub fn pool(
+    count: usize,
+    data: Option<&DataFolder>,
+    listen: Listen,
+) -> io::Result<(PoolSettings, Vec<EmbeddedHandle>)> {
+    let start = |index| {
+        let folder = data.map(|data| data.of_engine(index)).transpose()?;
+        Embedded::start(index, folder.as_deref())
+    };
+    let engines: Vec<EmbeddedHandle> = (0..count).map(start).collect::<io::Result<_>>()?;
+    // They load side by side.
+    engines.iter().try_for_each(EmbeddedHandle::wait_until_loaded)?;
     let servers = engines
         .iter()
         .enumerate()

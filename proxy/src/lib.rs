@@ -11,6 +11,7 @@ pub mod backend;
 pub mod cli;
 pub mod client;
 pub mod control;
+pub mod data_folder;
 pub mod embedded;
 pub mod gather;
 pub mod local;

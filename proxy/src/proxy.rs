@@ -87,7 +87,8 @@ impl Proxy {
             }
             _ => None,
         };
-        let metrics = match global.metrics.as_deref().and_then(|text| text.rsplit_once(':')) {
+        let metrics = global.metrics.as_deref().filter(|text| *text != "off");
+        let metrics = match metrics.and_then(|text| text.rsplit_once(':')) {
             Some((host, port)) => {
                 let port = port.parse().map_err(io::Error::other)?;
                 Some(crate::settings::resolve(host, port)?)

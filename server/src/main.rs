@@ -1,6 +1,7 @@
 //! Arguments → settings → `Server::run`; log lines and exit codes are redis-server's.
 
-use std::io::IsTerminal;
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use redstart_common::memory::Counting;
 use redstart_common::{log, log as logging};
 use redstart_server::REDIS_VERSION;
 use redstart_server::engine::{Engine, Shell};
-use redstart_server::process::{banner, environment, supervised};
+use redstart_server::process::{banner, checker, environment, supervised};
 use redstart_server::server::{self, Asked, Server};
 use redstart_server::settings::{Settings, file};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,8 +51,12 @@ fn version() -> String {
 fn main() -> ExitCode {
     // SAFETY: the first thing that the process does; its only thread is this one.
     unsafe { environment::settle() };
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = checker::by_name(&words) {
+        return if code == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let args: Vec<String> =
-        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        words.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     match args.first().map(String::as_str) {
         Some("-v" | "--version") => {
             println!("{}", version());
@@ -129,7 +134,7 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     // What std's Instant reads.
     log!(Notice, "monotonic clock: POSIX clock_gettime");
     let mut settings = settings;
-    server::raise_file_limit(&mut settings);
+    redstart_server::process::files::raise_file_limit(&mut settings);
     let bound = match server::bind(&settings) {
         Ok(bound) => bound,
         Err(error) => {
@@ -183,13 +188,20 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     engine.core.show_title();
     log!(Warning, "Server initialized");
     let outcome = Server::run(engine, bound, asked_to_end);
+    // What keeps it from starting is the last that the log says, as tools expect.
+    let failed = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::InvalidData);
+    let say = |line: &str| {
+        if !failed {
+            log!(Notice, "{line}");
+        }
+    };
     if let Some(path) = pidfile {
-        log!(Notice, "Removing the pid file.");
+        say("Removing the pid file.");
         // It may have been removed by others; the process ends either way.
         let _ = std::fs::remove_file(path);
     }
     if !unixsocket.is_empty() {
-        log!(Notice, "Removing the unix socket file.");
+        say("Removing the unix socket file.");
         let _ = std::fs::remove_file(unixsocket);
     }
     if let Some(supervisor) = supervisor {
@@ -201,7 +213,9 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
             ExitCode::SUCCESS
         }
         Err(error) => {
-            log!(Warning, "The event loop failed: {error}");
+            if !failed {
+                log!(Warning, "The event loop failed: {error}");
+            }
             ExitCode::FAILURE
         }
     }

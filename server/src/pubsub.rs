@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 use redstart_common::glob;
+use redstart_common::resp::{Proto, RespWrite};
 
 pub use crate::client::subscriptions::{Channel, Subscriptions};
 use crate::client::{Client, Clients, Flags};
@@ -126,8 +127,14 @@ impl PubSub {
                 _ => clients.by_id(id),
             };
             if let Some(client) = client {
-                client.reply.push(parts.len());
-                parts.iter().for_each(|part| client.reply.bulk(part));
+                // A push is no element of the array that EXEC answers with.
+                if client.flags.any(Flags::EXECUTING) && client.reply.proto == Proto::Resp3 {
+                    client.after_exec.push_len(parts.len(), Proto::Resp3);
+                    parts.iter().for_each(|part| client.after_exec.bulk(part));
+                } else {
+                    client.reply.push(parts.len());
+                    parts.iter().for_each(|part| client.reply.bulk(part));
+                }
                 client.mark();
                 receivers += 1;
             }

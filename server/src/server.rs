@@ -79,7 +79,7 @@ impl Server {
     /// is asked again when the engine does not end for what it has said.
     ///
     /// # Errors
-    /// What the runtime's poller says, or that the data could not be loaded; then the log says why.
+    /// What the runtime's poller says, or that the data could not be loaded: that is `InvalidData`, and the log says why.
     pub fn run<U: Future<Output = Asked>>(
         engine: Engine,
         bound: Vec<Bound>,
@@ -139,7 +139,7 @@ impl Server {
         drop(runtime);
         match Rc::try_unwrap(server) {
             Ok(server) if server.failed.get() => {
-                Err(io::Error::other("the server could not start"))
+                Err(io::Error::new(io::ErrorKind::InvalidData, "the data could not be loaded"))
             }
             Ok(server) => Ok(server.engine.into_inner()),
             Err(_) => Err(io::Error::other("a connection outlived its runtime")),
@@ -191,6 +191,9 @@ impl Server {
 
     fn carry_out(self: &Rc<Self>, ask: Ask) {
         match ask {
+            Ask::Reload { client, source } => {
+                tokio::task::spawn_local(saving::reload(Rc::clone(self), client, source));
+            }
             Ask::LookAtDeadlines => self.wanted.alarm.notify_one(),
             Ask::GoOnEvicting => self.wanted.evict.notify_one(),
             Ask::GoOnSaving => self.wanted.save.notify_one(),
@@ -424,9 +427,15 @@ const LOG_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Loads the data, and says that the server is ready.
 async fn start(server: Rc<Server>) {
     if saving::load(&server).await.is_err() {
+        // Who waits for it learns it by this.
+        server.engine.borrow_mut().core.shell.ready = None;
         return server.fail();
     }
-    let engine = server.engine.borrow();
+    let mut engine = server.engine.borrow_mut();
+    if let Some(ready) = engine.core.shell.ready.take() {
+        // Who started the engine may be gone by now.
+        let _ = ready.send(());
+    }
     let (shell, settings) = (&engine.core.shell, &engine.core.settings);
     if shell.embedded {
         return;
@@ -595,34 +604,4 @@ fn is_missing(error: &io::Error) -> bool {
     [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT]
         .into_iter()
         .any(|known| code == Some(known))
-}
-
-/// Descriptors the process needs beside those of clients.
-const RESERVED_FILES: u64 = 32;
-
-/// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what the limit allows.
-pub fn raise_file_limit(settings: &mut Settings) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let wanted = settings.maxclients as u64 + RESERVED_FILES;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    if soft >= wanted {
-        return;
-    }
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
-        .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted), hard));
-    let now = getrlimit(Resource::RLIMIT_NOFILE).map_or(soft, |(soft, _)| soft);
-    if raised.is_ok() && now >= wanted {
-        log!(
-            Notice,
-            "Increased maximum number of open files to {wanted} (it was originally set to {soft})."
-        );
-    } else {
-        let clients = now.saturating_sub(RESERVED_FILES).max(1);
-        log!(
-            Warning,
-            "maxclients has been reduced to {clients} to compensate for low ulimit. If you need \
-             higher maxclients increase 'ulimit -n'."
-        );
-        settings.maxclients = clients as usize;
-    }
 }

@@ -352,7 +352,12 @@ mod tests {
 
     fn said(clients: &mut Clients, id: u64) -> String {
         let client = clients.by_id(id).expect("it is there");
-        String::from_utf8(std::mem::take(&mut client.reply.bytes)).expect("text")
+        let text = {
+            client.reply.output.release();
+            client.reply.output.single().expect("it is short").to_vec()
+        };
+        client.reply.output.clear();
+        String::from_utf8(text).expect("text")
     }
 
     fn read(tracking: &mut Tracking, clients: &mut Clients, id: u64, key: &str) {

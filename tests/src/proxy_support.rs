@@ -373,7 +373,7 @@ impl Proxy {
     pub fn embedded(engines: usize) -> Self {
         let (port, folder) = (free_port(), Folder::new());
         let mut command = Command::new(proxy_binary());
-        command.args(["--embedded", &engines.to_string(), "-s", "0"]);
+        command.args(["--embedded", &engines.to_string(), "-s", "0", "--metrics", "off"]);
         command.args(["--listen", &format!("127.0.0.1:{port}")]).env("TMPDIR", folder.path());
         Self(Listening::start(command, port, folder))
     }

@@ -79,6 +79,12 @@ impl Server {
         Self(Listening::start(command, port, folder))
     }
 
+    /// Ends it as `kill -9` does, and gives its folder, in which another may be started.
+    #[must_use]
+    pub fn into_folder(self) -> Folder {
+        self.0.folder
+    }
+
     /// Starts one with a configuration file of this text, to which the port is added.
     ///
     /// # Panics
@@ -133,6 +139,24 @@ impl Peer {
     #[must_use]
     pub fn client(&self) -> Client {
         Client::connect(self.port())
+    }
+
+    /// What it has printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        match self {
+            Self::Ours(server) => server.log(),
+            Self::Original(server) => server.log(),
+        }
+    }
+
+    /// The folder that it works in.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        match self {
+            Self::Ours(server) => &server.folder,
+            Self::Original(server) => &server.folder,
+        }
     }
 
     /// Its resident memory in bytes.

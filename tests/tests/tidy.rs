@@ -209,3 +209,51 @@ fn unsafe_code_stands_in_few_named_files_with_a_reason() {
         UNSAFE.iter().filter(|name| !found.iter().any(|file| file == *name)).collect();
     assert!(gone.is_empty(), "no longer {word}, to be taken off the list: {gone:?}");
 }
+
+/// The names of what a manifest depends on, as code writes them.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut within = false;
+    let mut found = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            within = line.trim_end_matches(']').ends_with("dependencies");
+        } else if within && line.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            let end = line.find([' ', '.', '=']).unwrap_or(line.len());
+            found.push(line[..end].replace('-', "_"));
+        }
+    }
+    found
+}
+
+/// Whether a line of code names something of a crate: `name::…` that is not a part of another path.
+fn names_crate(line: &str, name: &str) -> bool {
+    line.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|before| !before.is_alphanumeric() && !"_:".contains(before))
+    })
+}
+
+#[test]
+fn every_dependency_is_used_by_its_crate() {
+    let manifest =
+        "[package]\nname = 1\n[dependencies]\na-b.workspace = true\nc = \"1\"\n[lints]\nd = 1\n";
+    assert_eq!(dependencies(manifest), ["a_b", "c"]);
+    assert!(names_crate("use a::b;", "a") && names_crate("x(a::b)", "a"));
+    assert!(
+        !names_crate("crate::a::b", "a") && !names_crate("ba::b", "a") && !names_crate("a.b", "a")
+    );
+    let mut unused = Vec::new();
+    for folder in ["common", "server", "proxy", "tests"] {
+        let manifest = workspace().join(folder).join("Cargo.toml");
+        let manifest = std::fs::read_to_string(manifest).expect("a manifest");
+        let files = rust_files(folder);
+        for name in dependencies(&manifest) {
+            let used =
+                files.iter().any(|(_, text)| code(text).any(|line| names_crate(line, &name)));
+            if !used {
+                unused.push(format!("{folder}: {name}"));
+            }
+        }
+    }
+    assert!(unused.is_empty(), "depends on what it does not use: {unused:?}");
+}

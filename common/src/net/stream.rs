@@ -102,6 +102,15 @@ impl Stream {
         }
     }
 
+    /// Ends the connection both ways, so that the peer sees it end though a task still holds the stream.
+    pub fn shut_down(&self) {
+        // It may have ended already.
+        let _ = match self {
+            Self::Tcp(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+            Self::Unix(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+        };
+    }
+
     /// The peer as Redis prints it: `ip:port`, `[ip6]:port`, or `path:0` of the listening Unix socket.
     #[must_use]
     pub fn peer_name(&self, unix_path: &str) -> String {

@@ -220,7 +220,9 @@ fn set_global(global: &mut Global, key: &str, text: &str) -> Result<(), String> 
             workers => global.workers = Some(to_usize(workers)),
         },
         "metrics" => {
-            values::listen(text).map_err(|_| "is not \"host:port\"".to_owned())?;
+            if text != "off" {
+                values::listen(text).map_err(|_| "is not \"host:port\"".to_owned())?;
+            }
             global.metrics = Some(text.to_owned());
         }
         "stats_addr" => global.stats_address = Some(text.to_owned()),

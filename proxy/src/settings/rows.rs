@@ -22,7 +22,7 @@ pub const GLOBAL: &[Row] = &[
         "one per core",
         "Worker threads; each has its own clients and its own connections to servers.",
     ),
-    row("metrics", "off", "host:port where Prometheus scrapes /metrics."),
+    row("metrics", "off", "host:port where Prometheus scrapes /metrics, or off."),
     row("stats_addr", "0.0.0.0", "Address of the JSON statistics; -a wins."),
     row("stats_port", "22222", "Port of the JSON statistics, 0 for none; -s wins."),
     row(

@@ -36,4 +36,6 @@ pub struct Blocked {
     pub command: CommandId,
     /// Its arguments.
     pub args: OwnedArgs,
+    /// Its place among those who wait: a number that grows.
+    pub place: u64,
 }

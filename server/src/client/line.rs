@@ -38,7 +38,8 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         }
         None => (0, 0, -1),
     };
-    let waiting = client.reply.pending();
+    let output = &client.reply.output;
+    let waiting = output.pending();
     let (queued, queued_bytes) = match &client.multi {
         Some(multi) => (multi.queue.len() as i64, multi.bytes),
         None => (-1, 0),
@@ -65,11 +66,11 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         capacity - input,
         input,
         queued_bytes,
-        client.reply.bytes.capacity(),
-        client.reply.bytes.capacity(),
-        waiting,
-        0,
-        if waiting > 0 { client.reply.bytes.capacity() } else { 0 },
+        output.allocated(),
+        output.allocated(),
+        output.tail_bytes(),
+        output.blocks(),
+        if waiting > 0 { output.allocated() } else { 0 },
         memory,
         if waiting > 0 { "rw" } else { "r" },
         client.last_command.map_or("NULL", |id| id.spec().name),
@@ -94,5 +95,5 @@ pub fn allocated_bytes(client: &Client) -> usize {
     let heard = heard.channels.iter().chain(&heard.patterns).chain(&heard.shards);
     let prefixes = client.tracking.iter().flat_map(|mode| mode.prefixes.iter().flatten());
     let named: usize = heard.chain(prefixes).map(|name| name.len() * 2 + PLACE).sum();
-    size_of::<Client>() + client.reply.bytes.capacity() + input + queued + watched + named
+    size_of::<Client>() + client.reply.output.allocated() + input + queued + watched + named
 }

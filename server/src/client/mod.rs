@@ -4,6 +4,7 @@ pub mod blocked;
 pub mod caching;
 mod line;
 pub mod multi;
+pub mod output;
 pub mod reply;
 pub mod subscriptions;
 
@@ -157,6 +158,10 @@ pub struct Client {
     pub watched: Vec<(usize, Box<[u8]>)>,
     /// What it waits for.
     pub blocked: Option<Box<Blocked>>,
+    /// The key that it is being served from after having waited for several.
+    pub served_key: Option<Box<[u8]>>,
+    /// Messages of RESP3 to itself that came while its transaction ran: they follow the transaction's reply.
+    pub after_exec: Vec<u8>,
     /// Channels.
     pub channels: subscriptions::Subscriptions,
     /// How it is told of changes to what it has read, if it is.
@@ -196,6 +201,8 @@ impl Client {
             multi: None,
             watched: Vec::new(),
             blocked: None,
+            served_key: None,
+            after_exec: Vec::new(),
             channels: subscriptions::Subscriptions::default(),
             tracking: None,
             bytes_in: 0,
@@ -210,10 +217,11 @@ impl Client {
         }
     }
 
-    /// Closes the connection as soon as its task runs; what is not sent is lost.
+    /// Closes the connection at the end of the turn; what is not sent is lost.
     pub fn close_asap(&mut self) {
         self.flags.set(Flags::CLOSE_ASAP);
         if let Some(connection) = &self.connection {
+            Rc::clone(connection).mark();
             connection.wake();
         }
     }
@@ -225,6 +233,8 @@ pub struct Clients {
     places: slab::Slab<Option<Box<Client>>>,
     by_id: hashbrown::HashMap<u64, usize, foldhash::fast::FixedState>,
     next_id: u64,
+    /// What acts where no client asks; see [`Clients::take_nobody`].
+    nobody: Option<Box<Client>>,
 }
 
 impl Clients {
@@ -242,6 +252,17 @@ impl Clients {
     pub fn new_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    /// A client without a connection, for what the engine does by itself. It is given back with
+    /// [`give_nobody`](Self::give_nobody), so that it is not made again each time.
+    pub fn take_nobody(&mut self) -> Box<Client> {
+        self.nobody.take().unwrap_or_else(|| Box::new(Client::new(0, 0)))
+    }
+
+    /// See [`take_nobody`](Self::take_nobody).
+    pub fn give_nobody(&mut self, nobody: Box<Client>) {
+        self.nobody = Some(nobody);
     }
 
     /// Takes a client out to serve it.

@@ -1,16 +1,26 @@
 //! What a client is about to be sent: RESP2 or RESP3, as the client speaks.
+//!
+//! How the bytes wait is [`Output`]'s matter; this is how values are written.
 
+use bytes::Bytes;
 use redstart_common::number;
-use redstart_common::resp::{Proto, RespWrite};
+use redstart_common::resp::{Proto, RespWrite, encode};
+
+use super::output::Output;
+use crate::keyspace::{Entry, Str, WrongType};
+
+/// Room for anything that is not as long as the caller's text: the head of an aggregate, a number, null.
+const SMALL: usize = 32;
+/// What stands around the bytes of a string: its length and two line ends.
+const AROUND: usize = 24;
+/// From so many bytes on a stored value is lent to the output rather than copied: less is copied faster than lent.
+const LENT_FROM: usize = 32 << 10;
 
 /// A client's output. Commands append to it; the end of the turn sends it.
+#[derive(Default)]
 pub struct Reply {
-    /// Encoded bytes that wait to be sent, from `sent` on.
-    pub bytes: Vec<u8>,
-    /// Bytes at the front that the kernel has taken already.
-    pub sent: usize,
-    /// Bytes at the front that may leave: what they promise is done. It moves at the end of a turn, behind the log.
-    pub released: usize,
+    /// What waits to be sent.
+    pub output: Output,
     /// The version the client speaks.
     pub proto: Proto,
     /// Whether the last command answered with an error.
@@ -21,35 +31,35 @@ pub struct Reply {
 #[must_use = "an aggregate must be ended"]
 pub struct Open(usize);
 
-impl Default for Reply {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), sent: 0, released: 0, proto: Proto::Resp2, failed: false }
-    }
-}
-
 impl Reply {
     /// Bytes that wait to be sent.
+    #[inline]
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.output.pending()
+    }
+
+    /// Where the output ends now, for [`truncate`](Self::truncate). It counts within one turn.
+    #[inline]
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.output.end()
     }
 
     #[inline]
-    fn out(&mut self) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0 {
-            self.bytes = redstart_common::net::buffer::take();
-        }
-        &mut self.bytes
+    fn small(&mut self) -> &mut Vec<u8> {
+        self.output.room(SMALL)
     }
 
-    /// The output, for those who encode themselves.
+    /// The output, for those who encode themselves: much at once grows a block, so this is for what is bounded.
     pub fn encoded(&mut self) -> &mut Vec<u8> {
-        self.out()
+        self.output.room(SMALL)
     }
 
     /// Bytes that are encoded already.
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.out().extend_from_slice(bytes);
+        self.output.room(bytes.len()).extend_from_slice(bytes);
     }
 
     /// `+OK`.
@@ -60,90 +70,113 @@ impl Reply {
 
     /// A simple string.
     pub fn simple(&mut self, text: &str) {
-        self.out().simple(text);
+        self.output.room(text.len() + SMALL).simple(text);
     }
 
     /// An error; line breaks in the text become spaces.
     pub fn error(&mut self, text: impl AsRef<[u8]>) {
         self.failed = true;
-        self.out().error(text);
+        self.output.room(text.as_ref().len() + SMALL).error(text);
     }
 
     /// A number.
     #[inline]
     pub fn integer(&mut self, number: i64) {
-        self.out().integer(number);
+        self.small().integer(number);
     }
 
     /// A number that counts something.
     #[inline]
     pub fn count(&mut self, number: usize) {
-        self.out().integer(number as i64);
+        self.small().integer(number as i64);
     }
 
     /// A string of bytes.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.out().bulk(bytes);
+        self.output.room(bytes.len() + AROUND).bulk(bytes);
+    }
+
+    /// A string of bytes that is shared with whoever else holds it.
+    pub fn bulk_shared(&mut self, bytes: &Bytes) {
+        encode::header(self.small(), b'$', bytes.len());
+        self.output.lend(bytes.clone());
+        self.raw(b"\r\n");
     }
 
     /// A number as a string of bytes.
     #[inline]
     pub fn bulk_int(&mut self, number: i64) {
         let mut digits = itoa::Buffer::new();
-        self.out().bulk(digits.format(number).as_bytes());
+        self.small().bulk(digits.format(number).as_bytes());
     }
 
     /// A stored string as a string of bytes.
     #[inline]
-    pub fn bulk_str(&mut self, text: crate::keyspace::Str<'_>) {
+    pub fn bulk_str(&mut self, text: Str<'_>) {
         match text {
-            crate::keyspace::Str::Int(number) => self.bulk_int(number),
-            crate::keyspace::Str::Bytes(bytes) => self.bulk(bytes),
+            Str::Int(number) => self.bulk_int(number),
+            Str::Bytes(bytes) => self.bulk(bytes),
         }
+    }
+
+    /// The string of an entry as a string of bytes; a long one that can be shared is not copied.
+    ///
+    /// # Errors
+    /// When the entry holds something else.
+    #[inline]
+    pub fn bulk_entry(&mut self, entry: &Entry) -> Result<(), WrongType> {
+        match entry.string().ok_or(WrongType)? {
+            Str::Bytes(bytes) if bytes.len() >= LENT_FROM => match entry.shared() {
+                Some(shared) => self.bulk_shared(shared),
+                None => self.bulk(bytes),
+            },
+            text => self.bulk_str(text),
+        }
+        Ok(())
     }
 
     /// Nothing, where a value would be: `$-1` or `_`.
     #[inline]
     pub fn null(&mut self) {
         let proto = self.proto;
-        self.out().null(proto);
+        self.small().null(proto);
     }
 
     /// Nothing, where an array would be: `*-1` or `_`.
     pub fn null_array(&mut self) {
         let proto = self.proto;
-        self.out().null_array(proto);
+        self.small().null_array(proto);
     }
 
     /// The head of an array.
     #[inline]
     pub fn array(&mut self, elements: usize) {
-        self.out().array_len(elements);
+        self.small().array_len(elements);
     }
 
     /// The head of a map of `pairs`; a flat array in RESP2.
     pub fn map(&mut self, pairs: usize) {
         let proto = self.proto;
-        self.out().map_len(pairs, proto);
+        self.small().map_len(pairs, proto);
     }
 
     /// The head of a set; an array in RESP2.
     pub fn set(&mut self, elements: usize) {
         let proto = self.proto;
-        RespWrite::set_reply_len(self.out(), elements, proto);
+        RespWrite::set_reply_len(self.small(), elements, proto);
     }
 
     /// The head of a push message; an array in RESP2.
     pub fn push(&mut self, elements: usize) {
         let proto = self.proto;
-        self.out().push_len(elements, proto);
+        self.small().push_len(elements, proto);
     }
 
     /// A floating point number: `,1.5`, or a string of bytes in RESP2.
     pub fn double(&mut self, number: f64) {
         let proto = self.proto;
-        self.out().double(number, proto);
+        self.small().double(number, proto);
     }
 
     /// A floating point number, always as a string of bytes.
@@ -156,70 +189,38 @@ impl Reply {
     /// A truth value: `#t`, or 1 and 0 in RESP2.
     pub fn boolean(&mut self, truth: bool) {
         let proto = self.proto;
-        self.out().boolean(truth, proto);
+        self.small().boolean(truth, proto);
     }
 
     /// Text with a format of three letters; a string of bytes in RESP2.
     pub fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
         let proto = self.proto;
-        self.out().verbatim(format, text, proto);
+        self.output.room(text.len() + SMALL).verbatim(format, text, proto);
     }
 
     /// Begins an aggregate whose length is not known yet.
     pub fn begin(&mut self) -> Open {
-        Open(self.out().len())
+        Open(self.output.end())
     }
 
     /// Ends an array that was begun.
     pub fn end_array(&mut self, open: Open, elements: usize) {
-        self.insert_head(open, |out| out.array_len(elements));
+        let mut head = Vec::with_capacity(SMALL);
+        head.array_len(elements);
+        self.output.insert(open.0, &head);
     }
 
     /// Ends a map that was begun.
     pub fn end_map(&mut self, open: Open, pairs: usize) {
-        let proto = self.proto;
-        self.insert_head(open, |out| out.map_len(pairs, proto));
+        let mut head = Vec::with_capacity(SMALL);
+        head.map_len(pairs, self.proto);
+        self.output.insert(open.0, &head);
     }
 
-    fn insert_head(&mut self, open: Open, head: impl FnOnce(&mut Vec<u8>)) {
-        let end = self.bytes.len();
-        head(&mut self.bytes);
-        let length = self.bytes.len() - end;
-        self.bytes[open.0..].rotate_right(length);
-    }
-
-    /// Takes back what was written since the output was `length` bytes long.
+    /// Takes back what was written since [`end`](Self::end) was `length`.
+    #[inline]
     pub fn truncate(&mut self, length: usize) {
-        self.bytes.truncate(length);
-        self.released = self.released.min(length);
-    }
-
-    /// What may be sent now.
-    #[must_use]
-    pub fn free_to_go(&self) -> &[u8] {
-        &self.bytes[self.sent..self.released.max(self.sent)]
-    }
-
-    /// Lets all that is there leave.
-    pub fn release(&mut self) {
-        self.released = self.bytes.len();
-    }
-
-    /// Notes that the kernel took `count` bytes more. Answers whether nothing is left.
-    pub fn took(&mut self, count: usize) -> bool {
-        self.sent += count;
-        if self.pending() == 0 {
-            (self.sent, self.released) = (0, 0);
-            redstart_common::net::buffer::give(std::mem::take(&mut self.bytes));
-            return true;
-        }
-        // What is sent is dropped once it is the larger part, so that a slow reader's output does not grow for ever.
-        if self.sent > self.bytes.len() / 2 {
-            self.bytes.drain(..self.sent);
-            self.released -= self.sent;
-            self.sent = 0;
-        }
-        false
+        self.output.truncate(length);
     }
 
     /// Lines of help, as `CONTAINER HELP` prints them.
@@ -233,27 +234,5 @@ impl Reply {
         }
         self.simple("HELP");
         self.simple("    Prints this help.");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_released_may_leave() {
-        let mut reply = Reply::default();
-        reply.ok();
-        assert_eq!(reply.free_to_go(), b"");
-        reply.release();
-        reply.simple("later");
-        assert_eq!(reply.free_to_go(), b"+OK\r\n");
-        assert!(!reply.took(4));
-        assert_eq!(reply.free_to_go(), b"\n");
-        assert!(!reply.took(1));
-        assert_eq!((reply.free_to_go(), reply.pending()), (&b""[..], 8));
-        reply.release();
-        assert!(reply.took(8));
-        assert_eq!((reply.sent, reply.released), (0, 0));
     }
 }

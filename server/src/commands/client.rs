@@ -71,9 +71,10 @@ enum Class {
 }
 
 fn class_of(client: &Client) -> Class {
+    // A monitor is an ordinary client, as in Redis.
     if client.origin == Origin::Primary {
         Class::Master
-    } else if client.flags.any(Flags::MONITOR.or(Flags::REPLICA)) {
+    } else if client.flags.any(Flags::REPLICA) {
         Class::Replica
     } else if client.flags.any(Flags::SUBSCRIBED) {
         Class::Pubsub

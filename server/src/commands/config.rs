@@ -1,7 +1,6 @@
 //! `CONFIG`.
 
 use redstart_common::glob;
-use redstart_common::resp::error;
 
 use super::Handlers;
 use crate::engine::Call;
@@ -16,9 +15,6 @@ pub(super) const HANDLERS: Handlers = &[
     ("config|rewrite", rewrite),
     ("config|set", set),
 ];
-
-/// What stays as it is while data is loaded.
-const WAITS_FOR_LOAD: [&str; 3] = ["appendonly", "dir", "repl-diskless-load"];
 
 /// `CONFIG GET parameter [parameter ...]`
 pub fn get(call: &mut Call<'_>) -> CommandResult {
@@ -75,8 +71,9 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         if guarded {
             return Err(failed(&name, "can't set protected config"));
         }
-        if WAITS_FOR_LOAD.contains(&row.name) && call.core.saved.loading.is_some() {
-            return Err(CommandError::new(error::LOADING));
+        const NOT_WHILE_LOADING: [&str; 3] = ["appendonly", "dir", "repl-diskless-load"];
+        if call.core.saved.loading.is_some() && NOT_WHILE_LOADING.contains(&row.name) {
+            return Err(CommandError::new(redstart_common::resp::error::LOADING));
         }
         if changes.iter().any(|(known, _, _)| std::ptr::eq(*known, row)) {
             return Err(failed(&name, "duplicate parameter"));
@@ -100,6 +97,15 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         && !call.core.listen_as(&settings)
     {
         return Err(failed(name, reason));
+    }
+    if settings.maxclients > call.core.settings.maxclients
+        && let Err(most) = crate::process::files::allow_clients(settings.maxclients)
+    {
+        let reason = format!(
+            "The operating system is not able to handle the specified number of clients, try with \
+             {most}"
+        );
+        return Err(failed("maxclients", &reason));
     }
     let adjusts = |name: &str| changes.iter().any(|(row, ..)| row.name == name);
     if let Some(name) =
@@ -158,6 +164,9 @@ pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
     shared.hits.set(0);
     shared.misses.set(0);
     shared.expired_keys.set(0);
+    shared.expiry_cut_short.set(0);
+    shared.expiry_time.take();
+    shared.stale_percent.set(0.0);
     call.client.reply.ok();
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::options::integer;
 use crate::client::Flags;
 use crate::encoding::listpack::Element;
 use crate::engine::Call;
+use crate::engine::asks::{Ask, Source};
 use crate::engine::{CommandError, CommandResult, NO_SUCH_KEY};
 use crate::keyspace::{Entry, Str};
 use crate::settings::Protected;
@@ -104,6 +105,14 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             Ok(())
         }
         ("populate", 3..=5) => populate(call),
+        ("reload", _) => reload(call),
+        ("loadaof", _) => load_log(call),
+        ("aof-flush-sleep", 3) => {
+            let us = u64::try_from(integer(args.at(2))?).unwrap_or(0);
+            call.core.logging.flush_sleep = std::time::Duration::from_micros(us);
+            call.client.reply.ok();
+            Ok(())
+        }
         _ => Err(CommandError::made(error::subcommand_syntax(b"DEBUG", args.at(1)))),
     }
 }
@@ -369,10 +378,65 @@ fn populate(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
+/// `DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]`
+fn reload(call: &mut Call<'_>) -> CommandResult {
+    let (mut flushes, mut saves, mut replaces) = (true, true, false);
+    for word in call.args.tail(2).iter() {
+        match word {
+            _ if word.eq_ignore_ascii_case(b"MERGE") => replaces = true,
+            _ if word.eq_ignore_ascii_case(b"NOFLUSH") => flushes = false,
+            _ if word.eq_ignore_ascii_case(b"NOSAVE") => saves = false,
+            _ => {
+                return Err(CommandError::new(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    may_wait(call)?;
+    if saves && !call.core.save(call.keyspace) {
+        return Err(CommandError::new("ERR"));
+    }
+    load_again(call, flushes, Source::Dump { replaces });
+    Ok(())
+}
+
+/// `DEBUG LOADAOF`
+fn load_log(call: &mut Call<'_>) -> CommandResult {
+    may_wait(call)?;
+    if call.core.prepare_log_reload(call.keyspace).is_err() {
+        std::process::exit(1);
+    }
+    load_again(call, true, Source::Log);
+    Ok(())
+}
+
+/// The data is loaded between the turns, so that others are told meanwhile that it is.
+fn may_wait(call: &Call<'_>) -> CommandResult {
+    if call.may_block() && call.core.reports.is_some() && call.core.saved.loading.is_none() {
+        return Ok(());
+    }
+    Err(CommandError::new(
+        "ERR The data cannot be loaded again within a transaction or another load",
+    ))
+}
+
+fn load_again(call: &mut Call<'_>, flushes: bool, source: Source) {
+    if flushes {
+        call.keyspace.dbs.iter_mut().for_each(crate::keyspace::Db::clear);
+    }
+    // From this command on, so that nobody sees or changes what is half loaded.
+    call.core.begin_loading(call.keyspace, 0, false);
+    call.core.asks.push(Ask::Reload { client: call.client.id, source });
+    call.client.flags.set(Flags::BLOCKED);
+}
+
 fn help(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.help(
         "DEBUG",
         &[
+            "AOF-FLUSH-SLEEP <microsec>",
+            "    Server will sleep before flushing the AOF, this is used for testing.",
             "CHANGE-REPL-ID",
             "    Change the replication IDs of the instance.",
             "CONFIG-REWRITE-FORCE-ALL",
@@ -386,6 +450,8 @@ fn help(call: &mut Call<'_>) -> CommandResult {
             "    Return a Redis protocol error with <string> as message.",
             "HTSTATS <dbid>",
             "    Return hash table statistics of the specified Redis database.",
+            "LOADAOF",
+            "    Flush the AOF buffers on disk and reload the AOF in memory.",
             "LOG <message>",
             "    Write <message> to the server log.",
             "OBJECT <key>",
@@ -398,6 +464,12 @@ fn help(call: &mut Call<'_>) -> CommandResult {
             "    Reply with a test value of the specified type.",
             "QUICKLIST-PACKED-THRESHOLD <size>",
             "    Taken for tests; lists have one kind of node.",
+            "RELOAD [option ...]",
+            "    Save the RDB on disk and reload it back to memory. Valid <option> values:",
+            "    * MERGE: conflicting keys will be loaded from RDB.",
+            "    * NOFLUSH: the existing database will not be removed before load, but",
+            "      conflicting keys will generate an exception and kill the server.",
+            "    * NOSAVE: the database will be loaded from an existing RDB file.",
             "REPLICATE <string>",
             "    Replicates the provided string to replicas, allowing data divergence.",
             "REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>",

@@ -5,8 +5,10 @@ use super::options::{Options, integer};
 use crate::engine::Call;
 use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::keyspace::Taken;
-use crate::persistence::value::{self, PayloadError};
+use crate::persistence::value::{self, PayloadError, Restored};
 use crate::settings::notify::Classes;
+use crate::settings::saving::Sanitize;
+use redstart_common::log;
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers =
@@ -69,12 +71,21 @@ pub fn restore(call: &mut Call<'_>) -> CommandResult {
         // The sum of a writer that makes none.
         *sum = [0; 8];
     }
-    let value = value::restore(&payload, &call.core.settings.packed).map_err(|error| {
-        CommandError::new(match error {
-            PayloadError::Checksum => "ERR DUMP payload version or checksum are wrong",
-            PayloadError::Format => "ERR Bad data format",
-        })
+    let restored = value::restore_counted(&payload, &call.core.settings.packed);
+    let Restored { value, checked } = restored.map_err(|error| match error {
+        PayloadError::Checksum => {
+            CommandError::new("ERR DUMP payload version or checksum are wrong")
+        }
+        PayloadError::Format(reason) => {
+            if let Some(reason) = reason {
+                log!(Verbose, "{reason}");
+            }
+            CommandError::new("ERR Bad data format")
+        }
     })?;
+    if sanitizes(call) {
+        call.core.stats.sanitizations += checked;
+    }
     let there = replace && call.db().remove(key);
     let now = call.now_ms();
     let deadline = match (ttl, absolute) {
@@ -118,4 +129,16 @@ pub fn restore(call: &mut Call<'_>) -> CommandResult {
     }
     call.client.reply.ok();
     Ok(())
+}
+
+/// Whether the payload counts as checked to the last byte. It is in any case; what does not count in Redis does not here.
+fn sanitizes(call: &Call<'_>) -> bool {
+    match call.core.settings.saving.sanitize_dump_payload {
+        Sanitize::No => false,
+        Sanitize::Yes => true,
+        Sanitize::Clients => {
+            let user = call.core.users.get(&call.client.user);
+            user.is_none_or(|user| user.sanitize != Some(false))
+        }
+    }
 }

@@ -130,6 +130,7 @@ pub fn keys(call: &mut Call<'_>) -> CommandResult {
 
 /// `RANDOMKEY`
 pub fn randomkey(call: &mut Call<'_>) -> CommandResult {
+    call.core.feed.keep_apart();
     let now = call.now_ms();
     let db = call.keyspace.db(call.client.db);
     // Keys past their deadline are removed and drawn again; a few tries, then whatever lives is searched for.
@@ -240,6 +241,7 @@ pub fn scan_options<'a>(
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 pub fn scan(call: &mut Call<'_>) -> CommandResult {
+    call.core.feed.keep_apart();
     let args = call.args;
     let at = cursor(args.at(1))?;
     let options = scan_options(Options::new(args, 2), true)?;

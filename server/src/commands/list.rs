@@ -445,6 +445,9 @@ fn blocking_pop(call: &mut Call<'_>, from: End) -> CommandResult {
     let last = args.len() - 1;
     let timeout = timeout_ms(args.at(last))?;
     for key in args.iter().take(last).skip(1) {
+        if !call.may_take(key) {
+            continue;
+        }
         let Some(list) = call.keyspace.db(call.client.db).write_as::<List>(key)? else { continue };
         let reply = &mut call.client.reply;
         reply.array(2);
@@ -516,6 +519,9 @@ pub(super) fn multi_pop<'a, P>(
 fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_, End>) -> Result<bool, CommandError> {
     let from = wanted.place;
     for key in &wanted.keys {
+        if !call.may_take(key) {
+            continue;
+        }
         let Some(list) = call.keyspace.db(call.client.db).write_as::<List>(key)? else { continue };
         let count = wanted.count.min(list.len());
         let reply: &mut Reply = &mut call.client.reply;

@@ -3,9 +3,12 @@
 use std::cmp::Ordering;
 
 use redstart_common::number::strtod;
+use redstart_common::resp::OwnedArgs;
 
 use super::options::Options;
 use super::{Handlers, store_result};
+use crate::client::Flags;
+use crate::dispatch::gates::no_permission;
 use crate::engine::Call;
 use crate::engine::{CommandError, CommandResult, SYNTAX, WRONG_TYPE};
 use crate::keyspace::{Db, Entry, Str};
@@ -25,11 +28,12 @@ struct Request<'a> {
     store: Option<&'a [u8]>,
 }
 
-fn request<'a>(call: &Call<'a>, read_only: bool) -> Result<Request<'a>, CommandError> {
+fn request<'a>(call: &mut Call<'a>, read_only: bool) -> Result<Request<'a>, CommandError> {
     let mut wanted = Request::default();
     let mut options = Options::new(call.args, 2);
     // What BY and GET read is known to no row, so only who may read every key may use them.
     let reads_all = call.core.reads_all_keys(call.client, call.row.spec(), call.args);
+    let mut stores = 0;
     let denied = |option| {
         let text =
             format!("ERR {option} option of SORT denied due to insufficient ACL permissions.");
@@ -47,6 +51,7 @@ fn request<'a>(call: &Call<'a>, read_only: bool) -> Result<Request<'a>, CommandE
             wanted.limit = Some((options.integer()?, options.integer()?));
         } else if !read_only && word.eq_ignore_ascii_case(b"STORE") && left >= 1 {
             wanted.store = Some(options.need()?);
+            stores += 1;
         } else if word.eq_ignore_ascii_case(b"BY") && left >= 1 {
             let pattern = options.need()?;
             if !reads_all && pattern.contains(&b'*') {
@@ -62,7 +67,22 @@ fn request<'a>(call: &Call<'a>, read_only: bool) -> Result<Request<'a>, CommandE
             return Err(SYNTAX);
         }
     }
+    if stores > 1
+        && call.client.flags.any(Flags::RESTRICTED)
+        && let Some(target) = wanted.store
+    {
+        may_store(call, target)?;
+    }
     Ok(wanted)
+}
+
+/// Refuses a target that the client may not write. Where there are several STOREs, the rows' finder of keys, which is
+/// Redis's, may see another one than the last: it takes the name of a target for an option.
+fn may_store(call: &mut Call<'_>, target: &[u8]) -> CommandResult {
+    let plain = OwnedArgs::from_slices(&[call.arg(0), call.arg(1), b"STORE", target]);
+    let row = call.row.spec();
+    let checked = call.core.check_user(call.client, row, plain.as_args());
+    checked.map_err(|denied| no_permission(row, denied))
 }
 
 /// The text a pattern leads to: `*` stands for the element, `key->field` for a field of a hash, `#` for the element.

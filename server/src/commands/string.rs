@@ -8,7 +8,7 @@ use super::options::{Options, clamp_range, integer};
 use super::removal_word;
 use crate::engine::Call;
 use crate::engine::{CommandError, CommandResult, NOT_AN_INTEGER, STRING_TOO_LONG, SYNTAX};
-use crate::keyspace::{Deadline, Place, Str};
+use crate::keyspace::{Deadline, Place, Str, WrongType};
 use crate::settings::Settings;
 use crate::settings::notify::Classes;
 use redstart_common::resp::error;
@@ -105,7 +105,7 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     if options.return_old {
         match &mut place {
             Place::Held(old) => {
-                call.client.reply.bulk_str(old.string()?);
+                call.client.reply.bulk_entry(old.entry())?;
                 // As in Redis, which reads and then looks again to write.
                 old.touch();
             }
@@ -189,8 +189,8 @@ pub fn setnx(call: &mut Call<'_>) -> CommandResult {
 
 /// `GET key`
 pub fn get(call: &mut Call<'_>) -> CommandResult {
-    match call.keyspace.db(call.client.db).read_str(call.args.at(1))? {
-        Some(value) => call.client.reply.bulk_str(value),
+    match call.keyspace.db(call.client.db).read(call.args.at(1)) {
+        Some(entry) => call.client.reply.bulk_entry(entry)?,
         None => call.client.reply.null(),
     }
     Ok(())
@@ -203,7 +203,7 @@ pub fn getdel(call: &mut Call<'_>) -> CommandResult {
         call.client.reply.null();
         return Ok(());
     };
-    call.client.reply.bulk_str(held.string()?);
+    call.client.reply.bulk_entry(held.entry())?;
     let lazily = call.core.settings.lazyfree_lazy_user_del;
     held.remove(lazily);
     call.modified(key);
@@ -237,12 +237,12 @@ pub fn getex(call: &mut Call<'_>) -> CommandResult {
         call.client.reply.null();
         return Ok(());
     };
-    let value = held.string()?;
+    held.string()?;
     let deadline = match expiry {
         Some((unit, amount)) => Some(unit.deadline(amount, now, "getex")?),
         None => None,
     };
-    call.client.reply.bulk_str(value);
+    call.client.reply.bulk_entry(held.entry())?;
     match deadline {
         Some(at) if at <= now && !ignores => {
             let lazily = call.core.settings.lazyfree_lazy_expire;
@@ -278,7 +278,7 @@ pub fn getset(call: &mut Call<'_>) -> CommandResult {
     let (key, value) = (call.arg(1), call.arg(2));
     match call.keyspace.db(call.client.db).place_to_read(key) {
         Place::Held(mut old) => {
-            call.client.reply.bulk_str(old.string()?);
+            call.client.reply.bulk_entry(old.entry())?;
             // As in Redis, which reads and then looks again to write.
             old.touch();
             old.set_string(value, Deadline::Clear);
@@ -471,9 +471,9 @@ pub fn mget(call: &mut Call<'_>) -> CommandResult {
     call.client.reply.array(keys.len());
     let db = call.keyspace.db(call.client.db);
     for key in keys.iter() {
-        match db.read(key).and_then(crate::keyspace::Entry::string) {
-            Some(value) => call.client.reply.bulk_str(value),
-            None => call.client.reply.null(),
+        match db.read(key).map(|entry| call.client.reply.bulk_entry(entry)) {
+            Some(Ok(())) => {}
+            Some(Err(WrongType)) | None => call.client.reply.null(),
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use crate::engine::{CommandError, CommandResult};
 use crate::engine::{Core, Engine};
 use crate::eviction::candidates::Room;
 use crate::observe::memory::used_bytes;
+use crate::persistence::save::Save;
 use crate::persistence::state::Refusal;
 use redstart_common::resp::error;
 use redstart_common::resp::{Args, Proto};
@@ -195,7 +196,8 @@ fn takes_memory(client: &Client, row: &CommandSpec) -> bool {
 }
 
 /// The user may not make the call.
-fn no_permission(row: &CommandSpec, denied: Denied) -> CommandError {
+/// The words of a refusal.
+pub(crate) fn no_permission(row: &CommandSpec, denied: Denied) -> CommandError {
     match denied {
         Denied::Command => CommandError::made(format!(
             "NOPERM this user has no permissions to run the '{}' command",
@@ -250,10 +252,20 @@ impl Core {
     pub fn bytes_over_limit(&self) -> usize {
         match self.settings.maxmemory {
             0 => 0,
-            limit => {
-                let for_replicas = self.replication.bytes_for_replicas() as usize;
-                used_bytes().saturating_sub(for_replicas).saturating_sub(limit)
-            }
+            limit => used_bytes().saturating_sub(limit + self.uncounted_bytes()),
         }
+    }
+
+    /// Memory in use that is no reason to evict keys, or evicting, which is told to the log and to replicas, would call for
+    /// more of itself: what is held for replicas beyond the backlog's size, what waits to be logged, and a snapshot on its way.
+    #[must_use]
+    pub fn uncounted_bytes(&self) -> usize {
+        let backlog = self
+            .replication
+            .backlog()
+            .map_or(0, |backlog| backlog.memory().saturating_sub(backlog.memory_of_setting()));
+        let log = self.logging.log.as_ref().map_or(0, |log| log.buffer_capacity());
+        let save = self.save.as_ref().map_or(0, Save::bytes_on_the_way);
+        usize::try_from(backlog).unwrap_or(0) + log + save + self.feed.capacity()
     }
 }

@@ -28,6 +28,12 @@ enum Found {
     Refused(CommandError),
 }
 
+/// Whether the first word of a request is one that begins a line of HTTP. Checked before the look-up, so that neither a
+/// `rename-command` nor a transaction hides it.
+fn is_http(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
+}
+
 /// Commands that run at once even when the client has begun a transaction.
 fn runs_within_multi(id: CommandId) -> bool {
     const AT_ONCE: [CommandId; 6] = [
@@ -67,6 +73,9 @@ impl Engine {
     ///
     /// The client is out of its place meanwhile. Its reply is appended to its output.
     pub fn execute(&mut self, client: &mut Client, args: Args<'_>) {
+        if is_http(args.at(0)) {
+            return self.turn_away_http(client);
+        }
         let found = find(&self.core.renames, args);
         if let Found::Row(id) = found
             && !self.core.renames.is_empty()
@@ -98,7 +107,7 @@ impl Engine {
 
     #[inline]
     fn execute_found(&mut self, client: &mut Client, found: Found, args: Args<'_>) {
-        let before = client.reply.bytes.len();
+        let before = client.reply.end();
         if client.flags.any(Flags::REPLY_SKIP_NEXT) {
             client.flags.clear(Flags::REPLY_SKIP_NEXT);
             client.flags.set(Flags::REPLY_SKIP);
@@ -119,6 +128,25 @@ impl Engine {
         if self.core.blocking.has_ready() && !client.flags.any(Flags::EXECUTING) {
             self.serve_ready();
         }
+    }
+
+    /// Closes the connection of a client that speaks HTTP: a web page may have its reader's browser send such a request, and
+    /// commands in its body would run with the rights of that machine. What else the client has sent is not heard.
+    #[cold]
+    fn turn_away_http(&mut self, client: &mut Client) {
+        const QUIET_MS: i64 = 60_000;
+        let now = self.keyspace.shared.now_ms.get();
+        let last = self.core.stats.attack_logged_ms;
+        if last.is_none_or(|last| (now - last).abs() > QUIET_MS) {
+            self.core.stats.attack_logged_ms = Some(now);
+            log!(
+                Warning,
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
+                 commands to Redis. This is likely due to an attacker attempting to use Cross Protocol \
+                 Scripting to compromise your Redis instance. Connection aborted."
+            );
+        }
+        client.close_asap();
     }
 
     /// Takes back a reply that is not wanted, and adds what had to wait for it.
@@ -148,11 +176,12 @@ impl Engine {
     fn silence_replica(&mut self, client: &mut Client, before: usize) {
         const OWN: [CommandId; 3] = [id_of("psync"), id_of("replconf"), id_of("sync")];
         let is_own = client.last_command.is_some_and(|id| OWN.contains(&id));
-        if is_own || client.reply.bytes.len() <= before {
+        if is_own || client.reply.end() <= before {
             return;
         }
         let name = client.last_command.map_or("<unknown>", |id| id.spec().name);
-        if let Some(text) = client.reply.bytes[before..].strip_prefix(b"-") {
+        let reply = client.reply.output.tail_from(before).unwrap_or_default();
+        if let Some(text) = reply.strip_prefix(b"-") {
             let text = String::from_utf8_lossy(text);
             self.core.stats.unexpected_errors += 1;
             log!(
@@ -237,7 +266,9 @@ impl Engine {
     /// Serves those who wait for keys that were written, until nothing is ready any more.
     pub(crate) fn serve_ready(&mut self) {
         while let Some((db, key)) = self.core.blocking.next_ready() {
-            for id in self.core.blocking.waiters(db, &key) {
+            let mut behind = 0;
+            while let Some((place, id)) = self.core.blocking.next_waiter(db, &key, behind) {
+                behind = place;
                 if !self.serve_waiter(id, db, &key) {
                     break;
                 }
@@ -271,8 +302,9 @@ impl Engine {
         let handler = self.core.handlers.of(blocked.command);
         client.flags.clear(Flags::BLOCKED);
         client.flags.set(Flags::SERVING);
+        client.served_key = (blocked.keys.len() > 1).then(|| key.into());
         let own_db = std::mem::replace(&mut client.db, blocked.db);
-        let before = client.reply.bytes.len();
+        let before = client.reply.end();
         self.core.time.refresh(&self.keyspace.shared);
         if let Some(handler) = handler {
             let args = blocked.args.as_args();
@@ -280,6 +312,7 @@ impl Engine {
         }
         client.db = own_db;
         client.flags.clear(Flags::SERVING);
+        client.served_key = None;
         if client.flags.any(Flags::BLOCKED) {
             // Nothing for this one after all: it keeps its place.
             client.blocked = Some(blocked);
@@ -319,7 +352,7 @@ pub(crate) fn run(
     handler: Handler,
     args: Args<'_>,
 ) {
-    let before = client.reply.bytes.len();
+    let before = client.reply.end();
     let dirty = core.feed.dirty;
     let db = client.db;
     core.feed.form = Form::AsGiven;

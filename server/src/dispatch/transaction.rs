@@ -51,12 +51,10 @@ pub fn watch(call: &mut Call<'_>) -> CommandResult {
     if !call.client.flags.any(Flags::DIRTY_CAS) {
         let db = call.client.db;
         for key in call.args.iter().skip(1) {
-            if call.client.watched.iter().any(|(at, held)| *at == db && **held == *key) {
-                continue;
-            }
             let stale = is_past_deadline(call, db, key);
-            call.core.watches.add(db, key, call.client.id, stale);
-            call.client.watched.push((db, key.into()));
+            if call.core.watches.add(db, key, call.client.id, stale) {
+                call.client.watched.push((db, key.into()));
+            }
         }
     }
     call.client.reply.ok();
@@ -115,6 +113,8 @@ pub fn exec(call: &mut Call<'_>) -> CommandResult {
     // That a command within failed is its own failure, not EXEC's.
     call.client.reply.failed = false;
     call.client.flags.clear(Flags::EXECUTING);
+    let messages = std::mem::take(&mut call.client.after_exec);
+    call.client.reply.raw(&messages);
     call.propagate_nothing();
     call.core.feed.end_frame();
     Ok(())

@@ -11,10 +11,29 @@ pub enum Ask {
     GoOnEvicting,
     /// The save that is under way goes on.
     GoOnSaving,
+    /// The data is loaded again, and this client is told when that is done (DEBUG RELOAD, DEBUG LOADAOF).
+    Reload {
+        /// The client's id.
+        client: u64,
+        /// From where.
+        source: Source,
+    },
     /// Something of replication that concerns sockets or files.
     Replication(Action),
     /// A snapshot goes to replicas while it is made: see [`Replicating::relays`](crate::replicating::Replicating).
     Relay,
     /// The server ends.
     Stop,
+}
+
+/// Where the data is loaded from again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The dump.
+    Dump {
+        /// Keys that are there already are replaced; otherwise that is an error.
+        replaces: bool,
+    },
+    /// The append-only file.
+    Log,
 }

@@ -267,7 +267,7 @@ impl<'a> Call<'a> {
             return;
         }
         let deadline_ms = (timeout_ms > 0).then(|| self.now_ms().saturating_add(timeout_ms));
-        let blocked = Blocked {
+        let mut blocked = Blocked {
             kind,
             db: self.client.db,
             keys: keys.map(Box::from).collect(),
@@ -275,8 +275,9 @@ impl<'a> Call<'a> {
             nothing,
             command: self.row,
             args: OwnedArgs::from_args(self.args),
+            place: 0,
         };
-        self.core.blocking.add(self.client.id, &blocked);
+        self.core.blocking.add(self.client.id, &mut blocked);
         self.client.blocked = Some(Box::new(blocked));
         if deadline_ms.is_some() {
             self.core.alarm();
@@ -287,6 +288,14 @@ impl<'a> Call<'a> {
     pub fn wait_for_replicas(&mut self, offset: i64, wanted: i64, timeout_ms: i64) {
         self.core.replicating.waiting.push((self.client.id, offset, wanted));
         self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked(offset));
+    }
+
+    /// Whether a command that waited for several keys may take from this one: from that which was written, as Redis does,
+    /// though another of them may hold something by now.
+    #[inline]
+    #[must_use]
+    pub fn may_take(&self, key: &[u8]) -> bool {
+        self.client.served_key.as_deref().is_none_or(|served| served == key)
     }
 
     /// Makes the client wait for the end of the server.
@@ -321,7 +330,7 @@ impl Core {
         let Some(client) = self.clients.by_id(id) else { return false };
         let Some(blocked) = client.blocked.take() else { return false };
         client.flags.clear(Flags::BLOCKED);
-        let before = client.reply.bytes.len();
+        let before = client.reply.end();
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray | Nothing::Moved) => client.reply.null_array(),

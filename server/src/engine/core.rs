@@ -137,6 +137,8 @@ pub struct Shell {
     pub shutdown: bool,
     /// Whether Redstart's engine runs inside another program.
     pub embedded: bool,
+    /// Who waits until the data is loaded.
+    pub ready: Option<std::sync::mpsc::Sender<()>>,
     /// The folder of the data; empty is the one that the process works in.
     pub folder: std::path::PathBuf,
 }

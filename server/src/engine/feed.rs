@@ -102,6 +102,8 @@ pub struct Feed {
     frames: u32,
     /// Where the group that is being pushed begins.
     group: usize,
+    /// What the call pushes is no group: each command stands for itself.
+    apart: bool,
 }
 
 /// What has left since the feed was last taken.
@@ -190,14 +192,21 @@ impl Feed {
         self.end_call();
     }
 
+    /// What the call that runs pushes is no group, unless it is part of one: keys that SCAN comes by and that have
+    /// expired, say, have nothing to do with each other.
+    pub fn keep_apart(&mut self) {
+        self.apart = true;
+    }
+
     /// A call is done, with all that follows from it: what it has pushed, if that is more than one command, is a group.
     #[inline]
     pub fn end_call(&mut self) {
+        let apart = std::mem::take(&mut self.apart);
         if self.frames > 0 {
             return;
         }
         let records = &mut self.batch.records;
-        if records.len() > self.group + 1 {
+        if records.len() > self.group + 1 && !apart {
             records.insert(self.group, Record::Begin);
             records.push(Record::End);
         }
@@ -221,6 +230,12 @@ impl Feed {
     #[must_use]
     pub fn len(&self) -> usize {
         self.batch.bytes.len()
+    }
+
+    /// Memory that is taken for what waits.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.batch.bytes.capacity()
     }
 
     /// Takes what has left so far. Call it between calls, and give the batch back once it is repeated.
@@ -304,8 +319,12 @@ mod tests {
         feed.begin_frame();
         feed.push(3, &[b"seven"]);
         feed.end_frame();
+        feed.keep_apart();
+        feed.push(4, &[b"eight"]);
+        feed.push(4, &[b"nine"]);
+        feed.end_call();
         let batch = feed.take();
-        let all = "0:one ( 0:two 1:three ) ( 0:four 0:five 2:six ) 3:seven";
+        let all = "0:one ( 0:two 1:three ) ( 0:four 0:five 2:six ) 3:seven 4:eight 4:nine";
         assert_eq!(told(&batch, Audience::LOG), all);
         assert_eq!(told(&batch, Audience::REPLICAS), all);
         feed.give_back(batch);

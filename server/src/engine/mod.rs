@@ -18,7 +18,6 @@ use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use redstart_common::net::buffer;
 
 use self::armed::Armed;
 use self::feed::Feed;
@@ -147,6 +146,6 @@ impl Engine {
         self.core.pubsub.forget(&mut client);
         self.core.tracking.disable(&mut client);
         self.core.monitors.retain(|id| *id != client.id);
-        buffer::give(std::mem::take(&mut client.reply.bytes));
+        client.reply.output.clear();
     }
 }

@@ -4,30 +4,44 @@
 //! waited for is written, it is noted as ready; once the writing command is done, the waiters' commands run again,
 //! first come first served, until the key has nothing left. Running again and finding nothing leaves a waiter in
 //! its place.
+//!
+//! Each waiter has a number that grows, which is its place in every queue it stands in: joining, leaving and finding the
+//! next one cost the same however many others wait.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use hashbrown::HashMap;
 
 pub use crate::client::blocked::{Blocked, Nothing};
 
-type Waiters = HashMap<Box<[u8]>, VecDeque<u64>, foldhash::fast::RandomState>;
+/// Those who wait for one key.
+#[derive(Default)]
+struct Queue {
+    /// Ids of clients by their places.
+    waiters: BTreeMap<u64, u64>,
+    /// The key is noted as ready.
+    ready: bool,
+}
+
+type Queues = HashMap<Box<[u8]>, Queue, foldhash::fast::RandomState>;
 
 /// Everybody who waits.
 #[derive(Default)]
 pub struct Blocking {
-    dbs: Vec<Waiters>,
+    dbs: Vec<Queues>,
     deadlines: BTreeSet<(i64, u64)>,
     ready: VecDeque<(usize, Box<[u8]>)>,
     count: usize,
     keys: usize,
+    last_place: u64,
 }
 
 impl Blocking {
     /// For `count` databases.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        Self { dbs: (0..count).map(|_| Waiters::default()).collect(), ..Self::default() }
+        Self { dbs: (0..count).map(|_| Queues::default()).collect(), ..Self::default() }
     }
 
     /// How many clients wait.
@@ -49,17 +63,15 @@ impl Blocking {
         self.deadlines.len()
     }
 
-    /// Adds a waiter behind those who came before.
-    pub fn add(&mut self, client: u64, blocked: &Blocked) {
+    /// Adds a waiter behind those who came before, and notes its place.
+    pub fn add(&mut self, client: u64, blocked: &mut Blocked) {
         self.count += 1;
+        self.last_place += 1;
+        blocked.place = self.last_place;
         for key in &blocked.keys {
-            let waiters = self.dbs[blocked.db].entry(key.clone()).or_default();
-            if waiters.is_empty() {
-                self.keys += 1;
-            }
-            if !waiters.contains(&client) {
-                waiters.push_back(client);
-            }
+            let queue = self.dbs[blocked.db].entry(key.clone()).or_default();
+            self.keys += usize::from(queue.waiters.is_empty());
+            queue.waiters.insert(blocked.place, client);
         }
         if let Some(deadline) = blocked.deadline_ms {
             self.deadlines.insert((deadline, client));
@@ -70,9 +82,9 @@ impl Blocking {
     pub fn remove(&mut self, client: u64, blocked: &Blocked) {
         self.count -= 1;
         for key in &blocked.keys {
-            if let Some(waiters) = self.dbs[blocked.db].get_mut(&**key) {
-                waiters.retain(|id| *id != client);
-                if waiters.is_empty() {
+            if let Some(queue) = self.dbs[blocked.db].get_mut(&**key) {
+                queue.waiters.remove(&blocked.place);
+                if queue.waiters.is_empty() {
                     self.dbs[blocked.db].remove(&**key);
                     self.keys -= 1;
                 }
@@ -86,11 +98,11 @@ impl Blocking {
     /// Notes that a key was written, if anybody waits for it.
     #[inline]
     pub fn note(&mut self, db: usize, key: &[u8]) {
-        if self.keys > 0 && self.dbs[db].contains_key(key) {
-            let fresh = !self.ready.iter().any(|(at, held)| *at == db && **held == *key);
-            if fresh {
-                self.ready.push_back((db, key.into()));
-            }
+        if self.keys > 0
+            && let Some(queue) = self.dbs[db].get_mut(key)
+            && !std::mem::replace(&mut queue.ready, true)
+        {
+            self.ready.push_back((db, key.into()));
         }
     }
 
@@ -111,13 +123,19 @@ impl Blocking {
 
     /// The next noted key.
     pub fn next_ready(&mut self) -> Option<(usize, Box<[u8]>)> {
-        self.ready.pop_front()
+        let (db, key) = self.ready.pop_front()?;
+        if let Some(queue) = self.dbs[db].get_mut(&*key) {
+            queue.ready = false;
+        }
+        Some((db, key))
     }
 
-    /// Who waits for a key, first come first.
+    /// Who waits for a key behind the place `behind`, first come first: the place and the client.
     #[must_use]
-    pub fn waiters(&self, db: usize, key: &[u8]) -> Vec<u64> {
-        self.dbs[db].get(key).map(|ids| ids.iter().copied().collect()).unwrap_or_default()
+    pub fn next_waiter(&self, db: usize, key: &[u8], behind: u64) -> Option<(u64, u64)> {
+        let queue = self.dbs[db].get(key)?;
+        let mut rest = queue.waiters.range((Excluded(behind), Unbounded));
+        rest.next().map(|(place, client)| (*place, *client))
     }
 
     /// When the next waiter gives up, in milliseconds since 1970.
@@ -129,5 +147,68 @@ impl Blocking {
     /// A waiter whose time is over.
     pub fn overdue(&self, now_ms: i64) -> Option<u64> {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now_ms).map(|(_, id)| *id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redstart_common::command::id_of;
+    use redstart_common::resp::OwnedArgs;
+
+    use super::*;
+    use crate::types::Kind;
+
+    fn waiter(keys: &[&str], deadline_ms: Option<i64>) -> Blocked {
+        Blocked {
+            kind: Kind::List,
+            db: 0,
+            keys: keys.iter().map(|key| key.as_bytes().into()).collect(),
+            deadline_ms,
+            nothing: Nothing::Null,
+            command: const { id_of("blpop") },
+            args: OwnedArgs::new(),
+            place: 0,
+        }
+    }
+
+    fn queue(blocking: &Blocking, key: &str) -> Vec<u64> {
+        let (mut behind, mut all) = (0, Vec::new());
+        while let Some((place, client)) = blocking.next_waiter(0, key.as_bytes(), behind) {
+            behind = place;
+            all.push(client);
+        }
+        all
+    }
+
+    #[test]
+    fn first_come_is_first_served_whoever_leaves() {
+        let mut blocking = Blocking::new(1);
+        let mut waiters: Vec<Blocked> =
+            [&["a", "b", "a"][..], &["b"], &["a"]].map(|keys| waiter(keys, None)).into();
+        for (id, blocked) in [(30, 0), (10, 1), (20, 2)] {
+            blocking.add(id, &mut waiters[blocked]);
+        }
+        assert_eq!((queue(&blocking, "a"), queue(&blocking, "b")), (vec![30, 20], vec![30, 10]));
+        blocking.remove(30, &waiters[0]);
+        assert_eq!((queue(&blocking, "a"), queue(&blocking, "b")), (vec![20], vec![10]));
+        // Who comes again stands at the end.
+        blocking.add(30, &mut waiters[0]);
+        assert_eq!(queue(&blocking, "b"), [10, 30]);
+        assert_eq!(blocking.len(), 3);
+    }
+
+    #[test]
+    fn a_key_is_noted_once_until_it_is_served_and_in_order() {
+        let mut blocking = Blocking::new(1);
+        blocking.add(1, &mut waiter(&["a", "b"], Some(5)));
+        for key in ["b", "none", "a", "b"] {
+            blocking.note(0, key.as_bytes());
+        }
+        assert_eq!(blocking.next_ready(), Some((0, b"b"[..].into())));
+        blocking.note(0, b"b");
+        assert_eq!(blocking.next_ready(), Some((0, b"a"[..].into())));
+        assert_eq!(blocking.next_ready(), Some((0, b"b"[..].into())));
+        assert!(!blocking.has_ready());
+        assert_eq!((blocking.overdue(4), blocking.overdue(5)), (None, Some(1)));
     }
 }

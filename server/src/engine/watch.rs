@@ -4,15 +4,12 @@
 //! *stale*: that the key is removed later is no change for it, and ends its being stale.
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-/// One client's watch of a key.
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    client: u64,
-    stale: bool,
-}
+/// The watchers of a key by their ids, and whether each one's watch is stale.
+type Watchers = HashMap<u64, bool, foldhash::fast::FixedState>;
 
-type Watchers = HashMap<Box<[u8]>, Vec<Watch>, foldhash::fast::RandomState>;
+type WatchedKeys = HashMap<Box<[u8]>, Watchers, foldhash::fast::RandomState>;
 
 /// What a database holds of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub enum Presence {
 /// Watched keys of all databases, and their watchers.
 #[derive(Default)]
 pub struct Watches {
-    dbs: Vec<Watchers>,
+    dbs: Vec<WatchedKeys>,
     keys: usize,
 }
 
@@ -36,7 +33,7 @@ impl Watches {
     /// For `count` databases.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        Self { dbs: (0..count).map(|_| Watchers::default()).collect(), keys: 0 }
+        Self { dbs: (0..count).map(|_| WatchedKeys::default()).collect(), keys: 0 }
     }
 
     /// Whether nothing is watched.
@@ -52,19 +49,29 @@ impl Watches {
         self.keys
     }
 
-    /// Adds a watcher; `stale` says that the key is past its deadline already.
-    pub fn add(&mut self, db: usize, key: &[u8], client: u64, stale: bool) {
-        let watchers = self.dbs[db].entry(key.into()).or_default();
-        if watchers.is_empty() {
-            self.keys += 1;
+    /// Adds a watcher; `stale` says that the key is past its deadline already. Answers whether it did not watch the key
+    /// before; otherwise nothing changes.
+    pub fn add(&mut self, db: usize, key: &[u8], client: u64, stale: bool) -> bool {
+        let watchers = match self.dbs[db].get_mut(key) {
+            Some(watchers) => watchers,
+            None => {
+                self.keys += 1;
+                self.dbs[db].entry(key.into()).or_default()
+            }
+        };
+        match watchers.entry(client) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(stale);
+                true
+            }
         }
-        watchers.push(Watch { client, stale });
     }
 
     /// Takes a watcher away.
     pub fn remove(&mut self, db: usize, key: &[u8], client: u64) {
         let Some(watchers) = self.dbs[db].get_mut(key) else { return };
-        watchers.retain(|watch| watch.client != client);
+        watchers.remove(&client);
         if watchers.is_empty() {
             self.dbs[db].remove(key);
             self.keys -= 1;
@@ -74,9 +81,7 @@ impl Watches {
     /// Whether a client's watch of a key is stale.
     #[must_use]
     pub fn is_stale(&self, db: usize, key: &[u8], client: u64) -> bool {
-        self.dbs[db]
-            .get(key)
-            .is_some_and(|watchers| watchers.iter().any(|it| it.client == client && it.stale))
+        self.dbs[db].get(key).and_then(|watchers| watchers.get(&client)).is_some_and(|stale| *stale)
     }
 
     /// A key has changed; `dirty` is told whose watch it spoils. While the key `is_there`, stale watches stay so.
@@ -88,12 +93,12 @@ impl Watches {
         mut dirty: impl FnMut(u64),
     ) {
         let Some(watchers) = self.dbs[db].get_mut(key) else { return };
-        let is_there = watchers.iter().any(|watch| watch.stale) && is_there();
-        for watch in watchers {
-            if !watch.stale {
-                dirty(watch.client);
+        let is_there = watchers.values().any(|stale| *stale) && is_there();
+        for (client, stale) in watchers {
+            if !*stale {
+                dirty(*client);
             }
-            watch.stale &= is_there;
+            *stale &= is_there;
         }
     }
 
@@ -108,13 +113,13 @@ impl Watches {
         use Presence::{Absent, Live, Stale};
         for (key, watchers) in &mut self.dbs[db] {
             let (held, next) = change(key);
-            for watch in watchers {
+            for (client, stale) in watchers {
                 match (held, next) {
                     (Absent, Absent) => {}
-                    (_, Absent) if watch.stale => watch.stale = false,
-                    (_, Stale) if watch.stale => {}
-                    (Absent, Stale) => watch.stale = true,
-                    (_, Absent | Stale | Live) => dirty(watch.client),
+                    (_, Absent) if *stale => *stale = false,
+                    (_, Stale) if *stale => {}
+                    (Absent, Stale) => *stale = true,
+                    (_, Absent | Stale | Live) => dirty(*client),
                 }
             }
         }
@@ -129,7 +134,9 @@ mod tests {
 
     fn watching(stale: bool) -> Watches {
         let mut watches = Watches::new(1);
-        watches.add(0, b"key", CLIENT, stale);
+        assert!(watches.add(0, b"key", CLIENT, stale));
+        // Once more is no watch of its own, nor does it change the first.
+        assert!(!watches.add(0, b"key", CLIENT, !stale) && watches.len() == 1);
         watches
     }
 

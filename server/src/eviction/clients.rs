@@ -33,10 +33,10 @@ impl Core {
         }
     }
 
-    /// Closes the largest clients until the others take less than they may. Monitors do not count.
+    /// Closes the largest clients until the others take less than they may.
     pub fn evict_clients(&mut self) {
         let Some(limit) = self.clients_limit() else { return };
-        let counted = |client: &Client| !client.flags.any(Flags::MONITOR.or(Flags::CLOSE_ASAP));
+        let counted = |client: &Client| !client.flags.any(Flags::CLOSE_ASAP);
         let mut total: usize =
             self.clients.iter().filter(|client| counted(client)).map(allocated_bytes).sum();
         if total < limit {
@@ -58,9 +58,7 @@ impl Core {
                 log!(Notice, "Evicting client: {}", crate::client::describe(client, now));
                 client.close_asap();
                 // Its memory is needed now, not once its task has ended.
-                client.reply.bytes = Vec::new();
-                client.reply.sent = 0;
-                client.reply.released = 0;
+                client.reply.output.clear();
                 client.multi = None;
                 self.stats.evicted_clients += 1;
                 total -= bytes;
@@ -81,7 +79,7 @@ mod tests {
     fn add(core: &mut Core, bytes: usize) -> u64 {
         let id = core.clients.new_id();
         let mut client = Box::new(Client::new(id, 0));
-        client.reply.bytes = Vec::with_capacity(bytes);
+        client.reply.output.room(bytes);
         core.clients.add(client);
         id
     }
@@ -102,8 +100,9 @@ mod tests {
             .filter(|client| client.flags.any(Flags::CLOSE_ASAP))
             .map(|client| client.id)
             .collect();
-        assert_eq!(closed, [ids[2], ids[3]]);
-        assert_eq!(core.stats.evicted_clients, 2);
+        // A monitor is a client like others, and the largest here.
+        assert_eq!(closed, [ids[2], ids[3], ids[4]]);
+        assert_eq!(core.stats.evicted_clients, 3);
     }
 
     #[test]

@@ -90,11 +90,13 @@ impl Engine {
         let ignores = self.core.replication.is_replica()
             && self.core.settings.replication.replica_ignore_maxmemory;
         if !self.core.out_of_memory() || self.core.paused.is_some() || ignores {
+            self.core.stats.memory_fits(true);
             return Room::Enough;
         }
         // Rather a client that takes too much than data.
         self.core.evict_clients();
         let room = run(&mut self.keyspace, &mut self.core);
+        self.core.stats.memory_fits(room == Room::Enough);
         if room == Room::Later {
             self.core.evict_on();
         }
@@ -148,15 +150,15 @@ fn cycle(keyspace: &mut Keyspace, core: &mut Core, start: Instant) -> Room {
     let wanted = core.bytes_over_limit();
     let mut freed = 0;
     let mut removed = 0_usize;
-    let mut nobody = crate::client::Client::new(0, 0);
-    loop {
+    let mut nobody = core.clients.take_nobody();
+    let room = loop {
         if freed >= wanted || !core.out_of_memory() {
-            return Room::Enough;
+            break Room::Enough;
         }
         if removed > 0 && removed.is_multiple_of(KEYS_BETWEEN) && start.elapsed() > limit {
-            return Room::Later;
+            break Room::Later;
         }
-        let Some(db) = choose(keyspace, core, &mut key) else { return Room::None };
+        let Some(db) = choose(keyspace, core, &mut key) else { break Room::None };
         // The clock is read for the latency monitor only.
         let began = (core.settings.latency_monitor_threshold > 0).then(Instant::now);
         let before = used_bytes();
@@ -177,7 +179,9 @@ fn cycle(keyspace: &mut Keyspace, core: &mut Core, start: Instant) -> Room {
         call.notify_in(db, Classes::EVICTED, "evicted", &key);
         core.feed.end_call();
         removed += 1;
-    }
+    };
+    core.clients.give_nobody(nobody);
+    room
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!   kind flags epoch lru lru lru klen vlen │ deadline? │ payload │ klen32? vlen32? │ key bytes │ value bytes
-//!   └────────────── 8 bytes ─────────────┘   8 bytes     Object, or i64, or none
+//!   └────────────── 8 bytes ─────────────┘   8 bytes     Object, Bytes, i64, or none
 //! ```
 //!
-//! A string is its bytes, or an `i64`, right behind the key; a collection is an [`Object`] in the payload. `klen`
+//! A string is its bytes, or an `i64`, right behind the key; a collection is an [`Object`] in the payload. A long string
+//! may lie outside, in [`Bytes`] that the payload shares with whoever sends them or has received them. `klen`
 //! and `vlen` hold lengths up to 254, and 255 where a 32-bit length follows. The deadline is there once a key has
 //! had a time to live (`NO_DEADLINE` after PERSIST), so that taking it away moves nothing.
 //!
@@ -18,6 +19,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;
 
+use bytes::Bytes;
 use redstart_common::memory::size_class;
 
 use crate::encoding::table::Item;
@@ -29,6 +31,8 @@ const FLAG_INT: u8 = 2;
 const FLAG_OBJECT: u8 = 4;
 /// The string was built by a command that leaves `raw` strings in Redis (APPEND, SETRANGE, SETBIT …).
 const FLAG_RAW: u8 = 8;
+/// The string lies outside of the entry.
+const FLAG_SHARED: u8 = 16;
 
 const LONG: u8 = 255;
 const NO_DEADLINE: i64 = i64::MIN;
@@ -49,6 +53,7 @@ pub struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == HEADER && size_of::<Object>().is_multiple_of(8));
+const _: () = assert!(align_of::<Bytes>() <= 8 && size_of::<Bytes>().is_multiple_of(8));
 
 /// A string value as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +70,8 @@ pub enum Payload<'a> {
     Bytes(&'a [u8]),
     /// A string of bytes that OBJECT ENCODING calls `raw` whatever its length.
     Raw(&'a [u8]),
+    /// A string of bytes that lie outside.
+    Shared(Bytes),
     /// A number.
     Int(i64),
     /// A collection.
@@ -127,6 +134,8 @@ impl Entry {
                 size_of::<Object>()
             } else if self.flags & FLAG_INT != 0 {
                 8
+            } else if self.flags & FLAG_SHARED != 0 {
+                size_of::<Bytes>()
             } else {
                 0
             }
@@ -183,6 +192,7 @@ impl Entry {
         let (kind, flags, bytes): (Kind, u8, &[u8]) = match &payload {
             Payload::Bytes(bytes) => (Kind::String, 0, bytes),
             Payload::Raw(bytes) => (Kind::String, FLAG_RAW, bytes),
+            Payload::Shared(_) => (Kind::String, FLAG_SHARED, b""),
             Payload::Int(_) => (Kind::String, FLAG_INT, b""),
             Payload::Object(object) => (object.kind(), FLAG_OBJECT, b""),
         };
@@ -193,6 +203,8 @@ impl Entry {
                 size_of::<Object>()
             } else if flags & FLAG_INT != 0 {
                 8
+            } else if flags & FLAG_SHARED != 0 {
+                size_of::<Bytes>()
             } else {
                 0
             },
@@ -231,6 +243,10 @@ impl Entry {
                     place.add(offset).cast::<Object>().write(object);
                     offset += size_of::<Object>();
                 }
+                Payload::Shared(bytes) => {
+                    place.add(offset).cast::<Bytes>().write(bytes);
+                    offset += size_of::<Bytes>();
+                }
                 Payload::Bytes(_) | Payload::Raw(_) => {}
             }
             if key.len() >= LONG as usize {
@@ -263,6 +279,10 @@ impl Entry {
                 let offset = this.payload_offset();
                 entry.as_ptr().cast::<u8>().add(offset).cast::<Object>().drop_in_place();
             }
+            if this.flags & FLAG_SHARED != 0 {
+                let offset = this.payload_offset();
+                entry.as_ptr().cast::<u8>().add(offset).cast::<Bytes>().drop_in_place();
+            }
             dealloc(entry.as_ptr().cast(), layout);
         }
     }
@@ -277,7 +297,7 @@ impl Entry {
         key: &[u8],
         deadline: Option<i64>,
     ) -> NonNull<Self> {
-        // SAFETY: given by the caller. The object is read out once, and the old allocation is released without
+        // SAFETY: given by the caller. The object, or the bytes, are read out once, and the old allocation is released without
         // dropping it.
         unsafe {
             let this = entry.as_ref();
@@ -287,6 +307,10 @@ impl Entry {
                 let offset = this.payload_offset();
                 let object = entry.as_ptr().cast::<u8>().add(offset).cast::<Object>().read();
                 Self::build(key, Payload::Object(object), deadline, lru)
+            } else if this.flags & FLAG_SHARED != 0 {
+                let offset = this.payload_offset();
+                let bytes = entry.as_ptr().cast::<u8>().add(offset).cast::<Bytes>().read();
+                Self::build(key, Payload::Shared(bytes), deadline, lru)
             } else {
                 let payload = match this.string().expect("not an object") {
                     Str::Int(number) => Payload::Int(number),
@@ -335,14 +359,23 @@ impl Entry {
                 }
                 return NonNull::new_unchecked(place.cast());
             }
+            if let Some(bytes) = this.shared() {
+                // The one copy: what is shared is not changed.
+                let kept = &bytes[..bytes.len().min(length)];
+                let mut own =
+                    Self::build(this.key(), Payload::Raw(kept), this.deadline_slot(), this.lru());
+                own.as_mut().epoch = this.epoch;
+                let grown = if kept.len() == length { own } else { Self::resize(own, length) };
+                Self::free(entry);
+                return grown;
+            }
             let mut bytes = match this.string() {
                 Some(Str::Bytes(bytes)) => bytes.to_vec(),
                 Some(Str::Int(number)) => number.to_string().into_bytes(),
                 None => Vec::new(),
             };
             bytes.resize(length, 0);
-            let deadline =
-                if this.flags & FLAG_DEADLINE != 0 { Some(this.load(HEADER)) } else { None };
+            let deadline = this.deadline_slot();
             let mut new = Self::build(this.key(), Payload::Raw(&bytes), deadline, this.lru());
             new.as_mut().epoch = this.epoch;
             Self::free(entry);
@@ -354,7 +387,7 @@ impl Entry {
     /// length exactly as a fresh one would. Answers whether it did.
     #[inline]
     pub fn overwrite(&mut self, bytes: &[u8], raw: bool) -> bool {
-        if self.flags & (FLAG_OBJECT | FLAG_INT) != 0
+        if self.flags & (FLAG_OBJECT | FLAG_INT | FLAG_SHARED) != 0
             || (self.vlen == LONG) != (bytes.len() >= LONG as usize)
         {
             return false;
@@ -394,10 +427,10 @@ impl Entry {
         true
     }
 
-    /// The string's bytes, to be changed in place. `None` for numbers and collections. The string counts as `raw`
-    /// from then on.
+    /// The string's bytes, to be changed in place. `None` for numbers, collections, and what is shared: that has to be
+    /// resized first. The string counts as `raw` from then on.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
-        if self.flags & (FLAG_OBJECT | FLAG_INT) != 0 {
+        if self.flags & (FLAG_OBJECT | FLAG_INT | FLAG_SHARED) != 0 {
             return None;
         }
         self.flags |= FLAG_RAW;
@@ -433,6 +466,8 @@ impl Entry {
         } else if self.flags & FLAG_INT != 0 {
             // SAFETY: the header says an `i64` is there.
             Some(Str::Int(unsafe { self.load(self.payload_offset()) }))
+        } else if let Some(bytes) = self.shared() {
+            Some(Str::Bytes(bytes))
         } else {
             let start = self.key_offset() + self.key_length();
             // SAFETY: the value's bytes lie there.
@@ -440,6 +475,17 @@ impl Entry {
                 std::slice::from_raw_parts(self.base().add(start), self.value_length())
             }))
         }
+    }
+
+    /// The string, if it is one that can be shared.
+    #[inline]
+    #[must_use]
+    pub fn shared(&self) -> Option<&Bytes> {
+        if self.flags & FLAG_SHARED == 0 {
+            return None;
+        }
+        // SAFETY: the header says `Bytes` are there, at an offset that is a multiple of 8.
+        Some(unsafe { &*self.base().add(self.payload_offset()).cast::<Bytes>() })
     }
 
     /// The collection, if it is one.
@@ -474,6 +520,13 @@ impl Entry {
         // SAFETY: the header says a deadline is there.
         let deadline: i64 = unsafe { self.load(HEADER) };
         (deadline != NO_DEADLINE).then_some(deadline)
+    }
+
+    /// What stands where the deadline does, `NO_DEADLINE` included, so that an entry that takes this one's place keeps the
+    /// room.
+    fn deadline_slot(&self) -> Option<i64> {
+        // SAFETY: the header says a deadline is there.
+        (self.flags & FLAG_DEADLINE != 0).then(|| unsafe { self.load(HEADER) })
     }
 
     /// Changes the deadline where the entry has room for one; answers whether it had.
@@ -517,10 +570,10 @@ impl Entry {
         self.epoch = epoch;
     }
 
-    /// Bytes of the entry's own allocation.
+    /// Bytes of the entry's own allocation, and of what it shares.
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
-        self.shape().layout().size()
+        self.shape().layout().size() + self.shared().map_or(0, |bytes| size_class(bytes.len()))
     }
 
     /// A copy of what the entry holds.
@@ -619,6 +672,26 @@ mod tests {
             prop_assert!(see(entry).overwrite_int(!number));
             prop_assert_eq!(see(entry).string(), Some(Str::Int(!number)));
             prop_assert_eq!(see(entry).key(), &key[..]);
+            // SAFETY: built above.
+            unsafe { Entry::free(entry) };
+
+            let shared = Bytes::from(value.clone());
+            let entry = Entry::build(&key, Payload::Shared(shared.clone()), deadline, lru);
+            prop_assert_eq!(see(entry).string(), Some(Str::Bytes(&value)));
+            prop_assert_eq!(see(entry).deadline(), deadline);
+            prop_assert!(!see(entry).overwrite(&other, raw) && see(entry).bytes_mut().is_none());
+            // SAFETY: built above; the old address is not used again.
+            let entry = unsafe { Entry::rebuild(entry, &other, Some(number)) };
+            prop_assert_eq!(see(entry).shared(), Some(&shared));
+            prop_assert_eq!(see(entry).key(), &other[..]);
+            prop_assert_eq!(see(entry).deadline(), (number != NO_DEADLINE).then_some(number));
+            // SAFETY: built above; the old address is not used again.
+            let entry = unsafe { Entry::resize(entry, key.len()) };
+            let mut resized = value.clone();
+            resized.resize(key.len(), 0);
+            prop_assert_eq!(see(entry).bytes_mut(), Some(&mut resized[..]));
+            prop_assert_eq!(see(entry).key(), &other[..]);
+            prop_assert!(shared.is_empty() || shared.is_unique());
             // SAFETY: built above.
             unsafe { Entry::free(entry) };
         }

@@ -3,9 +3,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::detached::{Detached, DetachedTable};
-use super::entry::{Entry, Str};
+use super::entry::{Entry, Payload, Str};
 use super::own::OwnVolatile;
 
 /// Something a look-up or an insertion caused, in order.
@@ -59,6 +62,28 @@ pub fn is_large(entry: &Entry) -> bool {
     }
 }
 
+/// Bytes from which on a string may lie in the buffer that it was received in.
+const KEPT_FROM: usize = 64 << 10;
+
+/// A large request that is being executed, in a buffer of its own.
+pub struct Arriving {
+    /// The request.
+    pub bytes: Bytes,
+    /// Bytes of memory that the buffer takes.
+    pub allocated: usize,
+}
+
+impl Arriving {
+    /// The part of the buffer that `value` is, if it is most of it: so that a value never keeps much more than itself.
+    fn part(&self, value: &[u8]) -> Option<Bytes> {
+        let within = self.bytes.as_ptr_range();
+        let part = value.as_ptr_range();
+        let fits = within.start <= part.start && part.end <= within.end;
+        let is_most = self.allocated - value.len().min(self.allocated) <= self.allocated / 8;
+        (fits && is_most).then(|| self.bytes.slice_ref(value))
+    }
+}
+
 /// State that all databases of an engine share. Cheap to read on every look-up.
 #[derive(Default)]
 pub struct Shared {
@@ -78,6 +103,14 @@ pub struct Shared {
     pub misses: Cell<u64>,
     /// Keys removed for being past their deadline.
     pub expired_keys: Cell<u64>,
+    /// The large request that is being executed, if there is one: a value that is most of it is kept where it lies.
+    pub arriving: RefCell<Option<Arriving>>,
+    /// Cycles of active expiry that ended because their time was over.
+    pub expiry_cut_short: Cell<u64>,
+    /// The time that cycles of active expiry took.
+    pub expiry_time: Cell<Duration>,
+    /// A running estimate of the share of keys with a deadline that are past it, in percent.
+    pub stale_percent: Cell<f64>,
     /// Whether reads leave the eviction data alone (CLIENT NO-TOUCH).
     pub no_touch: Cell<bool>,
     /// Whether keys past their deadline stay where they are, though nobody sees them (while writes are paused).
@@ -104,6 +137,22 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Has a long string that was just received stay where it lies.
+    #[inline]
+    pub(super) fn keep<'p>(&self, payload: Payload<'p>) -> Payload<'p> {
+        match payload {
+            Payload::Bytes(bytes) | Payload::Raw(bytes) if bytes.len() >= KEPT_FROM => {
+                self.part_of_arriving(bytes).map_or(payload, Payload::Shared)
+            }
+            payload => payload,
+        }
+    }
+
+    #[cold]
+    fn part_of_arriving(&self, bytes: &[u8]) -> Option<Bytes> {
+        self.arriving.borrow().as_ref()?.part(bytes)
+    }
+
     /// Notes an incident.
     pub fn note(&self, what: IncidentKind, db: usize, key: &[u8]) {
         self.has_incidents.set(true);

@@ -221,7 +221,7 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.excess("allocator_rss", found.kept_pages());
     page.excess("rss_overhead", found.beside_allocator());
     page.excess("mem_fragmentation", found.total());
-    page.field("mem_not_counted_for_evict", core.replication.bytes_for_replicas());
+    page.field("mem_not_counted_for_evict", core.uncounted_bytes());
     let backlog = core.replication.backlog();
     page.field("mem_replication_backlog", backlog.map_or(0, Backlog::memory_of_setting));
     page.field("mem_total_replication_buffers", backlog.map_or(0, Backlog::memory));
@@ -231,7 +231,8 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.field("mem_clients_slaves", replica_bytes as u64 + held);
     page.field("mem_clients_normal", found.clients - replica_bytes);
     page.field("mem_cluster_links", 0);
-    page.field("mem_aof_buffer", 0);
+    let log = core.logging.log.as_ref();
+    page.field("mem_aof_buffer", log.map_or(0, |log| log.buffer_capacity()));
     page.field("mem_allocator", "jemalloc-5.3.1");
     page.field("active_defrag_running", 0);
     page.field("lazyfree_pending_objects", lazyfree::pending());
@@ -251,10 +252,8 @@ fn persistence(page: &mut Page, core: &Core) {
     for name in ["current_cow_peak", "current_cow_size", "current_cow_size_age"] {
         page.field(name, 0);
     }
-    let (done, total) = core
-        .save
-        .as_ref()
-        .map_or((0, 0), |save| (save.snapshot.keys_done(), save.snapshot.keys_total()));
+    let (done, total) =
+        core.save.as_ref().map_or((0, 0), |save| (save.keys_written(), save.snapshot.keys_total()));
     let percent = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
     page.field("current_fork_perc", format_args!("{percent:.2}"));
     page.field("current_save_keys_processed", done);
@@ -332,13 +331,14 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("sync_partial_ok", syncs.partial_ok);
     page.field("sync_partial_err", syncs.partial_err);
     page.field("expired_keys", shared.expired_keys.get());
-    page.field("expired_stale_perc", "0.00");
-    page.field("expired_time_cap_reached_count", 0);
-    page.field("expire_cycle_cpu_milliseconds", 0);
+    page.field("expired_stale_perc", format_args!("{:.2}", shared.stale_percent.get()));
+    page.field("expired_time_cap_reached_count", shared.expiry_cut_short.get());
+    page.field("expire_cycle_cpu_milliseconds", shared.expiry_time.get().as_millis());
     page.field("evicted_keys", stats.evicted_keys);
     page.field("evicted_clients", stats.evicted_clients);
-    page.field("total_eviction_exceeded_time", 0);
-    page.field("current_eviction_exceeded_time", 0);
+    let [over_now, over_in_all] = stats.over_memory();
+    page.field("total_eviction_exceeded_time", over_in_all.as_millis());
+    page.field("current_eviction_exceeded_time", over_now.as_millis());
     page.field("keyspace_hits", shared.hits.get());
     page.field("keyspace_misses", shared.misses.get());
     page.field("pubsub_channels", core.pubsub.channel_count());
@@ -364,7 +364,7 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("tracking_total_prefixes", core.tracking.prefix_count());
     page.field("unexpected_error_replies", stats.unexpected_errors);
     page.field("total_error_replies", stats.total_errors);
-    page.field("dump_payload_sanitizations", 0);
+    page.field("dump_payload_sanitizations", stats.sanitizations);
     page.field("total_reads_processed", stats.reads);
     page.field("total_writes_processed", stats.writes);
     page.field("io_threaded_reads_processed", 0);

@@ -1,6 +1,7 @@
 //! What has been done: counters of commands and errors, for INFO.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use redstart_common::command::CommandId;
 use redstart_common::metric::Histogram;
@@ -24,6 +25,7 @@ pub struct CallStats {
 const ERROR_KINDS_MAX: usize = 128;
 
 /// Counters of an engine since its start or CONFIG RESETSTAT.
+#[derive(Clone)]
 pub struct Stats {
     calls: Vec<CallStats>,
     /// Error replies by their first word.
@@ -54,6 +56,14 @@ pub struct Stats {
     pub evicted_clients: u64,
     /// Keys evicted.
     pub evicted_keys: u64,
+    /// Packed values that were checked because `sanitize-dump-payload` wants it.
+    pub sanitizations: u64,
+    /// Since when memory in use is over its limit, as far as eviction was asked.
+    pub over_memory_since: Option<Instant>,
+    /// How long it was before.
+    pub over_memory_before: Duration,
+    /// When it was last logged that a client spoke HTTP, in milliseconds since 1970.
+    pub attack_logged_ms: Option<i64>,
     /// Whether durations are kept in histograms (`latency-tracking`).
     pub track_latency: bool,
 }
@@ -78,8 +88,32 @@ impl Stats {
             writes: 0,
             evicted_clients: 0,
             evicted_keys: 0,
+            sanitizations: 0,
+            over_memory_since: None,
+            over_memory_before: Duration::ZERO,
+            attack_logged_ms: None,
             track_latency: true,
         }
+    }
+
+    /// Notes whether memory in use is below its limit now.
+    #[inline]
+    pub fn memory_fits(&mut self, fits: bool) {
+        match (fits, self.over_memory_since) {
+            (true, Some(since)) => {
+                self.over_memory_before += since.elapsed();
+                self.over_memory_since = None;
+            }
+            (false, None) => self.over_memory_since = Some(Instant::now()),
+            _ => {}
+        }
+    }
+
+    /// How long memory in use has been over its limit now, and in all.
+    #[must_use]
+    pub fn over_memory(&self) -> [Duration; 2] {
+        let now = self.over_memory_since.map_or(Duration::ZERO, |since| since.elapsed());
+        [now, self.over_memory_before + now]
     }
 
     /// Counts an error reply; `text` is without the leading `-`.
@@ -141,8 +175,10 @@ impl Stats {
 
     /// Sets everything to zero.
     pub fn reset(&mut self) {
-        let track_latency = self.track_latency;
-        *self = Self { track_latency, ..Self::new() };
+        let Self { track_latency, attack_logged_ms, over_memory_since, .. } = *self;
+        // What goes on is counted from now.
+        let over_memory_since = over_memory_since.map(|_| Instant::now());
+        *self = Self { track_latency, attack_logged_ms, over_memory_since, ..Self::new() };
     }
 }
 

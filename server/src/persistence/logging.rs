@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::aof::chain::{Chain, State};
 use super::aof::flush::{Always, Policy};
@@ -55,6 +55,8 @@ pub struct Logging {
     pub rewrites: u64,
     /// Who wakes the engine.
     pub wake: Option<Wake>,
+    /// How long each write of the log is put off, for tests (DEBUG AOF-FLUSH-SLEEP).
+    pub flush_sleep: Duration,
     began: Instant,
 }
 
@@ -72,6 +74,7 @@ impl Default for Logging {
             last_took_s: None,
             rewrites: 0,
             wake: None,
+            flush_sleep: Duration::ZERO,
             began: Instant::now(),
         }
     }

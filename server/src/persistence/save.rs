@@ -92,6 +92,18 @@ impl Save {
         Pace::More(start.elapsed())
     }
 
+    /// Bytes that were taken of the data and not written yet.
+    #[must_use]
+    pub fn bytes_on_the_way(&self) -> usize {
+        self.in_flight + self.snapshot.waiting_bytes()
+    }
+
+    /// Keys that are written.
+    #[must_use]
+    pub fn keys_written(&self) -> usize {
+        self.saver.as_ref().map_or(0, Saver::keys_written)
+    }
+
     /// Takes a draft back from the thread.
     pub fn taken(&mut self, draft: Draft) {
         self.in_flight = self.in_flight.saturating_sub(draft.bytes.len());

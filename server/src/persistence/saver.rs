@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub enum Purpose {
 pub enum Sink {
     /// A file.
     File(SaveFile),
-    /// A file of the commands that make the data.
-    Commands(SaveFile),
+    /// A file of the commands that make the data, and what it begins with.
+    Commands(SaveFile, Vec<u8>),
     /// Whoever sends them on. The thread waits while the channel is full; that nobody listens any more is a failure.
     Stream(tokio::sync::mpsc::Sender<Bytes>),
 }
@@ -72,6 +72,7 @@ pub struct Manner {
 pub struct Saver {
     orders: Option<Sender<(Draft, usize)>>,
     stopped: Arc<AtomicBool>,
+    keys_written: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -100,16 +101,19 @@ struct Writing {
 impl Writing {
     fn begin(output: Output, manner: Manner) -> Self {
         let Output { purpose, sink, head } = output;
-        let is_file = !matches!(sink, Sink::Commands(_));
+        let is_file = !matches!(sink, Sink::Commands(..));
         let mut finisher = Finisher::new(manner.compresses && is_file, manner.checksums && is_file);
         finisher.finish(&head);
         let way = match sink {
             Sink::File(file) => Way::File(file),
             Sink::Stream(stream) => Way::Stream(stream),
-            Sink::Commands(file) => {
+            Sink::Commands(file, head) => {
                 let (sender, receiver) = sync_channel(CHUNKS_MAX);
                 let reader = Chunks { receiver, chunk: Vec::new(), at: 0 };
-                Way::Commands(sender, std::thread::spawn(move || write_commands(reader, file)))
+                Way::Commands(
+                    sender,
+                    std::thread::spawn(move || write_commands(reader, file, head)),
+                )
             }
         };
         Self { purpose, way, finisher, written: 0 }
@@ -179,9 +183,9 @@ impl Read for Chunks {
 }
 
 /// Makes commands of a snapshot, and writes them.
-fn write_commands(reader: Chunks, mut file: SaveFile) -> Result<u64, String> {
+fn write_commands(reader: Chunks, mut file: SaveFile, mut out: Vec<u8>) -> Result<u64, String> {
     let mut decoder = Decoder::new(reader, Options::default());
-    let (mut commands, mut out, mut db) = (Commands::default(), Vec::new(), 0);
+    let (mut commands, mut db) = (Commands::default(), 0);
     loop {
         match decoder.next().map_err(|error| error.to_string())? {
             Item::Select(number) => db = number as usize,
@@ -205,32 +209,36 @@ fn write_commands(reader: Chunks, mut file: SaveFile) -> Result<u64, String> {
     Ok(written)
 }
 
-/// Rests as `rdb-key-save-delay` wants after `keys` keys.
-fn rest(delay_us: i32, keys: usize, stopped: &AtomicBool) {
+/// Rests as `rdb-key-save-delay` wants after `keys` keys, and counts them meanwhile.
+fn rest(delay_us: i32, keys: usize, stopped: &AtomicBool, written: &AtomicUsize) {
     let us = match delay_us {
-        0 => return,
+        0 => 0,
         1.. => keys as u64 * u64::from(delay_us.unsigned_abs()),
         ..0 => keys as u64 / u64::from(delay_us.unsigned_abs()),
     };
-    let mut left = Duration::from_micros(us);
+    let before = written.load(Ordering::Relaxed);
+    let (all, mut left) = (us.max(1), Duration::from_micros(us));
     while !left.is_zero() && !stopped.load(Ordering::Relaxed) {
         let now = left.min(REST);
         std::thread::sleep(now);
         left -= now;
+        let share = 1.0 - left.as_micros() as f64 / all as f64;
+        written.store(before + (keys as f64 * share) as usize, Ordering::Relaxed);
     }
+    written.store(before + keys, Ordering::Relaxed);
 }
 
 fn work(
     orders: &Receiver<(Draft, usize)>,
     outputs: Vec<Output>,
     manner: Manner,
-    stopped: &AtomicBool,
+    (stopped, written): (&AtomicBool, &AtomicUsize),
     report: &dyn Fn(Report),
 ) {
     let mut writing: Vec<Writing> =
         outputs.into_iter().map(|output| Writing::begin(output, manner)).collect();
     for (draft, keys) in orders {
-        rest(manner.key_delay_us, keys, stopped);
+        rest(manner.key_delay_us, keys, stopped, written);
         if stopped.load(Ordering::Relaxed) {
             break;
         }
@@ -268,9 +276,18 @@ impl Saver {
         let (orders, receiver) = channel();
         let stopped = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stopped);
+        let keys_written = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&keys_written);
         let thread = std::thread::Builder::new().name("save".to_owned());
-        let thread = thread.spawn(move || work(&receiver, outputs, manner, &seen, &report))?;
-        Ok(Self { orders: Some(orders), stopped, thread: Some(thread) })
+        let thread =
+            thread.spawn(move || work(&receiver, outputs, manner, (&seen, &written), &report))?;
+        Ok(Self { orders: Some(orders), stopped, keys_written, thread: Some(thread) })
+    }
+
+    /// Keys that the thread has written.
+    #[must_use]
+    pub fn keys_written(&self) -> usize {
+        self.keys_written.load(Ordering::Relaxed)
     }
 
     /// Hands a draft over, in which so many keys end.

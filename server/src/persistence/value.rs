@@ -5,7 +5,7 @@
 
 use super::rdb::kind::STRING;
 use super::rdb::value::{Reader, Rooms, string_value};
-use super::rdb::{CRC, Content, Draft, Slice, Slicer};
+use super::rdb::{CRC, Content, Draft, Fault, Problem, Slice, Slicer};
 use crate::keyspace::{Entry, Value};
 use crate::types::Limits;
 
@@ -29,12 +29,20 @@ pub fn dump(entry: &Entry) -> Vec<u8> {
 }
 
 /// What is wrong with a payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayloadError {
     /// The version is too new or the checksum differs.
     Checksum,
-    /// The bytes are no value.
-    Format,
+    /// The bytes are no value. The line for the log says why, if there is more to say.
+    Format(Option<String>),
+}
+
+/// A value that was restored.
+pub struct Restored {
+    /// The value.
+    pub value: Value,
+    /// Packed values in it that were checked.
+    pub checked: u64,
 }
 
 /// The value in a payload of DUMP.
@@ -42,6 +50,14 @@ pub enum PayloadError {
 /// # Errors
 /// What is wrong with it.
 pub fn restore(payload: &[u8], limits: &Limits) -> Result<Value, PayloadError> {
+    restore_counted(payload, limits).map(|restored| restored.value)
+}
+
+/// As [`restore`], and how much was checked.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn restore_counted(payload: &[u8], limits: &Limits) -> Result<Restored, PayloadError> {
     let body = payload.len().checked_sub(FOOTER_BYTES).ok_or(PayloadError::Checksum)?;
     let (value, footer) = payload.split_at(body);
     let version = u16::from_le_bytes([footer[0], footer[1]]);
@@ -52,23 +68,22 @@ pub fn restore(payload: &[u8], limits: &Limits) -> Result<Value, PayloadError> {
     if version > VERSION || (sum != 0 && CRC.checksum(&payload[..body + 2]) != sum) {
         return Err(PayloadError::Checksum);
     }
-    read(value, limits).ok_or(PayloadError::Format)
+    read(value, limits).map_err(|fault| PayloadError::Format(fault.log_line()))
 }
 
-fn read(bytes: &[u8], limits: &Limits) -> Option<Value> {
-    let (&kind, bytes) = bytes.split_first()?;
+fn read(bytes: &[u8], limits: &Limits) -> Result<Restored, Fault> {
+    let (&kind, bytes) = bytes.split_first().ok_or(Problem::Short)?;
     let mut input = Slice { bytes };
     let mut rooms = Rooms::default();
     let mut reader = Reader { input: &mut input, rooms: &mut rooms, limits, checked: 0 };
-    let value = if kind == STRING {
-        match reader.string().ok()? {
-            Some(value) => value,
-            None => string_value(&rooms.text),
-        }
-    } else {
-        Value::Object(reader.object(kind).ok()?)
-    };
-    input.bytes.is_empty().then_some(value)
+    let value =
+        if kind == STRING { reader.string()? } else { Some(Value::Object(reader.object(kind)?)) };
+    let checked = reader.checked;
+    // What lies behind the value has no name: 7.0.15 does not look at it.
+    if !input.bytes.is_empty() {
+        return Err(Fault::Empty);
+    }
+    Ok(Restored { value: value.unwrap_or_else(|| string_value(&rooms.text)), checked })
 }
 
 #[cfg(test)]

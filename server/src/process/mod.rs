@@ -2,8 +2,10 @@
 
 pub mod allocator;
 pub mod banner;
+pub mod checker;
 pub mod disk;
 pub mod environment;
+pub mod files;
 pub mod oom;
 pub mod reserve;
 pub mod supervised;

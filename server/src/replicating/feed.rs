@@ -85,7 +85,7 @@ impl Core {
         stats.repl_bytes_out += fed as u64;
         // What is in the backlog is written, and logged.
         if fed > 0 {
-            client.reply.release();
+            client.reply.output.release();
         }
         fed > 0
     }

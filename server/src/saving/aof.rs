@@ -9,6 +9,7 @@ use crate::engine::Core;
 use crate::engine::feed::{Audience, Part};
 use crate::keyspace::Keyspace;
 use crate::persistence::aof::chain::{Chain, ChainError, Opened, State};
+use crate::persistence::aof::encode::Encoder;
 use crate::persistence::aof::growth::{Automatic, Permission, Sizes};
 use crate::persistence::aof::load::Loaded;
 use crate::persistence::aof::log::Fatal;
@@ -72,6 +73,10 @@ impl Core {
         let now_ms = self.logging.now_ms();
         let offset = self.replication.history().offset.bytes().unsigned_abs();
         let Some(log) = &mut self.logging.log else { return Ok(()) };
+        if !self.logging.flush_sleep.is_zero() && log.buffered_bytes() > 0 {
+            // It is asked for: a test wants a slow disk.
+            std::thread::sleep(self.logging.flush_sleep);
+        }
         log.flush(now_ms, offset, force)?;
         let events = log.latencies().clone();
         for (event, took) in events {
@@ -81,6 +86,19 @@ impl Core {
         if refusal != self.saved.log_error {
             self.saved.log_error = refusal;
             self.arm();
+        }
+        Ok(())
+    }
+
+    /// Before the log is loaded again: it goes out to the disk, and its manifest is read once more.
+    ///
+    /// # Errors
+    /// When a write that was acknowledged is lost: the process has to end. The log says why.
+    pub fn prepare_log_reload(&mut self, keyspace: &mut Keyspace) -> Result<(), Fatal> {
+        self.deliver(keyspace)?;
+        self.flush_log(true)?;
+        if self.logging.rewrite.is_none() {
+            self.logging.chain = None;
         }
         Ok(())
     }
@@ -193,7 +211,8 @@ impl Core {
             log!(Warning, "Opening the temp file for AOF rewrite: {error}");
         })?;
         let mark = self.switch_log(opened)?;
-        let sink = if rdb_base { Sink::File(file) } else { Sink::Commands(file) };
+        let sink =
+            if rdb_base { Sink::File(file) } else { Sink::Commands(file, self.time_of_log()) };
         let head = self.head(true);
         self.begin_save(keyspace, vec![Output { purpose: Purpose::LogBase, sink, head }])
             .map_err(|_| ())?;
@@ -202,6 +221,15 @@ impl Core {
         self.logging.rewrite = Some(Rewrite { state, rdb_base, mark, written, since });
         self.note_log_saving();
         Ok(())
+    }
+
+    /// What a base of commands begins with: the time, if that is logged.
+    pub(super) fn time_of_log(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.settings.saving.aof_timestamp_enabled {
+            Encoder::default().time(clock::unix_ms() / 1000, &mut out);
+        }
+        out
     }
 
     /// Has the log go on in another file. Answers where it does.

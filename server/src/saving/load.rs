@@ -11,6 +11,7 @@ use crate::engine::Core;
 use crate::keyspace::{Db, Keyspace, Shared};
 use crate::persistence::rdb::{Decoded, Decoder, Item, LoadError, Options, Usage};
 use crate::persistence::state::Loading;
+use crate::settings::saving::Sanitize;
 
 /// How long a step goes on before the server looks after its clients.
 pub const STEP: Duration = Duration::from_millis(2);
@@ -59,12 +60,19 @@ impl Failure {
             Self::Said(line) => vec![line.clone()],
         }
     }
+
+    /// Whether the file is damaged, so that a check of it tells more.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::File(error) if error.is_damage())
+    }
 }
 
 /// A load.
 pub struct Load<R> {
     decoder: Decoder<R>,
-    placer: Placer,
+    /// What becomes of what is read.
+    pub placer: Placer,
 }
 
 /// Puts what is read where it belongs.
@@ -77,7 +85,8 @@ pub struct Placer {
     expired_keys: Vec<(usize, Box<[u8]>)>,
     /// Where the data belongs.
     pub origin: Origin,
-    key_delay_us: i32,
+    /// How long to rest after each key, for tests: `key-load-delay`.
+    pub key_delay_us: i32,
 }
 
 /// A load of a file.
@@ -109,9 +118,8 @@ impl<R: Read> Load<R> {
                 return Ok(true);
             }
             count += 1;
-            if count % ENTRIES_BETWEEN == 0 && start.elapsed() >= STEP
-                || self.decoder.offset() >= until
-            {
+            let looks = count % ENTRIES_BETWEEN == 0 || self.placer.is_slowed();
+            if looks && start.elapsed() >= STEP || self.decoder.offset() >= until {
                 return Ok(false);
             }
         }
@@ -136,6 +144,9 @@ impl<R: Read> Load<R> {
 
     /// Says in the log what was loaded, and notes it for INFO.
     pub fn finish(&self, core: &mut Core) {
+        if core.settings.saving.sanitize_dump_payload == Sanitize::Yes {
+            core.stats.sanitizations += self.decoder.checked();
+        }
         self.placer.finish(core);
     }
 

@@ -132,7 +132,7 @@ impl Core {
         if is_rdb {
             return self.write_all(keyspace, file, true);
         }
-        let (mut commands, mut out) = (Commands::default(), Vec::new());
+        let (mut commands, mut out) = (Commands::default(), self.time_of_log());
         for db in &keyspace.dbs {
             for entry in db.iter() {
                 let value = entry.duplicate();
@@ -256,7 +256,7 @@ impl Core {
         self.saved.saving = self.save.as_ref().map(|save| Progress {
             since: save.since,
             keys_total: save.snapshot.keys_total(),
-            keys_done: save.snapshot.keys_done(),
+            keys_done: save.keys_written(),
         });
     }
 

@@ -97,10 +97,17 @@ pub struct OutputLimits {
     pub soft_seconds: u64,
 }
 
+/// Bytes that may wait for a client that has yet to authenticate, whatever the limits: as many as lie in the fixed
+/// buffer that Redis gives each client. One that may do nothing must not take memory by not reading.
+const UNAUTHENTICATED_OUTPUT_MAX: usize = 16 << 10;
+
 impl OutputLimits {
     /// Whether the client's output is over a limit now; notes since when it is over the soft one.
     pub fn exceeded(self, client: &mut Client, now_ms: i64) -> bool {
         let waiting = client.reply.pending();
+        if !client.authenticated && waiting > UNAUTHENTICATED_OUTPUT_MAX {
+            return true;
+        }
         if self.hard_bytes > 0 && waiting >= self.hard_bytes {
             return true;
         }
@@ -112,7 +119,7 @@ impl OutputLimits {
             client.soft_limit_since_ms = now_ms;
             return false;
         }
-        (now_ms - client.soft_limit_since_ms).unsigned_abs() > self.soft_seconds * 1000
+        (now_ms - client.soft_limit_since_ms).unsigned_abs() / 1000 > self.soft_seconds
     }
 }
 
@@ -121,7 +128,7 @@ impl OutputLimits {
 pub struct OutputClasses {
     /// Ordinary clients.
     pub normal: OutputLimits,
-    /// Replicas and monitors.
+    /// Replicas.
     pub replica: OutputLimits,
     /// Clients that listen to channels.
     pub pubsub: OutputLimits,
@@ -141,7 +148,8 @@ impl OutputClasses {
     /// The limits of a client's class.
     #[must_use]
     pub fn of(self, client: &Client) -> OutputLimits {
-        if client.flags.any(Flags::MONITOR) {
+        // A monitor is an ordinary client, as in Redis.
+        if client.flags.any(Flags::REPLICA) {
             self.replica
         } else if client.flags.any(Flags::SUBSCRIBED) {
             self.pubsub

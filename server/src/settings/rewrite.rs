@@ -168,6 +168,7 @@ fn lines_of(row: &Row, settings: &Settings, defaults: &Settings) -> Vec<NewLine>
         ("client-output-buffer-limit", _) => output_limits(settings.client_output_buffer_limit)
             .map(|(limits, needed)| NewLine { text: format!("{} {limits}", row.name), needed })
             .into(),
+        ("replicaof", _) if value.is_empty() => Vec::new(),
         ("bind", _) if !differs => Vec::new(),
         ("bind", _) if settings.bind.is_empty() => one("\"\"", true),
         ("bind", _) => {
@@ -187,7 +188,7 @@ fn lines_of(row: &Row, settings: &Settings, defaults: &Settings) -> Vec<NewLine>
             Ok(bytes) => one(&format_memory(bytes), differs),
             Err(_) => one(&value, differs),
         },
-        (_, Kind::Text(_) | Kind::Dormant(_, Shape::Text)) => {
+        (_, Kind::Text { .. } | Kind::Dormant(_, Shape::Text)) => {
             // Most texts that are empty are not there at all.
             if value.is_empty()
                 && !differs

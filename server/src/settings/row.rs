@@ -18,13 +18,13 @@ pub enum When {
 /// A setting's value: how to find, read and print it.
 pub enum Kind {
     /// `yes` or `no`.
-    Bool(fn(&mut Settings) -> &mut bool),
+    Bool { get: fn(&Settings) -> bool, set: fn(&mut Settings, bool) },
     /// A whole number within bounds.
     Number { get: fn(&Settings) -> i64, set: fn(&mut Settings, i64), min: i64, max: i64 },
     /// Bytes, with an optional unit.
     Bytes { get: fn(&Settings) -> usize, set: fn(&mut Settings, usize), min: usize, max: usize },
     /// Text as it is.
-    Text(fn(&mut Settings) -> &mut String),
+    Text { get: fn(&Settings) -> &str, set: fn(&mut Settings, String) },
     /// One of some words.
     Word {
         words: &'static [&'static str],
@@ -131,14 +131,10 @@ impl Row {
     #[must_use]
     pub fn print(&self, settings: &Settings) -> String {
         match &self.kind {
-            Kind::Bool(field) => {
-                // The accessor lends mutably; a copy is cheap and CONFIG GET is rare.
-                let yes = *field(&mut settings.clone());
-                if yes { "yes" } else { "no" }.to_owned()
-            }
+            Kind::Bool { get, .. } => if get(settings) { "yes" } else { "no" }.to_owned(),
             Kind::Number { get, .. } => get(settings).to_string(),
             Kind::Bytes { get, .. } => get(settings).to_string(),
-            Kind::Text(field) => field(&mut settings.clone()).clone(),
+            Kind::Text { get, .. } => get(settings).to_owned(),
             Kind::Word { get, .. } => get(settings).to_owned(),
             Kind::Own { get, .. } => get(settings),
             Kind::Dormant(default, _) => {
@@ -155,9 +151,7 @@ impl Row {
     pub fn parse(&self, settings: &mut Settings, words: &[&str]) -> Result<(), String> {
         let only = || single(words).ok_or_else(|| "wrong number of arguments".to_owned());
         match &self.kind {
-            Kind::Bool(field) => {
-                *field(settings) = read_flag(only()?)?;
-            }
+            Kind::Bool { set, .. } => set(settings, read_flag(only()?)?),
             Kind::Number { set, min, max, .. } => {
                 let value = read_number(only()?)?;
                 if value < *min || value > *max {
@@ -172,7 +166,7 @@ impl Row {
                 }
                 set(settings, value);
             }
-            Kind::Text(field) => *field(settings) = only()?.to_owned(),
+            Kind::Text { set, .. } => set(settings, only()?.to_owned()),
             Kind::Word { words: known, set, .. } => {
                 set(settings, &read_word(only()?, known)?);
             }

@@ -23,7 +23,15 @@ const fn alias(name: &'static str, alias: &'static str, kind: Kind) -> Row {
 }
 
 macro_rules! flag {
-    ($($field:ident).+) => { Kind::Bool(|s| &mut s.$($field).+) };
+    ($($field:ident).+) => {
+        Kind::Bool { get: |s| s.$($field).+, set: |s, value| s.$($field).+ = value }
+    };
+}
+
+macro_rules! text {
+    ($($field:ident).+) => {
+        Kind::Text { get: |s| &s.$($field).+, set: |s, value| s.$($field).+ = value }
+    };
 }
 
 macro_rules! number {
@@ -88,7 +96,7 @@ pub static ROWS: &[Row] = &[
     row("tcp-backlog", Start, number!(tcp_backlog, 0, INT_MAX)),
     row("tcp-keepalive", Live, number!(tcp_keepalive, 0, INT_MAX)),
     row("timeout", Live, number!(timeout, 0, INT_MAX)),
-    row("unixsocket", Start, Kind::Text(|s| &mut s.unixsocket)),
+    row("unixsocket", Start, text!(unixsocket)),
     row(
         "unixsocketperm",
         Start,
@@ -99,9 +107,9 @@ pub static ROWS: &[Row] = &[
     row("socket-mark-id", Start, Kind::Only("0", "marking sockets")),
     // Process.
     row("daemonize", Start, flag!(daemonize)),
-    row("pidfile", Start, Kind::Text(|s| &mut s.pidfile)),
+    row("pidfile", Start, text!(pidfile)),
     row("loglevel", Live, word!(loglevel, Level::NAMES)),
-    row("logfile", Start, Kind::Text(|s| &mut s.logfile)),
+    row("logfile", Start, text!(logfile)),
     row("dir", When::Protected, Kind::Own { get: |_| current_dir(), set: set_dir }),
     row("always-show-logo", Start, flag!(always_show_logo)),
     row("supervised", Start, word!(supervised, Supervised::NAMES)),
@@ -157,11 +165,11 @@ pub static ROWS: &[Row] = &[
     row("hz", Live, Kind::Own { get: |s| s.hz.to_string(), set: set_hz }),
     row("dynamic-hz", Live, flag!(dynamic_hz)),
     // Access.
-    row("requirepass", Live, Kind::Text(|s| &mut s.requirepass)),
+    row("requirepass", Live, text!(requirepass)),
     row("enable-debug-command", Start, word!(enable_debug_command, Protected::NAMES)),
     row("enable-protected-configs", Start, word!(enable_protected_configs, Protected::NAMES)),
     row("enable-module-command", Start, Kind::Dormant("no", Shape::Words(&["no", "yes", "local"]))),
-    row("aclfile", Start, Kind::Text(|s| &mut s.aclfile)),
+    row("aclfile", Start, text!(aclfile)),
     row("acllog-max-len", Live, number!(acllog_max_len, 0, i64::MAX)),
     row(
         "acl-pubsub-default",
@@ -309,8 +317,8 @@ pub static ROWS: &[Row] = &[
         when: Start,
         ..alias("replicaof", "slaveof", Kind::Own { get: print_primary, set: set_primary })
     },
-    row("masterauth", Live, Kind::Text(|s| &mut s.replication.masterauth)),
-    row("masteruser", Live, Kind::Text(|s| &mut s.replication.masteruser)),
+    row("masterauth", Live, text!(replication.masterauth)),
+    row("masteruser", Live, text!(replication.masteruser)),
     alias(
         "replica-serve-stale-data",
         "slave-serve-stale-data",
@@ -319,11 +327,7 @@ pub static ROWS: &[Row] = &[
     alias("replica-read-only", "slave-read-only", flag!(replication.replica_read_only)),
     alias("replica-lazy-flush", "slave-lazy-flush", flag!(replication.replica_lazy_flush)),
     alias("replica-priority", "slave-priority", number!(replication.replica_priority, 0, INT_MAX)),
-    alias(
-        "replica-announce-ip",
-        "slave-announce-ip",
-        Kind::Text(|s| &mut s.replication.replica_announce_ip),
-    ),
+    alias("replica-announce-ip", "slave-announce-ip", text!(replication.replica_announce_ip)),
     alias(
         "replica-announce-port",
         "slave-announce-port",

@@ -6,28 +6,39 @@
 //! rest.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use redstart_common::log;
 use redstart_common::net::crowd::LastAsked;
 use redstart_common::net::{Stream, buffer, turn};
 use redstart_common::resp::{Limits, RequestScanner};
 use tokio::io::ReadBuf;
 
+use crate::client::output::PIECES_MAX;
 use crate::client::{self, Client, Flags};
 use crate::engine::Engine;
+use crate::keyspace::Shared;
+use crate::keyspace::shared::Arriving;
 use crate::server::Server;
 use crate::turn::ahead::{Ahead, Ended};
 
-/// Output that waits beyond this many bytes stops a client's reading: it shall first take what it asked for.
-const OUTPUT_PAUSE_BYTES: usize = 256 << 20;
-
 /// Output from which on its limits are looked at after each request, not only at the end of the turn.
 const OUTPUT_CHECK_BYTES: usize = 16 << 10;
+
+/// Room that is left behind a large argument, for what little may follow it in its request.
+const BEHIND_BYTES: usize = 4 << 10;
+
+/// Of a large argument no more is asked of memory at once than this many times what has come of it: its length is only the
+/// client's word.
+const AHEAD_TIMES: usize = 4;
+
+/// The most that is read of a large argument before others have their turn; as much may be reserved for it in any case.
+const LARGE_READ_BYTES: usize = 1 << 20;
 
 /// States in which a client's requests have to wait, or will never be heard.
 const STOP: Flags =
@@ -109,29 +120,33 @@ impl turn::Flush for Connection {
             return;
         }
         let mut engine = self.server.engine.borrow_mut();
-        if self.stuck.get() {
-            // The task polls for the rest; meanwhile what waits may pass the limit at any turn.
-            if let Some(client) = engine.core.clients.at(self.slot.get()) {
-                client.reply.release();
-            }
-            self.check_output(&mut engine);
-            return;
-        }
         let core = &mut engine.core;
         let Some(client) = core.clients.at(self.slot.get()) else { return };
         if client.flags.any(Flags::CLOSE_ASAP) {
             // What waits for it is not sent any more.
-            client::Connection::wake(&*self);
-            return;
+            return self.close(&mut engine);
+        }
+        if self.stuck.get() {
+            // The task polls for the rest; meanwhile what waits may pass the limit at any turn.
+            client.reply.output.release();
+            return self.check_output(&mut engine);
         }
         if client.reply.pending() == 0 {
             if client.flags.any(Flags::CLOSE_AFTER_REPLY) {
-                client::Connection::wake(&*self);
+                self.close(&mut engine);
             }
             return;
         }
-        client.reply.release();
-        let outcome = self.stream.borrow().try_write(client.reply.free_to_go());
+        let output = &mut client.reply.output;
+        output.release();
+        let outcome = match output.single() {
+            Some(bytes) => self.stream.borrow().try_write(bytes),
+            None => {
+                let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+                let count = output.pieces(&mut pieces);
+                self.stream.borrow().try_write_vectored(&pieces[..count])
+            }
+        };
         let sent = match outcome {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -143,7 +158,7 @@ impl turn::Flush for Connection {
         };
         core.stats.bytes_out += sent as u64;
         core.stats.writes += 1;
-        let done = client.reply.took(sent);
+        let done = client.reply.output.took(sent);
         let limits = core.settings.client_output_buffer_limit.of(client);
         if !done {
             self.stuck.set(true);
@@ -153,7 +168,9 @@ impl turn::Flush for Connection {
             if client.is_some_and(|client| limits.exceeded(client, now)) {
                 self.close_for_output(&mut engine.core);
             }
-        } else if self.held.get() || client.flags.any(Flags::CLOSE_AFTER_REPLY) {
+        } else if client.flags.any(Flags::CLOSE_AFTER_REPLY) {
+            self.close(&mut engine);
+        } else if self.held.get() {
             client::Connection::wake(&*self);
         }
     }
@@ -198,6 +215,13 @@ impl Connection {
         self.slot.set(slot);
     }
 
+    /// Ends the connection in this turn: whoever sees it end finds no trace of it among the clients. The task follows.
+    fn close(&self, engine: &mut Engine) {
+        engine.forget_client(self.slot.replace(usize::MAX));
+        self.stream.borrow().shut_down();
+        client::Connection::wake(self);
+    }
+
     fn with_client<R>(&self, body: impl FnOnce(&mut Client) -> R) -> Option<R> {
         let mut engine = self.server.engine.borrow_mut();
         engine.core.clients.at(self.slot.get()).map(body)
@@ -227,17 +251,15 @@ impl Connection {
             if flags.any(Flags::CLOSE_AFTER_REPLY) {
                 return if waiting == 0 { Poll::Ready(()) } else { Poll::Pending };
             }
-            if waiting > OUTPUT_PAUSE_BYTES {
-                return Poll::Pending;
-            }
             // Requests may be left from before the client waited or was paused.
             if self.held.get() && !flags.any(Flags::BLOCKED.or(Flags::PAUSED)) {
                 self.go_on();
-                turn::end_if_full();
+                return rest(cx);
             }
             match self.poll_input(cx) {
-                Poll::Ready(true) => {}
-                Poll::Ready(false) => {
+                Poll::Ready(Read::Some) => {}
+                Poll::Ready(Read::Much) => return rest(cx),
+                Poll::Ready(Read::End) => {
                     // Who has asked and then closed its half is still answered.
                     if self.queued.get() || self.dirty.get() {
                         turn::end();
@@ -258,18 +280,21 @@ impl Connection {
         loop {
             let Some(client) = core.clients.at(slot) else { return Break(()) };
             // What this turn has added waits for its end.
-            if client.reply.free_to_go().is_empty() {
+            let output = &mut client.reply.output;
+            if !output.may_send() {
                 // The backlog may hold more for a replica.
                 if client.flags.any(Flags::REPLICA) && core.feed_more(slot) {
                     continue;
                 }
                 break;
             }
-            match self.stream.borrow_mut().poll_write(cx, client.reply.free_to_go()) {
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let count = output.pieces(&mut pieces);
+            match self.stream.borrow_mut().poll_write_vectored(cx, &pieces[..count]) {
                 Poll::Ready(Ok(sent)) => {
                     core.stats.bytes_out += sent as u64;
                     core.stats.writes += 1;
-                    client.reply.took(sent);
+                    output.took(sent);
                 }
                 Poll::Ready(Err(_)) => return Break(()),
                 Poll::Pending => return Continue(()),
@@ -282,8 +307,8 @@ impl Connection {
         Continue(())
     }
 
-    /// Reads once and executes what came. Ready with `false` when the connection has ended.
-    fn poll_input(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Reads once and executes what came.
+    fn poll_input(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Read> {
         let own = self.input.borrow().pending.capacity() > buffer::READ_BUFFER_BYTES;
         if own {
             return self.poll_large_input(cx);
@@ -298,45 +323,46 @@ impl Connection {
         });
         match length {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(0) => Poll::Ready(false),
+            Poll::Ready(0) => Poll::Ready(Read::End),
             Poll::Ready(length) => {
                 self.queued.set(true);
-                self.server.intake.add(&self.server, self, length);
-                Poll::Ready(true)
+                let much = self.server.intake.add(&self.server, self, length);
+                Poll::Ready(if much { Read::Much } else { Read::Some })
             }
         }
     }
 
-    /// Reads into the connection's own buffer, where a large argument is being gathered.
-    fn poll_large_input(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Reads into the connection's own buffer, where a large argument is being gathered: little further than it reaches, so
+    /// that the buffer holds little else.
+    fn poll_large_input(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Read> {
         if self.queued.get() {
             self.server.intake.run(&self.server);
         }
         let length = {
             let mut input = self.input.borrow_mut();
-            let wanted =
-                input.scanner.wanted().unwrap_or(0).clamp(buffer::READ_BUFFER_BYTES, 1 << 20);
+            let wanted = input.scanner.wanted();
             let pending = &mut input.pending;
-            if pending.capacity() - pending.len() < buffer::READ_BUFFER_BYTES / 4 {
-                pending.reserve(wanted);
+            if pending.capacity() == pending.len() {
+                reserve(pending, wanted.unwrap_or(buffer::READ_BUFFER_BYTES));
             }
-            let mut read = ReadBuf::uninit(pending.spare_capacity_mut());
+            let spare = pending.spare_capacity_mut();
+            let most = spare.len().min(LARGE_READ_BYTES);
+            let mut read = ReadBuf::uninit(&mut spare[..most]);
             match self.stream.borrow_mut().poll_read(cx, &mut read) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Err(_)) => return Poll::Ready(Read::End),
                 Poll::Ready(Ok(())) => {}
             }
             let length = read.filled().len();
             if length == 0 {
-                return Poll::Ready(false);
+                return Poll::Ready(Read::End);
             }
             crate::uninit::grow(pending, length);
             length
         };
         self.received(length);
         self.go_on();
-        turn::end_if_full();
-        Poll::Ready(true)
+        Poll::Ready(Read::Much)
     }
 
     fn received(&self, bytes: usize) {
@@ -397,12 +423,28 @@ impl Connection {
         if joined {
             pending.extend_from_slice(fresh);
         }
-        let work: &[u8] = if joined { pending } else { fresh };
+        let came = pending.len() - self.input_bytes.get().min(pending.len());
+        let whole = if joined && scanner.wanted().is_some_and(|wanted| came >= wanted) {
+            lend(pending, &engine.keyspace.shared)
+        } else {
+            None
+        };
+        let work: &[u8] = match &whole {
+            Some(whole) => whole,
+            None if joined => pending,
+            None => fresh,
+        };
         self.input_bytes.set(work.len());
         self.input_capacity.set(buffer::READ_BUFFER_BYTES);
         let plan = plan.map(|plan| (group, plan));
-        let (at, ended) = self.execute(engine, &mut client, scanner, work, plan);
+        let (mut at, ended) = self.execute(engine, &mut client, scanner, work, plan);
         self.held.set(ended == Ended::Full && at < work.len());
+        if let Some(whole) = whole {
+            engine.keyspace.shared.arriving.take();
+            // Not a copy where nobody has kept a part of it.
+            *pending = if at == 0 { whole.into() } else { whole[at..].to_vec() };
+            at = 0;
+        }
         if client.flags.any(Flags::CLOSE_AFTER_REPLY.or(Flags::CLOSE_ASAP)) {
             *pending = Vec::new();
         } else if joined {
@@ -415,11 +457,11 @@ impl Connection {
             pending.extend_from_slice(&fresh[at..]);
         }
         if let Some(wanted) = scanner.wanted()
-            && pending.capacity() - pending.len() < wanted
             && wanted > buffer::READ_BUFFER_BYTES / 2
+            && pending.capacity() <= buffer::READ_BUFFER_BYTES
         {
-            // A large argument is on its way: gather it in one place, but never on the word of its length alone.
-            pending.reserve(wanted.min(pending.len().max(1 << 20)));
+            // A large argument is on its way: gather it in one place.
+            reserve(pending, wanted);
         }
         self.input_bytes.set(pending.len());
         self.input_capacity.set(pending.capacity());
@@ -524,6 +566,45 @@ impl Connection {
     }
 }
 
+/// What a read has brought.
+enum Read {
+    /// Something, to be executed with what others have sent.
+    Some,
+    /// So much that it was executed at once: others' turn.
+    Much,
+    /// The end of the connection.
+    End,
+}
+
+/// Ends the turn and lets others have theirs, the kernel's news included, before this connection reads again.
+fn rest(cx: &mut Context<'_>) -> Poll<()> {
+    turn::end();
+    // The first poll of it has the task woken after the loop has looked at the kernel.
+    let yielded = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+    debug_assert!(yielded.is_pending());
+    if yielded.is_ready() {
+        cx.waker().wake_by_ref();
+    }
+    Poll::Pending
+}
+
+/// Makes room for the `wanted` bytes that an argument lacks, as far as what has come of it vouches for them.
+fn reserve(pending: &mut Vec<u8>, wanted: usize) {
+    let vouched = (pending.len() * (AHEAD_TIMES - 1)).max(LARGE_READ_BYTES);
+    pending.reserve_exact((wanted + BEHIND_BYTES).min(vouched));
+}
+
+/// Lends a large request to the keyspace while it is executed, so that a value that is most of it may stay where it lies.
+fn lend(pending: &mut Vec<u8>, shared: &Shared) -> Option<Bytes> {
+    if pending.len() <= buffer::READ_BUFFER_BYTES {
+        return None;
+    }
+    let allocated = pending.capacity();
+    let whole = Bytes::from(std::mem::take(pending));
+    shared.arriving.replace(Some(Arriving { bytes: whole.clone(), allocated }));
+    Some(whole)
+}
+
 fn limits_of(engine: &Engine, authenticated: bool) -> Limits {
     Limits {
         proto_max_bulk_len: engine.core.settings.proto_max_bulk_len,
@@ -558,7 +639,7 @@ fn run_scanned(
     true
 }
 
-/// Whether a client has so much output that its next requests have to wait, or, over its limit, are not heard.
+/// Whether a client has more output than its limit allows: it is closed, and its next requests are not heard.
 #[inline]
 fn is_full(engine: &Engine, client: &mut Client) -> bool {
     client.reply.pending() >= OUTPUT_CHECK_BYTES && is_full_closely(engine, client)
@@ -567,11 +648,11 @@ fn is_full(engine: &Engine, client: &mut Client) -> bool {
 #[cold]
 fn is_full_closely(engine: &Engine, client: &mut Client) -> bool {
     let now = engine.keyspace.shared.now_ms.get();
-    if engine.core.settings.client_output_buffer_limit.of(client).exceeded(client, now) {
+    let over = engine.core.settings.client_output_buffer_limit.of(client).exceeded(client, now);
+    if over {
         close_for_output(client, now);
-        return true;
     }
-    client.reply.pending() > OUTPUT_PAUSE_BYTES
+    over
 }
 
 /// Closes a client that has more output than its limit allows.

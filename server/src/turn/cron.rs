@@ -40,16 +40,21 @@ pub fn tick(engine: &mut Engine) {
     core.look_at_save_points(&mut engine.keyspace);
     core.migrations.close_idle_links();
     core.rates.sample(&core.stats);
+    let used = crate::observe::memory::used_bytes();
+    core.memory_peak.set(core.memory_peak.get().max(used));
     core.check_pause(&engine.keyspace.shared);
 }
 
 /// Has what look-ups and the expiry caused propagated and published, with no client asking.
 pub fn settle(engine: &mut Engine) {
     if engine.keyspace.shared.has_incidents() {
-        let mut nobody = crate::client::Client::new(0, 0);
+        let mut nobody = engine.core.clients.take_nobody();
         let mut call =
             crate::engine::Call::aside(&mut engine.keyspace, &mut engine.core, &mut nobody);
         call.settle();
+        engine.core.clients.give_nobody(nobody);
+        // Keys that expire at the same time have nothing to do with each other.
+        engine.core.feed.keep_apart();
         engine.core.feed.end_call();
     }
     if engine.core.blocking.has_ready() {

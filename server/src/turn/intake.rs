@@ -66,8 +66,9 @@ impl Intake {
         read(&mut self.arena.borrow_mut()[start..start + READ_BUFFER_BYTES])
     }
 
-    /// Takes in `length` bytes that `connection` has read to where [`with_free`](Self::with_free) said.
-    pub fn add(&self, server: &Server, connection: &Rc<Connection>, length: usize) {
+    /// Takes in `length` bytes that `connection` has read to where [`with_free`](Self::with_free) said. Answers whether
+    /// they were so many that they were executed at once.
+    pub fn add(&self, server: &Server, connection: &Rc<Connection>, length: usize) -> bool {
         let start = self.used.get();
         let connection = Rc::clone(connection);
         self.arrivals.borrow_mut().push(Arrival { connection, start, length });
@@ -78,6 +79,7 @@ impl Intake {
             self.run(server);
             turn::end_if_full();
         }
+        length >= LARGE_BYTES
     }
 
     /// Lends the look-ahead of a single connection.

@@ -516,16 +516,20 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
 
 /// Nobody hears the replies, but errors are told in the log: the data may differ from now on.
 fn report_errors(engine: &mut Engine, client: &mut Client) {
-    if client.reply.failed && client.reply.bytes.first() == Some(&b'-') {
-        let reply = String::from_utf8_lossy(&client.reply.bytes).trim_end().to_owned();
-        engine.core.stats.unexpected_errors += 1;
-        let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
-        log!(
-            Warning,
-            "== CRITICAL == This replica is sending an error to its master: '{}' after processing the \
-             command '{command}'",
-            reply.trim_start_matches('-')
-        );
+    if client.reply.failed {
+        // It is nobody's, so that it may be looked at as if it left.
+        client.reply.output.release();
+        let reply = client.reply.output.single().unwrap_or_default();
+        if let Some(reply) = reply.strip_prefix(b"-") {
+            engine.core.stats.unexpected_errors += 1;
+            let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
+            log!(
+                Warning,
+                "== CRITICAL == This replica is sending an error to its master: '{}' after processing \
+                 the command '{command}'",
+                String::from_utf8_lossy(reply).trim_end()
+            );
+        }
     }
     client.reply.failed = false;
     client.reply.truncate(0);

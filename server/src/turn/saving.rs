@@ -1,15 +1,21 @@
 //! The engine's saves and loads, between the turns of its clients.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use redstart_common::command::id_of;
 use redstart_common::log;
 use redstart_common::net::turn;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::client::{Client, Flags, Origin};
+use crate::engine::Core;
+use crate::engine::asks::Source;
+use crate::engine::feed::Audience;
 use crate::persistence::aof::load::{Contents, Loaded, Loader, Step};
+use crate::persistence::rdb::check;
 use crate::persistence::save::Pace;
 use crate::persistence::saver::Report;
 use crate::saving::load::{self, Failure, Load, Rules};
@@ -80,44 +86,153 @@ pub async fn load(server: &Rc<Server>) -> Result<(), ()> {
     if embedded {
         return Ok(());
     }
-    let outcome = if logs { load_log(server).await } else { load_dump(server).await };
+    let outcome = match logs {
+        true => load_log(server).await.map(|loaded| (loaded, None)),
+        false => match load_dump(server, false).await {
+            Ok(place) => Ok((Loaded::default(), place)),
+            Err(NotLoaded { lines, .. }) => Err(lines),
+        },
+    };
     let mut engine = server.engine.borrow_mut();
     let engine = &mut *engine;
     engine.core.end_loading(&engine.keyspace);
-    let loaded = outcome.map_err(|lines| lines.iter().for_each(|line| log!(Warning, "{line}")))?;
+    let (loaded, place) = outcome.map_err(|lines| tell(&lines))?;
+    if let Some(place) = place {
+        engine.core.restore_history(&mut engine.keyspace, &place);
+    }
     if logs {
+        // What was loaded was not asked for.
+        engine.core.stats.reset();
         engine.core.open_log(&engine.keyspace, loaded)?;
     }
     Ok(())
 }
 
-/// Loads the dump.
-async fn load_dump(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
+fn tell(lines: &[String]) {
+    lines.iter().for_each(|line| log!(Warning, "{line}"));
+}
+
+/// Loads the data again, for DEBUG RELOAD and DEBUG LOADAOF, and tells the client how that went.
+pub async fn reload(server: Rc<Server>, client: u64, source: Source) {
+    let begun = Instant::now();
+    let (stats, limit) = {
+        let core = &mut server.engine.borrow_mut().core;
+        (core.stats.clone(), core.feed.limit(Audience::NOBODY))
+    };
+    let outcome = match source {
+        Source::Dump { replaces } => match load_dump(&server, replaces).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(NotLoaded { lines: Vec::new(), is_damage: false }),
+            Err(mut failure) => {
+                if !failure.is_damage {
+                    // The last line says that the server ends.
+                    failure.lines.pop();
+                }
+                Err(failure)
+            }
+        },
+        Source::Log => match load_log(&server).await {
+            Ok(_) => Ok(()),
+            Err(lines) => Err(NotLoaded { lines, is_damage: true }),
+        },
+    };
+    let mut engine = server.engine.borrow_mut();
+    let engine = &mut *engine;
+    engine.core.feed.limit(limit);
+    engine.core.stats = stats;
+    engine.core.end_loading(&engine.keyspace);
+    let reply = match (outcome, source) {
+        (Ok(()), Source::Dump { .. }) => {
+            log!(Warning, "DB reloaded by DEBUG RELOAD");
+            Ok(())
+        }
+        (Ok(()), Source::Log) => {
+            engine.core.saved.changes_saved = engine.core.feed.dirty;
+            log!(Warning, "Append Only File loaded by DEBUG LOADAOF");
+            Ok(())
+        }
+        (Err(NotLoaded { lines, is_damage }), _) => {
+            tell(&lines);
+            if is_damage {
+                // As in Redis: what is in memory now is not the data, and nobody may save it.
+                std::process::exit(1);
+            }
+            Err("ERR Error trying to load the RDB dump, check server logs")
+        }
+    };
+    answer(&mut engine.core, client, reply, begun.elapsed());
+}
+
+/// Answers the client that has waited for its DEBUG.
+fn answer(core: &mut Core, client: u64, reply: Result<(), &'static str>, took: Duration) {
+    let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    core.stats.ran(const { id_of("debug") }, us, reply.is_err());
+    if let Err(text) = reply {
+        core.stats.count_error(text);
+    }
+    let Some(client) = core.clients.by_id(client) else { return };
+    client.flags.clear(Flags::BLOCKED);
+    if !client.flags.any(Flags::REPLY_OFF) {
+        match reply {
+            Ok(()) => client.reply.ok(),
+            Err(text) => client.reply.error(text),
+        }
+    }
+    client.mark();
+    if let Some(connection) = &client.connection {
+        connection.wake();
+    }
+}
+
+/// Why a dump was not loaded.
+struct NotLoaded {
+    /// What the log is to say.
+    lines: Vec<String>,
+    /// The file is damaged, and part of it may have been loaded.
+    is_damage: bool,
+}
+
+/// Loads the dump, if there is one. Answers what it says of its place in the stream of a primary.
+async fn load_dump(server: &Rc<Server>, replaces: bool) -> Result<Option<load::Origin>, NotLoaded> {
     let path = server.engine.borrow().core.dump_path();
     let begun = Instant::now();
     let opened = load::open(&path).map_err(|error| {
         let reason = crate::text::system_words(&error);
-        vec![format!("Fatal error loading the DB: {reason}. Exiting.")]
+        let lines = vec![format!("Fatal error loading the DB: {reason}. Exiting.")];
+        NotLoaded { lines, is_damage: false }
     })?;
-    let Some((file, bytes)) = opened else { return Ok(Loaded::default()) };
+    let Some((file, bytes)) = opened else { return Ok(None) };
     let mut rdb = {
         let mut engine = server.engine.borrow_mut();
         let engine = &mut *engine;
         engine.core.begin_loading(&engine.keyspace, bytes, false);
         let drops_expired = !engine.core.replication.is_replica();
-        let rules = Rules { drops_expired, tells_expired: drops_expired, replaces: false };
+        let rules = Rules { drops_expired, tells_expired: drops_expired, replaces };
         Load::new(file, Some(bytes), rules, &engine.core)
     };
     in_steps(server, &mut rdb, 0, || false).await.map_err(|failure| {
-        let mut lines = failure.log_lines();
-        lines.push("Fatal error loading the DB, check server logs. Exiting.".to_owned());
-        lines
+        let is_damage = failure.is_damage();
+        let mut lines = report(server, &failure, &path);
+        if !is_damage {
+            lines.push("Fatal error loading the DB: Invalid argument. Exiting.".to_owned());
+        }
+        NotLoaded { lines, is_damage }
     })?;
     log!(Notice, "DB loaded from disk: {:.3} seconds", begun.elapsed().as_secs_f64());
-    let mut engine = server.engine.borrow_mut();
-    let engine = &mut *engine;
-    engine.core.restore_history(&mut engine.keyspace, rdb.origin());
-    Ok(Loaded::default())
+    Ok(Some(rdb.origin().clone()))
+}
+
+/// Says what is wrong with a file that could not be loaded, and what a check finds if it is damaged. Answers what else
+/// the log is to say.
+fn report(server: &Server, failure: &Failure, path: &Path) -> Vec<String> {
+    if !failure.is_damage() {
+        return failure.log_lines();
+    }
+    tell(&failure.log_lines());
+    if !server.engine.borrow().core.shell.embedded {
+        check::report(path, &mut std::io::stdout());
+    }
+    Vec::new()
 }
 
 /// Loads the append-only file.
@@ -156,11 +271,8 @@ async fn load_log(server: &Rc<Server>) -> Result<Loaded, Vec<String>> {
         turn::end();
         tokio::task::yield_now().await;
     }
-    let mut engine = server.engine.borrow_mut();
     // A transaction that is not complete did not happen.
     reader.multi = None;
-    // What was loaded was not asked for.
-    engine.core.stats.reset();
     let seconds = begun.elapsed().as_secs_f64();
     log!(Notice, "DB loaded from append only file: {seconds:.3} seconds");
     Ok(loader.loaded())
@@ -221,7 +333,7 @@ async fn load_base(server: &Rc<Server>, loader: &mut Loader) -> Result<(), Vec<S
     let before = loader.progress().1;
     in_steps(server, &mut rdb, before, || false)
         .await
-        .map_err(|failure| failed(loader, failure.log_lines()))?;
+        .map_err(|failure| failed(loader, report(server, &failure, &path)))?;
     loader.rdb_loaded(rdb.offset()).map_err(|error| error.report().to_vec())
 }
 
@@ -244,6 +356,8 @@ pub async fn in_steps<R: std::io::Read>(
             engine.refresh();
             let engine = &mut *engine;
             let interval = engine.core.settings.saving.loading_process_events_interval_bytes as u64;
+            // It may be changed meanwhile.
+            rdb.placer.key_delay_us = engine.core.settings.saving.key_load_delay;
             let done = rdb.step(&mut engine.keyspace, interval)?;
             engine.core.note_loaded(before + rdb.offset());
             let expired = rdb.take_expired();

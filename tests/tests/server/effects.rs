@@ -226,7 +226,8 @@ fn writes_leave_in_the_form_of_the_original() {
         engine.refresh();
         ours.reply.truncate(0);
         engine.execute(&mut ours, OwnedArgs::from_slices(&words).as_args());
-        String::from_utf8_lossy(&ours.reply.bytes).into_owned()
+        ours.reply.output.release();
+        String::from_utf8_lossy(ours.reply.output.single().expect("a short reply")).into_owned()
     };
     // Rounded up, so that moments compare though they are read twice.
     let second = redstart_common::clock::unix_ms() / 1000 + 900;

@@ -3,9 +3,11 @@
 mod aof;
 mod clients;
 mod config;
+mod crash;
 mod differential;
 mod docs;
 mod effects;
+mod hostile;
 mod interop;
 mod memory;
 mod migrate;
@@ -14,5 +16,6 @@ mod pipelines;
 mod process;
 mod rdb;
 mod replication;
+mod saving;
 mod start;
 mod users;

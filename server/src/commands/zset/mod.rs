@@ -356,6 +356,9 @@ fn blocking_pop(call: &mut Call<'_>, highest: bool) -> CommandResult {
     let last = args.len() - 1;
     let timeout = timeout_ms(args.at(last))?;
     for key in args.iter().take(last).skip(1) {
+        if !call.may_take(key) {
+            continue;
+        }
         let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else { continue };
         let reply = &mut call.client.reply;
         reply.array(3);
@@ -396,6 +399,9 @@ fn which_end(word: &[u8]) -> Result<bool, CommandError> {
 fn pop_several(call: &mut Call<'_>, wanted: &MultiPop<'_, bool>) -> Result<bool, CommandError> {
     let highest = wanted.place;
     for key in &wanted.keys {
+        if !call.may_take(key) {
+            continue;
+        }
         let Some(zset) = call.keyspace.db(call.client.db).write_as::<Zset>(key)? else { continue };
         let count = wanted.count.min(zset.len());
         let reply: &mut Reply = &mut call.client.reply;

@@ -136,6 +136,9 @@ impl<'d> Held<'d> {
             return Err(WrongType);
         }
         self.db.change(self.entry);
+        if let Some(length) = self.entry().shared().map(bytes::Bytes::len) {
+            self.entry = self.db.resize_entry(self.hash, self.entry, length)?;
+        }
         // SAFETY: alive for as long as `self` is, which borrows the database mutably.
         Ok(unsafe { self.entry.as_mut() }.bytes_mut())
     }
@@ -147,7 +150,7 @@ impl<'d> Held<'d> {
     /// When the key holds something else.
     pub fn bytes_grown(mut self, length: usize) -> Result<&'d mut [u8], WrongType> {
         let have = match self.string()? {
-            Str::Bytes(bytes) if bytes.len() >= length => {
+            Str::Bytes(bytes) if bytes.len() >= length && self.entry().shared().is_none() => {
                 self.db.change(self.entry);
                 // SAFETY: alive for as long as the database stays borrowed, which it does mutably.
                 return unsafe { self.entry.as_mut() }.bytes_mut().ok_or(WrongType);

@@ -101,6 +101,7 @@ impl Db {
             self.remove_hashed(hash, key);
         }
         let at = if let Deadline::At(at) = deadline { Some(at) } else { None };
+        let payload = self.shared.keep(payload);
         self.add(hash, key, payload, at);
     }
 
@@ -114,6 +115,7 @@ impl Db {
         deadline: Deadline,
     ) {
         self.change(found);
+        let payload = self.shared.keep(payload);
         // SAFETY: a live entry of this database, held mutably through `self`.
         let entry = unsafe { found.as_mut() };
         let had = entry.deadline();
@@ -128,7 +130,7 @@ impl Db {
                 Payload::Bytes(bytes) => entry.overwrite(bytes, false),
                 Payload::Raw(bytes) => entry.overwrite(bytes, true),
                 Payload::Int(number) => entry.overwrite_int(*number),
-                Payload::Object(_) => false,
+                Payload::Object(_) | Payload::Shared(_) => false,
             };
             if written {
                 entry.set_deadline(wanted);
@@ -157,6 +159,18 @@ impl Db {
         found: NonNull<Entry>,
         length: usize,
     ) -> Result<&mut [u8], WrongType> {
+        let found = self.resize_entry(hash, found, length)?;
+        // SAFETY: a live entry of this database, held mutably through `self`.
+        unsafe { (*found.as_ptr()).bytes_mut() }.ok_or(WrongType)
+    }
+
+    /// As [`Db::resize_found`]; answers where the entry lies now, with its bytes in itself.
+    pub(super) fn resize_entry(
+        &mut self,
+        hash: u64,
+        found: NonNull<Entry>,
+        length: usize,
+    ) -> Result<NonNull<Entry>, WrongType> {
         self.change(found);
         // SAFETY: a live entry of this database. Its old address is not used after `resize` but to find the words
         // that hold it.
@@ -172,8 +186,7 @@ impl Db {
                     self.expires.readdress(hash, found, new);
                 }
             }
-            let entry = &mut *new.as_ptr();
-            entry.bytes_mut().ok_or(WrongType)
+            Ok(new)
         }
     }
 

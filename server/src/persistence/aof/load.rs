@@ -411,15 +411,16 @@ impl Reading {
                 "Unrecoverable error reading the append only file {name}: {}",
                 system_words(error)
             )],
+            // The last line is Redis's.
             Stop::Damaged(error) => vec![
-                format!(
-                    "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
-                     ./redis-check-aof --fix <filename.manifest>"
-                ),
                 format!(
                     "At offset {}, in the command at offset {}: {error}",
                     self.offset + error.offset() as u64,
                     self.offset
+                ),
+                format!(
+                    "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
+                     ./redis-check-aof --fix <filename.manifest>"
                 ),
             ],
         })

@@ -203,9 +203,9 @@ fn damage_is_refused_and_left_as_it_is() {
         assert_eq!(
             found.expect_err("damaged"),
             [
+                "At offset 27, in the command at offset 27: expected '*' or '#', got '\\x00'",
                 "Bad file format reading the append only file incr1: make a backup of your AOF file, then use \
-                 ./redis-check-aof --fix <filename.manifest>",
-                "At offset 27, in the command at offset 27: expected '*' or '#', got '\\x00'"
+                 ./redis-check-aof --fix <filename.manifest>"
             ]
         );
     }

@@ -80,14 +80,24 @@ pub fn run(args: &[OsString]) -> i32 {
 /// Checks a file and writes what there is to say to `out`; answers whether the file is whole. A server that cannot load
 /// its file does the same.
 pub fn report(path: &Path, out: &mut impl Write) -> bool {
-    let mut report = Report { out, keys: 0, volatile: 0, expired: 0, has_type: true };
-    report.info(0, &[b"Checking RDB file ", path.as_os_str().as_bytes()]);
-    // redis-check-rdb has no word for a file that is not there.
-    let Ok(file) = File::open(path) else { return false };
-    let is_whole = report.file(file);
+    match File::open(path) {
+        Ok(mut file) => report_open(path.as_os_str(), &mut file, out).is_some(),
+        // redis-check-rdb has no word for a file that is not there.
+        Err(_) => {
+            Report::new(out).begin(path.as_os_str());
+            false
+        }
+    }
+}
+
+/// Checks an open file, which `name` is said to be, from where it is; answers where its RDB ends if that is whole.
+pub fn report_open(name: &OsStr, file: &mut File, out: &mut impl Write) -> Option<u64> {
+    let mut report = Report::new(out);
+    report.begin(name);
+    let end = report.file(file);
     // Nothing can be done about an output that is closed.
     let _ = report.out.flush();
-    is_whole
+    end
 }
 
 struct Report<'o, W> {
@@ -104,7 +114,15 @@ fn c_text(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or(bytes)
 }
 
-impl<W: Write> Report<'_, W> {
+impl<'o, W: Write> Report<'o, W> {
+    fn new(out: &'o mut W) -> Self {
+        Self { out, keys: 0, volatile: 0, expired: 0, has_type: true }
+    }
+
+    fn begin(&mut self, name: &OsStr) {
+        self.info(0, &[b"Checking RDB file ", name.as_bytes()]);
+    }
+
     fn say(&mut self, parts: &[&[u8]]) {
         let mut line = parts.concat();
         line.push(b'\n');
@@ -126,7 +144,7 @@ impl<W: Write> Report<'_, W> {
         }
     }
 
-    fn file(&mut self, file: impl Read) -> bool {
+    fn file(&mut self, file: impl Read) -> Option<u64> {
         let options = Options { passes_over: true, ..Options::default() };
         let mut decoder = Decoder::new(file, options);
         let now = unix_ms();
@@ -134,13 +152,13 @@ impl<W: Write> Report<'_, W> {
             let item = match decoder.next() {
                 Ok(Item::End(sum)) => {
                     self.end(decoder.offset(), sum);
-                    return true;
+                    return Some(decoder.offset());
                 }
                 Ok(Item::EmptyKey(_)) => None,
                 Ok(item) => Some(self.item(&item, now)),
                 Err(error) => {
                     self.error(&decoder, &error);
-                    return false;
+                    return None;
                 }
             };
             match item {
@@ -152,7 +170,7 @@ impl<W: Write> Report<'_, W> {
                 None => {
                     self.keys += 1;
                     self.problem(&decoder, b"Unexpected EOF reading RDB file");
-                    return false;
+                    return None;
                 }
             }
         }

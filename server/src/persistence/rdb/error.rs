@@ -125,6 +125,15 @@ impl LoadError {
         }
     }
 
+    /// Whether the file itself is at fault, so that a check of it tells more.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self.problem,
+            Problem::Short | Problem::Io(_) | Problem::Corrupt { .. } | Problem::Checksum { .. }
+        )
+    }
+
     fn at_key(&self) -> String {
         match &self.key {
             Some(key) => format!(", key '{}'", key.escape_ascii()),
@@ -155,6 +164,15 @@ pub(crate) enum Fault {
     Empty,
     /// Something is wrong.
     Problem(Problem),
+}
+
+impl Fault {
+    /// What the log says of it where a client has brought the value.
+    pub(crate) fn log_line(self) -> Option<String> {
+        let Self::Problem(problem) = self else { return None };
+        let error = LoadError { offset: 0, key: None, writer: None, problem };
+        error.log_lines().pop()
+    }
 }
 
 impl From<Problem> for Fault {

@@ -33,5 +33,6 @@ pub use finish::Finisher;
 pub use format::VERSION;
 pub use slicer::{Content, Slicer};
 
+pub(super) use error::Fault;
 pub(super) use format::{CRC, kind};
 pub(super) use input::Slice;
