@@ -1,6 +1,7 @@
 # make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
-# make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) of each kind, and a million keys each way
+# make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) of each kind, a million keys each
+#              way, and SOAK_HISTORIES of replication (1,000,000)
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fuzz-check: whether the fuzz targets still compile; that needs neither
 # make fmt     formats the sources
@@ -19,6 +20,7 @@ TEST_THREADS ?= 2
 VENV := target/venv
 
 SOAK_ROUNDS ?= 200
+SOAK_HISTORIES ?= 1000000
 
 FUZZ_SECONDS ?= 600
 FUZZ_CRATES := common server proxy
@@ -42,6 +44,7 @@ soak: tools
 		cargo test -p redstart-tests --test server -- --test-threads=1 crash::
 	REDSTART_SERVER=$$PWD/target/release/redstart-server \
 		cargo test -p redstart-tests --test server -- --test-threads=1 --ignored saving::
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib replication::simulate::
 
 # What is found lies in target/fuzz/found, what was learnt in target/fuzz/corpus. FUZZ_CRATES=server takes one crate's.
 fuzz:

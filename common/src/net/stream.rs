@@ -157,6 +157,17 @@ impl Stream {
         socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
     }
 
+    /// Whether small packets are sent at once. Nothing happens to a Unix socket.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nodelay(nodelay),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
     /// Whether the stream is a Unix socket.
     #[must_use]
     pub fn is_unix(&self) -> bool {

@@ -1,12 +1,13 @@
 //! A client as CLIENT LIST and the log show it.
 
 use super::caching::Mode;
-use super::{Client, Flags};
+use super::{Client, Flags, Origin};
 
 /// One line of CLIENT LIST, without its line end.
 #[must_use]
 pub fn describe(client: &Client, now_ms: i64) -> String {
     let mut flags = String::new();
+    flags.extend((client.origin == Origin::Primary).then_some('M'));
     for (flag, letter) in [
         (Flags::REPLICA, 'S'),
         (Flags::MONITOR, 'O'),

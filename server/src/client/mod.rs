@@ -116,6 +116,8 @@ pub trait Connection {
     fn input_capacity(&self) -> usize;
     /// The file descriptor, for CLIENT LIST.
     fn descriptor(&self) -> i32;
+    /// Has what is sent gathered into larger packets: `repl-disable-tcp-nodelay`.
+    fn gather_packets(&self);
 }
 
 /// A client as the engine sees it.

@@ -107,6 +107,12 @@ impl Output {
         self.tail.len()
     }
 
+    /// What was written from `end` on, if that lies in the block that is written to.
+    #[must_use]
+    pub fn tail_from(&self, end: usize) -> Option<&[u8]> {
+        self.tail.get(end.checked_sub(self.closed_bytes)?..)
+    }
+
     /// What is written to, with room for `bytes` more: no more of it is copied than lies in one block.
     #[inline]
     pub fn room(&mut self, bytes: usize) -> &mut Vec<u8> {

@@ -6,7 +6,7 @@ use super::Handlers;
 use super::connection::{NAME_NOT_PLAIN, is_plain};
 use super::options::Options;
 use crate::client::describe;
-use crate::client::{Client, Flags};
+use crate::client::{Client, Flags, Origin};
 use crate::engine::Call;
 use crate::engine::Pause;
 use crate::engine::Unblock;
@@ -72,7 +72,9 @@ enum Class {
 
 fn class_of(client: &Client) -> Class {
     // A monitor is an ordinary client, as in Redis.
-    if client.flags.any(Flags::REPLICA) {
+    if client.origin == Origin::Primary {
+        Class::Master
+    } else if client.flags.any(Flags::REPLICA) {
         Class::Replica
     } else if client.flags.any(Flags::SUBSCRIBED) {
         Class::Pubsub
@@ -132,6 +134,9 @@ pub fn list(call: &mut Call<'_>) -> CommandResult {
         .filter(|client| wanted(client))
         .map(|client| (client.id, describe(client, now) + "\n"))
         .collect();
+    if let Some(primary) = call.core.primary_client(now).filter(|primary| wanted(primary)) {
+        lines.push((primary.id, describe(primary, now) + "\n"));
+    }
     match &wanted_ids {
         // In the order in which they were asked for.
         Some(ids) => {
@@ -213,6 +218,13 @@ pub fn kill(call: &mut Call<'_>) -> CommandResult {
             killed += 1;
             client.close_asap();
         }
+    }
+    let now = call.now_ms();
+    if call.core.primary_client(now).is_some_and(|primary| filter.fits(primary)) {
+        killed += 1;
+        call.core.replicate(call.keyspace, Some(call.client), |replication, turn| {
+            replication.cut_stream(turn);
+        });
     }
     if !skip_me && filter.fits(call.client) {
         killed += 1;

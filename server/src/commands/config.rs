@@ -159,6 +159,7 @@ fn is_local(call: &Call<'_>) -> bool {
 /// `CONFIG RESETSTAT`
 pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
     call.core.stats.reset();
+    call.core.replication.reset_counts();
     let shared = &call.keyspace.shared;
     shared.hits.set(0);
     shared.misses.set(0);

@@ -95,6 +95,9 @@ impl Engine {
         if armed.any(WRITE_GATES) && client.origin == Origin::Client {
             self.write_gates(row, nature)?;
         }
+        if armed.any(Armed::DISK) && client.origin == Origin::Primary && nature.writes() {
+            self.core.unsaved_write_of_primary();
+        }
         let listening = client.flags.any(Flags::SUBSCRIBED) && client.reply.proto == Proto::Resp2;
         if listening && !allowed_while_listening(row.name) {
             return Err(CommandError::made(format!(

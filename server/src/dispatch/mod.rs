@@ -13,7 +13,7 @@ use redstart_common::command::{self, CommandId, Resolved, id_of};
 use redstart_common::log;
 use redstart_common::resp::{self, Args};
 
-use crate::client::{Client, Flags};
+use crate::client::{Client, Flags, describe};
 use crate::engine::feed::Form;
 use crate::engine::{Call, CommandError, Core, Engine, Handler, Unblock};
 use crate::keyspace::Keyspace;
@@ -120,7 +120,9 @@ impl Engine {
             Found::Renamed(id) => self.admit_row(client, id, args),
             Found::Refused(error) => self.refuse(client, None, &error),
         }
-        if client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP).or(Flags::TRACKING)) {
+        const CLOSELY: Flags =
+            Flags::REPLY_OFF.or(Flags::REPLY_SKIP).or(Flags::TRACKING).or(Flags::REPLICA);
+        if client.flags.any(CLOSELY) {
             self.finish_reply(client, before);
         }
         if self.core.blocking.has_ready() && !client.flags.any(Flags::EXECUTING) {
@@ -150,6 +152,9 @@ impl Engine {
     /// Takes back a reply that is not wanted, and adds what had to wait for it.
     #[cold]
     fn finish_reply(&mut self, client: &mut Client, before: usize) {
+        if client.flags.any(Flags::REPLICA) {
+            self.silence_replica(client, before);
+        }
         if client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP)) {
             if !client.last_command.is_some_and(answers_by_push) {
                 client.reply.truncate(before);
@@ -165,6 +170,31 @@ impl Engine {
         {
             mode.caching = false;
         }
+    }
+
+    /// What a replica is sent is the stream, and a reply would be taken for a part of it: the replica that asks for one goes.
+    fn silence_replica(&mut self, client: &mut Client, before: usize) {
+        const OWN: [CommandId; 3] = [id_of("psync"), id_of("replconf"), id_of("sync")];
+        let is_own = client.last_command.is_some_and(|id| OWN.contains(&id));
+        if is_own || client.reply.end() <= before {
+            return;
+        }
+        let name = client.last_command.map_or("<unknown>", |id| id.spec().name);
+        let reply = client.reply.output.tail_from(before).unwrap_or_default();
+        if let Some(text) = reply.strip_prefix(b"-") {
+            let text = String::from_utf8_lossy(text);
+            self.core.stats.unexpected_errors += 1;
+            log!(
+                Warning,
+                "== CRITICAL == This master is sending an error to its replica: '{}' after processing \
+                 the command '{name}'",
+                text.trim_end()
+            );
+        }
+        client.reply.truncate(before);
+        let line = describe(client, self.keyspace.shared.now_ms.get());
+        log!(Warning, "Replica generated a reply to command '{name}', disconnecting it: {line}");
+        client.close_asap();
     }
 
     /// Takes a request whose name is not its row's own, or whose row has no handler.

@@ -174,7 +174,8 @@ fn clients(page: &mut Page, core: &Core, client: &Client) {
     let largest = |of: fn(&Client) -> usize| all().map(of).max().unwrap_or(0);
     page.section("Clients");
     let replicas = all().filter(|client| client.flags.any(Flags::REPLICA)).count();
-    page.field("connected_clients", core.clients.len().saturating_sub(replicas));
+    let primary = usize::from(core.replicating.primary.is_some());
+    page.field("connected_clients", (core.clients.len() + primary).saturating_sub(replicas));
     page.field("cluster_connections", 0);
     page.field("maxclients", core.settings.maxclients);
     page.field(
@@ -361,7 +362,7 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("tracking_total_keys", keys);
     page.field("tracking_total_items", items);
     page.field("tracking_total_prefixes", core.tracking.prefix_count());
-    page.field("unexpected_error_replies", 0);
+    page.field("unexpected_error_replies", stats.unexpected_errors);
     page.field("total_error_replies", stats.total_errors);
     page.field("dump_payload_sanitizations", stats.sanitizations);
     page.field("total_reads_processed", stats.reads);

@@ -32,6 +32,8 @@ pub struct Stats {
     pub errors: BTreeMap<Box<str>, u64>,
     /// Error replies in all.
     pub total_errors: u64,
+    /// Errors in answer to what a primary or a replica sent.
+    pub unexpected_errors: u64,
     /// Commands run.
     pub commands: u64,
     /// Connections accepted.
@@ -74,6 +76,7 @@ impl Stats {
             calls: vec![CallStats::default(); redstart_common::command::count()],
             errors: BTreeMap::new(),
             total_errors: 0,
+            unexpected_errors: 0,
             commands: 0,
             connections: 0,
             rejected_connections: 0,

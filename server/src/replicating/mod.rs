@@ -59,10 +59,14 @@ pub struct Replicating {
     pub log_stopped: bool,
     /// The link whose snapshot is being taken in. What another link still brings is of no use.
     pub loads_from: Option<LinkId>,
+    /// The primary's stream as a client, for CLIENT LIST and CLIENT KILL.
+    pub primary: Option<(LinkId, Box<Client>)>,
     /// Databases that are filled beside the old ones.
     pub new_databases: Option<NewDatabases>,
     /// Bytes that clients may still write before the next look at the replicas, where they are slowed.
     pub allowance: Option<u64>,
+    /// When the log was told last that the primary's writes cannot be saved.
+    unsaved_told_ms: Option<i64>,
     /// When the allowance was set.
     paced_at_ms: i64,
     /// Actions between two calls, to be used again.
@@ -265,6 +269,13 @@ impl Core {
         true
     }
 
+    /// All data was flushed: the snapshot that replicas are waiting for is of no use, and they ask again.
+    pub(crate) fn give_up_replica_snapshot(&mut self, keyspace: &mut Keyspace) {
+        let Some((id, _)) = self.replication.running_snapshot() else { return };
+        self.give_up_purpose(keyspace, Purpose::Replicas(id.0));
+        self.tell_replication(keyspace, Event::SnapshotFailed(id));
+    }
+
     /// A snapshot for replicas is written, or has failed. Where it goes to sockets the shell says when it is sent.
     pub(crate) fn replica_snapshot_ended(
         &mut self,
@@ -277,6 +288,11 @@ impl Core {
             self.replication.running_snapshot().is_some_and(|(running, to)| running == id && to);
         match result {
             Ok(_) if to_sockets => {
+                let count = self.replication.awaiting_snapshot();
+                log!(
+                    Warning,
+                    "Diskless rdb transfer, done reading from pipe, {count} replicas still up."
+                );
                 log!(Notice, "Background RDB transfer terminated with success");
                 self.replicating.ended.push((id, true));
             }
@@ -308,9 +324,25 @@ impl Core {
         }
     }
 
+    /// The primary's stream as a client, up to date.
+    pub fn primary_client(&mut self, wall_now_ms: i64) -> Option<&Client> {
+        let now_ms = self.replication_now_ms();
+        let silent_ms = self.replication.stream_silent_ms(now_ms)?;
+        let db = self.replication.saved_history().map_or(0, |saved| saved.db as usize);
+        let (_, client) = self.replicating.primary.as_mut()?;
+        client.active_ms = wall_now_ms - silent_ms;
+        client.db = db;
+        Some(client)
+    }
+
     /// A client has become a replica: its output is the stream from now on.
     pub fn note_replica(&mut self, client: &mut Client) {
         client.flags.set(Flags::REPLICA);
+        if self.settings.replication.repl_disable_tcp_nodelay
+            && let Some(connection) = &client.connection
+        {
+            connection.gather_packets();
+        }
         if !self.replicating.replicas.contains(&client.id) {
             self.replicating.replicas.push(client.id);
         }

@@ -214,6 +214,25 @@ impl Core {
         tracking.tell_pending(clients, None);
     }
 
+    /// A write of the primary comes while nothing can be written to disk: the replica goes on, or ends, for it would keep less
+    /// than it acknowledges.
+    pub(crate) fn unsaved_write_of_primary(&mut self) {
+        /// Between two lines about it.
+        const EVERY_MS: i64 = 10_000;
+        if !self.settings.replication.replica_ignore_disk_write_errors {
+            log!(Warning, "Replica was unable to write command to disk.");
+            std::process::exit(1);
+        }
+        let now_ms = self.replication_now_ms();
+        if self.replicating.unsaved_told_ms.is_none_or(|told| now_ms > told + EVERY_MS) {
+            self.replicating.unsaved_told_ms = Some(now_ms);
+            log!(
+                Warning,
+                "Replica is applying a command even though it is unable to write to disk."
+            );
+        }
+    }
+
     /// The data is that of the primary, or nobody's but ours: the log that stopped for a sync begins with it.
     pub(super) fn begin_log_again(&mut self, keyspace: &mut Keyspace) {
         if std::mem::take(&mut self.replicating.log_stopped)

@@ -181,6 +181,20 @@ impl Replication {
         self.counts
     }
 
+    /// CONFIG RESETSTAT.
+    pub fn reset_counts(&mut self) {
+        self.counts = SyncCounts::default();
+    }
+
+    /// For how long nothing has come by the stream of the primary, if it runs, in milliseconds.
+    #[must_use]
+    pub fn stream_silent_ms(&self, now_ms: i64) -> Option<i64> {
+        match &self.upstream.as_ref()?.link {
+            super::replica::Link::Streaming(state) => Some(now_ms - state.heard_ms),
+            _ => None,
+        }
+    }
+
     /// The history of the data.
     #[must_use]
     pub fn history(&self) -> &History {

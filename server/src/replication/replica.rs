@@ -243,6 +243,13 @@ impl Replication {
         self.close_link(turn);
     }
 
+    /// CLIENT KILL of the primary's link: it is lost, and made again.
+    pub fn cut_stream(&mut self, turn: &mut Turn) {
+        if self.is_link_up() {
+            self.lost_stream(turn);
+        }
+    }
+
     /// The stream stopped: try at once to go on, for the backlog of the primary is finite.
     pub(super) fn lost_stream(&mut self, turn: &mut Turn) {
         self.leave_link(turn);

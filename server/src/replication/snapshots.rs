@@ -56,6 +56,13 @@ impl Replication {
         self.snapshots.running.as_ref().map(|running| (running.id, running.to_sockets))
     }
 
+    /// How many replicas wait for the snapshot that is being made.
+    #[must_use]
+    pub fn awaiting_snapshot(&self) -> usize {
+        let Some(running) = &self.snapshots.running else { return 0 };
+        self.replicas.iter().filter(|replica| replica.waits_for(running.id)).count()
+    }
+
     /// How many snapshots were begun for replicas.
     #[must_use]
     pub fn snapshots_begun(&self) -> u64 {

@@ -371,6 +371,7 @@ impl Core {
     /// takes the place of the old.
     pub fn after_flush_all(&mut self, keyspace: &mut Keyspace) {
         self.abort_dump(keyspace);
+        self.give_up_replica_snapshot(keyspace);
         if !self.settings.save.is_empty() {
             // The log says if it failed; the old file is left then.
             self.save(keyspace);

@@ -107,6 +107,11 @@ impl client::Connection for Connection {
     fn descriptor(&self) -> i32 {
         self.descriptor
     }
+
+    fn gather_packets(&self) {
+        // A socket that cannot do it sends at once, as before.
+        let _ = self.stream().set_nodelay(false);
+    }
 }
 
 impl turn::Flush for Connection {

@@ -48,6 +48,8 @@ struct Link {
     write: RefCell<Option<OwnedWriteHalf>>,
     /// What the kernel has not taken yet.
     unsent: RefCell<Vec<u8>>,
+    /// The address of the primary, and our own.
+    addresses: RefCell<(String, String)>,
     closed: Cell<bool>,
     /// While a snapshot is loaded nothing is read.
     is_loading: Cell<bool>,
@@ -133,6 +135,7 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
                 id: link,
                 write: RefCell::new(None),
                 unsent: RefCell::default(),
+                addresses: RefCell::default(),
                 closed: Cell::new(false),
                 is_loading: Cell::new(false),
                 changed: Notify::new(),
@@ -144,6 +147,7 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
             tokio::task::spawn_local(serve(Rc::clone(server), link, host, port));
         }
         Action::CloseLink(id) => {
+            hide(server, id);
             if let Some(link) = server.links.open.borrow_mut().remove(&id) {
                 link.close();
             }
@@ -204,6 +208,7 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
                 client.flags.set(Flags::DENY_BLOCKING);
                 client.db = db as usize;
                 link.replay.replace(Some(Replay { client, stream: Stream::default() }));
+                show(server, &link);
             }
         }
         Action::Execute(id, bytes) => {
@@ -213,6 +218,27 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
         }
         _ => {}
     }
+}
+
+/// Shows the stream among the clients.
+fn show(server: &Server, link: &Link) {
+    let mut engine = server.engine.borrow_mut();
+    let now_ms = engine.keyspace.shared.now_ms.get();
+    let core = &mut engine.core;
+    let mut client = Box::new(Client::new(core.clients.new_id(), now_ms));
+    client.origin = Origin::Primary;
+    let (address, local_address) = &*link.addresses.borrow();
+    client.address = address.clone();
+    client.local_address = local_address.clone();
+    // It may do everything, as no user has to be allowed.
+    client.user = Rc::from(&b"(superuser)"[..]);
+    core.replicating.primary = Some((link.id, client));
+}
+
+/// Takes it away.
+fn hide(server: &Server, link: LinkId) {
+    let primary = &mut server.engine.borrow_mut().core.replicating.primary;
+    primary.take_if(|(shown, _)| *shown == link);
 }
 
 /// Tells replication what happened, and does at once what follows for links.
@@ -243,6 +269,10 @@ async fn serve(server: Rc<Server>, link: Rc<Link>, host: String, port: u16) {
     }
     let read = match connected {
         Ok(stream) => {
+            let name = |address: io::Result<std::net::SocketAddr>| {
+                address.map_or_else(|_| String::new(), |address| address.to_string())
+            };
+            link.addresses.replace((name(stream.peer_addr()), name(stream.local_addr())));
             let (read, write) = stream.into_split();
             link.write.replace(Some(write));
             read
@@ -257,6 +287,7 @@ async fn serve(server: Rc<Server>, link: Rc<Link>, host: String, port: u16) {
     let reason = read_until_closed(&server, &link, read).await;
     if !link.closed.get() {
         server.links.open.borrow_mut().remove(&link.id);
+        hide(&server, link.id);
         link.close();
         tell(&server, Event::LinkClosed(link.id, &reason));
     }
@@ -465,7 +496,7 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
             Ok(Some(args)) => {
                 if !args.is_empty() {
                     engine.execute(&mut replay.client, args);
-                    report_errors(&mut replay.client);
+                    report_errors(engine, &mut replay.client);
                 }
             }
             Ok(None) => break,
@@ -484,12 +515,13 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
 }
 
 /// Nobody hears the replies, but errors are told in the log: the data may differ from now on.
-fn report_errors(client: &mut Client) {
+fn report_errors(engine: &mut Engine, client: &mut Client) {
     if client.reply.failed {
         // It is nobody's, so that it may be looked at as if it left.
         client.reply.output.release();
         let reply = client.reply.output.single().unwrap_or_default();
         if let Some(reply) = reply.strip_prefix(b"-") {
+            engine.core.stats.unexpected_errors += 1;
             let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
             log!(
                 Warning,

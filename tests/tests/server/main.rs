@@ -16,6 +16,7 @@ mod output;
 mod pipelines;
 mod process;
 mod rdb;
+mod replication;
 mod saving;
 mod start;
 mod users;
