@@ -18,10 +18,15 @@ use crate::persistence::logging::{Rewrite, policy};
 use crate::persistence::rdb::SaveFile;
 use crate::persistence::saver::{Output, Purpose, Sink};
 
-fn report(error: &ChainError) {
+/// Something could not be done; the log says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reported;
+
+fn report(error: &ChainError) -> Reported {
     for line in error.report() {
         log!(Warning, "{line}");
     }
+    Reported
 }
 
 impl Core {
@@ -152,7 +157,7 @@ impl Core {
     ///
     /// # Errors
     /// The disk's; the server cannot start then.
-    pub fn open_log(&mut self, keyspace: &Keyspace, loaded: Loaded) -> Result<(), ()> {
+    pub fn open_log(&mut self, keyspace: &Keyspace, loaded: Loaded) -> Result<(), Reported> {
         let rdb_base = self.settings.saving.aof_use_rdb_preamble;
         let mut chain = match self.chain() {
             Ok(_) => self.logging.chain.take().expect("it was just read"),
@@ -169,6 +174,7 @@ impl Core {
         let saving = self.settings.saving.clone();
         self.logging.open_log(file, size, &saving, 0).map_err(|error| {
             log!(Warning, "Can't start the thread that syncs the append-only file: {error}");
+            Reported
         })?;
         self.logging.sizes = Sizes::loaded(loaded.bytes, loaded.base_bytes, size);
         self.set_log_state(State::On);
@@ -193,7 +199,7 @@ impl Core {
                 self.logging.scheduled = false;
                 Ok(())
             }
-            Err(()) => {
+            Err(Reported) => {
                 self.logging.last_failed = true;
                 self.logging.back_off.failed();
                 Err(NotBegun::Failed)
@@ -201,7 +207,7 @@ impl Core {
         }
     }
 
-    fn try_rewrite(&mut self, keyspace: &mut Keyspace) -> Result<(), ()> {
+    fn try_rewrite(&mut self, keyspace: &mut Keyspace) -> Result<(), Reported> {
         let state = self.logging.state;
         // What was written before belongs to the files of before: it is in the data that is saved now.
         if self.deliver(keyspace).and_then(|()| self.flush_log(true)).is_err() {
@@ -209,7 +215,7 @@ impl Core {
         }
         if self.logging.log.as_ref().is_some_and(|log| log.buffered_bytes() > 0) {
             log!(Warning, "The append-only file takes no writes: it cannot be rewritten now");
-            return Err(());
+            return Err(Reported);
         }
         let chain = self.chain().map_err(|error| report(&error))?;
         let opened = chain.begin_rewrite(state).map_err(|error| report(&error))?;
@@ -220,13 +226,14 @@ impl Core {
         let rdb_base = self.settings.saving.aof_use_rdb_preamble;
         let file = SaveFile::create_as(temporary, &written, on_the_way).map_err(|error| {
             log!(Warning, "Opening the temp file for AOF rewrite: {error}");
+            Reported
         })?;
         let mark = self.switch_log(opened)?;
         let sink =
             if rdb_base { Sink::File(file) } else { Sink::Commands(file, self.time_of_log()) };
         let head = self.head(true);
         self.begin_save(keyspace, vec![Output { purpose: Purpose::LogBase, sink, head }])
-            .map_err(|_| ())?;
+            .map_err(|_| Reported)?;
         self.logging.rewrites += 1;
         let since = std::time::Instant::now();
         self.logging.rewrite = Some(Rewrite { state, rdb_base, mark, written, since });
@@ -244,7 +251,7 @@ impl Core {
     }
 
     /// Has the log go on in another file. Answers where it does.
-    fn switch_log(&mut self, opened: Option<Opened>) -> Result<Option<u64>, ()> {
+    fn switch_log(&mut self, opened: Option<Opened>) -> Result<Option<u64>, Reported> {
         let Some(Opened { file, size }) = opened else { return Ok(None) };
         let now_ms = self.logging.now_ms();
         let left = self.logging.open_bytes();
@@ -252,6 +259,7 @@ impl Core {
             Some(log) => {
                 let mark = log.switch_to(file, now_ms).map_err(|_| {
                     log!(Warning, "The append-only file takes no writes: it cannot be left now");
+                    Reported
                 })?;
                 self.logging.sizes.switch(left);
                 Ok(Some(mark))
@@ -263,6 +271,7 @@ impl Core {
                         Warning,
                         "Can't start the thread that syncs the append-only file: {error}"
                     );
+                    Reported
                 })?;
                 Ok(Some(0))
             }
@@ -292,7 +301,7 @@ impl Core {
             Err(reason) => {
                 log!(Warning, "{reason}");
                 log!(Warning, "Background AOF rewrite terminated with error");
-                Err(())
+                Err(Reported)
             }
         };
         match done {
@@ -301,7 +310,7 @@ impl Core {
                 self.logging.last_failed = false;
                 self.logging.back_off.reset();
             }
-            Err(()) => {
+            Err(Reported) => {
                 self.logging.last_failed = true;
                 self.logging.back_off.failed();
                 // Whether it was renamed before the failure or not: it is of no use.
@@ -324,8 +333,8 @@ impl Core {
         }
     }
 
-    fn finish_rewrite(&mut self, rewrite: &Rewrite) -> Result<(), ()> {
-        let Some(chain) = &mut self.logging.chain else { return Err(()) };
+    fn finish_rewrite(&mut self, rewrite: &Rewrite) -> Result<(), Reported> {
+        let Some(chain) = &mut self.logging.chain else { return Err(Reported) };
         let done = chain
             .finish_rewrite(rewrite.state, rewrite.rdb_base, &rewrite.written)
             .map_err(|error| report(&error))?;

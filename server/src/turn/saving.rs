@@ -18,6 +18,7 @@ use crate::persistence::aof::load::{Contents, Loaded, Loader, Step};
 use crate::persistence::rdb::check;
 use crate::persistence::save::Pace;
 use crate::persistence::saver::Report;
+use crate::saving::aof::Reported;
 use crate::saving::load::{self, Failure, Load, Rules};
 use crate::server::Server;
 
@@ -72,7 +73,7 @@ pub async fn save(
 ///
 /// # Errors
 /// When there is data that cannot be loaded; the log says why.
-pub async fn load(server: &Rc<Server>) -> Result<(), ()> {
+pub async fn load(server: &Rc<Server>) -> Result<(), Reported> {
     let (embedded, logs) = {
         let core = &server.engine.borrow().core;
         let folder = core.shell.folder.as_os_str();
@@ -96,7 +97,10 @@ pub async fn load(server: &Rc<Server>) -> Result<(), ()> {
     let mut engine = server.engine.borrow_mut();
     let engine = &mut *engine;
     engine.core.end_loading(&engine.keyspace);
-    let (loaded, place) = outcome.map_err(|lines| tell(&lines))?;
+    let (loaded, place) = outcome.map_err(|lines| {
+        tell(&lines);
+        Reported
+    })?;
     if let Some(place) = place {
         engine.core.restore_history(&mut engine.keyspace, &place);
     }
