@@ -96,11 +96,14 @@ fn a_large_value_lies_in_memory_once() {
         stream.write_all(b"GET k\r\n").expect("sent");
     }
     eventually("all wait", || {
-        client.call("CLIENT LIST").lines().filter(|line| !line.contains(" omem=0 ")).count() == 5
+        let list = client.call("CLIENT LIST");
+        let waiting = |line: &&str| line.contains(" omem=") && !line.contains(" omem=0 ");
+        list.lines().filter(waiting).count() == 5
     });
     let peak = server.process.peak_bytes() - before;
     assert!(peak < 140 * MB, "{peak} bytes to send 100 MB five times");
-    assert!(figure(&mut client, "used_memory") < 110 * MB);
+    // The allocator counts it by steps of a quarter.
+    assert!(figure(&mut client, "used_memory") < 130 * MB);
     // It is changed by itself, and they still get what they asked for.
     assert_eq!(client.call("APPEND k xyz"), format!(":{}\r\n", value.len() + 3));
     assert_eq!(client.call("GETRANGE k -5 -1"), "$5\r\nvvxyz\r\n");

@@ -68,9 +68,10 @@ fn many_wait_and_are_served_in_their_order() {
 
 #[test]
 fn many_keys_are_watched_in_no_time() {
-    for peer in Peer::both(&[]) {
+    // The original compares each key with all that are watched, and takes minutes for the larger number.
+    for (peer, count) in Peer::both(&[]).into_iter().zip([1000, 200_000]) {
         let (mut client, mut other) = (peer.client(), peer.client());
-        let keys: Vec<String> = (0..100_000).map(|at| format!("key:{at}")).collect();
+        let keys: Vec<String> = (0..count).map(|at| format!("key:{at}")).collect();
         let mut request = vec!["WATCH".to_owned()];
         request.extend(keys);
         for _ in 0..2 {
@@ -79,7 +80,7 @@ fn many_keys_are_watched_in_no_time() {
         }
         assert_eq!(client.call("MULTI"), "+OK\r\n");
         assert_eq!(client.call("PING"), "+QUEUED\r\n");
-        assert_eq!(other.call("SET key:99999 v"), "+OK\r\n");
+        assert_eq!(other.call(&format!("SET key:{} v", count - 1)), "+OK\r\n");
         assert_eq!(client.call("EXEC"), "*-1\r\n", "{}", peer.name());
     }
 }
