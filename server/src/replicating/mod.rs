@@ -4,82 +4,24 @@
 pub mod feed;
 mod pace;
 mod role;
+pub mod state;
 
 use redstart_common::log;
 
+use self::state::Wanted;
 use crate::client::{Client, Flags};
 use crate::engine::Core;
 use crate::engine::asks::Ask;
 use crate::keyspace::Keyspace;
-use crate::keyspace::NewDatabases;
 use crate::pause::Pause;
 use crate::persistence::rdb::SaveFile;
 use crate::persistence::saver::{Output, Purpose, Sink};
-use crate::replication::{
-    Action, ClientId, Event, Filter, LinkId, Replication, SnapshotId, Target, Turn,
-};
+use crate::replication::{Action, ClientId, Event, Filter, Replication, SnapshotId, Target, Turn};
+
+pub use self::state::{Relay, Replicating};
 
 /// Chunks of a snapshot that may wait to be sent to replicas.
 const CHUNKS_MAX: usize = 2;
-
-/// A snapshot for replicas that is to begin, or has.
-#[derive(Debug)]
-pub struct Wanted {
-    snapshot: SnapshotId,
-    target: Target,
-    filter: Filter,
-}
-
-/// A snapshot that goes to replicas while it is made.
-pub struct Relay {
-    /// Which one.
-    pub snapshot: SnapshotId,
-    /// What stands before and behind it.
-    pub mark: [u8; 40],
-    /// Who gets it.
-    pub replicas: Vec<ClientId>,
-    /// Its bytes.
-    pub chunks: tokio::sync::mpsc::Receiver<bytes::Bytes>,
-}
-
-/// What the engine keeps beside the decisions.
-#[derive(Default)]
-pub struct Replicating {
-    /// Snapshots that wait for another save to end.
-    wanted: Vec<Wanted>,
-    /// Snapshots whose bytes the shell has to send.
-    pub relays: Vec<Relay>,
-    /// Snapshots to sockets that the thread has ended with, and whether all their bytes are made.
-    ended: Vec<(SnapshotId, bool)>,
-    /// Clients that are replicas.
-    pub replicas: Vec<ClientId>,
-    /// Clients that wait for acknowledgements: who, of which offset, by how many.
-    pub waiting: Vec<(ClientId, i64, i64)>,
-    /// The log is begun again once the data is that of the primary.
-    pub log_stopped: bool,
-    /// The link whose snapshot is being taken in. What another link still brings is of no use.
-    pub loads_from: Option<LinkId>,
-    /// The primary's stream as a client, for CLIENT LIST and CLIENT KILL.
-    pub primary: Option<(LinkId, Box<Client>)>,
-    /// Databases that are filled beside the old ones.
-    pub new_databases: Option<NewDatabases>,
-    /// Bytes that clients may still write before the next look at the replicas, where they are slowed.
-    pub allowance: Option<u64>,
-    /// When the log was told last that the primary's writes cannot be saved.
-    unsaved_told_ms: Option<i64>,
-    /// When the allowance was set.
-    paced_at_ms: i64,
-    /// Actions between two calls, to be used again.
-    actions: Vec<Action>,
-}
-
-impl Replicating {
-    /// What has come of a snapshot to sockets, once its thread has ended with it: whether all its bytes were made.
-    pub fn take_ended(&mut self, snapshot: SnapshotId) -> Option<bool> {
-        let place = self.ended.iter().position(|(id, _)| *id == snapshot)?;
-        Some(self.ended.remove(place).1)
-    }
-}
 
 /// The served client is out of its place among the others.
 fn find<'c>(

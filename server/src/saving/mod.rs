@@ -1,6 +1,7 @@
 //! Saving: SAVE and BGSAVE, save points, and the end of a save. The walk is a [`Snapshot`]'s, the writing a thread's.
 
 pub mod aof;
+pub mod ending;
 pub mod load;
 mod points;
 pub mod shutdown;

@@ -2,24 +2,14 @@
 
 use redstart_common::log;
 
+use super::ending::Waits;
 use crate::engine::asks::Ask;
 use crate::engine::{Core, Unblock};
 use crate::keyspace::Keyspace;
-use crate::pause::{Pause, Paused};
+use crate::pause::Pause;
 use crate::persistence::aof::chain::State;
 
-/// How the server is to end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Manner {
-    /// A dump is written though there are no save points.
-    pub save: bool,
-    /// None is written though there are some.
-    pub nosave: bool,
-    /// Replicas that lag are not waited for.
-    pub now: bool,
-    /// What goes wrong is no reason to go on.
-    pub force: bool,
-}
+pub use super::ending::{Ending, Manner};
 
 /// What became of a wish to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,38 +20,6 @@ pub enum End {
     Waits,
     /// It goes on; the log says why.
     Fails,
-}
-
-/// An end that is on its way.
-#[derive(Debug, Default)]
-pub struct Ending {
-    /// A signal asked for it, and the regular work has not seen that yet.
-    asked: Option<Manner>,
-    /// Replicas are waited for.
-    waits: Option<Waits>,
-}
-
-#[derive(Debug)]
-struct Waits {
-    manner: Manner,
-    /// By replication's clock.
-    until_ms: i64,
-    /// The pause that was on before.
-    paused_before: Paused,
-}
-
-impl Ending {
-    /// Whether an end was asked for or begun.
-    #[must_use]
-    pub fn is_under_way(&self) -> bool {
-        self.asked.is_some() || self.waits.is_some()
-    }
-
-    /// Milliseconds that replicas are waited for at most, from now on.
-    #[must_use]
-    pub fn waits_for_ms(&self, now_ms: i64) -> Option<i64> {
-        self.waits.as_ref().map(|waits| (waits.until_ms - now_ms).max(0))
-    }
 }
 
 impl Core {
