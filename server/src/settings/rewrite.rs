@@ -236,7 +236,7 @@ mod tests {
         load(&mut settings, old).expect("fine");
         load(&mut settings, change).expect("fine");
         let mut new = rewrite(old, &settings);
-        for start in ["dir ", "save \"\"", "latency-tracking-info-percentiles 50 99 99.9"] {
+        for start in ["dir ", "save ", "latency-tracking-info-percentiles 50 99 99.9"] {
             let kept = new.lines().filter(|line| !line.starts_with(start));
             new = kept.map(|line| format!("{line}\n")).collect();
         }

@@ -119,7 +119,8 @@ fn an_rdb_may_stand_before_the_commands() {
         assert_eq!(files.load(true).expect("good").0, ["RDB", "SET a 1", "SET b 2"]);
     }
     let files = Files::new("short-rdb", "REDI", &[]);
-    assert_eq!(files.load(true).expect_err("no RDB")[0].split(' ').next(), Some("Bad"));
+    let said = files.load(true).expect_err("no RDB");
+    assert!(said.last().is_some_and(|line| line.starts_with("Bad file format")), "{said:?}");
 }
 
 #[test]
