@@ -180,7 +180,9 @@ fn prometheus_scrapes_and_promtool_finds_no_fault() {
     let address = format!("127.0.0.1:{metrics}");
     let proxy =
         Proxy::start_with("", &ports, &["-s", "0", "--metrics", &address, "--workers", "2"]);
-    assert!(proxy.log().contains(&format!("http://{address}/metrics")), "{}", proxy.log());
+    eventually("the log names the place", || {
+        proxy.log().contains(&format!("http://{address}/metrics"))
+    });
     let mut client = proxy.client();
     for number in 0..200 {
         assert_eq!(client.call(&format!("SET key{number} v")), "+OK\r\n");

@@ -119,13 +119,13 @@ fn sort_stores_where_its_user_may_write() {
 fn more_clients_than_files_are_refused_or_made_room_for() {
     for peer in Peer::both(&[]) {
         let mut client = peer.client();
-        assert_eq!(client.call("CONFIG SET maxclients 20000"), "+OK\r\n", "{}", peer.name());
+        assert_eq!(client.call("CONFIG SET maxclients 12000"), "+OK\r\n", "{}", peer.name());
         let said = client.call("CONFIG SET maxclients 4000000000");
         let words = "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating \
                      system is not able to handle the specified number of clients, try with ";
         assert!(said.starts_with(words), "{}: {said}", peer.name());
         let kept = client.call("CONFIG GET maxclients");
-        assert!(kept.contains("\r\n20000\r\n"), "{}: {kept}", peer.name());
+        assert!(kept.contains("\r\n12000\r\n"), "{}: {kept}", peer.name());
     }
 }
 
