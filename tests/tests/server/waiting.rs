@@ -117,16 +117,21 @@ fn sort_stores_where_its_user_may_write() {
 
 #[test]
 fn more_clients_than_files_are_refused_or_made_room_for() {
-    for peer in Peer::both(&[]) {
+    let refused = Peer::both(&[]).map(|peer| {
         let mut client = peer.client();
         assert_eq!(client.call("CONFIG SET maxclients 12000"), "+OK\r\n", "{}", peer.name());
-        let said = client.call("CONFIG SET maxclients 4000000000");
+        let said = client.call("CONFIG SET maxclients 100000");
         let words = "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating \
                      system is not able to handle the specified number of clients, try with ";
-        assert!(said.starts_with(words), "{}: {said}", peer.name());
+        let is_refused = said.starts_with(words);
+        assert!(is_refused || said == "+OK\r\n", "{}: {said}", peer.name());
         let kept = client.call("CONFIG GET maxclients");
-        assert!(kept.contains("\r\n12000\r\n"), "{}: {kept}", peer.name());
-    }
+        let wanted = if is_refused { "\r\n12000\r\n" } else { "\r\n100000\r\n" };
+        assert!(kept.contains(wanted), "{}: {kept}", peer.name());
+        is_refused
+    });
+    // Which of the two it is lies with the machine.
+    assert_eq!(refused[0], refused[1]);
 }
 
 #[test]
