@@ -179,6 +179,16 @@ impl Client {
         self.blocked.as_ref().is_some_and(|blocked| blocked.nothing == blocked::Nothing::Ended)
     }
 
+    /// Has its request that was put off tried again.
+    pub fn wake_if_paused(&mut self) {
+        if self.flags.any(Flags::PAUSED) {
+            self.flags.clear(Flags::PAUSED);
+            if let Some(connection) = &self.connection {
+                connection.wake();
+            }
+        }
+    }
+
     /// A client without a connection.
     #[must_use]
     pub fn new(id: u64, now_ms: i64) -> Self {
@@ -238,6 +248,13 @@ pub struct Clients {
 }
 
 impl Clients {
+    /// Has all requests that were put off tried again.
+    pub fn wake_paused(&mut self) {
+        for client in self.iter_mut() {
+            client.wake_if_paused();
+        }
+    }
+
     /// Adds a client and answers its place.
     pub fn add(&mut self, mut client: Box<Client>) -> usize {
         let vacant = self.places.vacant_entry();

@@ -260,12 +260,9 @@ impl Core {
     /// more of itself: what is held for replicas beyond the backlog's size, what waits to be logged, and a snapshot on its way.
     #[must_use]
     pub fn uncounted_bytes(&self) -> usize {
-        let backlog = self
-            .replication
-            .backlog()
-            .map_or(0, |backlog| backlog.memory().saturating_sub(backlog.memory_of_setting()));
+        let replicas = self.replication.bytes_for_replicas();
         let log = self.logging.log.as_ref().map_or(0, |log| log.buffer_capacity());
         let save = self.save.as_ref().map_or(0, Save::bytes_on_the_way);
-        usize::try_from(backlog).unwrap_or(0) + log + save + self.feed.capacity()
+        usize::try_from(replicas).unwrap_or(0) + log + save + self.feed.capacity()
     }
 }

@@ -96,14 +96,7 @@ impl Engine {
             let moved = moving.remove(place);
             self.end_move(&moved, outcome);
         }
-        for client in self.core.clients.iter_mut() {
-            if client.flags.any(Flags::PAUSED) {
-                client.flags.clear(Flags::PAUSED);
-                if let Some(connection) = &client.connection {
-                    connection.wake();
-                }
-            }
-        }
+        self.core.clients.wake_paused();
         // A waiter whose command names a key that was on its way has been passed over.
         for db in 0..self.keyspace.dbs.len() {
             self.core.blocking.note_all(db);

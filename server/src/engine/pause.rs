@@ -1,7 +1,6 @@
 //! Beginning and ending CLIENT PAUSE.
 
 use super::Core;
-use crate::client::Flags;
 use crate::keyspace::Shared;
 use crate::pause::Pause;
 
@@ -22,14 +21,7 @@ impl Core {
     pub fn unpause(&mut self, shared: &Shared) {
         self.paused = None;
         self.note_expiry(shared);
-        for client in self.clients.iter_mut() {
-            if client.flags.any(Flags::PAUSED) {
-                client.flags.clear(Flags::PAUSED);
-                if let Some(connection) = &client.connection {
-                    connection.wake();
-                }
-            }
-        }
+        self.clients.wake_paused();
     }
 
     /// Ends the pause if its time is over. The regular work asks at each round, and so does a request that would wait: as

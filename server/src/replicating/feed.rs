@@ -91,7 +91,7 @@ impl Core {
     }
 
     /// Answers those in WAIT whose offset enough replicas have acknowledged.
-    pub(super) fn serve_wait(&mut self, current: &mut Option<&mut Client>) {
+    pub(super) fn serve_wait(&mut self) {
         let mut served = Vec::new();
         self.replicating.waiting.retain(|(client, offset, wanted)| {
             let acked = Offset::after(*offset).map_or(0, |at| self.replication.acked(at));
@@ -101,8 +101,6 @@ impl Core {
             }
             !done
         });
-        // Who is being served does not wait.
-        let _ = current;
         for (id, acked) in served {
             self.end_wait(id, acked);
         }

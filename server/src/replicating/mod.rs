@@ -108,7 +108,7 @@ impl Core {
                 self.replicating.wanted.retain(|wanted| wanted.snapshot != id);
                 self.give_up_purpose(keyspace, Purpose::Replicas(id.0));
             }
-            Action::AcksMoved => self.serve_wait(current),
+            Action::AcksMoved => self.serve_wait(),
             Action::EmptyData => {
                 self.replicating.loads_from = None;
                 self.empty_for_sync(keyspace);

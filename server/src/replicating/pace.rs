@@ -1,6 +1,5 @@
 //! `repl-slow-writers`: writes of clients wait where a replica would be left behind.
 
-use crate::client::Flags;
 use crate::engine::Core;
 use crate::replication::Pace;
 
@@ -24,7 +23,7 @@ impl Core {
             Pace::Bytes(bytes) => Some(bytes),
         };
         if was == Some(0) && self.paused.is_none() {
-            self.wake_paused();
+            self.clients.wake_paused();
         }
     }
 
@@ -32,18 +31,6 @@ impl Core {
     pub(super) fn use_allowance(&mut self, bytes: u64) {
         if let Some(left) = &mut self.replicating.allowance {
             *left = left.saturating_sub(bytes);
-        }
-    }
-
-    /// Has requests that were put off tried again.
-    fn wake_paused(&mut self) {
-        for client in self.clients.iter_mut() {
-            if client.flags.any(Flags::PAUSED) {
-                client.flags.clear(Flags::PAUSED);
-                if let Some(connection) = &client.connection {
-                    connection.wake();
-                }
-            }
         }
     }
 }

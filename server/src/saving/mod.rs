@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use redstart_common::{clock, log};
 
-use crate::client::Flags;
 use crate::engine::Core;
 use crate::engine::asks::Ask;
 use crate::keyspace::Keyspace;
@@ -278,10 +277,7 @@ impl Core {
         }
         for id in std::mem::take(&mut save.waiting) {
             if let Some(client) = self.clients.by_id(id) {
-                client.flags.clear(Flags::PAUSED);
-                if let Some(connection) = &client.connection {
-                    connection.wake();
-                }
+                client.wake_if_paused();
             }
         }
     }
@@ -322,10 +318,7 @@ impl Core {
         self.saved.saving = None;
         for id in waiting {
             if let Some(client) = self.clients.by_id(id) {
-                client.flags.clear(Flags::PAUSED);
-                if let Some(connection) = &client.connection {
-                    connection.wake();
-                }
+                client.wake_if_paused();
             }
         }
     }
