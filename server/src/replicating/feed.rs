@@ -71,6 +71,7 @@ impl Core {
                 }
             }
         }
+        self.slow_writers_if_behind();
     }
 
     /// A connection of a replica has sent all it had: gives it more. Answers whether there was more.

@@ -27,6 +27,18 @@ impl Core {
         }
     }
 
+    /// The end of a turn: slows the writers at once where a replica is now far behind. Before the next regular look fast
+    /// writers could pass the whole limit.
+    pub(super) fn slow_writers_if_behind(&mut self) {
+        if self.replicating.allowance.is_some() {
+            return;
+        }
+        if let Pace::Bytes(bytes) = self.replication.pace() {
+            self.replicating.allowance = Some(bytes);
+            self.replicating.paced_at_ms = self.replication_now_ms();
+        }
+    }
+
     /// So many bytes were written for replicas.
     pub(super) fn use_allowance(&mut self, bytes: u64) {
         if let Some(left) = &mut self.replicating.allowance {

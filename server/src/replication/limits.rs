@@ -26,7 +26,8 @@ pub enum Pace {
 }
 
 impl Replication {
-    /// How fast writers may go on. Asked at each tick; it costs a look at each replica.
+    /// How fast writers may go on. Asked at each tick, and after each turn while they are free; it costs a look
+    /// at each replica.
     #[must_use]
     pub fn pace(&self) -> Pace {
         let limit = self.options.output_limit;
