@@ -11,10 +11,15 @@ use crate::keyspace::Keyspace;
 /// Bytes that may be on their way to the thread. A slow disk or replica stops the walk, it does not fill memory.
 const IN_FLIGHT_MAX: usize = 8 << 20;
 
+/// How many times as long as a step the clients get before the next, while they have something to ask.
+const SHARE: u32 = 8;
+/// The same while replicas wait for the data: what is written meanwhile is kept for them.
+const SHARE_BESIDE_REPLICAS: u32 = 2;
+
 /// How the walk goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// There is more to do, and this step took so long.
+    /// There is more to do. While the clients have something to ask they get so long before the next step.
     More(Duration),
     /// The thread has enough to do: its next report is waited for.
     Full,
@@ -89,7 +94,9 @@ impl Save {
             keyspace.end_epoch(true);
             return Pace::Sent;
         }
-        Pace::More(start.elapsed())
+        let is_waited_for = self.purposes.iter().any(|it| matches!(it, Purpose::Replicas(_)));
+        let share = if is_waited_for { SHARE_BESIDE_REPLICAS } else { SHARE };
+        Pace::More(start.elapsed() * share)
     }
 
     /// Bytes that were taken of the data and not written yet.

@@ -80,6 +80,10 @@ pub struct Saver {
 const WRITE_BYTES: usize = 256 << 10;
 /// Chunks that may wait for the thread that makes commands of them.
 const CHUNKS_MAX: usize = 4;
+/// How much nicer than its process the thread is while it writes files: about a sixth of a core that the clients want all
+/// of, and everything of one that is free.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 7;
 /// The longest rest between two looks whether the work is still wanted.
 const REST: Duration = Duration::from_millis(10);
 
@@ -228,6 +232,13 @@ fn rest(delay_us: i32, keys: usize, stopped: &AtomicBool, written: &AtomicUsize)
     written.store(before + keys, Ordering::Relaxed);
 }
 
+/// Lets the clients have the core before the thread that calls, where they want the same one.
+fn stand_back() {
+    // Elsewhere it would be of the whole process. That it is refused harms nobody.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICE);
+}
+
 fn work(
     orders: &Receiver<(Draft, usize)>,
     outputs: Vec<Output>,
@@ -278,9 +289,14 @@ impl Saver {
         let seen = Arc::clone(&stopped);
         let keys_written = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&keys_written);
-        let thread = std::thread::Builder::new().name("save".to_owned());
-        let thread =
-            thread.spawn(move || work(&receiver, outputs, manner, (&seen, &written), &report))?;
+        // A replica that waits long falls behind far.
+        let stands_back = !outputs.iter().any(|it| matches!(it.purpose, Purpose::Replicas(_)));
+        let thread = std::thread::Builder::new().name("save".to_owned()).spawn(move || {
+            if stands_back {
+                stand_back();
+            }
+            work(&receiver, outputs, manner, (&seen, &written), &report);
+        })?;
         Ok(Self { orders: Some(orders), stopped, keys_written, thread: Some(thread) })
     }
 

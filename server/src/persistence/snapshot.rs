@@ -27,7 +27,7 @@ const DRAFT_BYTES: usize = 128 << 10;
 /// Bytes of a large value that are written between two looks at the clock.
 const SLICE_BYTES: usize = 64 << 10;
 /// Buckets visited between two looks at the clock.
-const BUCKETS_BETWEEN: usize = 16;
+const BUCKETS_BETWEEN: usize = 8;
 
 /// How eviction data goes into the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +257,9 @@ impl Walk {
             self.stream.cut(&mut self.spare);
             self.is_ended = true;
             return;
+        }
+        if let (None, Some(db)) = (&emptied[home], keyspace.by_home(home)) {
+            db.prefetch_walk(self.cursor, BUCKETS_BETWEEN);
         }
         for _ in 0..BUCKETS_BETWEEN {
             let cursor = self.cursor;

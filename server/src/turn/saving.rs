@@ -22,9 +22,6 @@ use crate::saving::aof::Reported;
 use crate::saving::load::{self, Failure, Load, Rules};
 use crate::server::Server;
 
-/// How many times as long as a step the clients get before the next, while they have something to ask.
-const SHARE: u32 = 2;
-
 /// Goes on with the save that is under way, whenever `wanted` says that one has begun.
 pub async fn save(
     server: Rc<Server>,
@@ -44,14 +41,14 @@ pub async fn save(
             engine.core.go_on_saving(&mut engine.keyspace)
         };
         match pace {
-            Some(Pace::More(took)) => {
+            Some(Pace::More(rest)) => {
                 // If there is more to do this task is woken already, so that the loop does not come to wait.
                 turn::end();
                 let now = server.engine.borrow().core.stats.commands;
                 if std::mem::replace(&mut commands, now) == now {
                     tokio::task::yield_now().await;
                 } else {
-                    tokio::time::sleep((took * SHARE).max(Duration::from_micros(500))).await;
+                    tokio::time::sleep(rest.max(Duration::from_micros(500))).await;
                 }
             }
             Some(Pace::Full | Pace::Sent) | None => {

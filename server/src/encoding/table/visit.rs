@@ -4,7 +4,15 @@
 
 use std::ptr::NonNull;
 
-use super::{ADDRESS, Bucket, CHAIN, Item, LAST, SLOTS, Table, chain_of};
+use super::{ADDRESS, Bucket, CHAIN, Item, LAST, SLOTS, Table, chain_of, prefetch};
+
+/// What follows the cursor of a bucket that is named by so many bits: the increment runs from the highest bit of the name
+/// downwards.
+#[inline]
+fn next_cursor(cursor: u64, bits: u32) -> u64 {
+    let high = !((1_u64 << bits) - 1);
+    (cursor | high).reverse_bits().wrapping_add(1).reverse_bits()
+}
 
 impl<T: Item> Table<T> {
     pub(super) fn for_each_in_chain(&self, index: usize, mut visit: impl FnMut(NonNull<T>)) {
@@ -35,9 +43,38 @@ impl<T: Item> Table<T> {
         }
         let (index, bits) = self.home(cursor);
         self.for_each_in_chain(index, visit);
-        // The increment runs from the highest bit of the bucket's name downwards.
-        let high = !((1_u64 << bits) - 1);
-        (cursor | high).reverse_bits().wrapping_add(1).reverse_bits()
+        next_cursor(cursor, bits)
+    }
+
+    /// Asks the processor to fetch the items of the next `buckets` buckets of a scan. The memory answers many at once: a
+    /// scan that asks for each when it needs it waits for each.
+    pub fn prefetch_scan(&self, cursor: u64, buckets: usize) {
+        if self.items == 0 {
+            return;
+        }
+        let indices = || {
+            let mut next = Some(cursor);
+            std::iter::from_fn(move || {
+                let (index, bits) = self.home(next?);
+                next = Some(next_cursor(next?, bits)).filter(|&cursor| cursor != 0);
+                Some(index)
+            })
+            .take(buckets)
+        };
+        for index in indices() {
+            prefetch(self.bucket(index).as_ptr().cast());
+        }
+        for index in indices() {
+            // SAFETY: a live bucket of this table.
+            for &word in unsafe { &self.bucket(index).as_ref().words } {
+                // The address of an overflow bucket is as good.
+                let address = (word & ADDRESS & !CHAIN) as *const u8;
+                if !address.is_null() {
+                    prefetch(address);
+                    prefetch(address.wrapping_add(size_of::<Bucket>()));
+                }
+            }
+        }
     }
 
     /// Calls `visit` with the items of the bucket at `index`; answers whether there is such a bucket. What visits all

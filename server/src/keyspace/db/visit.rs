@@ -18,6 +18,11 @@ impl Db {
         self.table.scan(cursor, |mut entry| visit(unsafe { entry.as_mut() }))
     }
 
+    /// Asks the processor to fetch what the next `buckets` calls of [`Self::walk`] visit.
+    pub fn prefetch_walk(&self, cursor: u64, buckets: usize) {
+        self.table.prefetch_scan(cursor, buckets);
+    }
+
     /// An entry for a snapshot, past its deadline or not, without a trace.
     pub fn find_for_walk(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let found = self.table.find(crate::encoding::table::hash(key), key)?;
