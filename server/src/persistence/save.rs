@@ -10,11 +10,15 @@ use crate::keyspace::Keyspace;
 
 /// Bytes that may be on their way to the thread. A slow disk or replica stops the walk, it does not fill memory.
 const IN_FLIGHT_MAX: usize = 8 << 20;
+/// The same while a client waits for a large value to be written: it does not wait for the thread as well.
+const IN_FLIGHT_MAX_FOR_WRITERS: usize = 64 << 20;
 
 /// How many times as long as a step the clients get before the next, while they have something to ask.
 const SHARE: u32 = 8;
 /// The same while replicas wait for the data: what is written meanwhile is kept for them.
 const SHARE_BESIDE_REPLICAS: u32 = 2;
+/// The same while a client waits for a large value to be written: the others get one turn between two steps.
+const SHARE_BESIDE_WRITERS: u32 = 0;
 
 /// How the walk goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,7 @@ pub struct Save {
     pub waiting: Vec<u64>,
     saver: Option<Saver>,
     in_flight: usize,
+    large_done: u64,
     is_sent: bool,
 }
 
@@ -56,6 +61,7 @@ impl Save {
             waiting: Vec::new(),
             saver: Some(saver),
             in_flight: 0,
+            large_done: 0,
             is_sent: false,
         }
     }
@@ -77,7 +83,9 @@ impl Save {
         if self.is_sent {
             return Pace::Sent;
         }
-        let room = IN_FLIGHT_MAX.saturating_sub(self.in_flight);
+        let in_flight_max =
+            if self.waiting.is_empty() { IN_FLIGHT_MAX } else { IN_FLIGHT_MAX_FOR_WRITERS };
+        let room = in_flight_max.saturating_sub(self.in_flight);
         if room == 0 {
             return Pace::Full;
         }
@@ -94,9 +102,25 @@ impl Save {
             keyspace.end_epoch(true);
             return Pace::Sent;
         }
-        let is_waited_for = self.purposes.iter().any(|it| matches!(it, Purpose::Replicas(_)));
-        let share = if is_waited_for { SHARE_BESIDE_REPLICAS } else { SHARE };
-        Pace::More(start.elapsed() * share)
+        Pace::More(start.elapsed() * self.share())
+    }
+
+    fn share(&self) -> u32 {
+        if !self.waiting.is_empty() {
+            SHARE_BESIDE_WRITERS
+        } else if self.purposes.iter().any(|it| matches!(it, Purpose::Replicas(_))) {
+            SHARE_BESIDE_REPLICAS
+        } else {
+            SHARE
+        }
+    }
+
+    /// The clients that wait, if a large value is done with since this was last asked. Their requests are tried again; one
+    /// that is for another value comes back.
+    pub fn take_waiting(&mut self) -> Vec<u64> {
+        let done = self.snapshot.large_done();
+        let is_news = std::mem::replace(&mut self.large_done, done) != done;
+        if is_news || self.is_sent { std::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 
     /// Bytes that were taken of the data and not written yet.

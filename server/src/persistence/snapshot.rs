@@ -110,6 +110,7 @@ struct Walk {
     aside: Stream,
     spare: Vec<Draft>,
     keys_done: usize,
+    large_done: u64,
     is_ended: bool,
 }
 
@@ -166,6 +167,7 @@ impl Walk {
 
     /// A large value is complete: what was written beside it follows.
     fn close_large(&mut self) {
+        self.large_done += 1;
         self.stream.keys += 1;
         self.keys_done += 1;
         if self.aside.selected.is_some() {
@@ -212,7 +214,10 @@ impl Walk {
     /// Writes a slice of the large value at a key, which may be its first one.
     fn slice_at(&mut self, home: usize, key: &[u8], entry: Option<&mut Entry>) {
         // Its writer may have been told to wait for it after the walk had met it, or it may be gone.
-        let Some(entry) = entry.filter(|entry| entry.epoch() != self.epoch) else { return };
+        let Some(entry) = entry.filter(|entry| entry.epoch() != self.epoch) else {
+            self.large_done += 1;
+            return;
+        };
         if self.slicing.is_none() {
             self.stream.select(home, &self.sizes);
             let slicer = Slicer::begin(&mut self.stream.draft, entry, self.uses.of(entry));
@@ -312,6 +317,7 @@ impl Snapshot {
                 aside: Stream::default(),
                 spare: Vec::new(),
                 keys_done: 0,
+                large_done: 0,
                 is_ended: false,
             }),
         });
@@ -371,11 +377,10 @@ impl Snapshot {
         self.walk.borrow().sizes.iter().map(|(keys, _)| keys).sum()
     }
 
-    /// Whether a large value is being written, or is next.
+    /// Large values that nobody has to wait for any more: written in slices, or found to be written whole, or gone.
     #[must_use]
-    pub fn has_large(&self) -> bool {
-        let walk = self.walk.borrow();
-        walk.slicing.is_some() || !walk.large.is_empty()
+    pub fn large_done(&self) -> u64 {
+        self.walk.borrow().large_done
     }
 
     /// Whether the writers of this entry have to wait until it is written, for it is large. If so it is written next.

@@ -269,13 +269,10 @@ impl Core {
         Some(pace)
     }
 
-    /// Lets requests try again that waited for a large value.
+    /// Lets requests try again that waited for a large value, once one is written.
     fn wake_save_waiters(&mut self) {
         let Some(save) = &mut self.save else { return };
-        if save.waiting.is_empty() || save.snapshot.has_large() {
-            return;
-        }
-        for id in std::mem::take(&mut save.waiting) {
+        for id in save.take_waiting() {
             if let Some(client) = self.clients.by_id(id) {
                 client.wake_if_paused();
             }

@@ -22,13 +22,16 @@ use crate::saving::aof::Reported;
 use crate::saving::load::{self, Failure, Load, Rules};
 use crate::server::Server;
 
+/// The shortest rest: timers run in whole milliseconds, and less is rested later.
+const REST_MIN: Duration = Duration::from_millis(2);
+
 /// Goes on with the save that is under way, whenever `wanted` says that one has begun.
 pub async fn save(
     server: Rc<Server>,
     wanted: Rc<Notify>,
     mut reports: UnboundedReceiver<(u64, Report)>,
 ) {
-    let mut commands = 0;
+    let (mut commands, mut owed) = (0, Duration::ZERO);
     loop {
         while let Ok((number, report)) = reports.try_recv() {
             let mut engine = server.engine.borrow_mut();
@@ -46,9 +49,14 @@ pub async fn save(
                 turn::end();
                 let now = server.engine.borrow().core.stats.commands;
                 if std::mem::replace(&mut commands, now) == now {
+                    owed = Duration::ZERO;
+                } else {
+                    owed += rest;
+                }
+                if owed < REST_MIN {
                     tokio::task::yield_now().await;
                 } else {
-                    tokio::time::sleep(rest.max(Duration::from_micros(500))).await;
+                    tokio::time::sleep(std::mem::take(&mut owed)).await;
                 }
             }
             Some(Pace::Full | Pace::Sent) | None => {

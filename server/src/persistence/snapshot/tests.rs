@@ -220,3 +220,41 @@ fn numbers_of_epochs_come_again_without_a_lie() {
     keyspace.db(0).set_string(b"old", b"new", Deadline::Clear);
     assert_eq!(snapshot.keys_done(), 1, "the old value was seen before it went");
 }
+
+/// Whatever becomes of a large value that somebody waits for, it is next, and it is said when it is done with.
+#[test]
+fn who_waits_for_a_large_value_hears_of_it_first() {
+    let changes = [
+        None,
+        Some(Op::Push(0, 1)),
+        Some(Op::Unlink(0, 1)),
+        Some(Op::SetLarge(0, 1)),
+        Some(Op::Rename(0, 1, 2)),
+        Some(Op::Clear(0, true)),
+    ];
+    for change in changes {
+        for slices_before in 0..2 {
+            let mut keyspace = Keyspace::new(2);
+            for key in 0..24 {
+                apply(&mut keyspace, None, &Op::SetLarge(0, key));
+            }
+            let snapshot = Snapshot::begin(&mut keyspace, Uses::Unknown);
+            apply(&mut keyspace, Some(&snapshot), &Op::Hold(0, 1));
+            for _ in 0..slices_before {
+                apply(&mut keyspace, Some(&snapshot), &Op::Step);
+            }
+            assert_eq!(snapshot.large_done(), 0, "{change:?}: it takes two slices");
+            change.iter().for_each(|op| apply(&mut keyspace, Some(&snapshot), op));
+            let mut steps = 0;
+            while snapshot.large_done() == 0 {
+                let step = snapshot.step(&mut keyspace, Duration::ZERO, usize::MAX);
+                assert_eq!(step, Step::More, "{change:?}: nobody was told");
+                steps += 1;
+            }
+            assert!(steps < 50, "{change:?}: told after {steps} steps");
+            // RENAME parts two values from their place.
+            assert!(snapshot.keys_done() <= 2, "{change:?}: others came first");
+            keyspace.end_epoch(false);
+        }
+    }
+}
