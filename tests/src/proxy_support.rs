@@ -268,7 +268,15 @@ impl Redis {
     /// When it does not come up.
     #[must_use]
     pub fn start_on(port: u16, options: &[&str]) -> Self {
-        let mut command = Command::new("redis-server");
+        Self::start_by(Command::new("redis-server"), port, options)
+    }
+
+    /// As [`Redis::start_on`], by a command that has more to it than the program.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_by(mut command: Command, port: u16, options: &[&str]) -> Self {
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
