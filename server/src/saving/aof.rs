@@ -436,7 +436,9 @@ impl Core {
             State::On => self.logging.sizes.growth_due(self.logging.open_bytes(), &automatic),
             _ => None,
         };
-        if !self.logging.scheduled && growth.is_none() {
+        let doubtful = self.logging.state == State::On
+            && self.logging.log.as_ref().is_some_and(|log| log.state().wants_rewrite());
+        if !self.logging.scheduled && growth.is_none() && !doubtful {
             return;
         }
         match self.logging.back_off.ask(clock::unix_ms() / 1000) {
@@ -451,7 +453,12 @@ impl Core {
                 return;
             }
         }
-        if let (Some(growth), false) = (growth, self.logging.scheduled) {
+        if doubtful {
+            log!(
+                Warning,
+                "A failed fsync has left open what is on the disk: the append-only file is rewritten"
+            );
+        } else if let (Some(growth), false) = (growth, self.logging.scheduled) {
             log!(Notice, "Starting automatic rewriting of AOF on {growth}% growth");
         }
         // The log says why it did not begin; it is tried again.

@@ -5,7 +5,8 @@
 //! The rules are those of Redis 7.0.15 but for these: `always` may leave the fsync to a thread (replies wait for it); a
 //! failing write is tried again ten times a second and not each turn; and after a failed fsync nothing of what it was
 //! for counts as synced, even if a later one succeeds, until a rewrite has put that data elsewhere, since the system
-//! may have dropped the pages.
+//! may have dropped the pages. Such a failed fsync is tried again each second though nothing is written meanwhile, for
+//! writes are refused until one succeeds.
 
 use std::io;
 
@@ -304,6 +305,8 @@ impl Flush {
     pub fn rewritten(&mut self, mark: u64) {
         if self.doubtful_to.is_some_and(|to| to <= mark) {
             self.doubtful_to = None;
+            // Whatever file it was for: what it was to bring to the disk is there.
+            self.sync_error = None;
         }
         if self.doubtful_to.is_none() {
             self.synced = self.synced.max(mark);
@@ -378,6 +381,12 @@ impl Flush {
         self.doubtful_to.is_some()
     }
 
+    /// Whether that should be mended now: the disk seems to be well.
+    #[must_use]
+    pub fn wants_rewrite(&self) -> bool {
+        self.is_doubtful() && self.refusal().is_none()
+    }
+
     /// Whether a write waits for an fsync.
     #[must_use]
     pub fn is_postponed(&self) -> bool {
@@ -415,14 +424,15 @@ impl Flush {
         let postponed =
             self.postponed_at_ms.map(|since| (since + POSTPONED_MAX_MS).saturating_sub(now_ms));
         let sync = (self.policy == Policy::EverySecond
-            && self.asked != self.written
+            && (self.asked != self.written || self.sync_error.is_some())
             && self.syncing.is_none())
         .then(|| (self.last_sync_ms + SECOND_MS).saturating_sub(now_ms));
         [retry, postponed, sync].into_iter().flatten().min()
     }
 
     fn sync_due(&mut self, now_ms: u64, idle: bool) -> Option<Sync> {
-        if self.asked == self.written || (self.spare_disk && self.is_saving) {
+        let fails = self.policy == Policy::EverySecond && self.sync_error.is_some();
+        if (self.asked == self.written && !fails) || (self.spare_disk && self.is_saving) {
             return None;
         }
         match (self.policy, self.always) {

@@ -184,6 +184,40 @@ fn after_a_failed_fsync_nothing_is_sure_until_a_rewrite() {
 }
 
 #[test]
+fn a_failed_fsync_is_tried_again_though_nothing_is_written() {
+    let mut log = flush(Policy::EverySecond);
+    log.append(10);
+    log.plan(1000, false);
+    log.wrote(Written::All, 1000);
+    log.sync_begins(1000);
+    log.synced(10, true, &Err(io::Error::from_raw_os_error(libc::EIO)));
+    assert_eq!(log.wake_in_ms(1200), Some(800));
+    assert_eq!(log.plan(1999, false), Plan::Nothing);
+    assert_eq!(log.plan(2000, false), Plan::Sync(Sync::OnThread));
+    assert_eq!(log.sync_begins(2000), 10);
+    assert_eq!(log.plan(9000, false), Plan::Nothing, "one at a time");
+    assert!(!log.wants_rewrite(), "the disk may still be broken");
+    log.synced(10, true, &Ok(()));
+    assert_eq!((log.refusal(), log.wake_in_ms(9000)), (None, None));
+    assert!(log.wants_rewrite());
+    log.rewritten(10);
+    assert!(!log.wants_rewrite());
+}
+
+#[test]
+fn a_rewrite_settles_the_failed_fsync_of_a_file_that_was_left_behind() {
+    let mut log = flush(Policy::No);
+    log.append(10);
+    log.plan(0, false);
+    log.wrote(Written::All, 0);
+    let mark = log.leave_file(0);
+    log.synced(mark, false, &Err(io::Error::from_raw_os_error(libc::EIO)));
+    assert_eq!(log.refusal(), Some(libc::EIO));
+    log.rewritten(mark);
+    assert_eq!((log.refusal(), log.synced_to()), (None, 10));
+}
+
+#[test]
 fn no_fsync_while_a_rewrite_writes_if_the_disk_is_to_be_spared() {
     let mut log = flush(Policy::Always);
     log.set_spare_disk(true);
