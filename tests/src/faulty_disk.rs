@@ -1,6 +1,7 @@
 //! A disk that fails when a test says so, under a whole server; see `examples/faulty_disk.rs`.
 
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::proxy_support::{Folder, Redis, free_port};
 use crate::server_support::{Peer, Server, built, server_binary};
@@ -30,7 +31,7 @@ impl Fault {
 #[derive(Debug)]
 pub struct FaultyDisk {
     switches: Folder,
-    library: String,
+    library: &'static str,
 }
 
 impl FaultyDisk {
@@ -40,8 +41,11 @@ impl FaultyDisk {
     /// When what stands before the C library cannot be built.
     #[must_use]
     pub fn new() -> Self {
-        let built = built(&["-p", "redstart-tests", "--example", "faulty_disk"]);
-        let library = built.join("examples/libfaulty_disk.so").display().to_string();
+        static LIBRARY: OnceLock<String> = OnceLock::new();
+        let library = LIBRARY.get_or_init(|| {
+            let built = built(&["-p", "redstart-tests", "--example", "faulty_disk"]);
+            built.join("examples/libfaulty_disk.so").display().to_string()
+        });
         Self { switches: Folder::new(), library }
     }
 
@@ -62,7 +66,7 @@ impl FaultyDisk {
     }
 
     fn under(&self, mut command: Command) -> Command {
-        command.env("LD_PRELOAD", &self.library).env("FAULTY_DISK", self.switches.path());
+        command.env("LD_PRELOAD", self.library).env("FAULTY_DISK", self.switches.path());
         command
     }
 

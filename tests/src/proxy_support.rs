@@ -474,6 +474,18 @@ impl Client {
         self.receive()
     }
 
+    /// Whether anything has come that was not taken yet. It does not wait for it.
+    ///
+    /// # Panics
+    /// When the connection cannot be asked.
+    #[must_use]
+    pub fn has_received(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("asked");
+        let has = !self.input.is_empty() || self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_nonblocking(false).expect("asked");
+        has
+    }
+
     /// Whether the other side has closed the connection, having sent nothing more.
     pub fn is_closed(&mut self) -> bool {
         self.try_receive().is_none()
