@@ -1,7 +1,7 @@
 # make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
-# make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) of each kind, a million keys each
-#              way, and SOAK_HISTORIES of replication (1,000,000)
+# make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) with appendfsync always and some of other
+#              kinds, a million keys each way, and SOAK_HISTORIES of replication (1,000,000)
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fuzz-check: whether the fuzz targets still compile; that needs neither
 # make fmt     formats the sources

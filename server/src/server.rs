@@ -170,6 +170,7 @@ impl Server {
                 if core.deliver(&mut engine.keyspace).is_err() {
                     std::process::exit(1);
                 }
+                core.look_at_held();
                 core.end_turn_of_tracking();
                 core.evict_clients_each_turn();
                 drop(borrowed);

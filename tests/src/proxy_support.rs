@@ -268,7 +268,15 @@ impl Redis {
     /// When it does not come up.
     #[must_use]
     pub fn start_on(port: u16, options: &[&str]) -> Self {
-        let mut command = Command::new("redis-server");
+        Self::start_by(Command::new("redis-server"), port, options)
+    }
+
+    /// As [`Redis::start_on`], by a command that has more to it than the program.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_by(mut command: Command, port: u16, options: &[&str]) -> Self {
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
@@ -464,6 +472,18 @@ impl Client {
     pub fn call(&mut self, words: &str) -> String {
         self.send(&words.split_whitespace().collect::<Vec<_>>());
         self.receive()
+    }
+
+    /// Whether anything has come that was not taken yet. It does not wait for it.
+    ///
+    /// # Panics
+    /// When the connection cannot be asked.
+    #[must_use]
+    pub fn has_received(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("asked");
+        let has = !self.input.is_empty() || self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_nonblocking(false).expect("asked");
+        has
     }
 
     /// Whether the other side has closed the connection, having sent nothing more.

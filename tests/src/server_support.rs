@@ -20,20 +20,28 @@ pub fn server_binary() -> &'static Path {
         if let Some(given) = std::env::var_os("REDSTART_SERVER") {
             return given.into();
         }
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        // target/<profile>/deps/<this test>
-        let here = std::env::current_exe().expect("the test's path");
-        let profile_folder = here.parent().and_then(Path::parent).expect("target/<profile>");
-        let mut command = Command::new(cargo);
-        command.args(["build", "-q", "-p", "redstart-server", "--bin", "redstart-server"]);
-        if profile_folder.ends_with("release") {
-            command.arg("--release");
-        }
-        command.current_dir(workspace());
-        command.env("CARGO_TARGET_DIR", profile_folder.parent().expect("target"));
-        assert!(command.status().expect("cargo runs").success(), "the server does not build");
-        profile_folder.join("redstart-server")
+        built(&["-p", "redstart-server", "--bin", "redstart-server"]).join("redstart-server")
     })
+}
+
+/// Has cargo build something in the profile of the tests, and says in which folder that is.
+///
+/// # Panics
+/// When it does not build.
+pub(crate) fn built(what: &[&str]) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // target/<profile>/deps/<this test>
+    let here = std::env::current_exe().expect("the test's path");
+    let profile_folder = here.parent().and_then(Path::parent).expect("target/<profile>");
+    let mut command = Command::new(cargo);
+    command.args(["build", "-q"]).args(what);
+    if profile_folder.ends_with("release") {
+        command.arg("--release");
+    }
+    command.current_dir(workspace());
+    command.env("CARGO_TARGET_DIR", profile_folder.parent().expect("target"));
+    assert!(command.status().expect("cargo runs").success(), "{what:?} does not build");
+    profile_folder.to_owned()
 }
 
 /// Runs somebody else's program to its end, which is two minutes away at most.
@@ -73,8 +81,13 @@ impl Server {
     /// configuration file; see [`Server::start_with_file`].
     #[must_use]
     pub fn start_in(folder: Folder, options: &[&str]) -> Self {
+        Self::start_by(Command::new(server_binary()), folder, options)
+    }
+
+    /// As [`Server::start_in`], by a command that has more to it than the program.
+    #[must_use]
+    pub fn start_by(mut command: Command, folder: Folder, options: &[&str]) -> Self {
         let port = free_port();
-        let mut command = Command::new(server_binary());
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]).args(options);
         Self(Listening::start(command, port, folder))
     }
@@ -141,13 +154,19 @@ impl Peer {
         Client::connect(self.port())
     }
 
+    /// The process, whichever it is.
+    #[must_use]
+    pub fn listening(&self) -> &Listening {
+        match self {
+            Self::Ours(server) => server,
+            Self::Original(server) => server,
+        }
+    }
+
     /// What it has printed.
     #[must_use]
     pub fn log(&self) -> String {
-        match self {
-            Self::Ours(server) => server.log(),
-            Self::Original(server) => server.log(),
-        }
+        self.listening().log()
     }
 
     /// The folder that it works in.

@@ -65,6 +65,10 @@ impl Flags {
     pub const REPLICA: Self = Self(1 << 19);
     /// Has written something: WAIT waits for it.
     pub const WROTE: Self = Self(1 << 20);
+    /// Was told in this turn what is not on the disk yet: it hears of it once it is.
+    pub const AWAITS_LOG: Self = Self(1 << 21);
+    /// Is among those whose replies wait for the disk.
+    pub const HELD: Self = Self(1 << 22);
 
     /// Whether any of `other`'s flags is set.
     #[inline]

@@ -11,7 +11,8 @@
 //! waits longer is closed off block by block, so that a slow reader's output is never copied to make room for more, and is
 //! given back as it is sent. Long strings get a block of their own size, or share the bytes of a stored value.
 //!
-//! Nothing leaves before it is released, which is done at the end of a turn, behind the log.
+//! Nothing leaves before it is released, which is done at the end of a turn, behind the log; some of it only when the log has
+//! come further, and then what follows waits behind it.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -72,6 +73,8 @@ pub struct Output {
     sent: usize,
     /// Bytes from the front, those sent included, that may leave.
     released: usize,
+    /// What is behind them and waits for the log: so many bytes for a mark, the marks rising.
+    held: VecDeque<(usize, u64)>,
 }
 
 impl Output {
@@ -255,6 +258,34 @@ impl Output {
     #[inline]
     pub fn release(&mut self) {
         self.released = self.end();
+        if !self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+    }
+
+    /// What is new waits for the `mark` of the log, and for what is before it; all that waits for no more than `reached`
+    /// leaves. Answers whether something waits still.
+    pub fn release_behind(&mut self, mark: u64, reached: u64) -> bool {
+        let waiting: usize = self.held.iter().map(|(bytes, _)| bytes).sum();
+        let new = self.end() - self.released - waiting;
+        match self.held.back_mut() {
+            Some((bytes, last)) if *last >= mark => *bytes += new,
+            _ if new > 0 => self.held.push_back((new, mark)),
+            _ => {}
+        }
+        while let Some(&(bytes, mark)) = self.held.front()
+            && mark <= reached
+        {
+            self.held.pop_front();
+            self.released += bytes;
+        }
+        !self.held.is_empty()
+    }
+
+    /// Whether something waits for the log.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Whether anything may leave now.
@@ -343,6 +374,7 @@ impl Output {
             (self.closed_bytes, self.closed_allocated) = (0, 0);
         }
         (self.sent, self.released) = (0, 0);
+        self.held.clear();
         buffer::give(std::mem::take(&mut self.tail));
     }
 }

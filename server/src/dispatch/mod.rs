@@ -375,9 +375,14 @@ pub(crate) fn run(
     }
     if core.feed.dirty != dirty {
         client.flags.set(Flags::WROTE);
+        if core.unsynced.is_on() {
+            client.flags.set(Flags::AWAITS_LOG);
+        }
         if core.feed.form == Form::AsGiven {
             core.feed.push_args(db, args);
         }
+    } else if core.unsynced.is_any() && core.unsynced.are_seen_by(id, args) {
+        client.flags.set(Flags::AWAITS_LOG);
     }
     if client.flags.any(Flags::BLOCKED.or(Flags::TRACKING)) {
         core.tracking.remember(client, id, args);

@@ -124,6 +124,9 @@ impl Engine {
         let slot = self.core.clients.slot_of(moved.client);
         let Some(mut client) = slot.and_then(|slot| self.core.clients.take(slot)) else { return };
         client.flags.clear(Flags::BLOCKED);
+        if self.core.unsynced.is_on() {
+            client.flags.set(Flags::AWAITS_LOG);
+        }
         if !moved.silent {
             match error {
                 Some(text) => client.reply.error(text),

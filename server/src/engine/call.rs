@@ -104,6 +104,9 @@ impl<'a> Call<'a> {
     /// A key of database `db` has changed.
     #[inline]
     pub fn modified_in(&mut self, db: usize, key: &[u8]) {
+        if self.core.unsynced.is_on() {
+            self.core.unsynced.note(key);
+        }
         if !self.core.watches.is_empty() {
             self.tell_watchers(db, key);
         }
@@ -152,6 +155,7 @@ impl<'a> Call<'a> {
     }
 
     fn replaced_by(&mut self, db: usize, after: impl Fn(&Keyspace, &[u8]) -> Presence) {
+        self.core.unsynced.note_all();
         if self.core.watches.is_empty() {
             return;
         }

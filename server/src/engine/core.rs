@@ -9,6 +9,7 @@ use redstart_common::resp::Args;
 use super::armed::Armed;
 use super::asks::Ask;
 use super::feed::Feed;
+use super::unsynced::Unsynced;
 use super::waiting::Blocking;
 use super::watch::Watches;
 use super::{Handlers, Time};
@@ -104,6 +105,8 @@ pub struct Core {
     pub saved: Saved,
     /// The append-only file.
     pub logging: Logging,
+    /// Keys that it has not brought to the disk yet, and who waits for that.
+    pub unsynced: Unsynced,
     /// The save that is under way.
     pub save: Option<Save>,
     /// Its number.

@@ -10,6 +10,7 @@ mod handlers;
 mod pause;
 mod time;
 mod tracking;
+pub mod unsynced;
 mod users;
 pub mod waiting;
 pub mod watch;
@@ -21,6 +22,7 @@ use rand::rngs::SmallRng;
 
 use self::armed::Armed;
 use self::feed::Feed;
+use self::unsynced::Unsynced;
 use self::waiting::Blocking;
 use self::watch::Watches;
 use crate::acl::Users;
@@ -74,6 +76,7 @@ impl Engine {
                 stats: Stats::new(),
                 pubsub: PubSub::default(),
                 watches: Watches::new(count),
+                unsynced: Unsynced::default(),
                 tracking: Tracking::default(),
                 blocking: Blocking::new(count),
                 feed: Feed::new(),

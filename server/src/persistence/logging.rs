@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::aof::chain::{Chain, State};
-use super::aof::flush::{Always, Policy};
+use super::aof::flush::Policy;
 use super::aof::growth::{BackOff, Sizes};
 use super::aof::log::Log;
 use super::aof::sync::SyncThread;
@@ -58,6 +58,8 @@ pub struct Logging {
     /// How long each write of the log is put off, for tests (DEBUG AOF-FLUSH-SLEEP).
     pub flush_sleep: Duration,
     began: Instant,
+    /// The mark at which the last log has ended.
+    ended_at: u64,
 }
 
 impl Default for Logging {
@@ -76,6 +78,7 @@ impl Default for Logging {
             wake: None,
             flush_sleep: Duration::ZERO,
             began: Instant::now(),
+            ended_at: 0,
         }
     }
 }
@@ -114,11 +117,32 @@ impl Logging {
                 wake();
             }
         })?;
-        let how = (policy(saving), Always::InTurn);
+        let how = (policy(saving), self.ended_at);
         let mut log = Log::new(file, size, syncs, how, offset, self.now_ms());
         log.state_mut().set_spare_disk(saving.no_appendfsync_on_rewrite);
         self.log = Some(log);
         Ok(())
+    }
+
+    /// Writes no more. The next log's marks go on from those of this one, so that a reply that waits for one of them waits no
+    /// longer.
+    pub fn close_log(&mut self) {
+        if let Some(log) = self.log.take() {
+            self.ended_at = log.state().appended();
+        }
+    }
+
+    /// The mark that replies to writes wait for, and the one up to which they may leave.
+    #[must_use]
+    pub fn marks(&self) -> (u64, u64) {
+        let state = self.log.as_ref().map(Log::state);
+        state.map_or((self.ended_at, u64::MAX), |state| (state.appended(), state.released()))
+    }
+
+    /// Whether replies to writes wait for the disk.
+    #[must_use]
+    pub fn promises(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.state().policy() == Policy::Always)
     }
 
     /// Bytes of the file that is written to.

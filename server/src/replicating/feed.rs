@@ -9,13 +9,26 @@ use crate::replication::{ClientId, Event, Offset, Replication};
 /// Bytes of the stream that are copied from the backlog for one replica before its socket has taken them.
 const AHEAD_BYTES: usize = 256 << 10;
 
-/// Gives a replica's connection what it may be sent of the stream. Answers how many bytes it got.
-pub fn feed_replica(replication: &mut Replication, client: &mut Client, now_ms: i64) -> usize {
+/// Gives a replica's connection what it may be sent of the stream, no more than up to `limit`. Answers how many bytes it got.
+pub fn feed_replica(
+    replication: &mut Replication,
+    client: &mut Client,
+    limit: Offset,
+    now_ms: i64,
+) -> usize {
     let room = AHEAD_BYTES.saturating_sub(client.reply.pending());
     if room == 0 {
         replication.sent(client.id, 0, now_ms);
         return 0;
     }
+    let held = replication.history().offset.since(limit);
+    let pending: usize = replication.pending(client.id).map(<[u8]>::len).sum();
+    let allowed = pending.saturating_sub(usize::try_from(held).unwrap_or(usize::MAX));
+    if pending > 0 && allowed == 0 {
+        // It is not its socket that is waited for.
+        return 0;
+    }
+    let room = room.min(allowed);
     let mut taken = 0;
     for slice in replication.pending(client.id) {
         let part = &slice[..slice.len().min(room - taken)];
@@ -61,10 +74,11 @@ impl Core {
         }
         self.tell_replication(keyspace, Event::EndOfTurn);
         let now_ms = self.replication_now_ms();
+        let limit = self.stream_limit();
         let Self { clients, replication, replicating, stats, .. } = self;
         for id in &replicating.replicas {
             if let Some(client) = clients.by_id(*id) {
-                let fed = feed_replica(replication, client, now_ms);
+                let fed = feed_replica(replication, client, limit, now_ms);
                 if fed > 0 {
                     stats.repl_bytes_out += fed as u64;
                     client.mark();
@@ -74,15 +88,26 @@ impl Core {
         self.slow_writers_if_behind();
     }
 
+    /// The place up to which the stream may leave: as in Redis, replicas hear of no write that is promised and not on the disk.
+    fn stream_limit(&self) -> Offset {
+        let end = self.replication.history().offset;
+        let Some(log) = self.logging.log.as_ref() else { return end };
+        i64::try_from(log.released_offset(end.bytes().unsigned_abs()))
+            .ok()
+            .and_then(Offset::after)
+            .unwrap_or(end)
+    }
+
     /// A connection of a replica has sent all it had: gives it more. Answers whether there was more.
     pub fn feed_more(&mut self, slot: usize) -> bool {
         let now_ms = self.replication_now_ms();
+        let limit = self.stream_limit();
         let Self { clients, replication, stats, .. } = self;
         let Some(client) = clients.at(slot) else { return false };
         if !client.flags.any(Flags::REPLICA) {
             return false;
         }
-        let fed = feed_replica(replication, client, now_ms);
+        let fed = feed_replica(replication, client, limit, now_ms);
         stats.repl_bytes_out += fed as u64;
         // What is in the backlog is written, and logged.
         if fed > 0 {

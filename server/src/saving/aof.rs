@@ -5,6 +5,7 @@ use std::time::Duration;
 use redstart_common::{clock, log};
 
 use super::NotBegun;
+use crate::client::Flags;
 use crate::engine::Core;
 use crate::engine::feed::{Audience, Part};
 use crate::keyspace::Keyspace;
@@ -70,8 +71,23 @@ impl Core {
     pub fn deliver(&mut self, keyspace: &mut Keyspace) -> Result<(), Fatal> {
         self.hand_over();
         self.flush_log(false)?;
+        if !self.feed.is_framed() {
+            let (appended, released) = self.logging.marks();
+            self.unsynced.settle(appended, released);
+        }
         self.feed_replicas(keyspace);
         Ok(())
+    }
+
+    /// Has those looked at again whose replies wait for the disk, if it has come further. No client may be taken out.
+    pub fn look_at_held(&mut self) {
+        let (_, reached) = self.logging.marks();
+        for id in self.unsynced.take_held(reached) {
+            if let Some(client) = self.clients.by_id(id) {
+                client.flags.clear(Flags::HELD);
+                client.mark();
+            }
+        }
     }
 
     fn flush_log(&mut self, force: bool) -> Result<(), Fatal> {
@@ -115,6 +131,7 @@ impl Core {
             log.state_mut().set_policy(policy(saving));
             log.state_mut().set_spare_disk(saving.no_appendfsync_on_rewrite);
         }
+        self.unsynced.set_on(self.logging.promises());
         self.remove_history();
     }
 
@@ -126,6 +143,23 @@ impl Core {
         {
             report(&error);
         }
+    }
+
+    /// Writes to `file` from now on, which has `size` bytes.
+    fn begin_log(&mut self, file: std::fs::File, size: u64) -> Result<(), Reported> {
+        let offset = self.replication.history().offset.bytes().unsigned_abs();
+        let Self { logging, settings, unsynced, .. } = self;
+        logging.open_log(file, size, &settings.saving, offset).map_err(|error| {
+            log!(Warning, "Can't start the thread that syncs the append-only file: {error}");
+            Reported
+        })?;
+        unsynced.set_on(logging.promises());
+        Ok(())
+    }
+
+    fn close_log(&mut self) {
+        self.logging.close_log();
+        self.unsynced.set_on(false);
     }
 
     fn set_log_state(&mut self, state: State) {
@@ -171,11 +205,7 @@ impl Core {
         });
         self.logging.chain = Some(chain);
         let Opened { file, size } = outcome.map_err(|error| report(&error))?;
-        let saving = self.settings.saving.clone();
-        self.logging.open_log(file, size, &saving, 0).map_err(|error| {
-            log!(Warning, "Can't start the thread that syncs the append-only file: {error}");
-            Reported
-        })?;
+        self.begin_log(file, size)?;
         self.logging.sizes = Sizes::loaded(loaded.bytes, loaded.base_bytes, size);
         self.set_log_state(State::On);
         Ok(())
@@ -265,14 +295,7 @@ impl Core {
                 Ok(Some(mark))
             }
             None => {
-                let saving = self.settings.saving.clone();
-                self.logging.open_log(file, size, &saving, 0).map_err(|error| {
-                    log!(
-                        Warning,
-                        "Can't start the thread that syncs the append-only file: {error}"
-                    );
-                    Reported
-                })?;
+                self.begin_log(file, size)?;
                 Ok(Some(0))
             }
         }
@@ -329,7 +352,7 @@ impl Core {
         }
         if rewrite.state == State::AwaitRewrite {
             // The log was for this rewrite alone; the next begins another.
-            self.logging.log = None;
+            self.close_log();
         }
     }
 
@@ -409,7 +432,7 @@ impl Core {
         self.set_log_state(State::Off);
         self.logging.scheduled = false;
         self.abort_rewrite(keyspace);
-        self.logging.log = None;
+        self.close_log();
         self.saved.log_error = None;
         self.arm();
     }
@@ -436,7 +459,9 @@ impl Core {
             State::On => self.logging.sizes.growth_due(self.logging.open_bytes(), &automatic),
             _ => None,
         };
-        if !self.logging.scheduled && growth.is_none() {
+        let doubtful = self.logging.state == State::On
+            && self.logging.log.as_ref().is_some_and(|log| log.state().wants_rewrite());
+        if !self.logging.scheduled && growth.is_none() && !doubtful {
             return;
         }
         match self.logging.back_off.ask(clock::unix_ms() / 1000) {
@@ -451,7 +476,12 @@ impl Core {
                 return;
             }
         }
-        if let (Some(growth), false) = (growth, self.logging.scheduled) {
+        if doubtful {
+            log!(
+                Warning,
+                "A failed fsync has left open what is on the disk: the append-only file is rewritten"
+            );
+        } else if let (Some(growth), false) = (growth, self.logging.scheduled) {
             log!(Notice, "Starting automatic rewriting of AOF on {growth}% growth");
         }
         // The log says why it did not begin; it is tried again.

@@ -21,7 +21,7 @@ use tokio::io::ReadBuf;
 
 use crate::client::output::PIECES_MAX;
 use crate::client::{self, Client, Flags};
-use crate::engine::Engine;
+use crate::engine::{Core, Engine};
 use crate::keyspace::Shared;
 use crate::keyspace::shared::Arriving;
 use crate::server::Server;
@@ -80,6 +80,8 @@ pub struct Connection {
     /// The kernel took less than there was: the task has to poll.
     stuck: Cell<bool>,
     broken: Cell<bool>,
+    /// Nothing more will come, but replies wait for the disk.
+    ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -127,9 +129,10 @@ impl turn::Flush for Connection {
             // What waits for it is not sent any more.
             return self.close(&mut engine);
         }
+        release(core, self.slot.get());
+        let Some(client) = core.clients.at(self.slot.get()) else { return };
         if self.stuck.get() {
             // The task polls for the rest; meanwhile what waits may pass the limit at any turn.
-            client.reply.output.release();
             return self.check_output(&mut engine);
         }
         if client.reply.pending() == 0 {
@@ -138,8 +141,11 @@ impl turn::Flush for Connection {
             }
             return;
         }
-        let output = &mut client.reply.output;
-        output.release();
+        let output = &client.reply.output;
+        if !output.may_send() {
+            // All of it waits for the disk.
+            return self.check_output(&mut engine);
+        }
         let outcome = match output.single() {
             Some(bytes) => self.stream.borrow().try_write(bytes),
             None => {
@@ -161,7 +167,9 @@ impl turn::Flush for Connection {
         core.stats.writes += 1;
         let done = client.reply.output.took(sent);
         let limits = core.settings.client_output_buffer_limit.of(client);
-        if !done {
+        if !done && !client.reply.output.may_send() {
+            self.check_output(&mut engine);
+        } else if !done {
             self.stuck.set(true);
             client::Connection::wake(&*self);
             let now = engine.keyspace.shared.now_ms.get();
@@ -171,9 +179,32 @@ impl turn::Flush for Connection {
             }
         } else if client.flags.any(Flags::CLOSE_AFTER_REPLY) {
             self.close(&mut engine);
-        } else if self.held.get() {
+        } else if self.held.get() || self.ended.get() {
             client::Connection::wake(&*self);
         }
+    }
+}
+
+/// What the turn has left for a client may leave, as far as it does not wait for the disk.
+#[inline]
+fn release(core: &mut Core, slot: usize) {
+    let Some(client) = core.clients.at(slot) else { return };
+    if client.flags.any(Flags::AWAITS_LOG.or(Flags::HELD)) {
+        release_closely(core, slot);
+    } else {
+        client.reply.output.release();
+    }
+}
+
+#[cold]
+fn release_closely(core: &mut Core, slot: usize) {
+    let Some(client) = core.clients.at(slot) else { return };
+    let (appended, reached) = core.logging.marks();
+    let mark = if client.flags.any(Flags::AWAITS_LOG) { appended } else { 0 };
+    client.flags.clear(Flags::AWAITS_LOG);
+    if client.reply.output.release_behind(mark, reached) && !client.flags.any(Flags::HELD) {
+        client.flags.set(Flags::HELD);
+        core.unsynced.hold(client.id);
     }
 }
 
@@ -195,6 +226,7 @@ impl Connection {
             asked: LastAsked::default(),
             stuck: Cell::new(false),
             broken: Cell::new(false),
+            ended: Cell::new(false),
             waker: RefCell::new(None),
             stream: RefCell::new(stream),
         });
@@ -249,6 +281,9 @@ impl Connection {
             if flags.any(Flags::CLOSE_ASAP) {
                 return Poll::Ready(());
             }
+            if self.ended.get() {
+                return if self.awaits_disk() { Poll::Pending } else { Poll::Ready(()) };
+            }
             if flags.any(Flags::CLOSE_AFTER_REPLY) {
                 return if waiting == 0 { Poll::Ready(()) } else { Poll::Pending };
             }
@@ -265,11 +300,20 @@ impl Connection {
                     if self.queued.get() || self.dirty.get() {
                         turn::end();
                     }
-                    return Poll::Ready(());
+                    if !self.awaits_disk() {
+                        return Poll::Ready(());
+                    }
+                    self.ended.set(true);
+                    return Poll::Pending;
                 }
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Whether there are replies that wait for the disk.
+    fn awaits_disk(&self) -> bool {
+        self.with_client(|client| client.reply.output.is_held()).unwrap_or(false)
     }
 
     /// Sends what the end of a turn could not. Breaks when the connection has failed.
@@ -560,7 +604,7 @@ impl Connection {
         }
     }
 
-    fn close_for_output(&self, core: &mut crate::engine::Core) {
+    fn close_for_output(&self, core: &mut Core) {
         if let Some(client) = core.clients.at(self.slot.get()) {
             close_for_output(client, redstart_common::clock::unix_ms());
         }

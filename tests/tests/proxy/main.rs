@@ -4,6 +4,7 @@ mod commands;
 mod failures;
 mod hash_tags;
 mod interop;
+mod kept;
 mod large_values;
 mod placement;
 mod process;

@@ -241,63 +241,6 @@ fn without_a_configuration_engines_run_inside() {
     assert_eq!(left, ["log"], "engines leave nothing behind");
 }
 
-/// A proxy on embedded engines in this folder, which keeps their data.
-fn keeper(folder: &Folder, more: &[&str]) -> (Process, u16) {
-    let port = free_port();
-    let mut command = Command::new(proxy_binary());
-    command.args(["--workers", "1", "--metrics", "off", "--listen", &format!("127.0.0.1:{port}")]);
-    command.args(more).current_dir(folder.path()).env("TMPDIR", folder.path());
-    let mut process = Process::start(&mut command, &folder.join("log"));
-    eventually("it listens", || {
-        assert!(process.is_alive(), "{:?}", std::fs::read_to_string(folder.join("log")));
-        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-    });
-    (process, port)
-}
-
-#[test]
-fn without_a_configuration_data_survives_a_restart() {
-    let folder = Folder::new();
-    let (mut process, port) = keeper(&folder, &["--embedded", "3"]);
-    eventually("the log says where the data is", || {
-        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-        log.contains("3 engines") && log.contains("redstart-data")
-    });
-    let mut client = Client::connect(port);
-    for number in 0..300 {
-        assert_eq!(client.call(&format!("SET key:{number} value:{number}")), "+OK\r\n");
-    }
-    // The folder belongs to one process.
-    let second = Command::new(proxy_binary())
-        .args(["--metrics", "off", "--listen", &format!("127.0.0.1:{}", free_port())])
-        .current_dir(folder.path())
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(!second.status.success() && said.contains("another process"), "{said}");
-    process.signal(15);
-    eventually("it ends", || !process.is_alive());
-    // Another number of engines would look for keys where they are not.
-    let other = Command::new(proxy_binary())
-        .args(["--metrics", "off", "--embedded", "2"])
-        .args(["--listen", &format!("127.0.0.1:{}", free_port())])
-        .current_dir(folder.path())
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&other.stderr).into_owned();
-    assert!(!other.status.success() && said.contains("--embedded 3"), "{said}");
-    let (mut process, port) = keeper(&folder, &[]);
-    let mut client = Client::connect(port);
-    assert_eq!(client.call("DBSIZE"), ":300\r\n");
-    for number in [0, 7, 299] {
-        let value = format!("value:{number}");
-        let reply = format!("${}\r\n{value}\r\n", value.len());
-        assert_eq!(client.call(&format!("GET key:{number}")), reply);
-    }
-    process.signal(2);
-    eventually("it ends", || !process.is_alive());
-}
-
 #[test]
 fn idle_clients_cost_little_and_memory_goes_back() {
     let servers: Vec<Redis> = (0..2).map(|_| Redis::start()).collect();

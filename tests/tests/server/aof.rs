@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redstart_common::resp::encode;
 use redstart_server::persistence::aof::chain::{Chain, State};
 use redstart_server::persistence::aof::check;
-use redstart_server::persistence::aof::flush::{Always, Policy};
+use redstart_server::persistence::aof::flush::Policy;
 use redstart_server::persistence::aof::load::{Contents, Loaded, Loader, Step};
 use redstart_server::persistence::aof::log::Log;
 use redstart_server::persistence::aof::manifest::{Kind, Names};
@@ -208,7 +208,7 @@ fn the_original_loads_what_our_log_wrote() {
     let mut chain = Chain::read(folder.path(), "appendonlydir", Names::new(STEM)).expect("none");
     let opened = chain.open(false, |path| File::create(path)?.sync_all()).expect("opened");
     let syncs = SyncThread::start(|| {}).expect("a thread");
-    let policy = (Policy::Always, Always::OnThread);
+    let policy = (Policy::Always, 0);
     let mut log = Log::new(opened.file, opened.size, syncs, policy, 0, 0);
     let mut random = Random::new(7);
     for turn in 0..600_u32 {

@@ -5,6 +5,7 @@ mod clients;
 mod config;
 mod crash;
 mod differential;
+mod disk;
 mod docs;
 mod effects;
 mod hostile;

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::log::LogFile;
 use super::sync::{Job, Synced, Syncs};
@@ -107,7 +108,8 @@ impl Pending {
     /// Does the oldest job; false when there is none.
     pub fn run(&mut self) -> bool {
         let Some(Job { file, mark, is_current }) = self.jobs.pop_front() else { return false };
-        self.done.push_back(Synced { mark, is_current, result: file.sync() });
+        let result = file.sync();
+        self.done.push_back(Synced { mark, is_current, result, took: Duration::ZERO });
         true
     }
 

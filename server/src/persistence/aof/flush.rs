@@ -2,10 +2,11 @@
 //! what happened and when, and does what it is told.
 //!
 //! Places in the log are *marks*: bytes since the server began to log, over all files. `appended ≥ written ≥ synced`.
-//! The rules are those of Redis 7.0.15 but for these: `always` may leave the fsync to a thread (replies wait for it); a
-//! failing write is tried again ten times a second and not each turn; and after a failed fsync nothing of what it was
+//! The rules are those of Redis 7.0.15 but for these: `always` leaves the fsync to a thread (replies wait for it), and what
+//! comes meanwhile is written when it has ended, for the next one; a failing write is tried again ten times a second and not each turn; and after a failed fsync nothing of what it was
 //! for counts as synced, even if a later one succeeds, until a rewrite has put that data elsewhere, since the system
-//! may have dropped the pages.
+//! may have dropped the pages. Such a failed fsync is tried again each second though nothing is written meanwhile, for
+//! writes are refused until one succeeds.
 
 use std::io;
 
@@ -20,15 +21,6 @@ pub enum Policy {
     EverySecond,
     /// When the system likes.
     No,
-}
-
-/// How `always` syncs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Always {
-    /// In the turn, which waits.
-    InTurn,
-    /// On the thread; what comes in meanwhile shares the next one.
-    OnThread,
 }
 
 /// A second of the log's clock, which is in milliseconds from anywhere and never goes back.
@@ -50,17 +42,8 @@ pub enum Plan {
         /// To be said in the log.
         is_late: bool,
     },
-    /// Nothing to write, but something to sync.
-    Sync(Sync),
-}
-
-/// How to sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
-    /// Now, and tell [`Flush::synced`].
-    InTurn,
-    /// On the thread, and tell [`Flush::synced`] when it is done.
-    OnThread,
+    /// Nothing to write, but something to sync: see [`Then::Sync`].
+    Sync,
 }
 
 /// How a write went.
@@ -86,8 +69,8 @@ pub enum Written {
 pub enum Then {
     /// Go on.
     Nothing,
-    /// Sync.
-    Sync(Sync),
+    /// Sync on the thread, and tell [`Flush::synced`] when it is done.
+    Sync,
     /// End the process with exit code 1: an acknowledged write would be lost.
     Exit,
 }
@@ -107,7 +90,6 @@ pub struct Verdict {
 #[derive(Debug)]
 pub struct Flush {
     policy: Policy,
-    always: Always,
     /// The setting `no-appendfsync-on-rewrite`.
     spare_disk: bool,
     /// A snapshot or a rewrite is writing to the disk.
@@ -134,20 +116,19 @@ pub struct Flush {
 }
 
 impl Flush {
-    /// At the beginning of a log; nothing is outstanding.
+    /// At the beginning of a log, which is `mark`: nothing is outstanding.
     #[must_use]
-    pub fn new(policy: Policy, always: Always, now_ms: u64) -> Self {
+    pub fn new(policy: Policy, mark: u64, now_ms: u64) -> Self {
         Self {
             policy,
-            always,
             spare_disk: false,
             is_saving: false,
-            appended: 0,
-            written: 0,
-            reached: 0,
-            synced: 0,
+            appended: mark,
+            written: mark,
+            reached: mark,
+            synced: mark,
             syncing: None,
-            asked: 0,
+            asked: mark,
             doubtful_to: None,
             last_sync_ms: now_ms,
             postponed_at_ms: None,
@@ -157,6 +138,12 @@ impl Flush {
             error_line_at_ms: None,
             delayed_syncs: 0,
         }
+    }
+
+    /// The setting `appendfsync`.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// Changes the setting `appendfsync`.
@@ -183,12 +170,13 @@ impl Flush {
     /// a reason to wait.
     pub fn plan(&mut self, now_ms: u64, force: bool) -> Plan {
         if self.appended == self.written {
-            return match self.sync_due(now_ms, true) {
-                Some(sync) => Plan::Sync(sync),
-                None => Plan::Nothing,
-            };
+            return if self.sync_due(now_ms, true) { Plan::Sync } else { Plan::Nothing };
         }
         if !force && self.write_error.is_some() && now_ms < self.retry_at_ms {
+            return Plan::Nothing;
+        }
+        if self.policy == Policy::Always && !force && self.syncing.is_some() {
+            // It has to wait for the next one, and a write may wait for the disk while it syncs.
             return Plan::Nothing;
         }
         let mut is_late = false;
@@ -214,7 +202,7 @@ impl Flush {
                 if self.write_error.take().is_some() {
                     lines.push("AOF write error looks solved, Redis can write again.".to_owned());
                 }
-                let then = self.sync_due(now_ms, false).map_or(Then::Nothing, Then::Sync);
+                let then = if self.sync_due(now_ms, false) { Then::Sync } else { Then::Nothing };
                 return Verdict { kept_bytes: bytes as usize, then, lines };
             }
             Written::Nothing(error) => {
@@ -281,8 +269,8 @@ impl Flush {
             if self.doubtful_to.is_none() {
                 self.synced = self.synced.max(mark);
             }
-            if self.policy == Policy::Always && is_current {
-                verdict.then = self.sync_due(0, false).map_or(Then::Nothing, Then::Sync);
+            if self.policy == Policy::Always && is_current && self.sync_due(0, false) {
+                verdict.then = Then::Sync;
             }
             return verdict;
         };
@@ -304,6 +292,8 @@ impl Flush {
     pub fn rewritten(&mut self, mark: u64) {
         if self.doubtful_to.is_some_and(|to| to <= mark) {
             self.doubtful_to = None;
+            // Whatever file it was for: what it was to bring to the disk is there.
+            self.sync_error = None;
         }
         if self.doubtful_to.is_none() {
             self.synced = self.synced.max(mark);
@@ -378,6 +368,12 @@ impl Flush {
         self.doubtful_to.is_some()
     }
 
+    /// Whether that should be mended now: the disk seems to be well.
+    #[must_use]
+    pub fn wants_rewrite(&self) -> bool {
+        self.is_doubtful() && self.refusal().is_none()
+    }
+
     /// Whether a write waits for an fsync.
     #[must_use]
     pub fn is_postponed(&self) -> bool {
@@ -415,31 +411,29 @@ impl Flush {
         let postponed =
             self.postponed_at_ms.map(|since| (since + POSTPONED_MAX_MS).saturating_sub(now_ms));
         let sync = (self.policy == Policy::EverySecond
-            && self.asked != self.written
+            && (self.asked != self.written || self.sync_error.is_some())
             && self.syncing.is_none())
         .then(|| (self.last_sync_ms + SECOND_MS).saturating_sub(now_ms));
         [retry, postponed, sync].into_iter().flatten().min()
     }
 
-    fn sync_due(&mut self, now_ms: u64, idle: bool) -> Option<Sync> {
-        if self.asked == self.written || (self.spare_disk && self.is_saving) {
-            return None;
+    fn sync_due(&mut self, now_ms: u64, idle: bool) -> bool {
+        let fails = self.policy == Policy::EverySecond && self.sync_error.is_some();
+        if (self.asked == self.written && !fails) || (self.spare_disk && self.is_saving) {
+            return false;
         }
-        match (self.policy, self.always) {
-            (Policy::No, _) => None,
-            (Policy::Always, Always::InTurn) => Some(Sync::InTurn),
-            (Policy::Always, Always::OnThread) => self.syncing.is_none().then_some(Sync::OnThread),
-            (Policy::EverySecond, _) if now_ms.saturating_sub(self.last_sync_ms) < SECOND_MS => {
-                None
-            }
-            (Policy::EverySecond, _) if self.syncing.is_some() => {
+        match self.policy {
+            Policy::No => false,
+            Policy::Always => self.syncing.is_none(),
+            Policy::EverySecond if now_ms.saturating_sub(self.last_sync_ms) < SECOND_MS => false,
+            Policy::EverySecond if self.syncing.is_some() => {
                 // As Redis: the one under way counts, and the next is due a second from now.
                 if !idle {
                     self.last_sync_ms = now_ms;
                 }
-                None
+                false
             }
-            (Policy::EverySecond, _) => Some(Sync::OnThread),
+            Policy::EverySecond => true,
         }
     }
 }

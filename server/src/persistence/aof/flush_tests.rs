@@ -1,7 +1,7 @@
 use super::*;
 
 fn flush(policy: Policy) -> Flush {
-    Flush::new(policy, Always::OnThread, 0)
+    Flush::new(policy, 0, 0)
 }
 
 fn no_space() -> io::Error {
@@ -19,7 +19,7 @@ fn everysec_syncs_once_a_second_on_the_thread() {
     assert_eq!(log.released(), 10, "replies do not wait for the disk");
     assert_eq!(log.wake_in_ms(500), Some(500));
     assert_eq!(log.plan(999, false), Plan::Nothing);
-    assert_eq!(log.plan(1000, false), Plan::Sync(Sync::OnThread), "also when nothing is written");
+    assert_eq!(log.plan(1000, false), Plan::Sync, "also when nothing is written");
     assert_eq!(log.sync_begins(1000), 10);
     assert_eq!((log.synced_to(), log.is_syncing()), (0, true));
     assert_eq!(log.synced(10, true, &Ok(())).then, Then::Nothing);
@@ -33,7 +33,7 @@ fn a_write_waits_two_seconds_for_a_slow_fsync() {
     let mut log = flush(Policy::EverySecond);
     log.append(10);
     log.plan(1000, false);
-    assert_eq!(log.wrote(Written::All, 1000).then, Then::Sync(Sync::OnThread));
+    assert_eq!(log.wrote(Written::All, 1000).then, Then::Sync);
     log.sync_begins(1000);
     log.append(5);
     assert_eq!(log.plan(1500, false), Plan::Nothing);
@@ -48,7 +48,7 @@ fn a_write_waits_two_seconds_for_a_slow_fsync() {
     assert_eq!(log.wrote(Written::All, 5500).then, Then::Nothing);
     log.synced(10, true, &Ok(()));
     assert_eq!(log.plan(6400, false), Plan::Nothing);
-    assert_eq!(log.plan(6500, false), Plan::Sync(Sync::OnThread));
+    assert_eq!(log.plan(6500, false), Plan::Sync);
 }
 
 #[test]
@@ -56,30 +56,37 @@ fn always_shares_an_fsync_among_the_turns_that_come_meanwhile() {
     let mut log = flush(Policy::Always);
     log.append(10);
     assert_eq!(log.plan(0, false), WRITE);
-    assert_eq!(log.wrote(Written::All, 0).then, Then::Sync(Sync::OnThread));
+    assert_eq!(log.wrote(Written::All, 0).then, Then::Sync);
     assert_eq!(log.sync_begins(0), 10);
-    for end in [15, 20] {
+    for _ in 0..2 {
         log.append(5);
-        assert_eq!(log.plan(0, false), WRITE, "writes go on");
-        assert_eq!(log.wrote(Written::All, 0).then, Then::Nothing, "one fsync at a time");
-        assert_eq!((log.written(), log.released()), (end, 0));
+        assert_eq!(
+            log.plan(90_000, false),
+            Plan::Nothing,
+            "it would wait for the next fsync anyway"
+        );
+        assert_eq!((log.written(), log.released(), log.wake_in_ms(90_000)), (10, 0, None));
     }
-    assert_eq!(log.synced(10, true, &Ok(())).then, Then::Sync(Sync::OnThread));
+    assert_eq!(log.synced(10, true, &Ok(())).then, Then::Nothing);
     assert_eq!(log.released(), 10);
-    assert_eq!(log.sync_begins(0), 20);
-    assert_eq!(log.synced(20, true, &Ok(())).then, Then::Nothing);
+    assert_eq!(log.plan(90_000, false), WRITE);
+    assert_eq!(log.wrote(Written::All, 90_000).then, Then::Sync);
+    assert_eq!(log.sync_begins(90_000), 20);
+    log.append(1);
+    assert_eq!(log.plan(90_000, true), WRITE, "a rewrite does not wait");
+    assert_eq!(log.wrote(Written::All, 90_000).then, Then::Nothing, "one fsync at a time");
+    assert_eq!(log.synced(20, true, &Ok(())).then, Then::Sync);
     assert_eq!(log.released(), 20);
 }
 
 #[test]
-fn always_in_the_turn() {
-    let mut log = Flush::new(Policy::Always, Always::InTurn, 0);
-    log.append(10);
-    log.plan(0, false);
-    assert_eq!(log.wrote(Written::All, 0).then, Then::Sync(Sync::InTurn));
-    log.sync_begins(0);
-    log.synced(10, true, &Ok(()));
-    assert_eq!(log.released(), 10);
+fn marks_go_on_where_the_log_before_has_ended() {
+    let mut log = Flush::new(Policy::Always, 70, 0);
+    assert_eq!((log.appended(), log.released(), log.synced_to()), (70, 70, 70));
+    assert_eq!(log.plan(0, false), Plan::Nothing);
+    log.append(5);
+    assert_eq!(log.plan(0, false), WRITE);
+    assert_eq!((log.appended(), log.released()), (75, 70));
 }
 
 #[test]
@@ -184,6 +191,40 @@ fn after_a_failed_fsync_nothing_is_sure_until_a_rewrite() {
 }
 
 #[test]
+fn a_failed_fsync_is_tried_again_though_nothing_is_written() {
+    let mut log = flush(Policy::EverySecond);
+    log.append(10);
+    log.plan(1000, false);
+    log.wrote(Written::All, 1000);
+    log.sync_begins(1000);
+    log.synced(10, true, &Err(io::Error::from_raw_os_error(libc::EIO)));
+    assert_eq!(log.wake_in_ms(1200), Some(800));
+    assert_eq!(log.plan(1999, false), Plan::Nothing);
+    assert_eq!(log.plan(2000, false), Plan::Sync);
+    assert_eq!(log.sync_begins(2000), 10);
+    assert_eq!(log.plan(9000, false), Plan::Nothing, "one at a time");
+    assert!(!log.wants_rewrite(), "the disk may still be broken");
+    log.synced(10, true, &Ok(()));
+    assert_eq!((log.refusal(), log.wake_in_ms(9000)), (None, None));
+    assert!(log.wants_rewrite());
+    log.rewritten(10);
+    assert!(!log.wants_rewrite());
+}
+
+#[test]
+fn a_rewrite_settles_the_failed_fsync_of_a_file_that_was_left_behind() {
+    let mut log = flush(Policy::No);
+    log.append(10);
+    log.plan(0, false);
+    log.wrote(Written::All, 0);
+    let mark = log.leave_file(0);
+    log.synced(mark, false, &Err(io::Error::from_raw_os_error(libc::EIO)));
+    assert_eq!(log.refusal(), Some(libc::EIO));
+    log.rewritten(mark);
+    assert_eq!((log.refusal(), log.synced_to()), (None, 10));
+}
+
+#[test]
 fn no_fsync_while_a_rewrite_writes_if_the_disk_is_to_be_spared() {
     let mut log = flush(Policy::Always);
     log.set_spare_disk(true);
@@ -193,7 +234,7 @@ fn no_fsync_while_a_rewrite_writes_if_the_disk_is_to_be_spared() {
     assert_eq!(log.wrote(Written::All, 0).then, Then::Nothing);
     assert_eq!(log.released(), 10);
     log.set_saving(false);
-    assert_eq!(log.plan(0, false), Plan::Sync(Sync::OnThread));
+    assert_eq!(log.plan(0, false), Plan::Sync);
 }
 
 #[test]
@@ -204,7 +245,7 @@ fn a_change_to_always_syncs_what_was_written_before() {
     assert_eq!(log.wrote(Written::All, 0).then, Then::Nothing);
     assert_eq!(log.plan(5000, false), Plan::Nothing);
     log.set_policy(Policy::Always);
-    assert_eq!(log.plan(5000, false), Plan::Sync(Sync::OnThread));
+    assert_eq!(log.plan(5000, false), Plan::Sync);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use redstart_common::log;
 use smallvec::SmallVec;
 
 use super::encode::Encoder;
-use super::flush::{Always, Flush, Plan, Policy, Sync, Then, Verdict, Written};
+use super::flush::{Flush, Plan, Policy, Then, Verdict, Written};
 use super::sync::{Job, SyncThread, Synced, Syncs};
 
 /// A buffer of at most this capacity is kept from turn to turn.
@@ -80,14 +80,15 @@ pub struct Log<F = File, S = SyncThread<F>> {
 }
 
 impl<F: LogFile, S: Syncs<F>> Log<F, S> {
-    /// A log that goes on at the end of `file`, which has `file_bytes`. `offset` is that of the replication stream, all
-    /// of which is on the disk in some form; `now_ms` is the log's clock (see [`Flush`]).
+    /// A log that goes on at the end of `file`, which has `file_bytes`, and counts its marks from `mark` on. `offset` is
+    /// that of the replication stream, all of which is on the disk in some form; `now_ms` is the log's clock (see
+    /// [`Flush`]).
     #[must_use]
     pub fn new(
         file: F,
         file_bytes: u64,
         syncs: S,
-        (policy, always): (Policy, Always),
+        (policy, mark): (Policy, u64),
         offset: u64,
         now_ms: u64,
     ) -> Self {
@@ -96,7 +97,7 @@ impl<F: LogFile, S: Syncs<F>> Log<F, S> {
             file_bytes,
             buffer: Vec::new(),
             encoder: Encoder::default(),
-            flush: Flush::new(policy, always, now_ms),
+            flush: Flush::new(policy, mark, now_ms),
             syncs,
             written_offset: offset,
             synced_offset: offset,
@@ -143,7 +144,10 @@ impl<F: LogFile, S: Syncs<F>> Log<F, S> {
         }
         match self.flush.plan(now_ms, force) {
             Plan::Nothing => Ok(()),
-            Plan::Sync(sync) => self.sync(sync, now_ms),
+            Plan::Sync => {
+                self.sync(now_ms);
+                Ok(())
+            }
             Plan::Write { is_late } => {
                 if is_late {
                     log!(
@@ -201,7 +205,7 @@ impl<F: LogFile, S: Syncs<F>> Log<F, S> {
         let mark = self.flush.sync_begins(now_ms);
         self.note_offset(mark);
         let result = self.file.sync();
-        self.take(&Synced { mark, is_current: true, result }, now_ms)
+        self.take(&Synced { mark, is_current: true, result, took: Duration::ZERO }, now_ms)
     }
 
     /// The decisions of the log: settings, marks, counters.
@@ -237,6 +241,13 @@ impl<F: LogFile, S: Syncs<F>> Log<F, S> {
     #[must_use]
     pub fn synced_offset(&self) -> u64 {
         self.synced_offset
+    }
+
+    /// The offset up to which the replication stream may leave: `offset`, where it ends, unless something waits to be
+    /// synced before it counts.
+    #[must_use]
+    pub fn released_offset(&self, offset: u64) -> u64 {
+        if self.flush.released() < self.flush.appended() { self.synced_offset } else { offset }
     }
 
     /// What the last [`flush`](Self::flush) took.
@@ -300,25 +311,17 @@ impl<F: LogFile, S: Syncs<F>> Log<F, S> {
         Written::Short { bytes, of: self.buffer.len(), cut }
     }
 
-    fn sync(&mut self, sync: Sync, now_ms: u64) -> Result<(), Fatal> {
+    fn sync(&mut self, now_ms: u64) {
         let mark = self.flush.sync_begins(now_ms);
         self.note_offset(mark);
-        match sync {
-            Sync::OnThread => {
-                self.syncs.start(Job { file: self.file.clone(), mark, is_current: true });
-                Ok(())
-            }
-            Sync::InTurn => {
-                let begun = Instant::now();
-                let result = self.file.sync();
-                self.latencies.push(("aof-fsync-always", begun.elapsed()));
-                self.take(&Synced { mark, is_current: true, result }, now_ms)
-            }
-        }
+        self.syncs.start(Job { file: self.file.clone(), mark, is_current: true });
     }
 
     fn take_synced(&mut self, now_ms: u64) -> Result<(), Fatal> {
         while let Some(synced) = self.syncs.poll() {
+            if self.flush.policy() == Policy::Always {
+                self.latencies.push(("aof-fsync-always", synced.took));
+            }
             self.take(&synced, now_ms)?;
         }
         Ok(())
@@ -336,7 +339,10 @@ impl<F: LogFile, S: Syncs<F>> Log<F, S> {
         }
         match verdict.then {
             Then::Nothing => Ok(()),
-            Then::Sync(sync) => self.sync(sync, now_ms),
+            Then::Sync => {
+                self.sync(now_ms);
+                Ok(())
+            }
             Then::Exit => Err(Fatal),
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 const DEL: &[u8] = b"*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n";
 
 fn log(disk: &Disk, policy: Policy) -> Log<Disk, Pending> {
-    Log::new(disk.clone(), 0, Pending::default(), (policy, Always::OnThread), 0, 0)
+    Log::new(disk.clone(), 0, Pending::default(), (policy, 0), 0, 0)
 }
 
 fn shown(disk: &Disk) -> String {
@@ -113,7 +113,7 @@ fn the_thread_syncs_files_and_wakes() {
     let syncs = SyncThread::start(move || {
         let _ = wake.send(());
     });
-    let policy = (Policy::Always, Always::OnThread);
+    let policy = (Policy::Always, 0);
     let mut log = Log::new(file, 0, syncs.expect("a thread"), policy, 0, 0);
     log.commands(0, DEL);
     log.flush(0, 5, false).expect("written");
@@ -168,10 +168,9 @@ proptest! {
     #[test]
     fn whatever_fails_the_file_is_a_beginning_of_what_was_logged(
         policy in prop_oneof![
-            Just((Policy::Always, Always::OnThread)),
-            Just((Policy::Always, Always::InTurn)),
-            Just((Policy::EverySecond, Always::OnThread)),
-            Just((Policy::No, Always::OnThread)),
+            Just((Policy::Always, 0)),
+            Just((Policy::EverySecond, 0)),
+            Just((Policy::No, 0)),
         ],
         events in prop::collection::vec(event(), 1..80),
     ) {

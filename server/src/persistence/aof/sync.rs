@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::log::LogFile;
 
@@ -31,6 +32,8 @@ pub struct Synced {
     pub is_current: bool,
     /// The disk's answer.
     pub result: io::Result<()>,
+    /// How long that took.
+    pub took: Duration,
 }
 
 /// Syncs elsewhere.
@@ -64,9 +67,11 @@ impl<F: LogFile> SyncThread<F> {
         let (tell, done) = channel();
         let thread = std::thread::Builder::new().name("bio_aof_fsync".into()).spawn(move || {
             while let Ok(Job { file, mark, is_current }) = to_do.recv() {
+                let begun = Instant::now();
                 let result = file.sync();
+                let took = begun.elapsed();
                 drop(file);
-                if tell.send(Synced { mark, is_current, result }).is_err() {
+                if tell.send(Synced { mark, is_current, result, took }).is_err() {
                     return;
                 }
                 wake();
@@ -89,7 +94,7 @@ impl<F> Syncs<F> for SyncThread<F> {
             self.under_way += 1;
         } else {
             let result = Err(io::Error::other("the thread that syncs has ended"));
-            self.refused.push_back(Synced { mark, is_current, result });
+            self.refused.push_back(Synced { mark, is_current, result, took: Duration::ZERO });
         }
     }
 
