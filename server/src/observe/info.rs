@@ -260,11 +260,11 @@ fn persistence(page: &mut Page, core: &Core) {
     page.field("current_save_keys_total", total);
     let changes = core.feed.dirty.saturating_sub(saved.changes_saved);
     page.field("rdb_changes_since_last_save", changes);
-    page.field("rdb_bgsave_in_progress", flag(saved.saving.is_some()));
+    page.field("rdb_bgsave_in_progress", flag(core.writes_rdb_since().is_some()));
     page.field("rdb_last_save_time", saved.last_save_unix_s);
     page.field("rdb_last_bgsave_status", status(saved.last_failed));
     page.field("rdb_last_bgsave_time_sec", saved.last_took_s.unwrap_or(-1));
-    page.field("rdb_current_bgsave_time_sec", seconds(saved.saving.map(|saving| saving.since)));
+    page.field("rdb_current_bgsave_time_sec", seconds(core.writes_rdb_since()));
     page.field("rdb_saves", saved.saves);
     page.field("rdb_last_cow_size", 0);
     page.field("rdb_last_load_keys_expired", saved.keys_expired);
