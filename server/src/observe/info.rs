@@ -311,20 +311,21 @@ fn persistence(page: &mut Page, core: &Core) {
 
 fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     let stats = &core.stats;
-    let [ops, bytes_in, bytes_out] = core.rates.means();
+    let rates = core.rates.means();
+    let kilobytes = |bytes: f64| format!("{:.2}", bytes / 1024.0);
     let shared = &keyspace.shared;
     page.section("Stats");
     page.field("total_connections_received", stats.connections);
     page.field("total_commands_processed", stats.commands);
-    page.field("instantaneous_ops_per_sec", ops as u64);
-    page.field("total_net_input_bytes", stats.bytes_in);
-    page.field("total_net_output_bytes", stats.bytes_out);
+    page.field("instantaneous_ops_per_sec", rates.commands as u64);
+    page.field("total_net_input_bytes", stats.bytes_in + stats.repl_bytes_in);
+    page.field("total_net_output_bytes", stats.bytes_out + stats.repl_bytes_out);
     page.field("total_net_repl_input_bytes", stats.repl_bytes_in);
     page.field("total_net_repl_output_bytes", stats.repl_bytes_out);
-    page.field("instantaneous_input_kbps", format_args!("{:.2}", bytes_in / 1024.0));
-    page.field("instantaneous_output_kbps", format_args!("{:.2}", bytes_out / 1024.0));
-    page.field("instantaneous_input_repl_kbps", "0.00");
-    page.field("instantaneous_output_repl_kbps", "0.00");
+    page.field("instantaneous_input_kbps", kilobytes(rates.bytes_in));
+    page.field("instantaneous_output_kbps", kilobytes(rates.bytes_out));
+    page.field("instantaneous_input_repl_kbps", kilobytes(rates.repl_bytes_in));
+    page.field("instantaneous_output_repl_kbps", kilobytes(rates.repl_bytes_out));
     page.field("rejected_connections", stats.rejected_connections);
     let syncs = core.replication.counts();
     page.field("sync_full", syncs.full);
