@@ -10,9 +10,11 @@ use redstart_common::{log, log as logging};
 use redstart_server::REDIS_VERSION;
 use redstart_server::engine::{Engine, Shell};
 use redstart_server::process::{banner, checker, environment, supervised};
+use redstart_server::saving::last;
 use redstart_server::server::{self, Asked, Server};
 use redstart_server::settings::{Settings, file};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -186,6 +188,10 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         ..Shell::default()
     };
     engine.core.show_title();
+    if let Err(error) = hear_interrupts() {
+        // Without a handler the signal ends the process in its own way.
+        log!(Warning, "Can't wait for SIGINT: {error}");
+    }
     log!(Warning, "Server initialized");
     let outcome = Server::run(engine, bound, asked_to_end);
     // What keeps it from starting is the last that the log says, as tools expect.
@@ -242,13 +248,35 @@ fn pid_file(settings: &Settings) -> Option<PathBuf> {
     }
 }
 
+/// SIGINT has come, and is for the engine.
+static INTERRUPTED: Notify = Notify::const_new();
+
+/// Waits for SIGINT on a thread of its own, so that who insists on the end is heard while the engine saves.
+fn hear_interrupts() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut signals = {
+        let _context = runtime.enter();
+        signal(SignalKind::interrupt())?
+    };
+    let hear = async move {
+        while signals.recv().await.is_some() {
+            last::insist();
+            INTERRUPTED.notify_one();
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(hear))
+        .map(|_| ())
+}
+
 /// Waits for a signal that asks the process to end.
 async fn asked_to_end() -> Asked {
-    let wait = |kind: SignalKind, name: &'static str| async move {
-        match signal(kind) {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
             Ok(mut signals) => {
                 signals.recv().await;
-                log!(Warning, "Received {name} scheduling shutdown...");
+                log!(Warning, "Received SIGTERM scheduling shutdown...");
             }
             // Without a handler the signal ends the process in its own way.
             Err(_) => std::future::pending().await,
@@ -257,7 +285,10 @@ async fn asked_to_end() -> Asked {
     // Like redis-server, a hang-up of the terminal is not a reason to end.
     let _hangups = signal(SignalKind::hangup());
     tokio::select! {
-        () = wait(SignalKind::terminate(), "SIGTERM") => Asked::Terminate,
-        () = wait(SignalKind::interrupt(), "SIGINT") => Asked::Interrupt,
+        () = terminated => Asked::Terminate,
+        () = INTERRUPTED.notified() => {
+            log!(Warning, "Received SIGINT scheduling shutdown...");
+            Asked::Interrupt
+        }
     }
 }

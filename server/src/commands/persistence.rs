@@ -3,7 +3,6 @@
 use super::Handlers;
 use crate::client::Flags;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
-use crate::persistence::saver::Purpose;
 use crate::saving::NotBegun;
 use crate::saving::shutdown::{End, Manner};
 
@@ -20,7 +19,7 @@ const FAILED: CommandError = CommandError::new("ERR");
 
 /// `SAVE`
 pub fn save(call: &mut Call<'_>) -> CommandResult {
-    if call.core.saved.saving.is_some() {
+    if call.core.writes_rdb_since().is_some() {
         return Err(CommandError::new("ERR Background save already in progress"));
     }
     if !call.core.save(call.keyspace) {
@@ -38,11 +37,10 @@ pub fn bgsave(call: &mut Call<'_>) -> CommandResult {
         Some(_) => return Err(SYNTAX),
     };
     let within = call.client.flags.any(Flags::EXECUTING);
-    let save = call.core.save.as_ref();
-    if save.is_some_and(|save| save.is_for(Purpose::Dump)) {
+    if call.core.writes_rdb_since().is_some() {
         return Err(CommandError::new("ERR Background save already in progress"));
     }
-    if save.is_some() || within {
+    if call.core.save.is_some() || within {
         if schedule || within {
             call.core.saved.scheduled = true;
             call.client.reply.simple("Background saving scheduled");

@@ -260,11 +260,11 @@ fn persistence(page: &mut Page, core: &Core) {
     page.field("current_save_keys_total", total);
     let changes = core.feed.dirty.saturating_sub(saved.changes_saved);
     page.field("rdb_changes_since_last_save", changes);
-    page.field("rdb_bgsave_in_progress", flag(saved.saving.is_some()));
+    page.field("rdb_bgsave_in_progress", flag(core.writes_rdb_since().is_some()));
     page.field("rdb_last_save_time", saved.last_save_unix_s);
     page.field("rdb_last_bgsave_status", status(saved.last_failed));
     page.field("rdb_last_bgsave_time_sec", saved.last_took_s.unwrap_or(-1));
-    page.field("rdb_current_bgsave_time_sec", seconds(saved.saving.map(|saving| saving.since)));
+    page.field("rdb_current_bgsave_time_sec", seconds(core.writes_rdb_since()));
     page.field("rdb_saves", saved.saves);
     page.field("rdb_last_cow_size", 0);
     page.field("rdb_last_load_keys_expired", saved.keys_expired);
@@ -311,20 +311,21 @@ fn persistence(page: &mut Page, core: &Core) {
 
 fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     let stats = &core.stats;
-    let [ops, bytes_in, bytes_out] = core.rates.means();
+    let rates = core.rates.means();
+    let kilobytes = |bytes: f64| format!("{:.2}", bytes / 1024.0);
     let shared = &keyspace.shared;
     page.section("Stats");
     page.field("total_connections_received", stats.connections);
     page.field("total_commands_processed", stats.commands);
-    page.field("instantaneous_ops_per_sec", ops as u64);
-    page.field("total_net_input_bytes", stats.bytes_in);
-    page.field("total_net_output_bytes", stats.bytes_out);
+    page.field("instantaneous_ops_per_sec", rates.commands as u64);
+    page.field("total_net_input_bytes", stats.bytes_in + stats.repl_bytes_in);
+    page.field("total_net_output_bytes", stats.bytes_out + stats.repl_bytes_out);
     page.field("total_net_repl_input_bytes", stats.repl_bytes_in);
     page.field("total_net_repl_output_bytes", stats.repl_bytes_out);
-    page.field("instantaneous_input_kbps", format_args!("{:.2}", bytes_in / 1024.0));
-    page.field("instantaneous_output_kbps", format_args!("{:.2}", bytes_out / 1024.0));
-    page.field("instantaneous_input_repl_kbps", "0.00");
-    page.field("instantaneous_output_repl_kbps", "0.00");
+    page.field("instantaneous_input_kbps", kilobytes(rates.bytes_in));
+    page.field("instantaneous_output_kbps", kilobytes(rates.bytes_out));
+    page.field("instantaneous_input_repl_kbps", kilobytes(rates.repl_bytes_in));
+    page.field("instantaneous_output_repl_kbps", kilobytes(rates.repl_bytes_out));
     page.field("rejected_connections", stats.rejected_connections);
     let syncs = core.replication.counts();
     page.field("sync_full", syncs.full);

@@ -42,11 +42,11 @@ pub struct Stats {
     pub rejected_connections: u64,
     /// Bytes read from clients.
     pub bytes_in: u64,
-    /// Bytes written to clients.
+    /// Bytes written to clients that are no replicas.
     pub bytes_out: u64,
-    /// Bytes read from the primary.
+    /// Bytes read from the primary, the snapshots included.
     pub repl_bytes_in: u64,
-    /// Bytes for replicas, the snapshots included.
+    /// Bytes written to replicas, the snapshots included.
     pub repl_bytes_out: u64,
     /// Reads from clients.
     pub reads: u64,
@@ -130,6 +130,14 @@ impl Stats {
             }
             None => {}
         }
+    }
+
+    /// Counts bytes that were written to a client at once.
+    #[inline]
+    pub fn written(&mut self, bytes: usize, to_replica: bool) {
+        self.writes += 1;
+        let sum = if to_replica { &mut self.repl_bytes_out } else { &mut self.bytes_out };
+        *sum += bytes as u64;
     }
 
     /// Counts a command that was refused before it ran.

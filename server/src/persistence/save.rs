@@ -72,6 +72,13 @@ impl Save {
         self.purposes.contains(&purpose)
     }
 
+    /// Since when it writes an RDB for the dump or for replicas; the base of the log is not one of these.
+    #[must_use]
+    pub fn writes_rdb_since(&self) -> Option<Instant> {
+        let is_rdb = |purpose: &Purpose| *purpose != Purpose::LogBase;
+        self.purposes.iter().any(is_rdb).then_some(self.since)
+    }
+
     /// Whether all data has been taken, so that no change concerns it any more.
     #[must_use]
     pub fn is_sent(&self) -> bool {

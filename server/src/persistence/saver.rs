@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 
 use super::aof::commands::Commands;
 use super::rdb::{Decoder, Draft, Finisher, Item, Options, SaveFile};
@@ -29,7 +31,8 @@ pub enum Sink {
     File(SaveFile),
     /// A file of the commands that make the data, and what it begins with.
     Commands(SaveFile, Vec<u8>),
-    /// Whoever sends them on. The thread waits while the channel is full; that nobody listens any more is a failure.
+    /// Whoever sends them on. The thread waits while the channel is full, unless the save is given up; that nobody listens
+    /// any more is a failure.
     Stream(tokio::sync::mpsc::Sender<Bytes>),
 }
 
@@ -71,7 +74,7 @@ pub struct Manner {
 /// The thread, from the engine's side. Dropped before the last draft was sent, it gives up what it has begun.
 pub struct Saver {
     orders: Option<Sender<(Draft, usize)>>,
-    stopped: Arc<AtomicBool>,
+    stop: Arc<Stop>,
     keys_written: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
@@ -87,12 +90,57 @@ const NICE: i32 = 7;
 /// The longest rest between two looks whether the work is still wanted.
 const REST: Duration = Duration::from_millis(10);
 
+/// Whether the work is still wanted.
+#[derive(Default)]
+struct Stop {
+    is_set: AtomicBool,
+    told: Notify,
+}
+
+impl Stop {
+    fn set(&self) {
+        self.is_set.store(true, Ordering::Relaxed);
+        self.told.notify_one();
+    }
+
+    fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Relaxed)
+    }
+}
+
+/// A channel that the thread waits for while it is full. Who empties it may be the one who gives the save up, and then waits
+/// for the thread: so the thread waits for the end of the save as well.
+struct Stream {
+    sender: tokio::sync::mpsc::Sender<Bytes>,
+    stop: Arc<Stop>,
+    runtime: Runtime,
+}
+
+impl Stream {
+    fn new(sender: tokio::sync::mpsc::Sender<Bytes>, stop: &Arc<Stop>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().build()?;
+        Ok(Self { sender, stop: Arc::clone(stop), runtime })
+    }
+
+    fn send(&self, bytes: Bytes) -> Result<(), String> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stop.told.notified() => Err("the snapshot was given up".to_owned()),
+                sent = self.sender.send(bytes) => {
+                    sent.map_err(|_| "nobody takes the snapshot".to_owned())
+                }
+            }
+        })
+    }
+}
+
 /// Where the bytes go, from the thread's side.
 enum Way {
     File(SaveFile),
     /// To a thread that makes commands of them.
     Commands(SyncSender<Vec<u8>>, JoinHandle<Result<u64, String>>),
-    Stream(tokio::sync::mpsc::Sender<Bytes>),
+    Stream(Stream),
 }
 
 struct Writing {
@@ -103,14 +151,14 @@ struct Writing {
 }
 
 impl Writing {
-    fn begin(output: Output, manner: Manner) -> Self {
+    fn begin(output: Output, manner: Manner, stop: &Arc<Stop>) -> io::Result<Self> {
         let Output { purpose, sink, head } = output;
         let is_file = !matches!(sink, Sink::Commands(..));
         let mut finisher = Finisher::new(manner.compresses && is_file, manner.checksums && is_file);
         finisher.finish(&head);
         let way = match sink {
             Sink::File(file) => Way::File(file),
-            Sink::Stream(stream) => Way::Stream(stream),
+            Sink::Stream(sender) => Way::Stream(Stream::new(sender, stop)?),
             Sink::Commands(file, head) => {
                 let (sender, receiver) = sync_channel(CHUNKS_MAX);
                 let reader = Chunks { receiver, chunk: Vec::new(), at: 0 };
@@ -120,7 +168,7 @@ impl Writing {
                 )
             }
         };
-        Self { purpose, way, finisher, written: 0 }
+        Ok(Self { purpose, way, finisher, written: 0 })
     }
 
     fn add(&mut self, draft: &Draft) -> Result<(), String> {
@@ -144,8 +192,7 @@ impl Writing {
                 chunks.send(bytes).map_err(|_| "the commands could not be written".to_owned())?;
             }
             Way::Stream(stream) => {
-                let bytes = Bytes::from(std::mem::take(ready));
-                stream.blocking_send(bytes).map_err(|_| "nobody takes the snapshot".to_owned())?;
+                stream.send(Bytes::from(std::mem::take(ready)))?;
             }
         }
         Ok(())
@@ -213,16 +260,24 @@ fn write_commands(reader: Chunks, mut file: SaveFile, mut out: Vec<u8>) -> Resul
     Ok(written)
 }
 
-/// Rests as `rdb-key-save-delay` wants after `keys` keys, and counts them meanwhile.
-fn rest(delay_us: i32, keys: usize, stopped: &AtomicBool, written: &AtomicUsize) {
-    let us = match delay_us {
-        0 => 0,
-        1.. => keys as u64 * u64::from(delay_us.unsigned_abs()),
-        ..0 => keys as u64 / u64::from(delay_us.unsigned_abs()),
-    };
+impl Manner {
+    /// How long `rdb-key-save-delay` rests after `keys` keys.
+    #[must_use]
+    pub fn rest_after(&self, keys: usize) -> Duration {
+        let delay = u64::from(self.key_delay_us.unsigned_abs());
+        Duration::from_micros(match self.key_delay_us {
+            0 => 0,
+            1.. => keys as u64 * delay,
+            ..0 => keys as u64 / delay,
+        })
+    }
+}
+
+/// Rests for so long after `keys` keys, and counts them meanwhile.
+fn rest(mut left: Duration, keys: usize, stop: &Stop, written: &AtomicUsize) {
     let before = written.load(Ordering::Relaxed);
-    let (all, mut left) = (us.max(1), Duration::from_micros(us));
-    while !left.is_zero() && !stopped.load(Ordering::Relaxed) {
+    let all = left.as_micros().max(1);
+    while !left.is_zero() && !stop.is_set() {
         let now = left.min(REST);
         std::thread::sleep(now);
         left -= now;
@@ -241,16 +296,14 @@ fn stand_back() {
 
 fn work(
     orders: &Receiver<(Draft, usize)>,
-    outputs: Vec<Output>,
+    mut writing: Vec<Writing>,
     manner: Manner,
-    (stopped, written): (&AtomicBool, &AtomicUsize),
+    (stop, written): (&Stop, &AtomicUsize),
     report: &dyn Fn(Report),
 ) {
-    let mut writing: Vec<Writing> =
-        outputs.into_iter().map(|output| Writing::begin(output, manner)).collect();
     for (draft, keys) in orders {
-        rest(manner.key_delay_us, keys, stopped, written);
-        if stopped.load(Ordering::Relaxed) {
+        rest(manner.rest_after(keys), keys, stop, written);
+        if stop.is_set() {
             break;
         }
         let mut failed = Vec::new();
@@ -285,19 +338,22 @@ impl Saver {
         report: impl Fn(Report) + Send + 'static,
     ) -> io::Result<Self> {
         let (orders, receiver) = channel();
-        let stopped = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stopped);
+        let stop = Arc::new(Stop::default());
+        let seen = Arc::clone(&stop);
+        let writing: io::Result<Vec<_>> =
+            outputs.into_iter().map(|output| Writing::begin(output, manner, &stop)).collect();
+        let writing = writing?;
         let keys_written = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&keys_written);
         // A replica that waits long falls behind far.
-        let stands_back = !outputs.iter().any(|it| matches!(it.purpose, Purpose::Replicas(_)));
+        let stands_back = !writing.iter().any(|it| matches!(it.purpose, Purpose::Replicas(_)));
         let thread = std::thread::Builder::new().name("save".to_owned()).spawn(move || {
             if stands_back {
                 stand_back();
             }
-            work(&receiver, outputs, manner, (&seen, &written), &report);
+            work(&receiver, writing, manner, (&seen, &written), &report);
         })?;
-        Ok(Self { orders: Some(orders), stopped, keys_written, thread: Some(thread) })
+        Ok(Self { orders: Some(orders), stop, keys_written, thread: Some(thread) })
     }
 
     /// Keys that the thread has written.
@@ -316,7 +372,7 @@ impl Saver {
 
     /// Gives everything up and waits for the thread to have removed what it has begun.
     pub fn abort(mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
+        self.stop.set();
         drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been printed.
@@ -328,7 +384,45 @@ impl Saver {
 impl Drop for Saver {
     fn drop(&mut self) {
         if self.orders.is_some() && self.thread.as_ref().is_some_and(|it| !it.is_finished()) {
-            self.stopped.store(true, Ordering::Relaxed);
+            self.stop.set();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persistence::rdb;
+
+    #[test]
+    fn a_snapshot_that_nobody_takes_can_be_given_up() {
+        let (sender, _nobody_reads) = tokio::sync::mpsc::channel(1);
+        let mut head = Draft::default();
+        rdb::begin(&mut head, &rdb::About::default());
+        let output = Output { purpose: Purpose::Replicas(1), sink: Sink::Stream(sender), head };
+        let manner = Manner { compresses: false, checksums: false, key_delay_us: 0 };
+        let (reports, reported) = channel();
+        let report = move |report| drop(reports.send(report));
+        let saver = Saver::start(vec![output], manner, report).expect("a thread");
+        for _ in 0..3 {
+            let mut draft = Draft::default();
+            draft.bytes.resize(WRITE_BYTES, 0);
+            saver.send(draft, 0);
+        }
+        // The channel holds the first; the thread waits with the second.
+        assert!(matches!(reported.recv(), Ok(Report::Taken(_))));
+        saver.abort();
+        let rest: Vec<_> = reported.iter().collect();
+        assert!(!rest.iter().any(|report| matches!(report, Report::Ended { result: Ok(_), .. })));
+    }
+
+    #[test]
+    fn rests_are_for_each_key_or_for_many() {
+        let after = |key_delay_us, keys| {
+            let manner = Manner { compresses: false, checksums: false, key_delay_us };
+            manner.rest_after(keys).as_micros()
+        };
+        assert_eq!([after(0, 9), after(7, 3), after(-10, 29), after(-10, 9)], [0, 21, 2, 0]);
+        assert_eq!(after(i32::MIN, 1), 0);
     }
 }

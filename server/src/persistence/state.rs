@@ -1,7 +1,5 @@
 //! What is known of saving and loading: for INFO, LASTSAVE, and for refusing writes that could not be kept.
 
-use std::time::Instant;
-
 use crate::settings::Settings;
 
 /// A load that is under way.
@@ -17,17 +15,6 @@ pub struct Loading {
     pub rdb_used_mem: u64,
     /// Whether the old data serves meanwhile.
     pub beside: bool,
-}
-
-/// A snapshot that is being written.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// When it began.
-    pub since: Instant,
-    /// Keys there were.
-    pub keys_total: usize,
-    /// Keys written so far.
-    pub keys_done: usize,
 }
 
 /// Why writes are refused.
@@ -50,7 +37,7 @@ pub struct Saved {
     pub last_try_unix_s: i64,
     /// Whether the last snapshot failed.
     pub last_failed: bool,
-    /// How long the last snapshot took, in seconds.
+    /// How long the last snapshot took that was written while clients were served, in seconds.
     pub last_took_s: Option<i64>,
     /// Snapshots completed.
     pub saves: u64,
@@ -58,8 +45,6 @@ pub struct Saved {
     pub changes_saved: u64,
     /// BGSAVE SCHEDULE: one is to begin as soon as it can.
     pub scheduled: bool,
-    /// The snapshot for BGSAVE that is under way.
-    pub saving: Option<Progress>,
     /// Keys that the last load left out for being past their deadline.
     pub keys_expired: u64,
     /// Keys that the last load took in.
@@ -81,7 +66,6 @@ impl Saved {
             saves: 0,
             changes_saved: 0,
             scheduled: false,
-            saving: None,
             keys_expired: 0,
             keys_loaded: 0,
             log_error: None,

@@ -75,14 +75,12 @@ impl Core {
         self.tell_replication(keyspace, Event::EndOfTurn);
         let now_ms = self.replication_now_ms();
         let limit = self.stream_limit();
-        let Self { clients, replication, replicating, stats, .. } = self;
+        let Self { clients, replication, replicating, .. } = self;
         for id in &replicating.replicas {
-            if let Some(client) = clients.by_id(*id) {
-                let fed = feed_replica(replication, client, limit, now_ms);
-                if fed > 0 {
-                    stats.repl_bytes_out += fed as u64;
-                    client.mark();
-                }
+            if let Some(client) = clients.by_id(*id)
+                && feed_replica(replication, client, limit, now_ms) > 0
+            {
+                client.mark();
             }
         }
         self.slow_writers_if_behind();
@@ -102,13 +100,12 @@ impl Core {
     pub fn feed_more(&mut self, slot: usize) -> bool {
         let now_ms = self.replication_now_ms();
         let limit = self.stream_limit();
-        let Self { clients, replication, stats, .. } = self;
+        let Self { clients, replication, .. } = self;
         let Some(client) = clients.at(slot) else { return false };
         if !client.flags.any(Flags::REPLICA) {
             return false;
         }
         let fed = feed_replica(replication, client, limit, now_ms);
-        stats.repl_bytes_out += fed as u64;
         // What is in the backlog is written, and logged.
         if fed > 0 {
             client.reply.output.release();

@@ -172,6 +172,8 @@ impl Core {
         let head = self.head(false);
         let sink = match target {
             Target::File => {
+                self.saved.saves += 1;
+                self.saved.last_try_unix_s = redstart_common::clock::unix_ms() / 1000;
                 let path = self.dump_path();
                 let temporary =
                     path.with_file_name(format!("temp-bgsave-{}.rdb", std::process::id()));
@@ -180,6 +182,8 @@ impl Core {
                     Ok(file) => Sink::File(file),
                     Err(error) => {
                         log!(Warning, "{error}");
+                        self.saved.last_failed = true;
+                        self.arm();
                         return false;
                     }
                 }
@@ -205,7 +209,6 @@ impl Core {
         if to_sockets {
             log!(Notice, "Background RDB transfer started by pid {}", std::process::id());
         } else {
-            self.saved.saves += 1;
             log!(Notice, "Background saving started by pid {}", std::process::id());
         }
         true
@@ -223,13 +226,24 @@ impl Core {
         &mut self,
         keyspace: &mut Keyspace,
         number: u64,
+        changes: u64,
         result: Result<u64, String>,
     ) {
         let id = SnapshotId(number);
         let to_sockets =
             self.replication.running_snapshot().is_some_and(|(running, to)| running == id && to);
+        if !to_sockets {
+            // It is the dump, as BGSAVE would have written it.
+            self.dump_ended(&result, changes);
+            let event = match result {
+                Ok(_) => Event::SnapshotDone(id),
+                Err(_) => Event::SnapshotFailed(id),
+            };
+            self.tell_replication(keyspace, event);
+            return;
+        }
         match result {
-            Ok(_) if to_sockets => {
+            Ok(_) => {
                 let count = self.replication.awaiting_snapshot();
                 log!(
                     Warning,
@@ -238,30 +252,10 @@ impl Core {
                 log!(Notice, "Background RDB transfer terminated with success");
                 self.replicating.ended.push((id, true));
             }
-            Ok(_) => {
-                log!(Notice, "DB saved on disk");
-                log!(Notice, "Background saving terminated with success");
-                self.saved.last_save_unix_s = redstart_common::clock::unix_ms() / 1000;
-                self.saved.last_failed = false;
-                self.arm();
-                self.tell_replication(keyspace, Event::SnapshotDone(id));
-            }
             Err(reason) => {
                 log!(Warning, "{reason}");
-                log!(
-                    Warning,
-                    "{}",
-                    if to_sockets {
-                        "Background transfer error"
-                    } else {
-                        "Background saving error"
-                    }
-                );
-                if to_sockets {
-                    self.replicating.ended.push((id, false));
-                } else {
-                    self.tell_replication(keyspace, Event::SnapshotFailed(id));
-                }
+                log!(Warning, "Background transfer error");
+                self.replicating.ended.push((id, false));
             }
         }
     }

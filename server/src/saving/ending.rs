@@ -20,6 +20,8 @@ pub struct Manner {
 pub struct Ending {
     /// A signal asked for it, and the regular work has not seen that yet.
     pub(super) asked: Option<Manner>,
+    /// It began with a signal, which may come again.
+    pub(super) by_signal: bool,
     /// Replicas are waited for.
     pub(super) waits: Option<Waits>,
 }

@@ -2,12 +2,13 @@
 
 pub mod aof;
 pub mod ending;
+pub mod last;
 pub mod load;
 mod points;
 pub mod shutdown;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redstart_common::{clock, log};
 
@@ -20,12 +21,14 @@ use crate::persistence::rdb::{self, About, Draft, Finisher, SaveError, SaveFile}
 use crate::persistence::save::{Pace, Save};
 use crate::persistence::saver::{Manner, Output, Purpose, Report, Saver, Sink};
 use crate::persistence::snapshot::{Snapshot, Uses};
-use crate::persistence::state::Progress;
 
 /// How long the walk goes on between two turns of the clients.
 const STEP: Duration = Duration::from_micros(300);
 /// Bytes of drafts that wait while a save is written in one go.
 const AT_ONCE_BYTES: usize = 1 << 20;
+
+/// Rests for `rdb-key-save-delay` that are shorter are added up.
+const REST_MIN: Duration = Duration::from_millis(1);
 
 /// Why a save does not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,13 +107,19 @@ impl Core {
         let mut finisher = Finisher::new(manner.compresses, manner.checksums);
         finisher.finish(&self.head(is_log_base));
         let uses = self.uses(keyspace);
-        let mut draft = Draft::default();
+        let (mut draft, mut keys) = (Draft::default(), 0);
         for db in keyspace.dbs.iter().filter(|db| !db.is_empty()) {
             rdb::select(&mut draft, db.index(), db.len(), db.volatile_len());
             for entry in db.iter() {
                 rdb::entry(&mut draft, entry, uses.of(entry));
                 if draft.bytes.len() >= AT_ONCE_BYTES {
                     flush(&mut draft, &mut finisher, &mut file)?;
+                }
+                keys += 1;
+                let rest = manner.rest_after(keys);
+                if rest >= REST_MIN {
+                    std::thread::sleep(rest);
+                    keys = 0;
                 }
             }
         }
@@ -152,8 +161,10 @@ impl Core {
         self.saved.saves += 1;
         let path = self.dump_path();
         let on_the_way = self.settings.saving.rdb_save_incremental_fsync;
-        let outcome = SaveFile::create(&path, on_the_way)
-            .and_then(|file| self.write_all(keyspace, file, false));
+        let outcome = SaveFile::create(&path, on_the_way).and_then(|file| {
+            let unfinished = self.ending.by_signal.then(|| file.temporary().to_owned());
+            last::during(unfinished, || self.write_all(keyspace, file, false))
+        });
         match outcome {
             Ok(()) => {
                 log!(Notice, "DB saved on disk");
@@ -241,7 +252,6 @@ impl Core {
             Ok(()) => {
                 log!(Notice, "Background saving started by pid {}", std::process::id());
                 self.saved.scheduled = false;
-                self.note_progress();
             }
             Err(_) => {
                 self.saved.last_failed = true;
@@ -251,20 +261,17 @@ impl Core {
         begun
     }
 
-    /// Keeps what INFO shows of a save up to date.
-    fn note_progress(&mut self) {
-        self.saved.saving = self.save.as_ref().map(|save| Progress {
-            since: save.since,
-            keys_total: save.snapshot.keys_total(),
-            keys_done: save.keys_written(),
-        });
+    /// Since when an RDB is being written beside the clients, for the dump or for replicas: what SAVE and BGSAVE do not go
+    /// together with, and INFO shows.
+    #[must_use]
+    pub fn writes_rdb_since(&self) -> Option<Instant> {
+        self.save.as_ref().and_then(Save::writes_rdb_since)
     }
 
     /// Goes on with the save that is under way, if there is one.
     pub fn go_on_saving(&mut self, keyspace: &mut Keyspace) -> Option<Pace> {
         let save = self.save.as_mut()?;
         let pace = save.step(keyspace, STEP);
-        self.note_progress();
         self.wake_save_waiters();
         Some(pace)
     }
@@ -288,20 +295,16 @@ impl Core {
         match report {
             Report::Taken(draft) => save.taken(draft),
             Report::Ended { purpose, result } => {
-                save.purposes.retain(|one| *one != purpose);
-                let (changes, since) = (save.changes, save.since);
-                if save.purposes.is_empty() {
-                    self.end_save(keyspace);
-                }
+                let changes = save.changes;
+                self.end_purpose(keyspace, purpose);
                 self.note_log_saving();
                 match purpose {
-                    Purpose::Dump => self.dump_ended(result, changes, since.elapsed()),
+                    Purpose::Dump => self.dump_ended(&result, changes),
                     Purpose::LogBase => self.rewrite_ended(result),
                     Purpose::Replicas(number) => {
-                        self.replica_snapshot_ended(keyspace, number, result)
+                        self.replica_snapshot_ended(keyspace, number, changes, result)
                     }
                 }
-                self.note_progress();
                 self.begin_wanted_snapshot(keyspace, None);
             }
         }
@@ -312,7 +315,6 @@ impl Core {
         let Some(mut save) = self.save.take() else { return };
         let waiting = std::mem::take(&mut save.waiting);
         save.abort(keyspace);
-        self.saved.saving = None;
         for id in waiting {
             if let Some(client) = self.clients.by_id(id) {
                 client.wake_if_paused();
@@ -320,9 +322,9 @@ impl Core {
         }
     }
 
-    fn dump_ended(&mut self, result: Result<u64, String>, changes: u64, took: Duration) {
+    /// The dump is written, or has failed, be it for BGSAVE or for replicas.
+    pub(crate) fn dump_ended(&mut self, result: &Result<u64, String>, changes: u64) {
         let saved = &mut self.saved;
-        saved.last_took_s = Some(took.as_secs() as i64);
         match result {
             Ok(_) => {
                 log!(Notice, "DB saved on disk");
@@ -351,7 +353,17 @@ impl Core {
     }
 
     pub(crate) fn give_up_purpose(&mut self, keyspace: &mut Keyspace, purpose: Purpose) {
+        if self.save.as_ref().is_some_and(|save| save.is_for(purpose)) {
+            self.end_purpose(keyspace, purpose);
+        }
+    }
+
+    /// The save that is under way is no longer for `purpose`, and ends if it was for nothing else.
+    fn end_purpose(&mut self, keyspace: &mut Keyspace, purpose: Purpose) {
         let Some(save) = &mut self.save else { return };
+        if purpose != Purpose::LogBase {
+            self.saved.last_took_s = Some(save.since.elapsed().as_secs() as i64);
+        }
         save.purposes.retain(|one| *one != purpose);
         if save.purposes.is_empty() {
             self.end_save(keyspace);

@@ -26,6 +26,7 @@ impl Core {
     /// A signal asks the server to end: the regular work sees to it.
     pub fn ask_to_end(&mut self, manner: Manner) {
         self.ending.asked.get_or_insert(manner);
+        self.ending.by_signal = true;
     }
 
     /// The regular work: begins what was asked for, or ends what has waited long enough.
@@ -122,7 +123,7 @@ impl Core {
     /// Saves what is to be saved, and has the shell end. Answers whether it ends.
     fn save_for_end(&mut self, keyspace: &mut Keyspace, manner: Manner) -> bool {
         if self.save.as_ref().is_some_and(|save| !save.purposes.is_empty()) {
-            if self.saved.saving.is_some() {
+            if self.writes_rdb_since().is_some() {
                 log!(Warning, "There is a child saving an .rdb. Killing it!");
             }
             self.give_up_saving(keyspace);

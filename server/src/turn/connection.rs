@@ -163,8 +163,7 @@ impl turn::Flush for Connection {
                 return;
             }
         };
-        core.stats.bytes_out += sent as u64;
-        core.stats.writes += 1;
+        core.stats.written(sent, client.flags.any(Flags::REPLICA));
         let done = client.reply.output.took(sent);
         let limits = core.settings.client_output_buffer_limit.of(client);
         if !done && !client.reply.output.may_send() {
@@ -337,9 +336,8 @@ impl Connection {
             let count = output.pieces(&mut pieces);
             match self.stream.borrow_mut().poll_write_vectored(cx, &pieces[..count]) {
                 Poll::Ready(Ok(sent)) => {
-                    core.stats.bytes_out += sent as u64;
-                    core.stats.writes += 1;
                     output.took(sent);
+                    core.stats.written(sent, client.flags.any(Flags::REPLICA));
                 }
                 Poll::Ready(Err(_)) => return Break(()),
                 Poll::Pending => return Continue(()),

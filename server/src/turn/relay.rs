@@ -27,7 +27,6 @@ fn give(server: &Rc<Server>, id: ClientId, bytes: &[u8]) -> bool {
     let Some(client) = engine.core.clients.by_id(id).filter(|_| is_replica) else { return false };
     client.reply.raw(bytes);
     client.mark();
-    engine.core.stats.repl_bytes_out += bytes.len() as u64;
     true
 }
 

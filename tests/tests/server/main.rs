@@ -19,6 +19,7 @@ mod process;
 mod rdb;
 mod replication;
 mod saving;
+mod snapshots;
 mod start;
 mod users;
 mod waiting;

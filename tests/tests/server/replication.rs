@@ -273,18 +273,24 @@ fn a_chain_of_ours_and_theirs_ends_equal() {
 
 #[test]
 fn five_replicas_at_once_cost_one_walk() {
-    let primary = Node::start(
-        Ours,
-        &["--repl-diskless-sync-delay", "60", "--repl-diskless-sync-max-replicas", "5"],
-    );
-    write(&primary, 51, 500);
-    let kinds = [Ours, Original, Ours, Original, Ours];
-    let replicas = kinds.map(|kind| Node::replica_of(kind, &primary, &[]));
-    eventually("all follow", || replicas.iter().all(Node::is_linked));
-    let all: Vec<_> = std::iter::once(&primary).chain(&replicas).collect();
-    assert_equal(&all);
-    assert_eq!(primary.figure("sync_full"), 5);
-    assert_eq!(primary.log().matches("RDB transfer started").count(), 1, "{}", primary.log());
+    let options = ["--repl-diskless-sync-delay", "60", "--repl-diskless-sync-max-replicas", "5"];
+    for [diskless, line] in [["yes", "RDB transfer started"], ["no", "Background saving started"]] {
+        let options = [&options[..], &["--repl-diskless-sync", diskless]].concat();
+        let primary = Node::start(Ours, &options);
+        write(&primary, 51, 500);
+        let kinds = [Ours, Original, Ours, Original, Ours];
+        let replicas = kinds.map(|kind| Node::start(kind, &[]));
+        if diskless == "no" {
+            // The first begins it at once, and the others join while it is made.
+            assert_eq!(primary.call("CONFIG SET rdb-key-save-delay 30000"), "+OK\r\n");
+        }
+        replicas.iter().for_each(|replica| replica.set_primary(&primary));
+        eventually("all follow", || replicas.iter().all(Node::is_linked));
+        let all: Vec<_> = std::iter::once(&primary).chain(&replicas).collect();
+        assert_equal(&all);
+        assert_eq!(primary.figure("sync_full"), 5);
+        assert_eq!(primary.log().matches(line).count(), 1, "{}", primary.log());
+    }
 }
 
 #[test]
@@ -468,5 +474,44 @@ fn writers_are_slowed_rather_than_a_replica_dropped() {
             assert_equal(&[&primary, &replica]);
             assert_eq!(primary.figure("sync_full"), 1, "{}", primary.log());
         }
+    }
+}
+
+#[test]
+fn the_traffic_of_replication_is_counted_apart() {
+    for (primary, replica) in MIXED {
+        let primary = Node::start(primary, &[]);
+        let replica = Node::replica_of(replica, &primary, &[]);
+        eventually("it follows", || replica.is_linked());
+        let (mut writer, value) = (primary.client(), "v".repeat(10_000));
+        let mut written = 0;
+        let rate = |node: &Node, name: &str| {
+            let text = node.info(&format!("instantaneous_{name}_kbps"));
+            text.parse::<f64>().unwrap_or_else(|_| panic!("{name}: {text}"))
+        };
+        eventually("the rates rise", || {
+            for _ in 0..20 {
+                writer.send(&["SET", "k", &value]);
+                assert_eq!(writer.receive(), "+OK\r\n");
+                written += 10_000;
+            }
+            rate(&primary, "output_repl") > 100.0 && rate(&replica, "input_repl") > 100.0
+        });
+        assert!(rate(&primary, "output") >= 100.0 && rate(&replica, "input") >= 100.0);
+        for (node, name) in [(&primary, "input_repl"), (&replica, "output_repl")] {
+            assert!(rate(node, name) == 0.0, "{name}\n{}", node.describe());
+        }
+        assert_equal(&[&primary, &replica]);
+        // The rest is the snapshot and what was said before it.
+        let sent = primary.figure("total_net_repl_output_bytes");
+        let received = replica.figure("total_net_repl_input_bytes");
+        for bytes in [sent, received] {
+            assert!((written..written * 11 / 10 + 10_000).contains(&bytes), "{bytes} of {written}");
+        }
+        assert!(primary.figure("total_net_input_bytes") >= written);
+        assert!(primary.figure("total_net_output_bytes") >= sent);
+        assert!(replica.figure("total_net_input_bytes") >= received);
+        assert_eq!(primary.figure("total_net_repl_input_bytes"), 0);
+        assert_eq!(replica.figure("total_net_repl_output_bytes"), 0);
     }
 }

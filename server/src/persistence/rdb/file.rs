@@ -131,6 +131,12 @@ impl SaveFile {
         SaveError { step, temporary: self.temporary.clone(), target: self.target.clone(), source }
     }
 
+    /// Where it is written before it has its name.
+    #[must_use]
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Bytes that were written.
     #[must_use]
     pub fn written(&self) -> u64 {
