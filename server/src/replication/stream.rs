@@ -87,6 +87,12 @@ impl Stream {
         }
     }
 
+    /// Whether [`take_applied`](Self::take_applied) would give anything.
+    #[must_use]
+    pub fn has_applied(&self) -> bool {
+        self.applied > 0
+    }
+
     /// The bytes that were applied since the last call, for [`applied`](super::Replication::applied): once a turn, and before
     /// what asks for the offset.
     pub fn take_applied(&mut self) -> Bytes {
@@ -142,6 +148,23 @@ mod tests {
         assert!(stream.next_request().unwrap().is_none());
         assert_eq!(stream.take_applied().len(), 14);
         assert_eq!(stream.waiting(), 6);
+    }
+
+    #[test]
+    fn what_was_applied_may_be_taken_before_a_request_runs() {
+        let mut stream = Stream::default();
+        let getack = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+        stream.push(Bytes::from_static(b"*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n"));
+        stream.push(Bytes::from_static(getack));
+        assert_eq!(words(stream.next_request().unwrap().unwrap()), ["DEL", "k"]);
+        stream.done(false);
+        assert!(stream.has_applied());
+        assert_eq!(words(stream.next_request().unwrap().unwrap()), ["REPLCONF", "GETACK", "*"]);
+        assert_eq!(stream.take_applied().len(), 20);
+        assert!(!stream.has_applied());
+        assert_eq!(words(stream.next_request().unwrap().unwrap()), ["REPLCONF", "GETACK", "*"]);
+        stream.done(false);
+        assert_eq!(stream.take_applied().len(), getack.len());
     }
 
     #[test]
