@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
     let mut keyspace = Keyspace::new(1);
     keyspace.db(0).put(b"key", Taken { value, deadline: None });
     keyspace.db(0).check();
-    let written = dump(keyspace.db(0).look(b"key").expect("it was put there"));
+    let written = dump(keyspace.db(0).look(b"key").expect("it was put there"), true);
     let Ok(again) = restore(&written, &limits) else { panic!("what was written is refused") };
     assert_eq!(before, content(&again));
 });

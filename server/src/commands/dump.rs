@@ -18,7 +18,7 @@ pub(super) const HANDLERS: Handlers =
 pub fn dump(call: &mut Call<'_>) -> CommandResult {
     match call.keyspace.db(call.client.db).read(call.args.at(1)) {
         Some(entry) => {
-            let payload = value::dump(entry);
+            let payload = value::dump(entry, call.core.settings.saving.rdbcompression);
             call.client.reply.bulk(&payload);
         }
         None => call.client.reply.null(),

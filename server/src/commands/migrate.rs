@@ -56,7 +56,8 @@ pub fn migrate(call: &mut Call<'_>) -> CommandResult {
     for key in keys.iter().take(key_count) {
         if let Some(entry) = call.keyspace.db(own_db).read(key) {
             let deadline_ms = entry.deadline();
-            items.push(Item { key: key.into(), payload: value::dump(entry), deadline_ms });
+            let payload = value::dump(entry, call.core.settings.saving.rdbcompression);
+            items.push(Item { key: key.into(), payload, deadline_ms });
         }
     }
     if items.is_empty() {

@@ -8,11 +8,13 @@ pub mod gates;
 mod hold;
 mod moves;
 pub mod transaction;
+pub mod unexpected;
 
 use redstart_common::command::{self, CommandId, Resolved, id_of};
 use redstart_common::log;
 use redstart_common::resp::{self, Args};
 
+use self::unexpected::Peer;
 use crate::client::{Client, Flags, describe};
 use crate::engine::feed::Form;
 use crate::engine::{Call, CommandError, Core, Engine, Handler, Unblock};
@@ -93,7 +95,9 @@ impl Engine {
         if self.core.handlers.of(id).is_none() {
             return false;
         }
+        let errors = self.core.stats.total_errors;
         self.admit_row(client, id, args);
+        self.core.look_for_error(Peer::Log, client, errors);
         // Nobody hears it.
         client.reply.truncate(0);
         true
@@ -182,14 +186,7 @@ impl Engine {
         let name = client.last_command.map_or("<unknown>", |id| id.spec().name);
         let reply = client.reply.output.tail_from(before).unwrap_or_default();
         if let Some(text) = reply.strip_prefix(b"-") {
-            let text = String::from_utf8_lossy(text);
-            self.core.stats.unexpected_errors += 1;
-            log!(
-                Warning,
-                "== CRITICAL == This master is sending an error to its replica: '{}' after processing \
-                 the command '{name}'",
-                text.trim_end()
-            );
+            self.core.unexpected_error(Peer::Replica, text, name);
         }
         client.reply.truncate(before);
         let line = describe(client, self.keyspace.shared.now_ms.get());

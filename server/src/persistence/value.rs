@@ -5,8 +5,8 @@
 
 use super::rdb::kind::STRING;
 use super::rdb::value::{Reader, Rooms, string_value};
-use super::rdb::{CRC, Content, Draft, Fault, Problem, Slice, Slicer};
-use crate::keyspace::{Entry, Value};
+use super::rdb::{CRC, Content, Draft, Fault, Problem, Slice, Slicer, compressed};
+use crate::keyspace::{Entry, Str, Value};
 use crate::types::Limits;
 
 pub use super::rdb::VERSION;
@@ -14,14 +14,20 @@ pub use super::rdb::VERSION;
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
 
-/// The payload of DUMP: the value, the version and a checksum.
+/// The payload of DUMP: the value, the version and a checksum. `compresses` is `rdbcompression`.
 #[must_use]
-pub fn dump(entry: &Entry) -> Vec<u8> {
+pub fn dump(entry: &Entry, compresses: bool) -> Vec<u8> {
     let mut draft = Draft::default();
     draft.bytes.push(Content::from(entry).kind());
-    let mut slicer = Slicer::default();
-    while !slicer.advance(&mut draft, entry, usize::MAX) {}
-    let mut out = draft.bytes;
+    match Content::from(entry) {
+        // However long it is: here nothing is written in slices.
+        Content::Text(Str::Bytes(text)) => draft.put_text(text),
+        _ => {
+            let mut slicer = Slicer::default();
+            while !slicer.advance(&mut draft, entry, usize::MAX) {}
+        }
+    }
+    let mut out = if compresses { compressed(draft) } else { draft.bytes };
     out.extend_from_slice(&VERSION.to_le_bytes());
     let sum = CRC.checksum(&out);
     out.extend_from_slice(&sum.to_le_bytes());
@@ -120,7 +126,7 @@ mod tests {
         // Recorded from redis-server 7.0.15: SET k 10, DUMP k.
         let mut keyspace = Keyspace::new(1);
         keyspace.db(0).set_string(b"k", b"10", Deadline::Clear);
-        let payload = dump(keyspace.db(0).look(b"k").expect("there"));
+        let payload = dump(keyspace.db(0).look(b"k").expect("there"), true);
         assert_eq!(&payload[..5], b"\x00\xc0\x0a\x0a\x00");
         assert_eq!(CRC.checksum(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
     }
@@ -128,7 +134,7 @@ mod tests {
     fn back(object: Object) -> Object {
         let mut keyspace = Keyspace::new(1);
         keyspace.db(0).set_object(b"k", object, Deadline::Clear);
-        let payload = dump(keyspace.db(0).look(b"k").expect("there"));
+        let payload = dump(keyspace.db(0).look(b"k").expect("there"), true);
         match restore(&payload, &Limits::default()) {
             Ok(Value::Object(object)) => object,
             _ => panic!("what was dumped restores"),

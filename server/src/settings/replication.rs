@@ -18,6 +18,27 @@ impl DisklessLoad {
         [("disabled", Self::Disabled), ("on-empty-db", Self::OnEmptyDb), ("swapdb", Self::SwapDb)];
 }
 
+/// What follows when a primary's stream or the append-only file is answered with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PropagationError {
+    /// The log says so.
+    #[default]
+    Ignore,
+    /// The process ends.
+    Panic,
+    /// The process ends if it was the stream, which only a replica has.
+    PanicOnReplicas,
+}
+
+impl PropagationError {
+    /// The names of redis.conf.
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("ignore", Self::Ignore),
+        ("panic", Self::Panic),
+        ("panic-on-replicas", Self::PanicOnReplicas),
+    ];
+}
+
 /// Who follows whom, and how. Names and defaults are redis.conf's.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each field is explained once, in its row")]
@@ -51,6 +72,7 @@ pub struct Replication {
     pub repl_slow_writers: bool,
     /// How long SHUTDOWN waits for replicas, in seconds.
     pub shutdown_timeout: u32,
+    pub propagation_error_behavior: PropagationError,
     pub min_replicas_to_write: u32,
     /// In seconds.
     pub min_replicas_max_lag: u32,
@@ -82,6 +104,7 @@ impl Default for Replication {
             repl_timeout: 60,
             repl_slow_writers: false,
             shutdown_timeout: 10,
+            propagation_error_behavior: PropagationError::Ignore,
             min_replicas_to_write: 0,
             min_replicas_max_lag: 10,
         }

@@ -7,7 +7,7 @@
 use redstart_common::log::Level;
 
 use super::own::*;
-use super::replication::DisklessLoad;
+use super::replication::{DisklessLoad, PropagationError};
 pub use super::row::{Kind, Row, Shape, When};
 use super::saving::{Fsync, Sanitize};
 use super::{Policy, Protected};
@@ -310,7 +310,7 @@ pub static ROWS: &[Row] = &[
     row(
         "propagation-error-behavior",
         Live,
-        Kind::Dormant("ignore", Shape::Words(&["ignore", "panic", "panic-on-replicas"])),
+        word!(replication.propagation_error_behavior, PropagationError::NAMES),
     ),
     // Replication.
     Row {

@@ -18,6 +18,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
 use crate::client::{Client, Flags, Origin};
+use crate::dispatch::unexpected::Peer;
 use crate::engine::Engine;
 use crate::engine::feed::Audience;
 use crate::replication::{Action, Event, LinkId, LoadBy, Stream};
@@ -501,8 +502,11 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
             }
             Ok(Some(args)) => {
                 if !args.is_empty() {
+                    let errors = engine.core.stats.total_errors;
                     engine.execute(&mut replay.client, args);
-                    report_errors(engine, &mut replay.client);
+                    // Nobody hears the replies, but an error says that the data may differ from now on.
+                    engine.core.look_for_error(Peer::Primary, &replay.client, errors);
+                    replay.client.reply.truncate(0);
                 }
             }
             Ok(None) => break,
@@ -523,25 +527,4 @@ fn run(engine: &mut Engine, replay: &mut Replay) -> Option<String> {
 fn count_applied(engine: &mut Engine, replay: &mut Replay) {
     let applied = replay.stream.take_applied();
     engine.core.replication.applied(&applied, replay.client.db as u32);
-}
-
-/// Nobody hears the replies, but errors are told in the log: the data may differ from now on.
-fn report_errors(engine: &mut Engine, client: &mut Client) {
-    if client.reply.failed {
-        // It is nobody's, so that it may be looked at as if it left.
-        client.reply.output.release();
-        let reply = client.reply.output.single().unwrap_or_default();
-        if let Some(reply) = reply.strip_prefix(b"-") {
-            engine.core.stats.unexpected_errors += 1;
-            let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
-            log!(
-                Warning,
-                "== CRITICAL == This replica is sending an error to its master: '{}' after processing \
-                 the command '{command}'",
-                String::from_utf8_lossy(reply).trim_end()
-            );
-        }
-    }
-    client.reply.failed = false;
-    client.reply.truncate(0);
 }

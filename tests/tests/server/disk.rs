@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use redstart_tests::faulty_disk::{Fault, FaultyDisk};
-use redstart_tests::proxy_support::{Client, Folder, Listening, eventually, within};
-use redstart_tests::server_support::{Peer, Server, figure};
+use redstart_tests::proxy_support::{
+    Client, Folder, Listening, Process, eventually, free_port, within,
+};
+use redstart_tests::server_support::{Peer, Server, figure, server_binary};
 
 const EVERYSEC: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""];
 const ALWAYS: &[&str] = &["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
@@ -296,5 +298,66 @@ fn a_policy_that_promises_less_lets_those_go_who_wait() {
             client.call("INFO persistence").contains("aof_rewrite_in_progress:0")
         });
         assert_eq!(writer.call("SET k 2"), "+OK\r\n");
+    }
+}
+
+#[test]
+fn an_error_that_nobody_hears_ends_who_is_to_end_for_it() {
+    let log = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nx\r\n*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n";
+    let said = "== CRITICAL == This server is sending an error to its AOF-loading-client: ";
+    for behavior in ["ignore", "panic-on-replicas", "panic"] {
+        for original in [true, false] {
+            let folder = Folder::new();
+            std::fs::write(folder.join("appendonly.aof"), log).expect("written");
+            let dir = folder.path().display().to_string();
+            let mut command = match original {
+                true => std::process::Command::new("redis-server"),
+                false => std::process::Command::new(server_binary()),
+            };
+            command.args(["--port", &free_port().to_string(), "--bind", "127.0.0.1"]);
+            command.args(["--dir", &dir, "--appendonly", "yes", "--save", ""]);
+            command.args(["--propagation-error-behavior", behavior]);
+            let mut process = Process::start(&mut command, &folder.join("log"));
+            let printed = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            eventually("it is told", || printed().contains(said));
+            if behavior == "panic" {
+                eventually("it ends", || !process.is_alive());
+                let words = "This server panicked sending an error to its AOF-loading-client \
+                             after processing the command 'incr'";
+                assert!(printed().contains(words), "{}", printed());
+            } else {
+                eventually("it starts", || printed().contains("Ready to accept connections"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_cannot_follow_ends_if_it_is_to() {
+    let primary = Server::start(&[]);
+    let mut client = primary.client();
+    let follow = ["--replicaof", "127.0.0.1", &primary.port.to_string()].map(str::to_owned);
+    for (behavior, ends) in [("ignore", false), ("panic-on-replicas", true), ("panic", true)] {
+        let follow: Vec<&str> = follow.iter().map(String::as_str).collect();
+        let more = ["--replica-read-only", "no", "--propagation-error-behavior", behavior];
+        let mut replica = Server::start(&[&follow[..], &more].concat());
+        let mut follower = replica.client();
+        eventually("it follows", || {
+            follower.call("INFO replication").contains("master_link_status:up")
+        });
+        let key = format!("key:{behavior}");
+        assert_eq!(follower.call(&format!("SET {key} text")), "+OK\r\n");
+        assert_eq!(follower.call("CONFIG SET replica-read-only yes"), "+OK\r\n");
+        assert_eq!(client.call(&format!("RPUSH {key} a")), ":1\r\n");
+        let said = "== CRITICAL == This replica is sending an error to its master: 'WRONGTYPE ";
+        eventually("it is told", || replica.log().contains(said));
+        if ends {
+            eventually("it ends", || !replica.process.is_alive());
+            let words = "This replica panicked sending an error to its master after processing \
+                         the command 'rpush'";
+            assert!(replica.log().contains(words), "{}", replica.log());
+        } else {
+            assert_eq!(follower.call("PING"), "+PONG\r\n");
+        }
     }
 }

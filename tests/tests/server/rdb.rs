@@ -12,7 +12,7 @@ use redstart_server::persistence::value::restore;
 use redstart_server::types::list::End;
 use redstart_server::types::{Hash, Limits, List, Object, Set, Zset};
 use redstart_tests::proxy_support::{Client, Folder, Redis, free_port};
-use redstart_tests::server_support::run;
+use redstart_tests::server_support::{Peer, run};
 
 /// A value as a plain program would hold it, and its encoding.
 type Plain = (BTreeMap<Vec<u8>, Vec<u8>>, Vec<Vec<u8>>, &'static str);
@@ -249,7 +249,7 @@ fn what_redis_server_writes_is_loaded() {
             ask(&mut client, &[b"SELECT", db.index().to_string().as_bytes()]);
             for held in db.iter() {
                 let at = held.deadline().unwrap_or(0).to_string();
-                let payload = redstart_server::persistence::value::dump(held);
+                let payload = redstart_server::persistence::value::dump(held, true);
                 let said =
                     ask(&mut client, &[b"RESTORE", held.key(), at.as_bytes(), &payload, b"ABSTTL"]);
                 assert_eq!(said, b"+OK\r\n", "{}", held.key().escape_ascii());
@@ -403,6 +403,51 @@ fn dumps_of_others_are_loaded_as_redis_server_loads_them() {
                     println!("    {:?}", live.entries);
                 }
             }
+        }
+    }
+}
+
+/// The payload of a DUMP.
+fn dumped(client: &mut Client, key: &str) -> Vec<u8> {
+    let reply = ask(client, &[b"DUMP", key.as_bytes()]);
+    let start = reply.iter().position(|byte| *byte == b'\n').expect("a string") + 1;
+    reply[start..reply.len() - 2].to_vec()
+}
+
+#[test]
+fn payloads_are_compressed_where_snapshots_are() {
+    let peers = Peer::both(&[]);
+    let text = b"some text, again and again; ".repeat(1000);
+    let large = vec![b'x'; (16 << 20) + 7];
+    let mut payloads = Vec::new();
+    for peer in &peers {
+        let mut client = peer.client();
+        for (key, value) in [(&b"text"[..], &text), (b"large", &large)] {
+            assert_eq!(ask(&mut client, &[b"SET", key, value]), b"+OK\r\n");
+        }
+        assert!(ask(&mut client, &[b"RPUSH", b"list", &text]).starts_with(b":"));
+        for key in ["text", "large", "list"] {
+            let payload = dumped(&mut client, key);
+            let whole = if key == "large" { large.len() } else { text.len() };
+            assert!(payload.len() < whole / 20, "{}, {key}: {} bytes", peer.name(), payload.len());
+            payloads.push((key, payload));
+        }
+        assert_eq!(client.call("CONFIG SET rdbcompression no"), "+OK\r\n");
+        assert!(dumped(&mut client, "text").len() > text.len());
+        assert!(dumped(&mut client, "list").len() > text.len());
+    }
+    // Each takes what either has given.
+    for peer in &peers {
+        let mut client = peer.client();
+        for (number, (key, payload)) in payloads.iter().enumerate() {
+            let copy = format!("copy {number}");
+            assert_eq!(ask(&mut client, &[b"RESTORE", copy.as_bytes(), b"0", payload]), b"+OK\r\n");
+            let read = |client: &mut Client, name: &str| match *key {
+                "list" => ask(client, &[b"LRANGE", name.as_bytes(), b"0", b"-1"]),
+                _ => ask(client, &[b"GET", name.as_bytes()]),
+            };
+            let expected = read(&mut client, key);
+            assert!(read(&mut client, &copy) == expected, "{}: {copy}", peer.name());
         }
     }
 }

@@ -52,6 +52,17 @@ impl Finisher {
     }
 }
 
+/// The bytes of a draft, its texts compressed where that makes them shorter.
+#[must_use]
+pub fn compressed(draft: Draft) -> Vec<u8> {
+    if draft.texts.is_empty() {
+        return draft.bytes;
+    }
+    let mut out = Vec::new();
+    compress(&mut Compressor::default(), &draft, &mut Vec::new(), &mut out);
+    out
+}
+
 fn compress(compressor: &mut Compressor, draft: &Draft, packed: &mut Vec<u8>, out: &mut Vec<u8>) {
     out.reserve(draft.bytes.len());
     let mut done = 0;

@@ -29,7 +29,7 @@ pub use decode::{Checksum, Decoded, Decoder, Item, Options, Usage};
 pub use encode::{About, Draft, Replication, Text, begin, end, entry, function, select};
 pub use error::{Feature, LoadError, Problem};
 pub use file::{SaveError, SaveFile, SaveStep};
-pub use finish::Finisher;
+pub use finish::{Finisher, compressed};
 pub use format::VERSION;
 pub use slicer::{Content, Slicer};
 
