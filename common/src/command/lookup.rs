@@ -8,7 +8,7 @@
 
 use super::spec::{CommandSpec, Flags, Group};
 use super::{
-    bitmap, cluster, connection, generic, geo, hash, hyperloglog, list, pubsub, scripting,
+    bitmap, cluster, connection, generic, geo, hash, hyperloglog, list, newer, pubsub, scripting,
     sentinel, server, set, sorted_set, stream, string, transactions,
 };
 
@@ -92,6 +92,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     server::COMMANDS,
     cluster::COMMANDS,
     sentinel::COMMANDS,
+    newer::COMMANDS,
 ];
 
 /// Number of top-level rows, of every mode; their ids are `0..TOP_COUNT`.

@@ -1,6 +1,8 @@
-//! What a command is before it runs: one row for each of Redis 7.0.15's commands and sub-commands.
+//! What a command is before it runs: one row for each of Redis 7.0.15's commands and sub-commands, and for
+//! some that came later.
 //!
-//! - `spec` says what a row holds, and the files named after Redis's groups hold the rows;
+//! - `spec` says what a row holds, and the files named after Redis's groups hold the rows, `newer` those of later
+//!   versions;
 //! - [`lookup`] finds the row of a request, by name and sub-command;
 //! - [`keys`] finds the keys (and channels) among a request's arguments;
 //! - [`reply`] prints rows as `COMMAND` and its sub-commands do.
@@ -22,6 +24,7 @@ mod geo;
 mod hash;
 mod hyperloglog;
 mod list;
+mod newer;
 mod pubsub;
 mod scripting;
 mod sentinel;

@@ -126,7 +126,8 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "script|exists" => return Plan::Every(Merge::And),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
         // These move data behind the proxy's back, or wait for what happens elsewhere.
-        "migrate" | "wait" | "pfdebug" | "script|debug" | "script|kill" | "function|kill" => {
+        "migrate" | "wait" | "waitaof" | "pfdebug" | "script|debug" | "script|kill"
+        | "function|kill" => {
             return Plan::Refuse;
         }
         // These change the state of the connection, which all clients share.
@@ -148,7 +149,8 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         }
         RequestPolicy::AllShards | RequestPolicy::AllNodes => {
             let is_admin = spec.flags.contains(Flags::ADMIN);
-            let is_for_one = matches!(top, "latency" | "slowlog" | "config" | "wait" | "memory");
+            let is_for_one =
+                matches!(top, "latency" | "slowlog" | "config" | "wait" | "waitaof" | "memory");
             if !is_admin && !is_for_one {
                 return Plan::Every(merge_of(spec.tips.response).unwrap_or(Merge::Concatenate));
             }
@@ -239,6 +241,7 @@ mod tests {
             "debug",
             "save",
             "wait",
+            "waitaof",
             "acl|list",
             "slowlog|get",
             "migrate",

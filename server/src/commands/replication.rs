@@ -1,11 +1,13 @@
-//! REPLICAOF, PSYNC, SYNC, REPLCONF, FAILOVER, WAIT, ROLE.
+//! REPLICAOF, PSYNC, SYNC, REPLCONF, FAILOVER, WAIT, WAITAOF, ROLE.
 
 use redstart_common::resp::error;
 
 use super::Handlers;
-use super::options::integer;
+use super::options::{count, integer, integer_between};
 use crate::client::{Flags, describe};
 use crate::engine::{Call, CommandError, CommandResult};
+use crate::persistence::aof::chain::State;
+use crate::replicating::{Awaited, Disks, NoLog};
 use crate::replication::{Ask, Offset, Refusal, Replconf, RoleReport, SyncRequest, parse_failover};
 
 pub(super) const HANDLERS: Handlers = &[
@@ -17,6 +19,7 @@ pub(super) const HANDLERS: Handlers = &[
     ("slaveof", replicaof),
     ("sync", sync),
     ("wait", wait),
+    ("waitaof", waitaof),
 ];
 
 fn refused(refusal: &Refusal) -> CommandError {
@@ -135,21 +138,8 @@ pub fn wait(call: &mut Call<'_>) -> CommandResult {
         return Err(refused(&Refusal::WAIT_ON_REPLICA));
     }
     let wanted = integer(args.at(1))?;
-    let timeout =
-        integer(args.at(2)).map_err(|_| CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
-    if timeout < 0 {
-        return Err(CommandError::new(error::TIMEOUT_NEGATIVE));
-    }
-    // A client that has written nothing waits for nothing.
-    let offset = if call.client.flags.any(Flags::WROTE) {
-        // Within a transaction what it has written so far is not on its way yet.
-        if !call.client.flags.any(Flags::EXECUTING) && call.core.deliver(call.keyspace).is_err() {
-            std::process::exit(1);
-        }
-        call.core.replication.history().offset
-    } else {
-        Offset::ZERO
-    };
+    let timeout = timeout_ms(args.at(2))?;
+    let (offset, _) = written(call);
     let acked = call
         .core
         .replicate(call.keyspace, Some(call.client), |replication, _| {
@@ -161,8 +151,56 @@ pub fn wait(call: &mut Call<'_>) -> CommandResult {
         call.client.reply.count(acked);
         return Ok(());
     }
-    call.wait_for_replicas(offset.bytes(), wanted, timeout);
+    call.wait_for_acks(Awaited { offset, replicas: wanted, disks: None }, timeout);
     Ok(())
+}
+
+/// `WAITAOF numlocal numreplicas timeout`, of Redis 7.2
+pub fn waitaof(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let local = integer_between(args.at(1), 0, 1)? == 1;
+    let replicas = i64::try_from(count(args.at(2))?).unwrap_or(i64::MAX);
+    let timeout = timeout_ms(args.at(3))?;
+    if call.core.replication.is_replica() {
+        return Err(refused(&Refusal::WAITAOF_ON_REPLICA));
+    }
+    if local && call.core.logging.state == State::Off {
+        return Err(CommandError::new(NoLog::TEXT));
+    }
+    let (offset, mark) = written(call);
+    call.core
+        .replicate(call.keyspace, Some(call.client), |replication, _| {
+            replication.wait_for_disks(offset, replicas)
+        })
+        .map_err(|refusal| refused(&refusal))?;
+    let awaited = Awaited { offset, replicas, disks: Some(Disks { mark, local }) };
+    let standing = awaited.standing(&call.core.replication, &call.core.logging);
+    if awaited.is_reached(standing) || !call.may_block() {
+        standing.write(&mut call.client.reply);
+        return Ok(());
+    }
+    call.wait_for_acks(awaited, timeout);
+    Ok(())
+}
+
+/// A timeout in milliseconds.
+fn timeout_ms(arg: &[u8]) -> Result<i64, CommandError> {
+    let timeout = integer(arg).map_err(|_| CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
+    if timeout < 0 { Err(CommandError::new(error::TIMEOUT_NEGATIVE)) } else { Ok(timeout) }
+}
+
+/// The place of the stream and the mark of the log behind what the client has written. One that has written nothing waits for
+/// nothing.
+fn written(call: &mut Call<'_>) -> (Offset, u64) {
+    if !call.client.flags.any(Flags::WROTE) {
+        return (Offset::ZERO, 0);
+    }
+    // Within a transaction what it has written so far is not on its way yet.
+    if !call.client.flags.any(Flags::EXECUTING) && call.core.deliver(call.keyspace).is_err() {
+        std::process::exit(1);
+    }
+    let (appended, _) = call.core.logging.marks();
+    (call.core.replication.history().offset, appended)
 }
 
 /// `ROLE`

@@ -10,7 +10,7 @@ use crate::client::{Client, Clients, Flags};
 use crate::engine::Core;
 use crate::keyspace::shared::IncidentKind;
 use crate::keyspace::{Db, Keyspace, Kind};
-use crate::replication::Offset;
+use crate::replicating::Awaited;
 use crate::settings::notify::Classes;
 
 /// One run of a command.
@@ -288,10 +288,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Makes the client wait until `wanted` replicas have acknowledged an offset, for `timeout_ms` (0 is for ever).
-    pub fn wait_for_replicas(&mut self, offset: i64, wanted: i64, timeout_ms: i64) {
-        self.core.replicating.waiting.push((self.client.id, offset, wanted));
-        self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked(offset));
+    /// Makes the client wait for acknowledgements, for `timeout_ms` (0 is for ever).
+    pub fn wait_for_acks(&mut self, awaited: Awaited, timeout_ms: i64) {
+        self.core.replicating.waiting.push((self.client.id, awaited));
+        self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked);
     }
 
     /// Whether a command that waited for several keys may take from this one: from that which was written, as Redis does,
@@ -311,7 +311,7 @@ impl<'a> Call<'a> {
         match nothing {
             Nothing::Null | Nothing::Moved => self.client.reply.null(),
             Nothing::NullArray => self.client.reply.null_array(),
-            Nothing::Acked(_) => self.client.reply.integer(0),
+            Nothing::Acked => self.client.reply.integer(0),
             Nothing::Ended => {}
         }
     }
@@ -334,16 +334,20 @@ impl Core {
         let Some(client) = self.clients.by_id(id) else { return false };
         let Some(blocked) = client.blocked.take() else { return false };
         client.flags.clear(Flags::BLOCKED);
+        let awaited = match blocked.nothing {
+            Nothing::Acked => self.replicating.take_awaited(id),
+            _ => None,
+        };
         let before = client.reply.end();
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray | Nothing::Moved) => client.reply.null_array(),
             // It has no time.
             (Unblock::Timeout, Nothing::Ended) => {}
-            (Unblock::Timeout, Nothing::Acked(offset)) => {
-                let acked = Offset::after(offset).map_or(0, |at| self.replication.acked(at));
-                client.reply.count(acked);
-                self.replicating.waiting.retain(|(client, ..)| *client != id);
+            (Unblock::Timeout, Nothing::Acked) => {
+                if let Some(awaited) = awaited {
+                    awaited.standing(&self.replication, &self.logging).write(&mut client.reply);
+                }
             }
             (Unblock::RoleChange, _) => {
                 let text = "UNBLOCKED force unblock from blocking operation, instance state changed \

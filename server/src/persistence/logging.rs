@@ -139,6 +139,21 @@ impl Logging {
         state.map_or((self.ended_at, u64::MAX), |state| (state.appended(), state.released()))
     }
 
+    /// The mark up to which what was written is on the disk, in files that would do alone after a restart; none without a
+    /// log, and before the first rewrite of one that was turned on is done.
+    #[must_use]
+    pub fn durable(&self) -> Option<u64> {
+        let log = self.log.as_ref().filter(|_| self.state == State::On)?;
+        Some(log.state().synced_to())
+    }
+
+    /// The same as a place of the replication stream, which ends at `end`.
+    #[must_use]
+    pub fn durable_offset(&self, end: u64) -> Option<u64> {
+        let log = self.log.as_ref().filter(|_| self.state == State::On)?;
+        Some(log.durable_offset(end))
+    }
+
     /// Whether replies to writes wait for the disk.
     #[must_use]
     pub fn promises(&self) -> bool {

@@ -14,7 +14,7 @@ const IN_FLIGHT_MAX: usize = 8 << 20;
 const IN_FLIGHT_MAX_FOR_WRITERS: usize = 64 << 20;
 
 /// How many times as long as a step the clients get before the next, while they have something to ask.
-const SHARE: u32 = 8;
+const SHARE: u32 = 16;
 /// The same while replicas wait for the data: what is written meanwhile is kept for them.
 const SHARE_BESIDE_REPLICAS: u32 = 2;
 /// The same while a client waits for a large value to be written: the others get one turn between two steps.

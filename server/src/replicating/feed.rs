@@ -1,5 +1,6 @@
 //! The stream on its way to replicas, and clients that wait for it to have arrived.
 
+use super::awaited::{NoLog, Standing};
 use crate::client::{Client, Flags};
 use crate::engine::Core;
 use crate::engine::feed::{Audience, Batch, Part};
@@ -113,28 +114,47 @@ impl Core {
         fed > 0
     }
 
-    /// Answers those in WAIT whose offset enough replicas have acknowledged.
-    pub(super) fn serve_wait(&mut self) {
+    /// Answers those in WAIT and WAITAOF who have what they wait for, and those for whom the log that they wait for is gone.
+    pub(crate) fn serve_wait(&mut self) {
+        if self.replicating.waiting.is_empty() {
+            return;
+        }
+        let Self { replication, logging, .. } = self;
         let mut served = Vec::new();
-        self.replicating.waiting.retain(|(client, offset, wanted)| {
-            let acked = Offset::after(*offset).map_or(0, |at| self.replication.acked(at));
-            let done = i64::try_from(acked).unwrap_or(i64::MAX) >= *wanted;
-            if done {
-                served.push((*client, acked));
-            }
-            !done
+        self.replicating.waiting.retain(|(client, awaited)| {
+            let standing = awaited.standing(replication, logging);
+            let outcome = awaited.outcome(standing, logging);
+            served.extend(outcome.map(|outcome| (*client, outcome)));
+            outcome.is_none()
         });
-        for (id, acked) in served {
-            self.end_wait(id, acked);
+        for (id, outcome) in served {
+            self.end_wait(id, outcome);
         }
     }
 
-    fn end_wait(&mut self, id: ClientId, acked: usize) {
+    /// The disk has come further, or the log is another: looks at those in WAITAOF.
+    pub(crate) fn serve_wait_for_disk(&mut self) {
+        let durable = self.logging.durable();
+        if durable != self.replicating.durable {
+            self.replicating.durable = durable;
+            self.serve_wait();
+        }
+    }
+
+    fn end_wait(&mut self, id: ClientId, outcome: Result<Standing, NoLog>) {
         let Some(client) = self.clients.by_id(id) else { return };
         let Some(blocked) = client.blocked.take() else { return };
         client.flags.clear(Flags::BLOCKED);
-        if !client.flags.any(Flags::REPLY_OFF) {
-            client.reply.count(acked);
+        let before = client.reply.end();
+        match outcome {
+            Ok(standing) => standing.write(&mut client.reply),
+            Err(NoLog) => {
+                client.reply.error(NoLog::TEXT);
+                self.stats.count_error(NoLog::TEXT);
+            }
+        }
+        if client.flags.any(Flags::REPLY_OFF) {
+            client.reply.truncate(before);
         }
         client.mark();
         if let Some(connection) = &client.connection {
@@ -152,7 +172,7 @@ impl Core {
     /// A client is gone.
     pub fn replica_gone(&mut self, keyspace: &mut Keyspace, id: ClientId) {
         self.replicating.replicas.retain(|replica| *replica != id);
-        self.replicating.waiting.retain(|(client, ..)| *client != id);
+        self.replicating.take_awaited(id);
         self.tell_replication(keyspace, Event::ClientClosed(id));
     }
 }

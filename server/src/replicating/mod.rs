@@ -1,6 +1,7 @@
 //! Replication, done: what [`Replication`] decides is carried out on the engine here, and what concerns sockets is asked
 //! of the shell.
 
+pub mod awaited;
 pub mod feed;
 mod pace;
 mod role;
@@ -16,8 +17,11 @@ use crate::keyspace::Keyspace;
 use crate::pause::Pause;
 use crate::persistence::rdb::SaveFile;
 use crate::persistence::saver::{Output, Purpose, Sink};
-use crate::replication::{Action, ClientId, Event, Filter, Replication, SnapshotId, Target, Turn};
+use crate::replication::{
+    Action, ClientId, Event, Filter, Offset, Replication, SnapshotId, Target, Turn,
+};
 
+pub use self::awaited::{Awaited, Disks, NoLog};
 pub use self::state::{Relay, Replicating};
 
 /// Chunks of a snapshot that may wait to be sent to replicas.
@@ -51,11 +55,18 @@ impl Core {
     ) -> R {
         // What is decided counts from the last byte that was written.
         self.hand_over();
+        let end = self.replication.history().offset.bytes().unsigned_abs();
+        let durable = self
+            .logging
+            .durable_offset(end)
+            .and_then(|durable| i64::try_from(durable).ok())
+            .and_then(Offset::after);
         let mut actions = std::mem::take(&mut self.replicating.actions);
         let mut turn = Turn {
             now_ms: self.replication_now_ms(),
             data_is_empty: keyspace.is_empty(),
             is_paused: self.paused.is_some(),
+            durable,
             random: &mut self.random,
             actions: &mut actions,
         };

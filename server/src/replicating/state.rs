@@ -1,5 +1,6 @@
 //! What the engine keeps of replication beside the decisions.
 
+use super::awaited::Awaited;
 use crate::client::Client;
 use crate::keyspace::NewDatabases;
 use crate::replication::{Action, ClientId, Filter, LinkId, SnapshotId, Target};
@@ -35,8 +36,10 @@ pub struct Replicating {
     pub(super) ended: Vec<(SnapshotId, bool)>,
     /// Clients that are replicas.
     pub replicas: Vec<ClientId>,
-    /// Clients that wait for acknowledgements: who, of which offset, by how many.
-    pub waiting: Vec<(ClientId, i64, i64)>,
+    /// Clients that wait for acknowledgements, and of what.
+    pub waiting: Vec<(ClientId, Awaited)>,
+    /// The mark up to which the disk had the log when those in WAITAOF were looked at last.
+    pub(super) durable: Option<u64>,
     /// The log is begun again once the data is that of the primary.
     pub log_stopped: bool,
     /// The link whose snapshot is being taken in. What another link still brings is of no use.
@@ -56,6 +59,12 @@ pub struct Replicating {
 }
 
 impl Replicating {
+    /// What a client waits for, which it does no longer.
+    pub fn take_awaited(&mut self, client: ClientId) -> Option<Awaited> {
+        let at = self.waiting.iter().position(|(id, _)| *id == client)?;
+        Some(self.waiting.remove(at).1)
+    }
+
     /// What has come of a snapshot to sockets, once its thread has ended with it: whether all its bytes were made.
     pub fn take_ended(&mut self, snapshot: SnapshotId) -> Option<bool> {
         let place = self.ended.iter().position(|(id, _)| *id == snapshot)?;

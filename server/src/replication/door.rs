@@ -7,6 +7,8 @@ use bytes::Bytes;
 use rand::RngCore;
 use redstart_common::log::Level;
 
+use super::offset::Offset;
+
 /// A try to reach the primary, and the connection that came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u64);
@@ -184,6 +186,8 @@ pub struct Turn<'a> {
     pub data_is_empty: bool,
     /// Whether clients are paused.
     pub is_paused: bool,
+    /// The place up to which the stream is on this server's disk, where it keeps a log of it that would do alone.
+    pub durable: Option<Offset>,
     /// Chance.
     pub random: &'a mut dyn RngCore,
     /// What is to be done, in order.

@@ -148,7 +148,10 @@ impl Replication {
                 self.drop_replica(client, false, turn);
             }
             Event::Tick => self.tick(turn),
-            Event::EndOfTurn => self.end_of_turn(turn),
+            Event::EndOfTurn => {
+                self.send_durable_ack(turn);
+                self.end_of_turn(turn);
+            }
         }
     }
 
@@ -317,6 +320,16 @@ impl Replication {
         Ok(acked)
     }
 
+    /// The same for WAITAOF: how many have the stream on their disk up to this offset.
+    pub fn wait_for_disks(&mut self, offset: Offset, wanted: i64) -> Result<usize, Refusal> {
+        if self.upstream.is_some() {
+            return Err(Refusal::WAITAOF_ON_REPLICA);
+        }
+        let fsynced = self.replicas.fsynced(offset);
+        self.wants_acks |= (fsynced as i64) < wanted;
+        Ok(fsynced)
+    }
+
     /// Asks all replicas at once what they have applied.
     pub fn ask_for_acks(&mut self) {
         if self.upstream.is_none() && !self.replicas.is_empty() {
@@ -328,6 +341,12 @@ impl Replication {
     #[must_use]
     pub fn acked(&self, offset: Offset) -> usize {
         self.replicas.acked(offset)
+    }
+
+    /// How many replicas have the stream on their disk up to this offset.
+    #[must_use]
+    pub fn fsynced(&self, offset: Offset) -> usize {
+        self.replicas.fsynced(offset)
     }
 
     /// Whether enough replicas follow closely that writes of clients are taken: `min-replicas-to-write`.

@@ -71,6 +71,7 @@ impl Replication {
             stage: Stage::WaitStart { since_ms: turn.now_ms },
             is_old: matches!(request.ask, Ask::Sync),
             acked: None,
+            fsynced: None,
             acked_ms: turn.now_ms,
             acked_early: false,
             soft_since_ms: None,

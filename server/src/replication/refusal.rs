@@ -58,6 +58,10 @@ impl Refusal {
         Self::Fixed("ERR FAILOVER target HOST and PORT is not a replica.");
     pub(super) const FAILOVER_NOT_ONLINE: Self =
         Self::Fixed("ERR FAILOVER target replica is not online.");
+    /// WAITAOF on a replica.
+    pub const WAITAOF_ON_REPLICA: Self = Self::Fixed(
+        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.",
+    );
     /// WAIT on a replica.
     pub const WAIT_ON_REPLICA: Self = Self::Fixed(
         "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",

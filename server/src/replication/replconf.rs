@@ -35,11 +35,15 @@ impl Replication {
         for at in (1..args.len()).step_by(2) {
             let (option, value) = (args.at(at), args.at(at + 1));
             if option.eq_ignore_ascii_case(b"ack") {
-                self.acknowledge(client, value, turn);
+                let fsynced = match args.get(at + 2) {
+                    Some(word) if word.eq_ignore_ascii_case(b"fack") => args.get(at + 3),
+                    _ => None,
+                };
+                self.acknowledge(client, value, fsynced, turn);
                 return Ok(Replconf::Silent);
             }
             if option.eq_ignore_ascii_case(b"getack") {
-                self.send_ack(turn);
+                self.answer_getack(turn);
                 return Ok(Replconf::Silent);
             }
             let profile = match self.replicas.get_mut(client) {
@@ -58,12 +62,21 @@ impl Replication {
         }
     }
 
-    fn acknowledge(&mut self, client: ClientId, offset: &[u8], turn: &mut Turn) {
+    /// A replica has applied the stream up to `offset`, and has it on its disk up to `fsynced`.
+    fn acknowledge(
+        &mut self,
+        client: ClientId,
+        offset: &[u8],
+        fsynced: Option<&[u8]>,
+        turn: &mut Turn,
+    ) {
         let Some(offset) = parse_i64(offset) else { return };
         let Some(replica) = self.replicas.get_mut(client) else { return };
         replica.acked_ms = turn.now_ms;
-        let has_moved = replica.acked.is_none_or(|acked| offset > acked);
+        let before = (replica.acked, replica.fsynced);
         replica.acked = replica.acked.max(Some(offset));
+        replica.fsynced = replica.fsynced.max(fsynced.and_then(parse_i64));
+        let has_moved = before != (replica.acked, replica.fsynced);
         match replica.stage {
             // It has found the end of its snapshot: nothing that follows can be taken for a part of it.
             Stage::AwaitAck { from } => {

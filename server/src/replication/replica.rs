@@ -81,6 +81,8 @@ pub(super) struct Streaming {
     unapplied: u64,
     /// The primary told its history, so it is worth acknowledging.
     has_offsets: bool,
+    /// It asked for an acknowledgement, and gets one more when what was applied then is on the disk: up to here.
+    owes_durable: Option<Offset>,
 }
 
 impl Link {
@@ -458,6 +460,7 @@ impl Replication {
             heard_ms: turn.now_ms,
             unapplied: 0,
             has_offsets: true,
+            owes_durable: None,
         });
         if let Some(id) = id.filter(|id| *id != self.history.id) {
             turn.warn(format!("Master replication ID changed to {id}"));
@@ -567,6 +570,7 @@ impl Replication {
             heard_ms: turn.now_ms,
             unapplied: 0,
             has_offsets: announced.is_some(),
+            owes_durable: None,
         });
         if let LoadBy::NewDatabases { .. } = by {
             self.attach_to_new_history(turn);
@@ -612,12 +616,41 @@ impl Replication {
         self.try_again(turn);
     }
 
-    /// Tells the primary what is applied here: each second, and when it asks.
+    /// Tells the primary what is applied here, and what of it is on the disk (Redis 7.2): each second, and when it asks.
     pub(super) fn send_ack(&mut self, turn: &mut Turn) {
         let Some(Upstream { link: Link::Streaming(state), .. }) = &self.upstream else { return };
         let offset = self.history.offset.to_string();
-        let ack = command(&[b"REPLCONF", b"ACK", offset.as_bytes()]);
+        let ack = match turn.durable {
+            Some(durable) => {
+                let durable = durable.to_string();
+                command(&[b"REPLCONF", b"ACK", offset.as_bytes(), b"FACK", durable.as_bytes()])
+            }
+            None => command(&[b"REPLCONF", b"ACK", offset.as_bytes()]),
+        };
         turn.act(Action::SendPrimary(state.link, ack));
+    }
+
+    /// The primary asks what is applied here. Where that is not on the disk yet it is told once more when it is, so that
+    /// nobody in WAITAOF waits for the next second.
+    pub(super) fn answer_getack(&mut self, turn: &mut Turn) {
+        self.send_ack(turn);
+        let applied = self.history.offset;
+        if let Some(Upstream { link: Link::Streaming(state), .. }) = &mut self.upstream
+            && turn.durable.is_none_or(|durable| durable < applied)
+        {
+            state.owes_durable = Some(applied);
+        }
+    }
+
+    /// A turn is over: the disk may have what the primary was promised to hear of.
+    pub(super) fn send_durable_ack(&mut self, turn: &mut Turn) {
+        if let Some(Upstream { link: Link::Streaming(state), .. }) = &mut self.upstream
+            && let Some(owed) = state.owes_durable
+            && turn.durable.is_some_and(|durable| durable >= owed)
+        {
+            state.owes_durable = None;
+            self.send_ack(turn);
+        }
     }
 
     /// The same each second; a primary that told no history does not understand it.

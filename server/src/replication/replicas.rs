@@ -72,6 +72,8 @@ pub struct Replica {
     /// The offset it has acknowledged, if it has. Redis takes 0 for nothing, and so counts a replica that still loads for the
     /// writes that were made before anybody followed.
     pub acked: Option<i64>,
+    /// The offset up to which it has the stream on its disk, if it said so.
+    pub fsynced: Option<i64>,
     /// When it was last heard of.
     pub acked_ms: i64,
     /// It said that it is ready before its snapshot was known to be complete.
@@ -214,6 +216,17 @@ impl Replicas {
             .iter()
             .filter(|replica| {
                 replica.is_online() && replica.acked.is_some_and(|acked| acked >= offset.bytes())
+            })
+            .count()
+    }
+
+    /// How many have it on their disk up to this offset.
+    #[must_use]
+    pub fn fsynced(&self, offset: Offset) -> usize {
+        self.list
+            .iter()
+            .filter(|replica| {
+                replica.is_online() && replica.fsynced.is_some_and(|at| at >= offset.bytes())
             })
             .count()
     }

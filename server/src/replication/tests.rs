@@ -17,13 +17,21 @@ struct Server {
     now_ms: i64,
     data_is_empty: bool,
     is_paused: bool,
+    durable: Option<Offset>,
 }
 
 impl Server {
     fn new(options: Options) -> Self {
         let mut random = SmallRng::seed_from_u64(1);
         let replication = Replication::new(options, 0, &mut random);
-        Self { replication, random, now_ms: 0, data_is_empty: true, is_paused: false }
+        Self {
+            replication,
+            random,
+            now_ms: 0,
+            data_is_empty: true,
+            is_paused: false,
+            durable: None,
+        }
     }
 
     fn replica(options: Options) -> Self {
@@ -38,6 +46,7 @@ impl Server {
             now_ms: self.now_ms,
             data_is_empty: self.data_is_empty,
             is_paused: self.is_paused,
+            durable: self.durable,
             random: &mut self.random,
             actions: &mut actions,
         };
@@ -621,6 +630,48 @@ fn wait_counts_acknowledgements_and_asks_for_them_once_a_turn() {
     assert_eq!(server.offset(), offset.bytes() + getack as i64);
     server.replconf(1, &["REPLCONF", "ACK", &offset.to_string()]).unwrap();
     assert_eq!(server.replication.wait(offset, 1), Ok(1));
+}
+
+#[test]
+fn waitaof_counts_replicas_whose_disk_has_it() {
+    let mut server = Server::with_replica();
+    server.replication.append(0, b"*1\r\n$4\r\nwrit\r\n");
+    let offset = server.replication.history().offset;
+    let at = offset.to_string();
+    assert_eq!(server.replication.wait_for_disks(offset, 1), Ok(0));
+    let moved = |server: &mut Server, words: &[&str]| {
+        let args = OwnedArgs::from_slices(words);
+        let (reply, actions) = server.call(|it, turn| it.replconf(1, args.as_args(), turn));
+        assert_eq!(reply, Ok(Replconf::Silent));
+        has(&actions, "AcksMoved")
+    };
+    assert!(moved(&mut server, &["REPLCONF", "ACK", &at]), "a replica that keeps no log");
+    assert_eq!(server.replication.wait_for_disks(offset, 1), Ok(0));
+    assert!(moved(&mut server, &["REPLCONF", "ACK", &at, "FACK", "3"]));
+    assert_eq!(server.replication.fsynced(offset), 0);
+    assert!(moved(&mut server, &["REPLCONF", "ACK", &at, "fack", &at]));
+    assert!(!moved(&mut server, &["REPLCONF", "ACK", &at, "FACK", "2"]), "it does not go back");
+    assert_eq!(server.replication.wait_for_disks(offset, 1), Ok(1));
+}
+
+#[test]
+fn a_replica_tells_what_its_disk_has_and_once_more_when_it_has_what_was_asked_about() {
+    let mut server = Server::synced_replica();
+    let asked = |server: &mut Server, durable: Option<i64>| {
+        server.durable = durable.and_then(Offset::after);
+        let args = OwnedArgs::from_slices(&["REPLCONF", "GETACK", "*"]);
+        let (reply, actions) = server.call(|it, turn| it.replconf(9, args.as_args(), turn));
+        assert_eq!(reply, Ok(Replconf::Silent));
+        sent(&actions).join(",")
+    };
+    assert_eq!(asked(&mut server, None), "REPLCONF ACK 1000");
+    assert_eq!(asked(&mut server, Some(1000)), "REPLCONF ACK 1000 FACK 1000");
+    assert_eq!(asked(&mut server, Some(900)), "REPLCONF ACK 1000 FACK 900");
+    server.durable = Offset::after(999);
+    assert_eq!(sent(&server.event(Event::EndOfTurn)), [""; 0]);
+    server.durable = Offset::after(1000);
+    assert_eq!(sent(&server.event(Event::EndOfTurn)), ["REPLCONF ACK 1000 FACK 1000"]);
+    assert_eq!(sent(&server.event(Event::EndOfTurn)), [""; 0], "once");
 }
 
 #[test]

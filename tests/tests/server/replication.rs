@@ -321,6 +321,76 @@ fn wait_counts_who_has_it() {
 }
 
 #[test]
+fn waitaof_counts_the_disks_that_have_it() {
+    const LOG: &[&str] =
+        &["--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0"];
+    let primary = Node::start(Ours, LOG);
+    let mut client = primary.client();
+    let error = |reply: &str, words: &str| assert_eq!(reply, format!("-ERR {words}\r\n"));
+    // Who has written nothing waits for nothing.
+    assert_eq!(client.call("WAITAOF 1 0 0"), "*2\r\n:1\r\n:0\r\n");
+    client.call("SET k 1");
+    assert_eq!(client.call("WAITAOF 1 0 0"), "*2\r\n:1\r\n:0\r\n");
+    client.call("CONFIG SET appendfsync no");
+    client.call("SET k 2");
+    assert_eq!(client.call("WAITAOF 1 0 50"), "*2\r\n:0\r\n:0\r\n");
+    client.call("CONFIG SET appendfsync always");
+    client.call("SET k 3");
+    assert_eq!(client.call("WAITAOF 1 0 0"), "*2\r\n:1\r\n:0\r\n");
+    error(&client.call("WAITAOF 2 0 0"), "value is out of range, value must between 0 and 1");
+    error(&client.call("WAITAOF 0 -1 0"), "value is out of range, must be positive");
+    error(&client.call("WAITAOF 0 0 -1"), "timeout is negative");
+
+    // A replica counts once its own disk has it, which a log that is turned on later has after its first rewrite.
+    let replica = Node::replica_of(Ours, &primary, &[]);
+    eventually("it follows", || replica.is_linked());
+    client.call("SET k 4");
+    assert_eq!(client.call("WAIT 1 20000"), ":1\r\n");
+    assert_eq!(client.call("WAITAOF 1 1 100"), "*2\r\n:1\r\n:0\r\n");
+    client.send(&["WAITAOF", "1", "1", "0"]);
+    replica.call("CONFIG SET appendonly yes");
+    assert_eq!(client.receive(), "*2\r\n:1\r\n:1\r\n");
+    for fsync in ["everysec", "always"] {
+        replica.call(&format!("CONFIG SET appendfsync {fsync}"));
+        client.call("SET k 5");
+        assert_eq!(client.call("WAITAOF 0 1 0"), "*2\r\n:1\r\n:1\r\n");
+    }
+    let refused = "WAITAOF cannot be used with replica instances. Please also note that writes to \
+                   replicas are just local and are not propagated.";
+    error(&replica.call("WAITAOF 0 0 0"), refused);
+
+    // Within a transaction nobody waits, and who waits no longer is not answered for it later.
+    client.call("CONFIG SET appendfsync no");
+    client.call("MULTI");
+    client.call("SET k 6");
+    client.call("WAITAOF 1 2 0");
+    assert!(client.call("EXEC").starts_with("*2\r\n+OK\r\n*2\r\n:"));
+    let id = client.call("CLIENT ID");
+    client.send(&["WAITAOF", "1", "0", "0"]);
+    let unblock = format!("CLIENT UNBLOCK {} ERROR", id.trim_matches([':', '\r', '\n']));
+    eventually("it waits and is let go", || primary.call(&unblock) == ":1\r\n");
+    assert!(client.receive().starts_with("-UNBLOCKED client unblocked via CLIENT UNBLOCK"));
+    client.send(&["BLPOP", "list", "0"]);
+    eventually("it waits for the list", || primary.figure("blocked_clients") == 1);
+    primary.call("CONFIG SET appendfsync always");
+    primary.call("SET k 7");
+    assert_eq!(primary.call("RPUSH list a"), ":1\r\n");
+    assert_eq!(client.receive(), "*2\r\n$4\r\nlist\r\n$1\r\na\r\n");
+
+    // Without a log there is nothing to wait for.
+    primary.call("CONFIG SET appendfsync no");
+    client.call("SET k 8");
+    client.send(&["WAITAOF", "1", "0", "0"]);
+    eventually("it waits", || primary.figure("blocked_clients") == 1);
+    primary.call("CONFIG SET appendonly no");
+    let off = "WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    error(&client.receive(), off);
+    error(&client.call("WAITAOF 1 0 0"), off);
+    client.call("SET k 9");
+    assert_eq!(client.call("WAITAOF 0 1 0"), "*2\r\n:0\r\n:1\r\n");
+}
+
+#[test]
 fn a_replica_that_loads_says_so_or_serves_what_it_has() {
     for primary in [Ours, Original] {
         let primary = Node::start(primary, &["--repl-diskless-sync", "yes"]);

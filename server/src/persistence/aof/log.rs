@@ -237,10 +237,11 @@ impl<F: LogFile, S: Syncs<F>> Log<F, S> {
         self.buffer.capacity()
     }
 
-    /// The offset of the replication stream up to which the effects are on the disk, for WAITAOF.
+    /// The offset of the replication stream up to which the effects are on the disk, for WAITAOF: `end`, where it ends,
+    /// unless something waits to be synced.
     #[must_use]
-    pub fn synced_offset(&self) -> u64 {
-        self.synced_offset
+    pub fn durable_offset(&self, end: u64) -> u64 {
+        if self.flush.synced_to() < self.flush.appended() { self.synced_offset } else { end }
     }
 
     /// The offset up to which the replication stream may leave: `offset`, where it ends, unless something waits to be

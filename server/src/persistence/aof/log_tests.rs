@@ -64,14 +64,14 @@ fn offsets_of_the_stream_follow_the_disk() {
     log.flush(1000, 100, false).expect("written");
     log.commands(0, DEL);
     log.flush(1001, 200, true).expect("written");
-    assert_eq!(log.synced_offset(), 0);
+    assert_eq!(log.synced_offset, 0);
     assert!(log.syncs.run());
     log.flush(1002, 200, false).expect("told");
-    assert_eq!(log.synced_offset(), 100, "the second write came after the fsync began");
+    assert_eq!(log.synced_offset, 100, "the second write came after the fsync began");
     log.flush(2100, 250, false).expect("told");
     assert!(log.syncs.run());
     log.flush(2101, 250, false).expect("told");
-    assert_eq!(log.synced_offset(), 250, "what is not logged does not hold it back");
+    assert_eq!(log.synced_offset, 250, "what is not logged does not hold it back");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn another_file_begins_with_its_database() {
     assert!(log.syncs.run(), "the old file is synced on the thread");
     log.flush(2, 60, false).expect("told");
     assert!(old.is_durable());
-    assert_eq!((log.state().synced_to(), log.synced_offset()), (mark, 50));
+    assert_eq!((log.state().synced_to(), log.synced_offset), (mark, 50));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn the_end_syncs_everything() {
     log.commands(0, DEL);
     log.finish(0, 9).expect("done");
     assert!(disk.is_durable());
-    assert_eq!(log.synced_offset(), 9);
+    assert_eq!(log.synced_offset, 9);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn the_thread_syncs_files_and_wakes() {
     woken.recv().expect("woken");
     log.flush(0, 5, false).expect("told");
     assert_eq!(log.state().released(), log.state().appended());
-    assert_eq!(log.synced_offset(), 5);
+    assert_eq!(log.synced_offset, 5);
     assert!(std::fs::read(&path).expect("there").ends_with(DEL));
     drop(log);
     std::fs::remove_dir_all(&folder).expect("removed");
@@ -210,7 +210,7 @@ proptest! {
             let (durable, appended) = (state.durable as u64, log.state().appended());
             prop_assert_eq!(appended, all.len() as u64);
             prop_assert!(log.state().synced_to() <= durable, "said to be on the disk");
-            prop_assert!(log.synced_offset() <= durable);
+            prop_assert!(log.synced_offset <= durable);
             if policy.0 == Policy::Always {
                 prop_assert!(log.state().released() <= durable, "acknowledged and lost");
             }

@@ -223,6 +223,7 @@ impl World {
             now_ms: self.now_ms + it.clock_skew_ms,
             data_is_empty: it.data.is_empty(),
             is_paused: it.is_paused,
+            durable: None,
             random: &mut self.rng,
             actions: &mut self.scratch,
         };
