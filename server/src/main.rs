@@ -9,7 +9,7 @@ use redstart_common::memory::Counting;
 use redstart_common::{log, log as logging};
 use redstart_server::REDIS_VERSION;
 use redstart_server::engine::{Engine, Shell};
-use redstart_server::process::{banner, checker, environment, supervised};
+use redstart_server::process::{banner, checker, crash, environment, supervised, watchdog};
 use redstart_server::saving::last;
 use redstart_server::server::{self, Asked, Server};
 use redstart_server::settings::{Settings, file};
@@ -154,6 +154,14 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         && let Err(error) = std::fs::write(path, format!("{}\n", std::process::id()))
     {
         log!(Warning, "Failed to write PID file: {error}");
+    }
+    let log_file = (!settings.logfile.is_empty()).then_some(settings.logfile.as_ref());
+    crash::prepare(log_file, settings.use_exit_on_panic);
+    if settings.crash_log_enabled {
+        crash::set_enabled(true);
+    }
+    if let Err(error) = watchdog::set(&settings) {
+        log!(Warning, "The watchdog cannot be started: {error}");
     }
     let port = bound.iter().find_map(|socket| socket.local_address()).map_or(0, |at| at.port());
     let interactive = settings.logfile.is_empty() && std::io::stdout().is_terminal();

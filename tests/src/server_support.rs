@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use redstart_common::resp::{ReplyLimits, ReplyScanner};
 
-use crate::proxy_support::{Client, Folder, Listening, Redis, free_port, listening};
+use crate::proxy_support::{Client, Folder, Listening, Process, Redis, free_port, listening};
 
 /// Builds the server's binary, once, in the profile of the tests, and says where it is. `REDSTART_SERVER` names
 /// another binary to test instead.
@@ -160,6 +160,14 @@ impl Peer {
         match self {
             Self::Ours(server) => server,
             Self::Original(server) => server,
+        }
+    }
+
+    /// The same, to wait for its end.
+    pub fn process_mut(&mut self) -> &mut Process {
+        match self {
+            Self::Ours(server) => &mut server.process,
+            Self::Original(server) => &mut server.process,
         }
     }
 

@@ -47,6 +47,8 @@ pub const TIMEOUT_NOT_A_FLOAT: &str = "ERR timeout is not a float or out of rang
 pub const TIMEOUT_NOT_AN_INTEGER: &str = "ERR timeout is not an integer or out of range";
 /// A blocking command's timeout below zero.
 pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
+/// Of WAIT and WAITAOF, in versions after 7.0.15.
+pub const TIMEOUT_OUT_OF_RANGE: &str = "ERR timeout is out of range";
 /// `INCR` and its kin would pass 64 bits.
 pub const INCREMENT_OVERFLOW: &str = "ERR increment or decrement would overflow";
 /// `DECRBY` with the one number that has no negative.

@@ -117,6 +117,14 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     if adjusts("jemalloc-bg-thread") {
         crate::process::reserve::set_background_thread(settings.jemalloc_bg_thread);
     }
+    if adjusts("watchdog-period")
+        && let Err(error) = crate::process::watchdog::set(&settings)
+    {
+        return Err(failed("watchdog-period", &error.to_string()));
+    }
+    if adjusts("crash-log-enabled") && !call.core.shell.embedded {
+        crate::process::crash::set_enabled(settings.crash_log_enabled);
+    }
     redstart_common::log::set_level(settings.loglevel);
     if changes.iter().any(|(row, ..)| row.name == "requirepass") {
         let user = call.core.users.default_user();

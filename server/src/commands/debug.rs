@@ -39,6 +39,11 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
     match (word.as_str(), args.len()) {
         ("help", 2) => help(call),
         ("sleep", 3) => sleep(call),
+        ("segfault", 2) => crate::process::crash::crash(),
+        ("panic", 2) => {
+            let at = redstart_common::clock::unix_ms() / 1000;
+            panic!("Panic called at Unix time {at}")
+        }
         ("set-active-expire", 3) => {
             call.core.settings.active_expire = args.at(2) != b"0";
             call.client.reply.ok();
@@ -458,6 +463,8 @@ fn help(call: &mut Call<'_>) -> CommandResult {
             "    Show low level info about <key> and associated value.",
             "PAUSE-CRON <0|1>",
             "    Stop periodic cron job processing.",
+            "PANIC",
+            "    Crash the server simulating a panic.",
             "POPULATE <count> [<prefix>] [<size>]",
             "    Create <count> string keys named key:<num>.",
             "PROTOCOL <type>",
@@ -474,6 +481,8 @@ fn help(call: &mut Call<'_>) -> CommandResult {
             "    Replicates the provided string to replicas, allowing data divergence.",
             "REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>",
             "    Taken for tests; reply buffers are given back once they are sent.",
+            "SEGFAULT",
+            "    Crash the server with sigsegv.",
             "SET-ACTIVE-EXPIRE <0|1>",
             "    Setting it to 0 disables expiring keys in background.",
             "SET-SKIP-CHECKSUM-VALIDATION <0|1>",

@@ -1,5 +1,6 @@
 //! REPLICAOF, PSYNC, SYNC, REPLCONF, FAILOVER, WAIT, WAITAOF, ROLE.
 
+use redstart_common::clock;
 use redstart_common::resp::error;
 
 use super::Handlers;
@@ -7,7 +8,7 @@ use super::options::{count, integer, integer_between};
 use crate::client::{Flags, describe};
 use crate::engine::{Call, CommandError, CommandResult};
 use crate::persistence::aof::chain::State;
-use crate::replicating::{Awaited, Disks, NoLog};
+use crate::replicating::awaited::{Awaited, Disks, NoLog};
 use crate::replication::{Ask, Offset, Refusal, Replconf, RoleReport, SyncRequest, parse_failover};
 
 pub(super) const HANDLERS: Handlers = &[
@@ -186,7 +187,14 @@ pub fn waitaof(call: &mut Call<'_>) -> CommandResult {
 /// A timeout in milliseconds.
 fn timeout_ms(arg: &[u8]) -> Result<i64, CommandError> {
     let timeout = integer(arg).map_err(|_| CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
-    if timeout < 0 { Err(CommandError::new(error::TIMEOUT_NEGATIVE)) } else { Ok(timeout) }
+    if timeout < 0 {
+        return Err(CommandError::new(error::TIMEOUT_NEGATIVE));
+    }
+    // 7.0.15 counts past the end of time and answers at once; later versions say this.
+    if timeout.checked_add(clock::unix_ms()).is_none() {
+        return Err(CommandError::new(error::TIMEOUT_OUT_OF_RANGE));
+    }
+    Ok(timeout)
 }
 
 /// The place of the stream and the mark of the log behind what the client has written. One that has written nothing waits for

@@ -10,7 +10,7 @@ use crate::client::{Client, Clients, Flags};
 use crate::engine::Core;
 use crate::keyspace::shared::IncidentKind;
 use crate::keyspace::{Db, Keyspace, Kind};
-use crate::replicating::Awaited;
+use crate::replicating::awaited::Awaited;
 use crate::settings::notify::Classes;
 
 /// One run of a command.

@@ -3,6 +3,7 @@
 pub mod allocator;
 pub mod banner;
 pub mod checker;
+pub mod crash;
 pub mod disk;
 pub mod environment;
 pub mod files;
@@ -10,3 +11,4 @@ pub mod oom;
 pub mod reserve;
 pub mod supervised;
 pub mod title;
+pub mod watchdog;

@@ -21,7 +21,6 @@ use crate::replication::{
     Action, ClientId, Event, Filter, Offset, Replication, SnapshotId, Target, Turn,
 };
 
-pub use self::awaited::{Awaited, Disks, NoLog};
 pub use self::state::{Relay, Replicating};
 
 /// Chunks of a snapshot that may wait to be sent to replicas.

@@ -229,6 +229,10 @@ pub struct Settings {
     pub supervised: crate::settings::process::Supervised,
     pub set_proc_title: bool,
     pub proc_title_template: String,
+    pub crash_log_enabled: bool,
+    pub use_exit_on_panic: bool,
+    /// Milliseconds for which the thread may stand still before the log is told where; 0 is for ever.
+    pub watchdog_period: u64,
     pub disable_thp: bool,
     pub oom_score_adj: crate::settings::process::Adjustment,
     /// For a primary, a replica, and a child that saves.
@@ -327,6 +331,9 @@ impl Default for Settings {
             supervised: crate::settings::process::Supervised::No,
             set_proc_title: true,
             proc_title_template: "{title} {listen-addr} {server-mode}".to_owned(),
+            crash_log_enabled: true,
+            use_exit_on_panic: false,
+            watchdog_period: 0,
             disable_thp: true,
             oom_score_adj: crate::settings::process::Adjustment::No,
             oom_score_adj_values: [0, 200, 800],

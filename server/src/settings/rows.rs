@@ -132,9 +132,10 @@ pub static ROWS: &[Row] = &[
         Live,
         Kind::Own { get: |s| s.proc_title_template.clone(), set: set_title_template },
     ),
-    row("crash-log-enabled", Live, Kind::Dormant("no", Shape::Flag)),
+    row("crash-log-enabled", Live, flag!(crash_log_enabled)),
     row("crash-memcheck-enabled", Live, Kind::Dormant("no", Shape::Flag)),
-    row("use-exit-on-panic", Start, Kind::Dormant("no", Shape::Flag)),
+    row("use-exit-on-panic", Start, flag!(use_exit_on_panic)),
+    row("watchdog-period", Live, number!(watchdog_period, 0, INT_MAX)),
     row("disable-thp", Start, flag!(disable_thp)),
     row("oom-score-adj", Live, word!(oom_score_adj, Adjustment::NAMES)),
     row("oom-score-adj-values", Live, Kind::Own { get: print_adjustments, set: set_adjustments }),
@@ -435,6 +436,7 @@ pub const HIDDEN: &[&str] = &[
     "rdb-key-save-delay",
     "loading-process-events-interval-bytes",
     "use-exit-on-panic",
+    "watchdog-period",
 ];
 
 /// The row with a name, in any case of letters; older names count.

@@ -8,10 +8,12 @@ use crate::client::Flags;
 use crate::engine::Engine;
 use crate::keyspace::expire;
 use crate::observe::latency::micros_since;
+use crate::process::watchdog;
 use crate::replication::Event;
 
 /// One tick.
 pub fn tick(engine: &mut Engine) {
+    watchdog::wind_up();
     if engine.core.cron_paused {
         return;
     }

@@ -18,6 +18,7 @@ mod pipelines;
 mod process;
 mod rdb;
 mod replication;
+mod reports;
 mod saving;
 mod snapshots;
 mod start;

@@ -340,6 +340,10 @@ fn waitaof_counts_the_disks_that_have_it() {
     error(&client.call("WAITAOF 2 0 0"), "value is out of range, value must between 0 and 1");
     error(&client.call("WAITAOF 0 -1 0"), "value is out of range, must be positive");
     error(&client.call("WAITAOF 0 0 -1"), "timeout is negative");
+    for command in ["WAIT 1", "WAITAOF 1 1"] {
+        let reply = client.call(&format!("{command} {}", i64::MAX));
+        error(&reply, "timeout is out of range");
+    }
 
     // A replica counts once its own disk has it, which a log that is turned on later has after its first rewrite.
     let replica = Node::replica_of(Ours, &primary, &[]);
