@@ -12,6 +12,7 @@ mod debug;
 mod dump;
 mod expiry;
 mod generic;
+mod geo;
 mod hash;
 mod hyperloglog;
 mod info;
@@ -61,6 +62,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     debug::HANDLERS,
     dump::HANDLERS,
     generic::HANDLERS,
+    geo::HANDLERS,
     hash::HANDLERS,
     hyperloglog::HANDLERS,
     keys::HANDLERS,

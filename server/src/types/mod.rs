@@ -1,5 +1,6 @@
 //! What values mean: lists, sets, hashes and sorted sets, with no word of clients or replies.
 
+pub mod geo;
 pub mod hash;
 mod kind;
 pub mod list;

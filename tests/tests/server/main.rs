@@ -8,6 +8,7 @@ mod differential;
 mod disk;
 mod docs;
 mod effects;
+mod geo;
 mod hostile;
 mod interop;
 mod memory;
