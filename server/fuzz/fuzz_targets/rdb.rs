@@ -58,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let written = write(&mut keyspace, choice & 128 != 0);
-    let again = load(&written[..], Options { verifies: true, ..options });
+    let again = load(&written[..], Options { verifies: true, length: None, ..options });
     let mut again = again.expect("what was written is read");
     assert_eq!(keyspace.len(), again.len());
     again.db(0).check();

@@ -14,6 +14,8 @@ use redstart_common::command::spec::Flags as RowFlags;
 use redstart_common::command::{CommandId, id_of};
 use redstart_common::resp::Args;
 
+use crate::client::{Client, Flags};
+
 /// With more keys than this every key counts as one of them.
 const KEYS_MAX: usize = 1 << 16;
 
@@ -77,13 +79,22 @@ impl Unsynced {
         }
     }
 
-    /// A client's replies wait.
-    pub fn hold(&mut self, client: u64) {
-        self.held.push(client);
+    /// What there is for a client may leave, as far as it does not wait for the disk: the log has `appended` all that it
+    /// has been told of, and `reached` the disk up to this mark.
+    #[cold]
+    pub fn release(&mut self, client: &mut Client, (appended, reached): (u64, u64)) {
+        let mark = if client.flags.any(Flags::AWAITS_LOG) { appended } else { 0 };
+        client.flags.clear(Flags::AWAITS_LOG);
+        if !client.reply.output.release_behind(mark, reached) {
+            client.flags.clear(Flags::HELD);
+        } else if !client.flags.any(Flags::HELD) {
+            client.flags.set(Flags::HELD);
+            self.held.push(client.id);
+        }
     }
 
-    /// The clients whose replies wait, none of which do from now on, if the disk has come further: it has `reached` this mark of
-    /// the log.
+    /// The clients whose replies wait, if the disk has come further: it has `reached` this mark of the log. They have to be
+    /// marked as not held, and released.
     pub fn take_held(&mut self, reached: u64) -> Vec<u64> {
         if self.held.is_empty() || self.reached == reached {
             return Vec::new();
@@ -151,15 +162,51 @@ impl Unsynced {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+
     use redstart_common::command::lookup::lookup;
     use redstart_common::resp::OwnedArgs;
 
     use super::*;
+    use crate::client::output::PIECES_MAX;
 
     fn sees(keys: &Unsynced, words: &[&str]) -> bool {
         let args = OwnedArgs::from_slices(words);
         let id = lookup(&words[0].to_lowercase().into_bytes()).expect("a command");
         keys.are_seen_by(id, args.as_args())
+    }
+
+    #[test]
+    fn a_reply_leaves_when_its_own_write_is_on_the_disk_and_none_with_it() {
+        let (mut unsynced, mut client) = (Unsynced::default(), Client::new(1, 0));
+        let tell = |unsynced: &mut Unsynced, client: &mut Client, text: &str, marks| {
+            client.reply.simple(text);
+            client.flags.set(Flags::AWAITS_LOG);
+            unsynced.release(client, marks);
+        };
+        let left = |unsynced: &mut Unsynced, client: &mut Client, marks: (u64, u64)| {
+            for _ in unsynced.take_held(marks.1) {
+                client.flags.clear(Flags::HELD);
+                unsynced.release(client, marks);
+            }
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let count = client.reply.output.pieces(&mut pieces);
+            pieces[..count].iter().map(|piece| piece.len()).sum::<usize>()
+        };
+        tell(&mut unsynced, &mut client, "a", (10, 0));
+        tell(&mut unsynced, &mut client, "b", (20, 0));
+        assert_eq!(left(&mut unsynced, &mut client, (20, 0)), 0);
+        // The write of the third is not even in the file when the first is on the disk.
+        tell(&mut unsynced, &mut client, "c", (30, 10));
+        assert_eq!(left(&mut unsynced, &mut client, (30, 10)), 4);
+        assert!(client.flags.any(Flags::HELD), "it is looked at again");
+        assert_eq!(left(&mut unsynced, &mut client, (30, 20)), 8);
+        // A reply that waits for nothing itself comes behind those that do.
+        client.reply.simple("d");
+        unsynced.release(&mut client, (30, 20));
+        assert_eq!(left(&mut unsynced, &mut client, (30, 25)), 8);
+        assert_eq!(left(&mut unsynced, &mut client, (30, 30)), 16);
+        assert!(!client.flags.any(Flags::HELD) && !client.reply.output.is_held());
     }
 
     #[test]

@@ -82,10 +82,11 @@ impl Core {
 
     /// Has those looked at again whose replies wait for the disk, if it has come further. No client may be taken out.
     pub fn look_at_held(&mut self) {
-        let (_, reached) = self.logging.marks();
-        for id in self.unsynced.take_held(reached) {
+        let marks = self.logging.marks();
+        for id in self.unsynced.take_held(marks.1) {
             if let Some(client) = self.clients.by_id(id) {
                 client.flags.clear(Flags::HELD);
+                self.unsynced.release(client, marks);
                 client.mark();
             }
         }

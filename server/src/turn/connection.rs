@@ -189,21 +189,9 @@ impl turn::Flush for Connection {
 fn release(core: &mut Core, slot: usize) {
     let Some(client) = core.clients.at(slot) else { return };
     if client.flags.any(Flags::AWAITS_LOG.or(Flags::HELD)) {
-        release_closely(core, slot);
+        core.unsynced.release(client, core.logging.marks());
     } else {
         client.reply.output.release();
-    }
-}
-
-#[cold]
-fn release_closely(core: &mut Core, slot: usize) {
-    let Some(client) = core.clients.at(slot) else { return };
-    let (appended, reached) = core.logging.marks();
-    let mark = if client.flags.any(Flags::AWAITS_LOG) { appended } else { 0 };
-    client.flags.clear(Flags::AWAITS_LOG);
-    if client.reply.output.release_behind(mark, reached) && !client.flags.any(Flags::HELD) {
-        client.flags.set(Flags::HELD);
-        core.unsynced.hold(client.id);
     }
 }
 
