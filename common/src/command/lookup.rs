@@ -108,12 +108,36 @@ const fn counts() -> (usize, usize) {
         let mut row = 0;
         while row < GROUPS[group].len() {
             top += 1;
-            sub += GROUPS[group][row].declared.len();
+            let spec = &GROUPS[group][row];
+            sub += spec.declared.len() + newer_subs(spec.name).len();
             row += 1;
         }
         group += 1;
     }
     (top, sub)
+}
+
+/// The newer sub-commands of a container.
+const fn newer_subs(container: &str) -> &'static [CommandSpec] {
+    let mut at = 0;
+    while at < newer::SUBCOMMANDS.len() {
+        let (name, rows) = newer::SUBCOMMANDS[at];
+        if is_same(name.as_bytes(), container.as_bytes()) {
+            return rows;
+        }
+        at += 1;
+    }
+    &[]
+}
+
+const fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let ([first, rest @ ..], [second, others @ ..]) = (one, other) {
+        if *first != *second {
+            return false;
+        }
+        (one, other) = (rest, others);
+    }
+    one.is_empty() && other.is_empty()
 }
 
 static TABLE: [CommandSpec; COUNT] = build_table();
@@ -129,10 +153,12 @@ const fn build_table() -> [CommandSpec; COUNT] {
             table[top].id = CommandId(top as u16);
             table[top].first_sub = CommandId(sub as u16);
             let declared = table[top].declared;
-            table[top].sub_count = declared.len() as u16;
+            let newer = newer_subs(table[top].name);
+            table[top].sub_count = (declared.len() + newer.len()) as u16;
             let mut i = 0;
-            while i < declared.len() {
-                table[sub] = declared[i];
+            while i < declared.len() + newer.len() {
+                table[sub] =
+                    if i < declared.len() { declared[i] } else { newer[i - declared.len()] };
                 table[sub].id = CommandId(sub as u16);
                 table[sub].container = Some(CommandId(top as u16));
                 sub += 1;

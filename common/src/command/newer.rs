@@ -2,8 +2,41 @@
 //! recorded from a redis-server 7.0.15; this one is written by hand.
 
 use super::bits::{categories, flags};
-use super::spec::arguments::integer;
+use super::spec::arguments::{integer, one_of, string, word};
 use super::spec::{CommandSpec, Group, Tips};
+
+/// Sub-commands, by their containers, whose other sub-commands stand with them.
+pub(super) const SUBCOMMANDS: &[(&str, &[CommandSpec])] = &[(
+    "client",
+    &[
+        CommandSpec {
+            name: "client|no-touch",
+            arity: 3,
+            flags: flags![NOSCRIPT, LOADING, STALE],
+            categories: categories![SLOW, CONNECTION],
+            summary: "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+            complexity: "O(1)",
+            since: "7.2.0",
+            arguments: &[one_of("enabled", &[word("on", "ON"), word("off", "OFF")])],
+            ..CommandSpec::of(Group::Connection)
+        },
+        CommandSpec {
+            name: "client|setinfo",
+            arity: 4,
+            flags: flags![NOSCRIPT, LOADING, STALE, SENTINEL],
+            categories: categories![SLOW, CONNECTION],
+            tips: Tips::of(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
+            summary: "Sets information specific to the client or connection.",
+            complexity: "O(1)",
+            since: "7.2.0",
+            arguments: &[one_of(
+                "attr",
+                &[string("libname").token("lib-name"), string("libver").token("lib-ver")],
+            )],
+            ..CommandSpec::of(Group::Connection)
+        },
+    ],
+)];
 
 /// Rows, by name.
 pub(super) const COMMANDS: &[CommandSpec] = &[CommandSpec {

@@ -20,6 +20,7 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         (Flags::CLOSE_ASAP, 'A'),
         (Flags::UNIX, 'U'),
         (Flags::NO_EVICT, 'e'),
+        (Flags::NO_TOUCH, 'T'),
     ] {
         if client.flags.any(flag) {
             flags.push(letter);
@@ -45,7 +46,7 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         None => (-1, 0),
     };
     let memory = allocated_bytes(client);
-    format!(
+    let mut line = format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
          tot-mem={} events={} cmd={} user={} redir={} resp={}",
@@ -77,7 +78,13 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         String::from_utf8_lossy(&client.user),
         Mode::redirection(client.tracking.as_deref()),
         client.reply.proto.number(),
-    )
+    );
+    // 7.0.15 ends here; later versions go on, and so does this one for clients that say what they are.
+    if let Some(library) = &client.library {
+        let [name, version] = library.each_ref().map(|text| String::from_utf8_lossy(text));
+        line += &format!(" lib-name={name} lib-ver={version}");
+    }
+    line
 }
 
 /// Bytes that a client takes, its output included.

@@ -70,6 +70,9 @@ impl Flags {
     /// Is among those whose replies wait for the disk.
     pub const HELD: Self = Self(1 << 22);
 
+    /// CLIENT NO-TOUCH: what it reads is not thereby used.
+    pub const NO_TOUCH: Self = Self(1 << 26);
+
     /// Whether any of `other`'s flags is set.
     #[inline]
     #[must_use]
@@ -146,6 +149,8 @@ pub struct Client {
     pub user: Rc<[u8]>,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
+    /// CLIENT SETINFO: the name of its library, and the version.
+    pub library: Option<Box<[Vec<u8>; 2]>>,
     /// Where it comes from: `ip:port`.
     pub address: String,
     /// Where it came in: `ip:port`.
@@ -207,6 +212,7 @@ impl Client {
             authenticated: true,
             user: Rc::from(&b"default"[..]),
             name: Vec::new(),
+            library: None,
             address: String::new(),
             local_address: String::new(),
             created_ms: now_ms,

@@ -21,8 +21,10 @@ pub(super) const HANDLERS: Handlers = &[
     ("client|kill", kill),
     ("client|list", list),
     ("client|no-evict", no_evict),
+    ("client|no-touch", no_touch),
     ("client|pause", pause),
     ("client|reply", reply),
+    ("client|setinfo", setinfo),
     ("client|setname", setname),
     ("client|unblock", unblock),
     ("client|unpause", unpause),
@@ -51,6 +53,26 @@ pub fn setname(call: &mut Call<'_>) -> CommandResult {
         return Err(NAME_NOT_PLAIN);
     }
     call.client.name = name.to_vec();
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT SETINFO LIB-NAME name | LIB-VER version`, of Redis 7.2
+pub fn setinfo(call: &mut Call<'_>) -> CommandResult {
+    let (option, text) = (call.arg(2), call.arg(3));
+    let names = ["lib-name", "lib-ver"];
+    let found = names.iter().position(|name| option.eq_ignore_ascii_case(name.as_bytes()));
+    let Some(at) = found else {
+        let option = String::from_utf8_lossy(option);
+        return Err(CommandError::made(format!("ERR Unrecognized option '{option}'")));
+    };
+    if !is_plain(text) {
+        return Err(CommandError::made(format!(
+            "ERR {} cannot contain spaces, newlines or special characters.",
+            names[at]
+        )));
+    }
+    call.client.library.get_or_insert_default()[at] = text.to_vec();
     call.client.reply.ok();
     Ok(())
 }
@@ -255,6 +277,20 @@ pub fn no_evict(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
+/// `CLIENT NO-TOUCH ON | OFF`, of Redis 7.2
+pub fn no_touch(call: &mut Call<'_>) -> CommandResult {
+    let word = call.arg(2);
+    if word.eq_ignore_ascii_case(b"on") {
+        call.client.flags.set(Flags::NO_TOUCH);
+    } else if word.eq_ignore_ascii_case(b"off") {
+        call.client.flags.clear(Flags::NO_TOUCH);
+    } else {
+        return Err(SYNTAX);
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
 /// `CLIENT REPLY ON | OFF | SKIP`
 pub fn reply(call: &mut Call<'_>) -> CommandResult {
     let word = call.arg(2);
@@ -364,6 +400,12 @@ pub fn help(call: &mut Call<'_>) -> CommandResult {
             "    Unblock the specified blocked client.",
             "NO-EVICT (ON|OFF)",
             "    Protect current client connection from eviction.",
+            "NO-TOUCH (ON|OFF)",
+            "    Will not touch LRU/LFU stats when this mode is on.",
+            "SETINFO <option> <value>",
+            "    Set client meta attr. Options are:",
+            "    * LIB-NAME: the client lib name.",
+            "    * LIB-VER: the client lib version.",
         ],
     );
     Ok(())

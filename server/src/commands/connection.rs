@@ -176,7 +176,8 @@ pub fn reset(call: &mut Call<'_>) -> CommandResult {
             .or(Flags::REPLY_OFF)
             .or(Flags::REPLY_SKIP)
             .or(Flags::REPLY_SKIP_NEXT)
-            .or(Flags::NO_EVICT),
+            .or(Flags::NO_EVICT)
+            .or(Flags::NO_TOUCH),
     );
     client.db = 0;
     client.name.clear();

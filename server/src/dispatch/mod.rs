@@ -354,8 +354,15 @@ pub(crate) fn run(
     let db = client.db;
     core.feed.form = Form::AsGiven;
     client.reply.failed = false;
+    let keeps_use = client.flags.any(Flags::NO_TOUCH) && id != const { id_of("touch") };
+    if keeps_use {
+        keyspace.shared.no_touch.set(true);
+    }
     let mut call = Call { keyspace, core, client, args, row: id };
     let result = handler(&mut call);
+    if keeps_use {
+        call.keyspace.shared.no_touch.set(false);
+    }
     if call.keyspace.shared.has_incidents() {
         call.settle();
     }
