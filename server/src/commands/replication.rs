@@ -161,7 +161,7 @@ pub fn wait(call: &mut Call<'_>) -> CommandResult {
         call.client.reply.count(acked);
         return Ok(());
     }
-    call.wait_for_replicas(offset.bytes(), wanted, timeout);
+    call.wait_for_replicas(offset, wanted, timeout);
     Ok(())
 }
 

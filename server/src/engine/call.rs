@@ -289,9 +289,10 @@ impl<'a> Call<'a> {
     }
 
     /// Makes the client wait until `wanted` replicas have acknowledged an offset, for `timeout_ms` (0 is for ever).
-    pub fn wait_for_replicas(&mut self, offset: i64, wanted: i64, timeout_ms: i64) {
-        self.core.replicating.waiting.push((self.client.id, offset, wanted));
-        self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked(offset));
+    pub fn wait_for_replicas(&mut self, offset: Offset, wanted: i64, timeout_ms: i64) {
+        let count = usize::try_from(wanted).unwrap_or(0);
+        self.core.replicating.waiting.add(self.client.id, offset, count);
+        self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked(offset.bytes()));
     }
 
     /// Whether a command that waited for several keys may take from this one: from that which was written, as Redis does,
@@ -334,6 +335,8 @@ impl Core {
         let Some(client) = self.clients.by_id(id) else { return false };
         let Some(blocked) = client.blocked.take() else { return false };
         client.flags.clear(Flags::BLOCKED);
+        // However it ends: what is acknowledged later is no answer to what the client waits for then.
+        self.replicating.waiting.remove(id);
         let before = client.reply.end();
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
@@ -343,7 +346,6 @@ impl Core {
             (Unblock::Timeout, Nothing::Acked(offset)) => {
                 let acked = Offset::after(offset).map_or(0, |at| self.replication.acked(at));
                 client.reply.count(acked);
-                self.replicating.waiting.retain(|(client, ..)| *client != id);
             }
             (Unblock::RoleChange, _) => {
                 let text = "UNBLOCKED force unblock from blocking operation, instance state changed \

@@ -115,16 +115,10 @@ impl Core {
 
     /// Answers those in WAIT whose offset enough replicas have acknowledged.
     pub(super) fn serve_wait(&mut self) {
-        let mut served = Vec::new();
-        self.replicating.waiting.retain(|(client, offset, wanted)| {
-            let acked = Offset::after(*offset).map_or(0, |at| self.replication.acked(at));
-            let done = i64::try_from(acked).unwrap_or(i64::MAX) >= *wanted;
-            if done {
-                served.push((*client, acked));
-            }
-            !done
-        });
-        for (id, acked) in served {
+        if self.replicating.waiting.is_empty() {
+            return;
+        }
+        for (id, acked) in self.replicating.waiting.take_served(&self.replication.acks()) {
             self.end_wait(id, acked);
         }
     }
@@ -152,7 +146,7 @@ impl Core {
     /// A client is gone.
     pub fn replica_gone(&mut self, keyspace: &mut Keyspace, id: ClientId) {
         self.replicating.replicas.retain(|replica| *replica != id);
-        self.replicating.waiting.retain(|(client, ..)| *client != id);
+        self.replicating.waiting.remove(id);
         self.tell_replication(keyspace, Event::ClientClosed(id));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::keyspace::NewDatabases;
-use crate::replication::{Action, ClientId, Filter, LinkId, SnapshotId, Target};
+use crate::replication::{Action, ClientId, Filter, LinkId, SnapshotId, Target, Waiters};
 
 /// A snapshot for replicas that is to begin, or has.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub struct Replicating {
     pub(super) ended: Vec<(SnapshotId, bool)>,
     /// Clients that are replicas.
     pub replicas: Vec<ClientId>,
-    /// Clients that wait for acknowledgements: who, of which offset, by how many.
-    pub waiting: Vec<(ClientId, i64, i64)>,
+    /// Clients that wait for acknowledgements.
+    pub waiting: Waiters,
     /// The log is begun again once the data is that of the primary.
     pub log_stopped: bool,
     /// The link whose snapshot is being taken in. What another link still brings is of no use.

@@ -324,6 +324,12 @@ impl Replication {
         }
     }
 
+    /// What those who follow have acknowledged, the most first.
+    #[must_use]
+    pub fn acks(&self) -> Vec<Offset> {
+        self.replicas.acks()
+    }
+
     /// How many replicas have acknowledged this offset.
     #[must_use]
     pub fn acked(&self, offset: Offset) -> usize {

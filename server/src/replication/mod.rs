@@ -31,6 +31,7 @@ mod report;
 mod snapshots;
 mod stream;
 mod transfer;
+mod waiters;
 
 #[cfg(test)]
 mod simulate;
@@ -52,3 +53,4 @@ pub use refusal::Refusal;
 pub use replconf::Replconf;
 pub use report::{ReplicaReport, RoleReport};
 pub use stream::{Stream, StreamError};
+pub use waiters::Waiters;

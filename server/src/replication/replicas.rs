@@ -218,6 +218,16 @@ impl Replicas {
             .count()
     }
 
+    /// What those who follow have acknowledged, the most first.
+    #[must_use]
+    pub fn acks(&self) -> Vec<Offset> {
+        let online = self.list.iter().filter(|replica| replica.is_online());
+        let mut acks: Vec<Offset> =
+            online.filter_map(|replica| Offset::after(replica.acked?)).collect();
+        acks.sort_unstable_by(|one, other| other.cmp(one));
+        acks
+    }
+
     /// How many follow, and were heard of within so many seconds.
     #[must_use]
     pub fn good(&self, now_ms: i64, max_lag_s: i64) -> usize {

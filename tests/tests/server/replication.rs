@@ -321,6 +321,26 @@ fn wait_counts_who_has_it() {
 }
 
 #[test]
+fn who_was_sent_away_from_wait_is_not_answered_later() {
+    for primary in [Ours, Original] {
+        let primary = Node::start(primary, &[]);
+        let (mut client, mut other) = (primary.client(), primary.client());
+        let id = client.call("CLIENT ID").trim_start_matches(':').trim_end().to_owned();
+        client.send(&["WAIT", "1", "0"]);
+        let unblock = format!("CLIENT UNBLOCK {id} ERROR");
+        eventually("it waits", || other.call(&unblock) == ":1\r\n");
+        assert!(client.receive().starts_with("-UNBLOCKED"));
+        client.send(&["BLPOP", "list", "0"]);
+        let replica = Node::replica_of(Ours, &primary, &[]);
+        eventually("it follows", || replica.is_linked());
+        assert_eq!(other.call("SET k 1"), "+OK\r\n");
+        assert_eq!(other.call("WAIT 1 20000"), ":1\r\n");
+        assert_eq!(other.call("RPUSH list a"), ":1\r\n");
+        assert_eq!(client.receive(), "*2\r\n$4\r\nlist\r\n$1\r\na\r\n");
+    }
+}
+
+#[test]
 fn a_replica_that_loads_says_so_or_serves_what_it_has() {
     for primary in [Ours, Original] {
         let primary = Node::start(primary, &["--repl-diskless-sync", "yes"]);
