@@ -532,6 +532,24 @@ fn the_traffic_of_replication_is_counted_apart() {
         assert!(primary.figure("total_net_output_bytes") >= sent);
         assert!(replica.figure("total_net_input_bytes") >= received);
         assert_eq!(primary.figure("total_net_repl_input_bytes"), 0);
+        // Acknowledgements are output, though not that of replication.
+        let offset = replica.info("master_repl_offset");
+        let digits = offset.len();
+        let ack = format!("*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n${digits}\r\n{offset}\r\n").len();
+        let mut client = replica.client();
+        let reply = client.call("INFO stats");
+        let sum = |reply: &str| -> usize {
+            let line = reply.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+            line.and_then(|sum| sum.parse().ok()).expect("a sum")
+        };
+        let (mut before, mut told) = (sum(&reply), reply.len());
+        eventually("acknowledgements are counted", || {
+            let reply = client.call("INFO stats");
+            let others = sum(&reply) - before - told;
+            (before, told) = (sum(&reply), reply.len());
+            assert_eq!(others % ack, 0, "{others} of {ack}");
+            others > 0
+        });
         assert_eq!(replica.figure("total_net_repl_output_bytes"), 0);
     }
 }
