@@ -21,16 +21,8 @@ pub fn feed_replica(
         replication.sent(client.id, 0, now_ms);
         return 0;
     }
-    let held = replication.history().offset.since(limit);
-    let pending: usize = replication.pending(client.id).map(<[u8]>::len).sum();
-    let allowed = pending.saturating_sub(usize::try_from(held).unwrap_or(usize::MAX));
-    if pending > 0 && allowed == 0 {
-        // It is not its socket that is waited for.
-        return 0;
-    }
-    let room = room.min(allowed);
     let mut taken = 0;
-    for slice in replication.pending(client.id) {
+    for slice in replication.pending(client.id, limit) {
         let part = &slice[..slice.len().min(room - taken)];
         client.reply.raw(part);
         taken += part.len();
@@ -40,6 +32,9 @@ pub fn feed_replica(
     }
     if taken > 0 {
         replication.sent(client.id, taken, now_ms);
+    } else {
+        // It is not its socket that is waited for.
+        replication.would_take_more(client.id);
     }
     taken
 }
@@ -70,6 +65,9 @@ impl Core {
     /// The end of a turn: replicas are given what was written.
     pub(crate) fn feed_replicas(&mut self, keyspace: &mut Keyspace) {
         if self.replication.backlog().is_none() && !self.replication.is_replica() {
+            if self.replication.has_files() {
+                self.spill();
+            }
             return;
         }
         self.tell_replication(keyspace, Event::EndOfTurn);
@@ -83,7 +81,19 @@ impl Core {
                 client.mark();
             }
         }
+        self.spill();
         self.slow_writers_if_behind();
+    }
+
+    /// Has written to files what does not fit in memory, and read back what is to be sent next.
+    fn spill(&mut self) {
+        let now_ms = self.replication_now_ms();
+        let mut jobs = std::mem::take(&mut self.replicating.jobs);
+        self.replication.spill_jobs(now_ms, &mut jobs);
+        for job in jobs.drain(..) {
+            self.replicating.files.take(job, &self.shell.folder);
+        }
+        self.replicating.jobs = jobs;
     }
 
     /// The place up to which the stream may leave: as in Redis, replicas hear of no write that is promised and not on the disk.

@@ -2,7 +2,8 @@
 
 use crate::client::Client;
 use crate::keyspace::NewDatabases;
-use crate::replication::{Action, ClientId, Filter, LinkId, SnapshotId, Target, Waiters};
+use crate::persistence::spill::SpillFiles;
+use crate::replication::{Action, ClientId, Filter, LinkId, SnapshotId, SpillJob, Target, Waiters};
 
 /// A snapshot for replicas that is to begin, or has.
 #[derive(Debug)]
@@ -47,6 +48,10 @@ pub struct Replicating {
     pub new_databases: Option<NewDatabases>,
     /// Bytes that clients may still write before the next look at the replicas, where they are slowed.
     pub allowance: Option<u64>,
+    /// Files of what replicas have yet to be sent.
+    pub files: SpillFiles,
+    /// Work on them between two calls, to be used again.
+    pub(super) jobs: Vec<SpillJob>,
     /// When the log was told last that the primary's writes cannot be saved.
     pub(super) unsaved_told_ms: Option<i64>,
     /// When the allowance was set.

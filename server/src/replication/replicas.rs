@@ -113,6 +113,15 @@ impl Replica {
         }
     }
 
+    /// The first place of the stream that it has not been sent, if it may be sent it.
+    #[must_use]
+    pub fn reads_at(&self) -> Option<Offset> {
+        match self.stage {
+            Stage::Online { next } => Some(next),
+            _ => None,
+        }
+    }
+
     /// Whether it is counted as following.
     #[must_use]
     pub fn is_online(&self) -> bool {

@@ -20,6 +20,7 @@ mod rdb;
 mod replication;
 mod saving;
 mod snapshots;
+mod spill;
 mod start;
 mod users;
 mod waiting;
