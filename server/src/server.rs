@@ -8,6 +8,7 @@
 //!   migrate:      one for each MIGRATE that is under way: talks to the other server
 //!   bio_aof_fsync: brings the append-only file to the disk
 //!   save:         one while a snapshot is written: compresses it, keeps its checksum, writes it
+//!   repl_spill:   writes and reads what replicas have yet to be sent and does not fit in memory
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -31,7 +32,7 @@ use crate::settings::Settings;
 use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
 use crate::turn::link::{self, Links};
-use crate::turn::{relay, saving};
+use crate::turn::{relay, saving, spill};
 
 /// Who asks the server to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,10 +97,12 @@ impl Server {
                 listening: RefCell::default(),
             });
             let (reports, reported) = tokio::sync::mpsc::unbounded_channel();
+            let (spilled, of_spill) = tokio::sync::mpsc::unbounded_channel();
             let (weak, room) = (Rc::downgrade(&server), Rc::new(Semaphore::new(MIGRATIONS_MAX)));
             {
                 let core = &mut server.engine.borrow_mut().core;
                 core.reports = Some(reports);
+                core.replicating.files.report_to(spilled);
                 let logged = Arc::clone(&server.wanted.logged);
                 core.logging.wake = Some(Arc::new(move || logged.notify_one()));
                 core.migrations.set_carrier(move |ticket, job| {
@@ -120,6 +123,7 @@ impl Server {
             tokio::task::spawn_local(evictions(Rc::clone(&server)));
             let wanted = Rc::clone(&server.wanted.save);
             tokio::task::spawn_local(saving::save(Rc::clone(&server), wanted, reported));
+            tokio::task::spawn_local(spill::hear(Rc::clone(&server), of_spill));
             tokio::task::spawn_local(log(Rc::clone(&server)));
             tokio::task::spawn_local(start(Rc::clone(&server)));
             loop {

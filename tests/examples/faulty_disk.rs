@@ -6,7 +6,8 @@
 //!
 //! - `sync-waits`: a sync does not return,
 //! - `sync-fails`: a sync fails with EIO,
-//! - `write-fails`: a write fails with EIO.
+//! - `write-fails`: a write fails with EIO,
+//! - `read-fails`: a read from a place in a file (`pread64`) fails with EIO.
 
 #![cfg(target_os = "linux")]
 
@@ -126,4 +127,44 @@ pub unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, count: u
     // SAFETY: the caller answers for the bytes.
     let written = unsafe { libc::syscall(libc::SYS_write, descriptor, bytes, count) };
     written as isize
+}
+
+/// As in the C library.
+///
+/// # Safety
+/// As there: `count` bytes can be read at `bytes`.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pwrite64(
+    descriptor: c_int,
+    bytes: *const c_void,
+    count: usize,
+    at: i64,
+) -> isize {
+    if is_on("write-fails", descriptor) {
+        return fail() as isize;
+    }
+    // SAFETY: the caller answers for the bytes.
+    let written = unsafe { libc::syscall(libc::SYS_pwrite64, descriptor, bytes, count, at) };
+    written as isize
+}
+
+/// As in the C library.
+///
+/// # Safety
+/// As there: `count` bytes can be written at `bytes`.
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pread64(
+    descriptor: c_int,
+    bytes: *mut c_void,
+    count: usize,
+    at: i64,
+) -> isize {
+    if is_on("read-fails", descriptor) {
+        return fail() as isize;
+    }
+    // SAFETY: the caller answers for the room.
+    let read = unsafe { libc::syscall(libc::SYS_pread64, descriptor, bytes, count, at) };
+    read as isize
 }

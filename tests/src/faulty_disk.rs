@@ -15,6 +15,8 @@ pub enum Fault {
     SyncFails,
     /// A write fails with EIO.
     WriteFails,
+    /// A read from a place in a file fails with EIO.
+    ReadFails,
 }
 
 impl Fault {
@@ -23,6 +25,7 @@ impl Fault {
             Self::SyncWaits => "sync-waits",
             Self::SyncFails => "sync-fails",
             Self::WriteFails => "write-fails",
+            Self::ReadFails => "read-fails",
         }
     }
 }

@@ -14,8 +14,10 @@ pub enum Nothing {
     NullArray,
     /// Null where it may not wait, a null array when its time is over: the moves between lists.
     Moved,
-    /// What has been acknowledged by then of what it waits for.
-    Acked,
+    /// How many replicas have acknowledged this offset by then.
+    Acked(i64),
+    /// Which disks have by then what it waits for.
+    OnDisks,
     /// The end of the server is waited for: nothing, or an error when it does not come.
     Ended,
 }

@@ -8,7 +8,7 @@ use super::options::{count, integer, integer_between};
 use crate::client::{Flags, describe};
 use crate::engine::{Call, CommandError, CommandResult};
 use crate::persistence::aof::chain::State;
-use crate::replicating::awaited::{Awaited, Disks, NoLog};
+use crate::replicating::awaited::{Awaited, NoLog};
 use crate::replication::{Ask, Offset, Refusal, Replconf, RoleReport, SyncRequest, parse_failover};
 
 pub(super) const HANDLERS: Handlers = &[
@@ -152,7 +152,7 @@ pub fn wait(call: &mut Call<'_>) -> CommandResult {
         call.client.reply.count(acked);
         return Ok(());
     }
-    call.wait_for_acks(Awaited { offset, replicas: wanted, disks: None }, timeout);
+    call.wait_for_replicas(offset, wanted, timeout);
     Ok(())
 }
 
@@ -160,7 +160,7 @@ pub fn wait(call: &mut Call<'_>) -> CommandResult {
 pub fn waitaof(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let local = integer_between(args.at(1), 0, 1)? == 1;
-    let replicas = i64::try_from(count(args.at(2))?).unwrap_or(i64::MAX);
+    let replicas = count(args.at(2))?;
     let timeout = timeout_ms(args.at(3))?;
     if call.core.replication.is_replica() {
         return Err(refused(&Refusal::WAITAOF_ON_REPLICA));
@@ -174,13 +174,13 @@ pub fn waitaof(call: &mut Call<'_>) -> CommandResult {
             replication.wait_for_disks(offset, replicas)
         })
         .map_err(|refusal| refused(&refusal))?;
-    let awaited = Awaited { offset, replicas, disks: Some(Disks { mark, local }) };
+    let awaited = Awaited { offset, replicas, mark, local };
     let standing = awaited.standing(&call.core.replication, &call.core.logging);
     if awaited.is_reached(standing) || !call.may_block() {
         standing.write(&mut call.client.reply);
         return Ok(());
     }
-    call.wait_for_acks(awaited, timeout);
+    call.wait_for_disks(awaited, timeout);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::engine::Core;
 use crate::keyspace::shared::IncidentKind;
 use crate::keyspace::{Db, Keyspace, Kind};
 use crate::replicating::awaited::Awaited;
+use crate::replication::Offset;
 use crate::settings::notify::Classes;
 
 /// One run of a command.
@@ -288,10 +289,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Makes the client wait for acknowledgements, for `timeout_ms` (0 is for ever).
-    pub fn wait_for_acks(&mut self, awaited: Awaited, timeout_ms: i64) {
-        self.core.replicating.waiting.push((self.client.id, awaited));
-        self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked);
+    /// Makes the client wait until `wanted` replicas have acknowledged an offset, for `timeout_ms` (0 is for ever).
+    pub fn wait_for_replicas(&mut self, offset: Offset, wanted: i64, timeout_ms: i64) {
+        let count = usize::try_from(wanted).unwrap_or(0);
+        self.core.replicating.waiting.add(self.client.id, offset, count);
+        self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::Acked(offset.bytes()));
+    }
+
+    /// Makes the client wait for disks, for `timeout_ms` (0 is for ever).
+    pub fn wait_for_disks(&mut self, awaited: Awaited, timeout_ms: i64) {
+        self.core.replicating.waiting_for_disks.push((self.client.id, awaited));
+        self.block(Kind::Stream, std::iter::empty(), timeout_ms, Nothing::OnDisks);
     }
 
     /// Whether a command that waited for several keys may take from this one: from that which was written, as Redis does,
@@ -311,7 +319,8 @@ impl<'a> Call<'a> {
         match nothing {
             Nothing::Null | Nothing::Moved => self.client.reply.null(),
             Nothing::NullArray => self.client.reply.null_array(),
-            Nothing::Acked => self.client.reply.integer(0),
+            Nothing::Acked(_) => self.client.reply.integer(0),
+            Nothing::OnDisks => self.client.reply.array(0),
             Nothing::Ended => {}
         }
     }
@@ -334,17 +343,20 @@ impl Core {
         let Some(client) = self.clients.by_id(id) else { return false };
         let Some(blocked) = client.blocked.take() else { return false };
         client.flags.clear(Flags::BLOCKED);
-        let awaited = match blocked.nothing {
-            Nothing::Acked => self.replicating.take_awaited(id),
-            _ => None,
-        };
+        // However it ends: what is acknowledged later is no answer to what the client waits for then.
+        self.replicating.waiting.remove(id);
+        let awaited = self.replicating.take_awaited(id);
         let before = client.reply.end();
         match (why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray | Nothing::Moved) => client.reply.null_array(),
             // It has no time.
             (Unblock::Timeout, Nothing::Ended) => {}
-            (Unblock::Timeout, Nothing::Acked) => {
+            (Unblock::Timeout, Nothing::Acked(offset)) => {
+                let acked = Offset::after(offset).map_or(0, |at| self.replication.acked(at));
+                client.reply.count(acked);
+            }
+            (Unblock::Timeout, Nothing::OnDisks) => {
                 if let Some(awaited) = awaited {
                     awaited.standing(&self.replication, &self.logging).write(&mut client.reply);
                 }

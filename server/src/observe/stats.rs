@@ -140,6 +140,11 @@ impl Stats {
         *sum += bytes as u64;
     }
 
+    /// Bytes were written to the primary by the stream: it is a client, and so counted as one.
+    pub fn written_to_primary(&mut self, bytes: usize) {
+        self.written(bytes, false);
+    }
+
     /// Counts a command that was refused before it ran.
     pub fn rejected(&mut self, id: CommandId) {
         self.calls[id.index()].rejected += 1;

@@ -7,6 +7,7 @@ pub mod rdb;
 pub mod save;
 pub mod saver;
 pub mod snapshot;
+pub mod spill;
 pub mod state;
 pub mod value;
 mod ziplist;

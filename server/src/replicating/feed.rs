@@ -1,7 +1,7 @@
 //! The stream on its way to replicas, and clients that wait for it to have arrived.
 
-use super::awaited::{NoLog, Standing};
-use crate::client::{Client, Flags};
+use super::awaited::NoLog;
+use crate::client::{Client, Flags, Reply};
 use crate::engine::Core;
 use crate::engine::feed::{Audience, Batch, Part};
 use crate::keyspace::Keyspace;
@@ -22,16 +22,8 @@ pub fn feed_replica(
         replication.sent(client.id, 0, now_ms);
         return 0;
     }
-    let held = replication.history().offset.since(limit);
-    let pending: usize = replication.pending(client.id).map(<[u8]>::len).sum();
-    let allowed = pending.saturating_sub(usize::try_from(held).unwrap_or(usize::MAX));
-    if pending > 0 && allowed == 0 {
-        // It is not its socket that is waited for.
-        return 0;
-    }
-    let room = room.min(allowed);
     let mut taken = 0;
-    for slice in replication.pending(client.id) {
+    for slice in replication.pending(client.id, limit) {
         let part = &slice[..slice.len().min(room - taken)];
         client.reply.raw(part);
         taken += part.len();
@@ -41,6 +33,9 @@ pub fn feed_replica(
     }
     if taken > 0 {
         replication.sent(client.id, taken, now_ms);
+    } else {
+        // It is not its socket that is waited for.
+        replication.would_take_more(client.id);
     }
     taken
 }
@@ -71,6 +66,9 @@ impl Core {
     /// The end of a turn: replicas are given what was written.
     pub(crate) fn feed_replicas(&mut self, keyspace: &mut Keyspace) {
         if self.replication.backlog().is_none() && !self.replication.is_replica() {
+            if self.replication.has_files() {
+                self.spill();
+            }
             return;
         }
         self.tell_replication(keyspace, Event::EndOfTurn);
@@ -84,7 +82,19 @@ impl Core {
                 client.mark();
             }
         }
+        self.spill();
         self.slow_writers_if_behind();
+    }
+
+    /// Has written to files what does not fit in memory, and read back what is to be sent next.
+    fn spill(&mut self) {
+        let now_ms = self.replication_now_ms();
+        let mut jobs = std::mem::take(&mut self.replicating.jobs);
+        self.replication.spill_jobs(now_ms, &mut jobs);
+        for job in jobs.drain(..) {
+            self.replicating.files.take(job, &self.shell.folder);
+        }
+        self.replicating.jobs = jobs;
     }
 
     /// The place up to which the stream may leave: as in Redis, replicas hear of no write that is promised and not on the disk.
@@ -114,45 +124,52 @@ impl Core {
         fed > 0
     }
 
-    /// Answers those in WAIT and WAITAOF who have what they wait for, and those for whom the log that they wait for is gone.
+    /// Answers those in WAIT whose offset enough replicas have acknowledged, and those in WAITAOF.
     pub(crate) fn serve_wait(&mut self) {
-        if self.replicating.waiting.is_empty() {
-            return;
+        if !self.replicating.waiting.is_empty() {
+            for (id, acked) in self.replicating.waiting.take_served(&self.replication.acks()) {
+                self.end_wait(id, |reply| reply.count(acked));
+            }
         }
-        let Self { replication, logging, .. } = self;
+        self.serve_wait_for_disks();
+    }
+
+    /// Answers those in WAITAOF who have what they wait for, and those for whom the log that they wait for is gone.
+    pub(crate) fn serve_wait_for_disks(&mut self) {
+        let Self { replication, logging, replicating, .. } = self;
         let mut served = Vec::new();
-        self.replicating.waiting.retain(|(client, awaited)| {
+        replicating.waiting_for_disks.retain(|(client, awaited)| {
             let standing = awaited.standing(replication, logging);
             let outcome = awaited.outcome(standing, logging);
             served.extend(outcome.map(|outcome| (*client, outcome)));
             outcome.is_none()
         });
         for (id, outcome) in served {
-            self.end_wait(id, outcome);
+            match outcome {
+                Ok(standing) => self.end_wait(id, |reply| standing.write(reply)),
+                Err(NoLog) => {
+                    self.end_wait(id, |reply| reply.error(NoLog::TEXT));
+                    self.stats.count_error(NoLog::TEXT);
+                }
+            }
         }
     }
 
-    /// The disk has come further, or the log is another: looks at those in WAITAOF.
-    pub(crate) fn serve_wait_for_disk(&mut self) {
+    /// The disk may have come further: looks at those in WAITAOF if it has.
+    pub(crate) fn look_at_disk(&mut self) {
         let durable = self.logging.durable();
         if durable != self.replicating.durable {
             self.replicating.durable = durable;
-            self.serve_wait();
+            self.serve_wait_for_disks();
         }
     }
 
-    fn end_wait(&mut self, id: ClientId, outcome: Result<Standing, NoLog>) {
+    fn end_wait(&mut self, id: ClientId, answer: impl FnOnce(&mut Reply)) {
         let Some(client) = self.clients.by_id(id) else { return };
         let Some(blocked) = client.blocked.take() else { return };
         client.flags.clear(Flags::BLOCKED);
         let before = client.reply.end();
-        match outcome {
-            Ok(standing) => standing.write(&mut client.reply),
-            Err(NoLog) => {
-                client.reply.error(NoLog::TEXT);
-                self.stats.count_error(NoLog::TEXT);
-            }
-        }
+        answer(&mut client.reply);
         if client.flags.any(Flags::REPLY_OFF) {
             client.reply.truncate(before);
         }
@@ -172,6 +189,7 @@ impl Core {
     /// A client is gone.
     pub fn replica_gone(&mut self, keyspace: &mut Keyspace, id: ClientId) {
         self.replicating.replicas.retain(|replica| *replica != id);
+        self.replicating.waiting.remove(id);
         self.replicating.take_awaited(id);
         self.tell_replication(keyspace, Event::ClientClosed(id));
     }

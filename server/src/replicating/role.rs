@@ -50,6 +50,11 @@ impl Core {
                 soft_seconds: limit.soft_seconds,
             },
             slow_writers: settings.repl_slow_writers,
+            // An engine without a folder leaves nothing on any disk.
+            spill_bytes: match self.shell.embedded && self.shell.folder.as_os_str().is_empty() {
+                true => 0,
+                false => settings.repl_spill_size as u64,
+            },
         }
     }
 

@@ -3,7 +3,8 @@
 use super::awaited::Awaited;
 use crate::client::Client;
 use crate::keyspace::NewDatabases;
-use crate::replication::{Action, ClientId, Filter, LinkId, SnapshotId, Target};
+use crate::persistence::spill::SpillFiles;
+use crate::replication::{Action, ClientId, Filter, LinkId, SnapshotId, SpillJob, Target, Waiters};
 
 /// A snapshot for replicas that is to begin, or has.
 #[derive(Debug)]
@@ -36,9 +37,11 @@ pub struct Replicating {
     pub(super) ended: Vec<(SnapshotId, bool)>,
     /// Clients that are replicas.
     pub replicas: Vec<ClientId>,
-    /// Clients that wait for acknowledgements, and of what.
-    pub waiting: Vec<(ClientId, Awaited)>,
-    /// The mark up to which the disk had the log when those in WAITAOF were looked at last.
+    /// Clients that wait for acknowledgements.
+    pub waiting: Waiters,
+    /// Clients that wait for disks, and what for.
+    pub waiting_for_disks: Vec<(ClientId, Awaited)>,
+    /// The mark up to which the disk had the log when those were looked at last.
     pub(super) durable: Option<u64>,
     /// The log is begun again once the data is that of the primary.
     pub log_stopped: bool,
@@ -50,6 +53,10 @@ pub struct Replicating {
     pub new_databases: Option<NewDatabases>,
     /// Bytes that clients may still write before the next look at the replicas, where they are slowed.
     pub allowance: Option<u64>,
+    /// Files of what replicas have yet to be sent.
+    pub files: SpillFiles,
+    /// Work on them between two calls, to be used again.
+    pub(super) jobs: Vec<SpillJob>,
     /// When the log was told last that the primary's writes cannot be saved.
     pub(super) unsaved_told_ms: Option<i64>,
     /// When the allowance was set.
@@ -61,8 +68,8 @@ pub struct Replicating {
 impl Replicating {
     /// What a client waits for, which it does no longer.
     pub fn take_awaited(&mut self, client: ClientId) -> Option<Awaited> {
-        let at = self.waiting.iter().position(|(id, _)| *id == client)?;
-        Some(self.waiting.remove(at).1)
+        let at = self.waiting_for_disks.iter().position(|(id, _)| *id == client)?;
+        Some(self.waiting_for_disks.remove(at).1)
     }
 
     /// What has come of a snapshot to sockets, once its thread has ended with it: whether all its bytes were made.

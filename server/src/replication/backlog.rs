@@ -2,13 +2,15 @@
 //!
 //! A chain of blocks, addressed by [`Offset`]. Replicas hold no copy, only how far they have read; a block goes when the
 //! backlog is larger than it should be and nobody still reads it. So a replica that lags makes the backlog longer, which is
-//! also what others may continue from, and many replicas cost no more than one.
+//! also what others may continue from, and many replicas cost no more than one. Its older part may lie in files; see
+//! [`spill`](super::spill).
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
 use super::offset::Offset;
+use super::spill::Spilled;
 
 /// The smallest backlog that can be asked for, in bytes, as in Redis.
 pub const BACKLOG_BYTES_MIN: u64 = 16 << 10;
@@ -25,9 +27,17 @@ struct Block {
     bytes: Bytes,
 }
 
+impl Block {
+    fn end(&self) -> Offset {
+        self.start.plus(self.bytes.len())
+    }
+}
+
 /// The last bytes of the stream.
 #[derive(Debug)]
 pub struct Backlog {
+    /// What lies in files, before all that follows.
+    pub(super) spilled: Spilled,
     /// Blocks that are full, oldest first, without gaps.
     full: VecDeque<Block>,
     /// Where the block that is being filled begins.
@@ -44,6 +54,7 @@ impl Backlog {
     #[must_use]
     pub fn new(size: u64, at: Offset) -> Self {
         Self {
+            spilled: Spilled::default(),
             full: VecDeque::new(),
             tail_start: at,
             tail: BytesMut::new(),
@@ -85,22 +96,44 @@ impl Backlog {
         self.full.push_back(Block { start, bytes });
     }
 
-    /// Lets the oldest blocks go that are beyond the size and that nobody reads: `read_from` is the first place that a replica
-    /// still reads, if any does. At most 64 blocks a call; says whether there are more.
+    /// Lets the oldest blocks and files go that are beyond the size and that nobody reads: `read_from` is the first place that
+    /// a replica still reads, if any does. At most 64 a call; says whether there are more.
     pub fn trim(&mut self, read_from: Option<Offset>) -> bool {
         for _ in 0..TRIM_BLOCKS_PER_CALL {
-            let Some(oldest) = self.full.front() else { return false };
-            let length = oldest.bytes.len();
+            let file = self.spilled.oldest();
+            let block = self.full.front().map(|block| (block.bytes.len() as u64, block.end()));
+            let Some((length, end)) = file.or(block) else { return false };
             // Never less than was asked for, so that nobody is refused what the setting promises.
-            let too_long = self.held() - length as u64 >= self.size;
-            let end = oldest.start.plus(length);
+            let too_long = self.held() - length >= self.size;
             if !too_long || read_from.is_some_and(|from| from < end) {
                 return false;
             }
-            self.full_bytes -= length as u64;
-            self.full.pop_front();
+            if file.is_some() {
+                self.spilled.drop_oldest();
+            } else {
+                // Nobody needs what is being written any more; a disk that hangs must not keep the rest here.
+                self.spilled.give_up_writing();
+                self.drop_blocks(1);
+            }
         }
         true
+    }
+
+    /// Lets the first blocks in memory go.
+    pub(super) fn drop_blocks(&mut self, count: usize) {
+        for block in self.full.drain(..count.min(self.full.len())) {
+            self.full_bytes -= block.bytes.len() as u64;
+        }
+    }
+
+    /// The first full blocks in memory.
+    pub(super) fn first_blocks(&self, count: usize) -> Vec<Bytes> {
+        self.full.iter().take(count).map(|block| block.bytes.clone()).collect()
+    }
+
+    /// The lengths of the full blocks in memory, oldest first.
+    pub(super) fn block_lengths(&self) -> impl Iterator<Item = u64> {
+        self.full.iter().map(|block| block.bytes.len() as u64)
     }
 
     /// Another size from now on; the caller trims.
@@ -111,6 +144,12 @@ impl Backlog {
     /// The first place that can be read from.
     #[must_use]
     pub fn start(&self) -> Offset {
+        self.spilled.start().unwrap_or_else(|| self.memory_start())
+    }
+
+    /// The first place that lies in memory, whatever was read back.
+    #[must_use]
+    pub fn memory_start(&self) -> Offset {
         self.full.front().map_or(self.tail_start, |block| block.start)
     }
 
@@ -123,6 +162,17 @@ impl Backlog {
     /// Bytes that are held: `repl_backlog_histlen`.
     #[must_use]
     pub fn held(&self) -> u64 {
+        self.in_files() + self.held_in_memory()
+    }
+
+    /// Bytes that lie in files: `repl_spilled_bytes`.
+    #[must_use]
+    pub fn in_files(&self) -> u64 {
+        self.spilled.bytes()
+    }
+
+    /// Bytes that lie in memory, whatever was read back.
+    pub(super) fn held_in_memory(&self) -> u64 {
         self.full_bytes + self.tail.len() as u64
     }
 
@@ -136,7 +186,8 @@ impl Backlog {
     #[must_use]
     pub fn memory(&self) -> u64 {
         let blocks = self.full.len() as u64 + 1;
-        self.full_bytes + self.tail.capacity() as u64 + blocks * BLOCK_OVERHEAD
+        let read_back = self.spilled.chunk_bytes();
+        self.full_bytes + read_back + self.tail.capacity() as u64 + blocks * BLOCK_OVERHEAD
     }
 
     /// Memory taken by what is held for the setting's sake: `mem_replication_backlog`. What is beyond it is held for replicas.
@@ -151,18 +202,29 @@ impl Backlog {
         self.start() <= from && from <= self.end()
     }
 
-    /// The bytes from `from` to the end, in order, none of them empty. Nothing at all if they are not held.
+    /// The bytes from `from` to the end, in order, none of them empty; up to what has to be read back first. Nothing at all if
+    /// they are not held.
     pub fn slices(&self, from: Offset) -> impl Iterator<Item = &[u8]> {
-        let held = self.holds(from);
-        let first = if held {
-            self.full.partition_point(|block| block.start.plus(block.bytes.len()) <= from)
+        let mut at = from;
+        std::iter::from_fn(move || {
+            let slice = self.slice_at(at)?;
+            at = at.plus(slice.len());
+            Some(slice)
+        })
+    }
+
+    fn slice_at(&self, at: Offset) -> Option<&[u8]> {
+        if at < self.memory_start() {
+            return self.spilled.slice_at(at).filter(|_| self.holds(at));
+        }
+        let (start, bytes) = if at < self.tail_start {
+            let place = self.full.partition_point(|block| block.end() <= at);
+            let block = self.full.get(place)?;
+            (block.start, &block.bytes[..])
         } else {
-            self.full.len()
+            (self.tail_start, &self.tail[..])
         };
-        let skip = move |start: Offset| from.since(start) as usize;
-        let full = self.full.range(first..).map(move |block| &block.bytes[skip(block.start)..]);
-        let tail = held.then(|| &self.tail[skip(self.tail_start)..]);
-        full.chain(tail).filter(|slice| !slice.is_empty())
+        bytes.get(at.since(start) as usize..).filter(|slice| !slice.is_empty())
     }
 }
 

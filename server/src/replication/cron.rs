@@ -16,6 +16,7 @@ const ROUND_FAILING_OVER_MS: i64 = 100;
 impl Replication {
     pub(super) fn tick(&mut self, turn: &mut Turn) {
         self.check_limits(turn);
+        self.look_at_spill(turn);
         let round_ms = if self.failover.is_under_way() { ROUND_FAILING_OVER_MS } else { ROUND_MS };
         // A failover that begins does not wait for the end of a long round.
         self.cron_at_ms = self.cron_at_ms.min(turn.now_ms + round_ms);

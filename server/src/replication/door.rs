@@ -91,6 +91,14 @@ pub enum Event<'a> {
     SnapshotFailed(SnapshotId),
     /// The file has been sent to the replica.
     FileSent(ClientId),
+    /// [`SpillJob::Write`](super::SpillJob) is done.
+    Spilled(u64),
+    /// It could not be done; the reason is what the operating system says.
+    SpillFailed(u64, &'a str),
+    /// [`SpillJob::Read`](super::SpillJob) is done.
+    ReadBack(u64, Bytes),
+    /// It could not be done; the reason is what the operating system says.
+    ReadBackFailed(u64, &'a str),
     /// A replica's connection, or one that sent REPLCONF, is closed.
     ClientClosed(ClientId),
     /// Time has passed. At least ten times a second.

@@ -11,8 +11,9 @@ use super::offset::Offset;
 use super::options::Options;
 use super::refusal::Refusal;
 use super::replica::Upstream;
-use super::replicas::{Profile, Replicas};
+use super::replicas::{Profile, Replica, Replicas};
 use super::snapshots::Snapshots;
+use super::spill::Spill;
 
 /// How often full and partial syncs were asked of this server: `sync_full` and so on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub struct Replication {
     pub(super) options: Options,
     pub(super) history: History,
     pub(super) backlog: Option<Backlog>,
+    pub(super) spill: Spill,
     /// The database that is selected in the stream: what was selected last for the replicas, or, on a replica, by the primary.
     pub(super) stream_db: Option<u32>,
     /// The primary, on a replica.
@@ -60,6 +62,7 @@ impl Replication {
             options,
             history: History::new(random),
             backlog: None,
+            spill: Spill::default(),
             stream_db: None,
             upstream: None,
             links: 0,
@@ -143,6 +146,10 @@ impl Replication {
             Event::SnapshotDone(id) => self.snapshot_done(id, turn),
             Event::SnapshotFailed(id) => self.snapshot_failed(id, turn),
             Event::FileSent(client) => self.file_sent(client, turn),
+            Event::Spilled(job) => self.spilled(job, turn),
+            Event::SpillFailed(job, reason) => self.spill_failed(job, reason, turn),
+            Event::ReadBack(job, bytes) => self.read_back(job, bytes, turn),
+            Event::ReadBackFailed(job, reason) => self.read_back_failed(job, reason, turn),
             Event::ClientClosed(client) => {
                 self.profiles.remove(&client);
                 self.drop_replica(client, false, turn);
@@ -243,13 +250,24 @@ impl Replication {
         }
     }
 
-    /// The bytes of the stream that a replica has not been sent, in order. Nothing as long as it may not be sent any.
-    pub fn pending(&self, client: ClientId) -> impl Iterator<Item = &[u8]> {
-        let next = self.replicas.get(client).and_then(|replica| match replica.stage {
-            super::replicas::Stage::Online { next } => Some(next),
-            _ => None,
-        });
-        next.zip(self.backlog.as_ref()).into_iter().flat_map(|(next, backlog)| backlog.slices(next))
+    /// The bytes of the stream that a replica has not been sent, in order, as far as they are at hand and lie before `limit`.
+    /// Nothing as long as it may not be sent any.
+    pub fn pending(&self, client: ClientId, limit: Offset) -> impl Iterator<Item = &[u8]> {
+        let next = self.replicas.get(client).and_then(Replica::reads_at);
+        let mut left = next.map_or(0, |next| limit.since(next));
+        let slices = next.zip(self.backlog.as_ref()).map(|(next, backlog)| backlog.slices(next));
+        slices.into_iter().flatten().map_while(move |slice| {
+            let part = &slice[..slice.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+            left -= part.len() as u64;
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
+    /// Whether a replica that may be sent the stream has not been sent all of it.
+    #[must_use]
+    pub fn is_behind(&self, client: ClientId) -> bool {
+        let next = self.replicas.get(client).and_then(Replica::reads_at);
+        next.is_some_and(|next| next < self.history.offset)
     }
 
     /// So many of them were written to its socket. Zero says that the socket takes none.
@@ -261,6 +279,13 @@ impl Replication {
             let is_stuck = bytes == 0 && *next < end;
             replica.stuck_since_ms =
                 if is_stuck { replica.stuck_since_ms.or(Some(now_ms)) } else { None };
+        }
+    }
+
+    /// The socket of a replica would take more, were there any.
+    pub fn would_take_more(&mut self, client: ClientId) {
+        if let Some(replica) = self.replicas.get_mut(client) {
+            replica.stuck_since_ms = None;
         }
     }
 
@@ -321,12 +346,12 @@ impl Replication {
     }
 
     /// The same for WAITAOF: how many have the stream on their disk up to this offset.
-    pub fn wait_for_disks(&mut self, offset: Offset, wanted: i64) -> Result<usize, Refusal> {
+    pub fn wait_for_disks(&mut self, offset: Offset, wanted: usize) -> Result<usize, Refusal> {
         if self.upstream.is_some() {
             return Err(Refusal::WAITAOF_ON_REPLICA);
         }
         let fsynced = self.replicas.fsynced(offset);
-        self.wants_acks |= (fsynced as i64) < wanted;
+        self.wants_acks |= fsynced < wanted;
         Ok(fsynced)
     }
 
@@ -335,6 +360,12 @@ impl Replication {
         if self.upstream.is_none() && !self.replicas.is_empty() {
             self.push(&super::handshake::command(&[b"REPLCONF", b"GETACK", b"*"]));
         }
+    }
+
+    /// What those who follow have acknowledged, the most first.
+    #[must_use]
+    pub fn acks(&self) -> Vec<Offset> {
+        self.replicas.acks()
     }
 
     /// How many replicas have acknowledged this offset.

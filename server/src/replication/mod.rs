@@ -29,11 +29,15 @@ mod replica;
 mod replicas;
 mod report;
 mod snapshots;
+mod spill;
 mod stream;
 mod transfer;
+mod waiters;
 
 #[cfg(test)]
 mod simulate;
+#[cfg(test)]
+mod spill_tests;
 #[cfg(test)]
 mod tests;
 
@@ -51,4 +55,6 @@ pub use psync::{Ask, SyncRequest};
 pub use refusal::Refusal;
 pub use replconf::Replconf;
 pub use report::{ReplicaReport, RoleReport};
+pub use spill::SpillJob;
 pub use stream::{Stream, StreamError};
+pub use waiters::Waiters;

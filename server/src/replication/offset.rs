@@ -12,13 +12,15 @@ pub struct Offset(u64);
 impl Offset {
     /// Before the first byte.
     pub const ZERO: Self = Self(0);
+    /// After every byte that there can be.
+    pub const MAX: Self = Self(u64::MAX);
     /// Beyond this no server gets by itself; what says so is damaged. It leaves room for all that is added to it.
-    const MAX: u64 = i64::MAX as u64 / 2;
+    const BYTES_MAX: u64 = i64::MAX as u64 / 2;
 
     /// After so many bytes; nothing if that cannot be.
     #[must_use]
     pub fn after(bytes: i64) -> Option<Self> {
-        u64::try_from(bytes).ok().filter(|bytes| *bytes <= Self::MAX).map(Self)
+        u64::try_from(bytes).ok().filter(|bytes| *bytes <= Self::BYTES_MAX).map(Self)
     }
 
     /// The place before the byte that PSYNC asks for, which is counted from 1.

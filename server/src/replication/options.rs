@@ -66,6 +66,8 @@ pub struct Options {
     pub output_limit: OutputLimit,
     /// Whether writers are slowed before a replica that cannot keep up is dropped. Off is what Redis does.
     pub slow_writers: bool,
+    /// `repl-spill-size`: bytes of what replicas have yet to be sent that may lie in files; 0 is none, which is what Redis does.
+    pub spill_bytes: u64,
 }
 
 impl Default for Options {
@@ -96,6 +98,7 @@ impl Default for Options {
                 soft_seconds: 60,
             },
             slow_writers: false,
+            spill_bytes: 0,
         }
     }
 }

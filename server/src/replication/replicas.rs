@@ -115,6 +115,15 @@ impl Replica {
         }
     }
 
+    /// The first place of the stream that it has not been sent, if it may be sent it.
+    #[must_use]
+    pub fn reads_at(&self) -> Option<Offset> {
+        match self.stage {
+            Stage::Online { next } => Some(next),
+            _ => None,
+        }
+    }
+
     /// Whether it is counted as following.
     #[must_use]
     pub fn is_online(&self) -> bool {
@@ -229,6 +238,16 @@ impl Replicas {
                 replica.is_online() && replica.fsynced.is_some_and(|at| at >= offset.bytes())
             })
             .count()
+    }
+
+    /// What those who follow have acknowledged, the most first.
+    #[must_use]
+    pub fn acks(&self) -> Vec<Offset> {
+        let online = self.list.iter().filter(|replica| replica.is_online());
+        let mut acks: Vec<Offset> =
+            online.filter_map(|replica| Offset::after(replica.acked?)).collect();
+        acks.sort_unstable_by(|one, other| other.cmp(one));
+        acks
     }
 
     /// How many follow, and were heard of within so many seconds.

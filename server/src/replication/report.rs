@@ -103,6 +103,10 @@ impl Replication {
             &backlog.map_or(0, |backlog| backlog.start().next_byte()),
         );
         field("repl_backlog_histlen", &backlog.map_or(0, super::Backlog::held));
+        if self.options.spill_bytes > 0 || backlog.is_some_and(|backlog| backlog.in_files() > 0) {
+            field("repl_spill_size", &self.options.spill_bytes);
+            field("repl_spilled_bytes", &backlog.map_or(0, super::Backlog::in_files));
+        }
         fields
     }
 

@@ -11,10 +11,10 @@ const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const OTHER_ID: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
 /// A server without anything around it.
-struct Server {
-    replication: Replication,
+pub(super) struct Server {
+    pub(super) replication: Replication,
     random: SmallRng,
-    now_ms: i64,
+    pub(super) now_ms: i64,
     data_is_empty: bool,
     is_paused: bool,
     durable: Option<Offset>,
@@ -54,12 +54,12 @@ impl Server {
         (result, actions.iter().map(show).collect())
     }
 
-    fn event(&mut self, event: Event) -> Vec<String> {
+    pub(super) fn event(&mut self, event: Event) -> Vec<String> {
         self.call(|replication, turn| replication.handle(event, turn)).1
     }
 
     /// Time passes, in steps of a tick.
-    fn wait(&mut self, ms: i64) -> Vec<String> {
+    pub(super) fn wait(&mut self, ms: i64) -> Vec<String> {
         let mut all = Vec::new();
         for _ in 0..ms / 100 {
             self.now_ms += 100;
@@ -91,7 +91,7 @@ impl Server {
         result.map(|()| actions).map_err(|refusal| String::from_utf8(refusal.wire()).unwrap())
     }
 
-    fn psync(
+    pub(super) fn psync(
         &mut self,
         client: ClientId,
         id: &str,
@@ -109,11 +109,16 @@ impl Server {
         result.map(|()| actions).map_err(|refusal| String::from_utf8(refusal.wire()).unwrap())
     }
 
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         self.replication.history().id.to_string()
     }
 
-    fn offset(&self) -> i64 {
+    fn pending(&self, client: ClientId) -> Vec<u8> {
+        let limit = self.replication.history().offset;
+        self.replication.pending(client, limit).flatten().copied().collect()
+    }
+
+    pub(super) fn offset(&self) -> i64 {
         self.replication.history().offset.bytes()
     }
 
@@ -135,7 +140,7 @@ impl Server {
     }
 
     /// A primary with one replica that follows.
-    fn with_replica() -> Self {
+    pub(super) fn with_replica() -> Self {
         let mut server = Self::new(Options { diskless_sync: false, ..Options::default() });
         server
             .replconf(1, &["REPLCONF", "listening-port", "7001", "capa", "eof", "capa", "psync2"])
@@ -410,7 +415,7 @@ fn promotion_keeps_the_backlog_and_the_old_name() {
     server.replconf(1, &["REPLCONF", "capa", "psync2"]).unwrap();
     let actions = server.psync(1, ID, "1001").unwrap();
     assert!(has(&actions, &format!("1> +CONTINUE {id}")));
-    let pending: Vec<u8> = server.replication.pending(1).flatten().copied().collect();
+    let pending = server.pending(1);
     assert_eq!(pending, b"*1\r\n$4\r\nping\r\n");
     // One byte beyond what both have.
     let actions = server.psync(2, ID, "1016").unwrap();
@@ -446,13 +451,13 @@ fn what_a_replica_is_sent_begins_with_a_database() {
     let mut server = Server::with_replica();
     server.replication.append(3, b"*1\r\n$4\r\nwrit\r\n");
     server.replication.append(3, b"*1\r\n$4\r\nmore\r\n");
-    let pending: Vec<u8> = server.replication.pending(1).flatten().copied().collect();
+    let pending = server.pending(1);
     assert_eq!(
         pending,
         b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$4\r\nwrit\r\n*1\r\n$4\r\nmore\r\n"
     );
     server.replication.sent(1, 23, 0);
-    assert_eq!(server.replication.pending(1).flatten().count(), 28);
+    assert_eq!(server.pending(1).len(), 28);
     assert_eq!(server.replication.saved_history().unwrap().db, 3);
 }
 
@@ -543,8 +548,8 @@ fn a_snapshot_into_a_file_can_be_joined() {
         has(&actions, "SendFile(1, SnapshotId(1))") && has(&actions, "SendFile(2, SnapshotId(1))")
     );
     assert!(has(&server.event(Event::FileSent(2)), "StreamTo(2)"));
-    assert_eq!(server.replication.pending(2).flatten().count(), 37);
-    assert_eq!(server.replication.pending(1).count(), 0);
+    assert_eq!(server.pending(2).len(), 37);
+    assert_eq!(server.pending(1).len(), 0);
 }
 
 /// Found by the simulator: the old snapshot and the new history had the same offset.

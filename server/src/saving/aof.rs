@@ -75,7 +75,7 @@ impl Core {
             let (appended, released) = self.logging.marks();
             self.unsynced.settle(appended, released);
         }
-        self.serve_wait_for_disk();
+        self.look_at_disk();
         self.feed_replicas(keyspace);
         Ok(())
     }
@@ -169,7 +169,7 @@ impl Core {
         let rest = self.feed.audience().without(Audience::LOG);
         let log = if state == State::Off { Audience::NOBODY } else { Audience::LOG };
         self.feed.set_audience(rest.or(log));
-        self.serve_wait();
+        self.serve_wait_for_disks();
     }
 
     /// The files of the log, read when they are first asked for.

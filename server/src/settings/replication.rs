@@ -70,6 +70,7 @@ pub struct Replication {
     /// In seconds.
     pub repl_timeout: u32,
     pub repl_slow_writers: bool,
+    pub repl_spill_size: usize,
     /// How long SHUTDOWN waits for replicas, in seconds.
     pub shutdown_timeout: u32,
     pub propagation_error_behavior: PropagationError,
@@ -103,6 +104,7 @@ impl Default for Replication {
             repl_ping_replica_period: 10,
             repl_timeout: 60,
             repl_slow_writers: false,
+            repl_spill_size: 0,
             shutdown_timeout: 10,
             propagation_error_behavior: PropagationError::Ignore,
             min_replicas_to_write: 0,

@@ -249,6 +249,7 @@ pub static ROWS: &[Row] = &[
     // Redstart's own.
     row("coalesce-us", Live, number!(coalesce_us, 0, 100_000)),
     row("repl-slow-writers", Live, flag!(replication.repl_slow_writers)),
+    row("repl-spill-size", Live, bytes!(replication.repl_spill_size, 0, LONG_MAX)),
     row("slowlog-log-slower-than", Live, number!(slowlog_log_slower_than, -1, i64::MAX)),
     row("slowlog-max-len", Live, number!(slowlog_max_len, 0, i64::MAX)),
     row("latency-tracking", Live, flag!(latency_tracking)),

@@ -163,8 +163,11 @@ impl turn::Flush for Connection {
                 return;
             }
         };
-        core.stats.written(sent, client.flags.any(Flags::REPLICA));
+        let is_replica = client.flags.any(Flags::REPLICA);
+        core.stats.written(sent, is_replica);
         let done = client.reply.output.took(sent);
+        // The socket took all there was: the task goes on with what the backlog still has.
+        let goes_on = is_replica && done && core.replication.is_behind(client.id);
         let limits = core.settings.client_output_buffer_limit.of(client);
         if !done && !client.reply.output.may_send() {
             self.check_output(&mut engine);
@@ -178,6 +181,9 @@ impl turn::Flush for Connection {
             }
         } else if client.flags.any(Flags::CLOSE_AFTER_REPLY) {
             self.close(&mut engine);
+        } else if goes_on {
+            self.stuck.set(true);
+            client::Connection::wake(&*self);
         } else if self.held.get() || self.ended.get() {
             client::Connection::wake(&*self);
         }

@@ -150,6 +150,8 @@ fn place(server: &Server, batch: &mut Batch, placer: &mut Placer) -> Result<Plac
     let mut engine = server.engine.borrow_mut();
     engine.refresh();
     let engine = &mut *engine;
+    // It may be changed meanwhile.
+    placer.key_delay_us = engine.core.settings.saving.key_load_delay;
     let is_beside = engine.core.saved.loading.as_ref().is_some_and(|loading| loading.beside);
     let dbs = match &mut engine.core.replicating.new_databases {
         Some(new) => &mut new.dbs,

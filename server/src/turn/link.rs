@@ -90,18 +90,27 @@ impl Drop for Arriving {
 }
 
 impl Link {
-    fn send(&self, bytes: &[u8]) {
+    /// Answers how many bytes the kernel took.
+    fn send(&self, bytes: &[u8]) -> usize {
         let mut unsent = self.unsent.borrow_mut();
         unsent.extend_from_slice(bytes);
         let write = self.write.borrow();
-        let Some(write) = write.as_ref() else { return };
-        while !unsent.is_empty() {
-            match write.try_write(&unsent) {
-                Ok(count) => drop(unsent.drain(..count)),
+        let Some(write) = write.as_ref() else { return 0 };
+        let mut sent = 0;
+        while sent < unsent.len() {
+            match write.try_write(&unsent[sent..]) {
+                Ok(count) => sent += count,
                 // What is sent is small and regular: the next time takes it along. A broken link shows at reading.
                 Err(_) => break,
             }
         }
+        unsent.drain(..sent);
+        sent
+    }
+
+    /// Whether the stream runs. What is said before it is no traffic of a client's.
+    fn streams(&self) -> bool {
+        self.replay.borrow().is_some()
     }
 
     /// Bytes of the stream that came and have not run.
@@ -155,7 +164,10 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
         }
         Action::SendPrimary(id, bytes) => {
             if let Some(link) = find(&id) {
-                link.send(&bytes);
+                let sent = link.send(&bytes);
+                if link.streams() {
+                    server.engine.borrow_mut().core.stats.written_to_primary(sent);
+                }
             }
         }
         Action::Receive { link: id, by, size } => {
@@ -330,7 +342,11 @@ async fn read_until_closed(
         match outcome {
             Ok(0) => return "connection lost".to_owned(),
             Ok(count) => {
-                server.engine.borrow_mut().core.stats.repl_bytes_in += count as u64;
+                {
+                    let stats = &mut server.engine.borrow_mut().core.stats;
+                    stats.repl_bytes_in += count as u64;
+                    stats.reads += u64::from(link.streams());
+                }
                 tell(server, Event::Received(link.id, buffer.split().freeze()));
             }
             Err(error) => return system_words(&error),

@@ -9,3 +9,4 @@ pub mod intake;
 pub mod link;
 pub mod relay;
 pub mod saving;
+pub mod spill;

@@ -22,6 +22,7 @@ mod replication;
 mod reports;
 mod saving;
 mod snapshots;
+mod spill;
 mod start;
 mod users;
 mod waiting;

@@ -395,6 +395,26 @@ fn waitaof_counts_the_disks_that_have_it() {
 }
 
 #[test]
+fn who_was_sent_away_from_wait_is_not_answered_later() {
+    for primary in [Ours, Original] {
+        let primary = Node::start(primary, &[]);
+        let (mut client, mut other) = (primary.client(), primary.client());
+        let id = client.call("CLIENT ID").trim_start_matches(':').trim_end().to_owned();
+        client.send(&["WAIT", "1", "0"]);
+        let unblock = format!("CLIENT UNBLOCK {id} ERROR");
+        eventually("it waits", || other.call(&unblock) == ":1\r\n");
+        assert!(client.receive().starts_with("-UNBLOCKED"));
+        client.send(&["BLPOP", "list", "0"]);
+        let replica = Node::replica_of(Ours, &primary, &[]);
+        eventually("it follows", || replica.is_linked());
+        assert_eq!(other.call("SET k 1"), "+OK\r\n");
+        assert_eq!(other.call("WAIT 1 20000"), ":1\r\n");
+        assert_eq!(other.call("RPUSH list a"), ":1\r\n");
+        assert_eq!(client.receive(), "*2\r\n$4\r\nlist\r\n$1\r\na\r\n");
+    }
+}
+
+#[test]
 fn a_replica_that_loads_says_so_or_serves_what_it_has() {
     for primary in [Ours, Original] {
         let primary = Node::start(primary, &["--repl-diskless-sync", "yes"]);
@@ -586,6 +606,24 @@ fn the_traffic_of_replication_is_counted_apart() {
         assert!(primary.figure("total_net_output_bytes") >= sent);
         assert!(replica.figure("total_net_input_bytes") >= received);
         assert_eq!(primary.figure("total_net_repl_input_bytes"), 0);
+        // Acknowledgements are output, though not that of replication.
+        let offset = replica.info("master_repl_offset");
+        let digits = offset.len();
+        let ack = format!("*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n${digits}\r\n{offset}\r\n").len();
+        let mut client = replica.client();
+        let reply = client.call("INFO stats");
+        let sum = |reply: &str| -> usize {
+            let line = reply.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+            line.and_then(|sum| sum.parse().ok()).expect("a sum")
+        };
+        let (mut before, mut told) = (sum(&reply), reply.len());
+        eventually("acknowledgements are counted", || {
+            let reply = client.call("INFO stats");
+            let others = sum(&reply) - before - told;
+            (before, told) = (sum(&reply), reply.len());
+            assert_eq!(others % ack, 0, "{others} of {ack}");
+            others > 0
+        });
         assert_eq!(replica.figure("total_net_repl_output_bytes"), 0);
     }
 }

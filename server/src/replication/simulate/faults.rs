@@ -17,8 +17,11 @@ const FULL_SYNCS_AT_REST: u64 = 4;
 const LAG_AT_REST: u64 = 300;
 
 fn options(rng: &mut impl Rng) -> Options {
+    let spill_bytes = [0, 1 << 18, 1 << 24][rng.random_range(0..3)];
+    // Where files take the rest little stays in memory, for in a history little is written.
+    let (size_bits, limit_bits) = if spill_bytes > 0 { (14..16, 16) } else { (14..20, 19) };
     Options {
-        backlog_bytes: 1 << rng.random_range(14..20),
+        backlog_bytes: 1 << rng.random_range(size_bits),
         backlog_ttl_s: rng.random_range(0..20),
         timeout_s: rng.random_range(4..8),
         ping_period_s: rng.random_range(1..3),
@@ -29,7 +32,12 @@ fn options(rng: &mut impl Rng) -> Options {
             [rng.random_range(0..3)],
         save_points: rng.random_bool(0.5),
         slow_writers: rng.random_bool(0.5),
-        output_limit: OutputLimit { hard_bytes: 1 << 19, soft_bytes: 1 << 18, soft_seconds: 10 },
+        output_limit: OutputLimit {
+            hard_bytes: 1 << limit_bits,
+            soft_bytes: 1 << (limit_bits - 1),
+            soft_seconds: 10,
+        },
+        spill_bytes,
         ..Options::default()
     }
 }

@@ -75,4 +75,10 @@ fn histories_end_with_every_replica_equal_to_its_primary() {
         total.failovers > histories / 50 && total.confirmed_and_promoted > histories / 10,
         "{total:?}"
     );
+    assert!(
+        total.spilled > histories / 20
+            && total.read_back > histories / 30
+            && total.spill_failures > 0,
+        "{total:?}"
+    );
 }

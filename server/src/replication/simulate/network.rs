@@ -49,4 +49,5 @@ pub enum Coming {
     Start { node: usize },
     Follow { node: usize, primary: usize },
     AbortFailover { node: usize },
+    Spilled { node: usize, life: u32, job: u64, is_well: bool, read: Option<Bytes> },
 }

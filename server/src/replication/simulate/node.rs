@@ -62,6 +62,9 @@ pub struct Node {
     pub waiting: Vec<Waiting>,
     /// What the configuration says at the next start.
     pub configured: Option<usize>,
+    /// What replicas have yet to be sent, by the numbers of its files; and when the disk is done with what it was told last.
+    pub spilled: HashMap<u64, Vec<u8>>,
+    pub disk_busy_until: i64,
     /// What was saved last.
     pub disk: Option<(Data, Option<SavedHistory>)>,
 }
@@ -88,6 +91,8 @@ impl Node {
             is_paused: false,
             waiting: Vec::new(),
             configured: None,
+            spilled: HashMap::new(),
+            disk_busy_until: 0,
             disk: None,
         };
         node.replace(Data::default());

@@ -29,6 +29,9 @@ pub struct Outcome {
     pub confirmed: u64,
     pub confirmed_and_promoted: u64,
     pub restarts: u64,
+    pub spilled: u64,
+    pub read_back: u64,
+    pub spill_failures: u64,
 }
 
 impl Outcome {
@@ -42,6 +45,9 @@ impl Outcome {
         self.confirmed += other.confirmed;
         self.confirmed_and_promoted += other.confirmed_and_promoted;
         self.restarts += other.restarts;
+        self.spilled += other.spilled;
+        self.read_back += other.read_back;
+        self.spill_failures += other.spill_failures;
     }
 }
 
@@ -199,6 +205,59 @@ impl World {
                     self.settle(node);
                 }
             }
+            Coming::Spilled { node, life, job, is_well, read } => {
+                if self.lives(node, life) {
+                    self.event(
+                        node,
+                        match (is_well, read) {
+                            (true, Some(bytes)) => Event::ReadBack(job, bytes),
+                            (true, None) => Event::Spilled(job),
+                            (false, Some(_)) => Event::ReadBackFailed(job, "Input/output error"),
+                            (false, None) => Event::SpillFailed(job, "No space left on device"),
+                        },
+                    );
+                    self.settle(node);
+                }
+            }
+        }
+    }
+
+    /// Has the disk do what is to be done with the files of what replicas have yet to be sent. What it says comes later.
+    fn spill(&mut self, node: usize) {
+        let mut jobs = Vec::new();
+        let it = &mut self.nodes[node];
+        it.replication.spill_jobs(self.now_ms + it.clock_skew_ms, &mut jobs);
+        for work in jobs {
+            let is_well = !self.has_faults || self.rng.random_bool(0.97);
+            self.outcome.spill_failures += u64::from(!is_well);
+            let took_ms = self.rng.random_range(0..40);
+            let it = &mut self.nodes[node];
+            let (job, read) = match work {
+                SpillJob::Write { id, segment, at, pieces } => {
+                    let file = it.spilled.entry(segment).or_default();
+                    assert!(at as usize <= file.len(), "a gap");
+                    file.truncate(at as usize);
+                    let part = pieces.concat();
+                    // One that fails may have written some of it.
+                    let length = if is_well { part.len() } else { part.len() / 2 };
+                    file.extend_from_slice(&part[..length]);
+                    self.outcome.spilled += u64::from(is_well);
+                    (id, None)
+                }
+                SpillJob::Read { id, segment, at, bytes } => {
+                    let file = &it.spilled[&segment];
+                    let at = at as usize;
+                    self.outcome.read_back += 1;
+                    (id, Some(Bytes::copy_from_slice(&file[at..at + bytes])))
+                }
+                SpillJob::Free { before } => {
+                    it.spilled.retain(|number, _| *number >= before);
+                    continue;
+                }
+            };
+            it.disk_busy_until = it.disk_busy_until.max(self.now_ms) + took_ms;
+            let (life, in_ms) = (it.life, it.disk_busy_until - self.now_ms);
+            self.schedule(in_ms, Coming::Spilled { node, life, job, is_well, read });
         }
     }
 
@@ -242,6 +301,7 @@ impl World {
         self.event(node, Event::EndOfTurn);
         self.perform(node);
         self.pump_all(node);
+        self.spill(node);
     }
 
     fn perform(&mut self, node: usize) {
@@ -437,6 +497,7 @@ impl World {
             let primary = self.connections[connection].ends[PRIMARY].node;
             if self.is_open(connection, PRIMARY) {
                 self.pump(primary, connection);
+                self.spill(primary);
             }
         }
         if !self.is_open(connection, to) {
@@ -701,7 +762,8 @@ impl World {
             let it = &self.connections[connection];
             let room = it.window.saturating_sub(it.in_flight);
             let replication = &mut self.nodes[node].replication;
-            let Some(slice) = replication.pending(connection as u64).next() else { return };
+            let limit = replication.history().offset;
+            let Some(slice) = replication.pending(connection as u64, limit).next() else { return };
             let length = slice.len().min(room);
             let piece = Bytes::copy_from_slice(&slice[..length]);
             replication.sent(connection as u64, length, now_ms);
