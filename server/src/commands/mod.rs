@@ -26,6 +26,7 @@ mod options;
 mod persistence;
 mod pubsub;
 mod replication;
+mod scripting;
 mod server;
 mod set;
 mod sort;
@@ -72,6 +73,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     persistence::HANDLERS,
     pubsub::HANDLERS,
     replication::HANDLERS,
+    scripting::HANDLERS,
     server::HANDLERS,
     set::HANDLERS,
     sort::HANDLERS,

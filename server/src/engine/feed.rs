@@ -192,6 +192,17 @@ impl Feed {
         self.end_call();
     }
 
+    /// Takes back what the group that is being pushed holds so far.
+    pub fn drop_group(&mut self) {
+        let records = &mut self.batch.records;
+        records.truncate(self.group);
+        let ends = records.iter().rev().find_map(|record| match record {
+            Record::Command { end, .. } => Some(*end),
+            Record::Begin | Record::End => None,
+        });
+        self.batch.bytes.truncate(ends.unwrap_or(0));
+    }
+
     /// What the call that runs pushes is no group, unless it is part of one: keys that SCAN comes by and that have
     /// expired, say, have nothing to do with each other.
     pub fn keep_apart(&mut self) {
@@ -329,6 +340,22 @@ mod tests {
         assert_eq!(told(&batch, Audience::REPLICAS), all);
         feed.give_back(batch);
         assert!(feed.is_empty());
+    }
+
+    #[test]
+    fn a_group_can_be_taken_back() {
+        let mut feed = Feed::new();
+        feed.set_audience(Audience::ALL);
+        feed.push(0, &[b"one"]);
+        feed.end_call();
+        feed.begin_frame();
+        feed.push(0, &[b"two"]);
+        feed.push(0, &[b"three"]);
+        feed.drop_group();
+        feed.end_frame();
+        feed.push(1, &[b"four"]);
+        feed.end_call();
+        assert_eq!(told(&feed.take(), Audience::LOG), "0:one 1:four");
     }
 
     #[test]

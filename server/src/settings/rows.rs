@@ -261,7 +261,7 @@ pub static ROWS: &[Row] = &[
     alias(
         "busy-reply-threshold",
         "lua-time-limit",
-        Kind::Dormant("5000", Shape::Number(0, i64::MAX)),
+        number!(busy_reply_threshold_ms, 0, i64::MAX),
     ),
     // Snapshots and the log.
     row("save", Live, Kind::Own { get: print_save, set: set_save }),

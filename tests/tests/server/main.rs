@@ -1,6 +1,7 @@
 //! Process tests of the server, one executable for all: linking is what a test run waits for.
 
 mod aof;
+mod busy_scripts;
 mod clients;
 mod config;
 mod crash;
@@ -8,6 +9,7 @@ mod differential;
 mod disk;
 mod docs;
 mod effects;
+mod functions;
 mod hostile;
 mod interop;
 mod memory;
@@ -19,6 +21,7 @@ mod process;
 mod rdb;
 mod replication;
 mod saving;
+mod scripts;
 mod snapshots;
 mod start;
 mod users;
