@@ -22,8 +22,8 @@ use redstart_common::net::{Address, Listener, Stream, buffer, turn};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{Client, Flags};
-use crate::engine::{Core, Engine};
 use crate::engine::asks::Ask;
+use crate::engine::{Core, Engine};
 use crate::migrate::transfer::{self, Job, Outcome};
 use crate::replication::Action;
 use crate::saving::shutdown::Manner;
@@ -346,12 +346,7 @@ impl Server {
     }
 
     /// As [`admit`](Self::admit), where the engine is borrowed.
-    pub(crate) fn admit_to(
-        &self,
-        core: &mut Core,
-        now: i64,
-        connection: &Rc<Connection>,
-    ) -> bool {
+    pub(crate) fn admit_to(&self, core: &mut Core, now: i64, connection: &Rc<Connection>) -> bool {
         let stream = connection.stream();
         if core.clients.len() >= core.settings.maxclients {
             core.stats.rejected_connections += 1;

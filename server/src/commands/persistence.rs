@@ -4,8 +4,8 @@ use super::Handlers;
 use crate::client::Flags;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::saving::NotBegun;
-use redstart_common::resp::error;
 use crate::saving::shutdown::{End, Manner};
+use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
     ("bgrewriteaof", bgrewriteaof),

@@ -171,8 +171,8 @@ fn call_function(call: &mut Call<'_>, read_only: bool) -> CommandResult {
     let function = call.core.scripting.function(call.arg(1)).cloned();
     let function: Rc<LibraryFunction> =
         function.ok_or(CommandError::new("ERR Function not found"))?;
-    let number = integer(call.arg(2))
-        .map_err(|_| CommandError::new("ERR Bad number of keys provided"))?;
+    let number =
+        integer(call.arg(2)).map_err(|_| CommandError::new("ERR Bad number of keys provided"))?;
     let keys = keys(call.args, number)?;
     functions::run(call, &function, keys, read_only)
 }

@@ -343,12 +343,7 @@ fn refuse(
 }
 
 /// Ends the transaction of an EXEC that was refused.
-fn abort_exec(
-    keyspace: &mut Keyspace,
-    core: &mut Core,
-    client: &mut Client,
-    error: &CommandError,
-) {
+fn abort_exec(keyspace: &mut Keyspace, core: &mut Core, client: &mut Client, error: &CommandError) {
     let reason = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
     let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
     let mut call = Call::aside(keyspace, core, client);

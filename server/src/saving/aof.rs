@@ -32,11 +32,8 @@ fn report(error: &ChainError) -> Reported {
 }
 
 impl Core {
-    /// Hands what was written to the log and to the backlog, if it is whole.
+    /// Hands what was written to the log and to the backlog, as far as it is whole.
     pub(crate) fn hand_over(&mut self) {
-        if self.feed.is_framed() {
-            return;
-        }
         if !self.feed.is_empty() {
             let batch = self.feed.take();
             if let Some(log) = &mut self.logging.log {

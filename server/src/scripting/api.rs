@@ -36,7 +36,8 @@ const REPEATED_BY_REPLICAS: i64 = 2;
 /// Lua's: out of memory.
 pub fn add_basics(lua: &Lua, functions: &Functions, redis: &Table) -> mlua::Result<()> {
     add_function(lua, functions, redis, "log", write_log)?;
-    for (place, name) in ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"].iter().enumerate()
+    for (place, name) in
+        ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"].iter().enumerate()
     {
         redis.raw_set(*name, place as i64)?;
     }

@@ -55,10 +55,8 @@ impl ScriptFlags {
         if self.any(Self::SILENT) {
             return row;
         }
-        let said = RowFlags::STALE
-            .or(RowFlags::DENYOOM)
-            .or(RowFlags::WRITE)
-            .or(RowFlags::MAY_REPLICATE);
+        let said =
+            RowFlags::STALE.or(RowFlags::DENYOOM).or(RowFlags::WRITE).or(RowFlags::MAY_REPLICATE);
         let mut flags = row.without(said);
         if !self.any(Self::ALLOW_OOM.or(Self::NO_WRITES)) {
             flags = flags.or(RowFlags::DENYOOM);

@@ -43,11 +43,7 @@ impl Globals {
 }
 
 /// Adds `redis.register_function`.
-pub(super) fn add_register(
-    lua: &Lua,
-    functions: &Functions,
-    redis: &Table,
-) -> mlua::Result<()> {
+pub(super) fn add_register(lua: &Lua, functions: &Functions, redis: &Table) -> mlua::Result<()> {
     add_function(lua, functions, redis, "register_function", |lua, args| {
         let function = match args.len() {
             1 => named(lua, &args)?,
@@ -134,9 +130,8 @@ fn named(lua: &Lua, args: &Arguments) -> Result<Registered, Raise> {
                 name = Some(text.as_bytes().to_vec());
             }
             b"description" => {
-                let text = text(
-                    "description argument given to redis.register_function must be a string",
-                )?;
+                let text =
+                    text("description argument given to redis.register_function must be a string")?;
                 description = Some(text.as_bytes().to_vec());
             }
             b"callback" => match value {
@@ -177,9 +172,10 @@ fn read_flags(lua: &Lua, list: &Table) -> Result<ScriptFlags, Raise> {
             break;
         }
         let word = Arguments::new(MultiValue::from_vec(vec![value]));
-        let flag = word.string(lua, 1).ok().and_then(|word| {
-            ScriptFlags::named(&word.as_bytes().to_ascii_lowercase())
-        });
+        let flag = word
+            .string(lua, 1)
+            .ok()
+            .and_then(|word| ScriptFlags::named(&word.as_bytes().to_ascii_lowercase()));
         flags = flags.or(flag.ok_or_else(|| fault("unknown flag given"))?);
     }
     Ok(flags)
@@ -294,9 +290,9 @@ fn register_functions(
         run.end();
         border::resume_panic();
         match (fault, outcome) {
-            (Some(fault), _) => Err(CommandError::made(
-                [b"ERR Error registering functions: ", &*fault].concat(),
-            )),
+            (Some(fault), _) => {
+                Err(CommandError::made([b"ERR Error registering functions: ", &*fault].concat()))
+            }
             (None, Err(error)) => Err(no_interpreter(&error)),
             (None, Ok(())) => Ok(registered),
         }
@@ -327,15 +323,9 @@ pub enum Taken {
 ///
 /// # Errors
 /// When a name is taken.
-pub fn add(
-    libraries: &mut Libraries,
-    new: Vec<Loaded>,
-    taken: Taken,
-) -> Result<(), CommandError> {
+pub fn add(libraries: &mut Libraries, new: Vec<Loaded>, taken: Taken) -> Result<(), CommandError> {
     let name_taken = |name: &[u8]| match taken {
-        Taken::RefusedByRestore => {
-            CommandError::about("ERR Library ", name, " already exists")
-        }
+        Taken::RefusedByRestore => CommandError::about("ERR Library ", name, " already exists"),
         _ => CommandError::about("ERR Library '", name, "' already exists"),
     };
     if taken != Taken::Replaced

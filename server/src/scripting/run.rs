@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use redstart_common::command::{CommandId, CommandSpec, Resolved};
 use redstart_common::command::spec::Flags as RowFlags;
+use redstart_common::command::{CommandId, CommandSpec, Resolved};
 use redstart_common::log;
 use redstart_common::resp::{Args, OwnedArgs, Proto, RespWrite, error};
 
@@ -82,6 +82,8 @@ pub struct Run<'a> {
     out_of_memory: bool,
     audience: Audience,
     since: Instant,
+    /// Where the script's answer begins.
+    own_start: usize,
     own_db: usize,
     own_flags: Flags,
     failed: bool,
@@ -100,6 +102,7 @@ impl<'a> Run<'a> {
         let since = Instant::now();
         let spare = std::mem::take(&mut core.scripting.spare);
         let own = std::mem::replace(&mut client.reply, spare.reply);
+        let own_start = own.end();
         client.reply.proto = Proto::Resp2;
         let own_flags = client.flags;
         client.flags.set(SCRIPT_FLAGS);
@@ -131,6 +134,7 @@ impl<'a> Run<'a> {
             out_of_memory,
             audience: Audience::ALL,
             since,
+            own_start,
             own_db,
             own_flags,
             failed: false,
@@ -154,10 +158,10 @@ impl<'a> Run<'a> {
         own.failed = self.failed;
         let mut reply = std::mem::replace(&mut client.reply, own);
         reply.output.clear();
-        // Messages to the client itself follow its reply; within EXEC they follow that one's.
+        // Messages to the client itself came before its reply; within EXEC they follow that one's.
         if !own_flags.any(Flags::EXECUTING) && !client.after_exec.is_empty() {
             let messages = std::mem::take(&mut client.after_exec);
-            client.reply.raw(&messages);
+            client.reply.output.insert(self.own_start, &messages);
         }
         words.clear();
         if words.heap_bytes() > KEPT_BYTES {
@@ -249,8 +253,7 @@ impl<'a> Run<'a> {
         let row = id.spec();
         let Some(handler) = self.core.handlers.of(id) else {
             // A container lacks its sub-command, if it has any that runs.
-            let runs =
-                row.subcommands().iter().any(|sub| self.core.handlers.of(sub.id).is_some());
+            let runs = row.subcommands().iter().any(|sub| self.core.handlers.of(sub.id).is_some());
             return Err(if runs { (Some(id), WRONG_ARITY) } else { (None, UNKNOWN) });
         };
         if !row.accepts_count(words.len()) {

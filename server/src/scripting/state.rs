@@ -241,7 +241,10 @@ mod tests {
         // What lrand48 gives at first and behind srand48(42), by the system's C library.
         assert_eq!(scripting.next_random(), 851_401_618);
         scripting.seed(42);
-        assert_eq!([scripting.next_random(), scripting.next_random()], [1_598_855_263, 735_945_821]);
+        assert_eq!(
+            [scripting.next_random(), scripting.next_random()],
+            [1_598_855_263, 735_945_821]
+        );
     }
 
     #[test]

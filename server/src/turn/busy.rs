@@ -2,8 +2,8 @@
 //! who ends the script is heard as well.
 //!
 //! Their sockets are read and written past the runtime. As in Redis nothing else goes on: no timer, no save, no stream of a
-//! primary. What a client has sent before is answered first, and what it is owed from before the script waits for the end of
-//! the turn, behind the log.
+//! primary. What a client has sent before is answered first. What was written before the script goes to the log and to
+//! replicas, and replies leave behind it as at the end of any turn.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -32,6 +32,10 @@ pub fn serve(server: &Rc<Server>, looks: &Looks, keyspace: &mut Keyspace, core: 
         return;
     }
     looks.0.set(Some(now));
+    // The log says why. No reply to what was not logged may leave.
+    if core.deliver(keyspace).is_err() {
+        std::process::exit(1);
+    }
     // Time stands still for the script.
     let now_ms = keyspace.shared.now_ms.get();
     // The commands here are no part of what the script changes, and change nothing.
@@ -47,16 +51,19 @@ pub fn serve(server: &Rc<Server>, looks: &Looks, keyspace: &mut Keyspace, core: 
     for connection in connections(core) {
         connection.serve_while_busy(keyspace, core, &[]);
     }
+    core.look_at_held();
+    for connection in connections(core) {
+        connection.send_while_busy(core);
+    }
     core.feed.form = form;
     keyspace.shared.now_ms.set(now_ms);
 }
 
 /// Those who may be heard: not the one whose script runs, which is out of its place.
 fn connections(core: &Core) -> Vec<Rc<Connection>> {
-    const CLOSED: Flags = Flags::CLOSE_ASAP.or(Flags::CLOSE_AFTER_REPLY);
     core.clients
         .iter()
-        .filter(|client| !client.flags.any(CLOSED))
+        .filter(|client| !client.flags.any(Flags::CLOSE_ASAP))
         .filter_map(|client| client.connection.clone())
         .filter_map(|connection| connection.as_any().downcast::<Connection>().ok())
         .collect()

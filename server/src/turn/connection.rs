@@ -22,8 +22,8 @@ use tokio::io::ReadBuf;
 use crate::client::output::PIECES_MAX;
 use crate::client::{self, Client, Flags};
 use crate::engine::{Core, Engine};
-use crate::keyspace::{Keyspace, Shared};
 use crate::keyspace::shared::Arriving;
+use crate::keyspace::{Keyspace, Shared};
 use crate::server::Server;
 use crate::turn::ahead::{Ahead, Ended};
 
@@ -260,8 +260,6 @@ impl Connection {
     ) {
         // Who has asked of the script is out of its place.
         let Some(mut client) = core.clients.take(self.slot.get()) else { return };
-        // What it is owed already waits for the end of the turn, and so does what follows.
-        let is_clear = client.reply.pending() == 0;
         {
             let mut input = self.input.borrow_mut();
             let Input { scanner, pending } = &mut *input;
@@ -284,18 +282,37 @@ impl Connection {
             self.input_capacity.set(pending.capacity());
         }
         let marks = client.reply.pending() > 0 || client.flags.any(STOP);
-        if is_clear && marks {
-            client.reply.output.release();
-            if let Some(bytes) = client.reply.output.single()
-                && let Ok(sent) = self.stream.borrow().write_now(bytes)
-            {
-                core.stats.written(sent, false);
-                client.reply.output.took(sent);
-            }
-        }
         core.clients.put_back(client);
         if marks {
             client::Connection::mark(Rc::clone(self) as Rc<dyn client::Connection>);
+        }
+    }
+
+    /// Sends what the client is owed while a script of another runs: what may leave, as at the end of a turn.
+    pub(crate) fn send_while_busy(&self, core: &mut Core) {
+        let slot = self.slot.get();
+        if core.clients.at(slot).is_none_or(|client| client.reply.pending() == 0) {
+            return;
+        }
+        release(core, slot);
+        let Some(client) = core.clients.at(slot) else { return };
+        let output = &mut client.reply.output;
+        let mut total = 0;
+        while output.may_send() {
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let count = output.pieces(&mut pieces);
+            let Some(piece) = pieces[..count].first() else { break };
+            let length = piece.len();
+            let Ok(sent) = self.stream.borrow().write_now(piece) else { break };
+            output.took(sent);
+            total += sent;
+            if sent < length {
+                break;
+            }
+        }
+        let is_replica = client.flags.any(Flags::REPLICA);
+        if total > 0 {
+            core.stats.written(total, is_replica);
         }
     }
 

@@ -107,10 +107,7 @@ impl Intake {
     }
 
     /// Hands what was read in this turn and has not begun to be executed to `answer`, which says whether it has taken it.
-    pub(crate) fn answer_waiting(
-        &self,
-        mut answer: impl FnMut(&Rc<Connection>, &[u8]) -> bool,
-    ) {
+    pub(crate) fn answer_waiting(&self, mut answer: impl FnMut(&Rc<Connection>, &[u8]) -> bool) {
         let arena = self.arena.borrow();
         for arrival in self.running.borrow().iter().filter(|arrival| !arrival.begun.get()) {
             if answer(&arrival.connection, &arena[arrival.start..][..arrival.length]) {

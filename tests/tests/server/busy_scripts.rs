@@ -83,8 +83,14 @@ fn a_script_cannot_catch_its_end() {
 
 #[test]
 fn what_has_written_is_not_killed_but_the_server_can_be_ended() {
-    let server =
-        Server::start(&["--busy-reply-threshold", "10", "--appendonly", "yes", "--appendfsync", "always"]);
+    let server = Server::start(&[
+        "--busy-reply-threshold",
+        "10",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+    ]);
     let mut client = Client::connect(server.port);
     assert_eq!(client.call("SET before 1"), "+OK\r\n");
     let _caller =
@@ -109,7 +115,8 @@ fn functions_are_ended_by_their_own_command() {
                         SHUTDOWN NOSAVE.\r\n";
     for peer in Peer::both(&["--busy-reply-threshold", "10"]) {
         let mut client = peer.client();
-        let code = "#!lua name=slow\nredis.register_function('spin', function() while true do end end)";
+        let code =
+            "#!lua name=slow\nredis.register_function('spin', function() while true do end end)";
         client.send(&["FUNCTION", "LOAD", code]);
         assert_eq!(client.receive(), "$4\r\nslow\r\n");
         let mut caller = run(peer.port(), &["FCALL", "spin", "1", "key", "arg"]);
@@ -149,7 +156,9 @@ fn a_replica_is_not_lost_to_a_slow_script() {
     let ours = Server::start(&["--busy-reply-threshold", "10"]);
     let mut client = Client::connect(ours.port);
     client.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
-    eventually("the link is up", || client.call("INFO replication").contains("master_link_status:up"));
+    eventually("the link is up", || {
+        client.call("INFO replication").contains("master_link_status:up")
+    });
     let mut writer = Client::connect(primary.port);
     let mut caller = run(ours.port, &["EVAL_RO", "while true do end", "0"]);
     assert_eq!(writer.call("SET k v"), "+OK\r\n");

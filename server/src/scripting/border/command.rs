@@ -13,8 +13,7 @@ use crate::scripting::run::Run;
 /// Bytes that the arguments of one command may have together: what a [`Span`](redstart_common::resp::Span) can point at.
 const ARGUMENT_BYTES_MAX: usize = u32::MAX as usize;
 
-const NOT_RUNNING: &[u8] =
-    b"ERR redis.call/pcall can only be called inside a script invocation";
+const NOT_RUNNING: &[u8] = b"ERR redis.call/pcall can only be called inside a script invocation";
 const NO_ARGUMENTS: &[u8] = b"ERR Please specify at least one argument for this redis lib call";
 const WRONG_ARGUMENTS: &[u8] = b"ERR Lua redis lib command arguments must be strings or integers";
 const TOO_LARGE: &[u8] = b"ERR The arguments of a command are too large";
@@ -128,7 +127,9 @@ pub(super) unsafe fn gather(
 /// Adds a number as `%.17g` prints it.
 fn push_number(run: &mut Run<'_>, number: f64) {
     const EXACT: f64 = 1e15;
-    if number.abs() < EXACT && number.fract() == 0.0 && !(number == 0.0 && number.is_sign_negative())
+    if number.abs() < EXACT
+        && number.fract() == 0.0
+        && !(number == 0.0 && number.is_sign_negative())
     {
         run.words.push(itoa::Buffer::new().format(number as i64).as_bytes());
     } else {

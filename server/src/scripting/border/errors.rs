@@ -258,8 +258,8 @@ pub(super) unsafe fn report(state: *mut lua_State, run: *mut Run<'static>) {
         for name in [c"err", c"source", c"line", c"ignore_error_stats_update"] {
             ffi::lua_getfield_(state, error, name.as_ptr());
         }
-        let counted = ffi::lua_type(state, -1) == ffi::LUA_TBOOLEAN
-            && ffi::lua_toboolean(state, -1) != 0;
+        let counted =
+            ffi::lua_type(state, -1) == ffi::LUA_TBOOLEAN && ffi::lua_toboolean(state, -1) != 0;
         let text = text_at(state, error + 1).unwrap_or(b"ERR unknown error");
         let place = text_at(state, error + 2).zip(text_at(state, error + 3));
         run.report(text, place, counted);

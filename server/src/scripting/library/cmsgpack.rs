@@ -52,7 +52,11 @@ fn write(value: &Value, level: usize, out: &mut Vec<u8>) -> Result<(), Raise> {
     match value {
         Value::String(text) => {
             let text = text.as_bytes();
-            write_head(out, text.len(), [(0xa0, 31), (0xd9, 0xff), (0xda, 0xffff), (0xdb, u64::MAX)]);
+            write_head(
+                out,
+                text.len(),
+                [(0xa0, 31), (0xd9, 0xff), (0xda, 0xffff), (0xdb, u64::MAX)],
+            );
             out.extend_from_slice(&text);
         }
         Value::Boolean(truth) => out.push(if *truth { 0xc3 } else { 0xc2 }),

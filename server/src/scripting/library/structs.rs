@@ -215,12 +215,13 @@ fn unpack(lua: &Lua, args: Arguments) -> Answer {
     }
     let too_short = || Raise::argument(2, "data string too short");
     // One below zero is far behind the end, as in C.
-    let mut at = usize::try_from(position - 1).unwrap_or(usize::MAX);
+    let mut at = usize::try_from(position.wrapping_sub(1)).unwrap_or(usize::MAX);
     let mut format = Format::new(&text);
     let mut values: Vec<Value> = Vec::new();
     while let Some(mut item) = format.next()? {
         at = at.saturating_add(format.padding(at, item));
-        let within = |at: usize, size: usize| at.checked_add(size).and_then(|end| data.get(at..end));
+        let within =
+            |at: usize, size: usize| at.checked_add(size).and_then(|end| data.get(at..end));
         let bytes = within(at, item.size).ok_or_else(too_short)?;
         if values.len() >= VALUES_MAX {
             return Err(Raise::text("stack overflow (too many results)"));
@@ -243,8 +244,8 @@ fn unpack(lua: &Lua, args: Arguments) -> Answer {
             b'c' => {
                 if item.size == 0 {
                     let size = values.pop().filter(|size| is_number(lua, size));
-                    let size = size
-                        .ok_or_else(|| Raise::text("format 'c0' needs a previous size"))?;
+                    let size =
+                        size.ok_or_else(|| Raise::text("format 'c0' needs a previous size"))?;
                     let size = to_number(lua, Some(&size));
                     if !(0.0..=data.len() as f64).contains(&size) {
                         return Err(too_short());
@@ -263,7 +264,7 @@ fn unpack(lua: &Lua, args: Arguments) -> Answer {
             }
             letter => format.control(letter)?,
         }
-        at += item.size;
+        at = at.saturating_add(item.size);
     }
     values.push(Value::Number(at as f64 + 1.0));
     Ok(MultiValue::from_vec(values))

@@ -328,20 +328,12 @@ fn begin(
         return Ok(Some(Value::Table(table)));
     }
     reader.at = before;
-    open.push(if is_array {
-        Open::Array(table, 0)
-    } else {
-        Open::Object(table, Value::Nil)
-    });
+    open.push(if is_array { Open::Array(table, 0) } else { Open::Object(table, Value::Nil) });
     Ok(None)
 }
 
 /// Reads the key of an object's next value, and the colon. Answers with the value's first token.
-fn key(
-    lua: &Lua,
-    reader: &mut Reader<'_>,
-    open: &mut [Open],
-) -> Result<Token, Raise> {
+fn key(lua: &Lua, reader: &mut Reader<'_>, open: &mut [Open]) -> Result<Token, Raise> {
     let token = reader.next();
     if !matches!(token, Token::Text) {
         return Err(reader.unexpected("object key string", &token));

@@ -132,12 +132,7 @@ fn number(
     Ok(Value::Integer(i64::from(setting.get())))
 }
 
-fn switch(
-    lua: &Lua,
-    args: &Arguments,
-    place: usize,
-    setting: &Cell<bool>,
-) -> Result<Value, Raise> {
+fn switch(lua: &Lua, args: &Arguments, place: usize, setting: &Cell<bool>) -> Result<Value, Raise> {
     match args.get(place) {
         None | Some(Value::Nil) => {}
         Some(Value::Boolean(truth)) => setting.set(*truth),
