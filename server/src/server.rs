@@ -135,6 +135,8 @@ impl Server {
                 }
             }
             turn::end();
+            // Whoever sees its connection end finds nobody to connect to.
+            server.close_listeners(std::mem::take(&mut *server.listening.borrow_mut()));
             // Clients that are still connected hold their connections, and those the server.
             for client in server.engine.borrow_mut().core.clients.iter_mut() {
                 client.connection = None;

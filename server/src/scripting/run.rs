@@ -76,6 +76,7 @@ pub struct Run<'a> {
     /// Why a library could not be loaded.
     pub load_fault: Option<Vec<u8>>,
     plan: Plan,
+    row: CommandId,
     args: Args<'a>,
     /// A reply that does not lie in one piece, or the text of a refusal.
     copied: Vec<u8>,
@@ -98,7 +99,7 @@ const BEFORE_KEYS: usize = 3;
 impl<'a> Run<'a> {
     /// Begins a run for a call.
     pub fn begin(call: Call<'a>, plan: Plan) -> Self {
-        let Call { keyspace, core, client, args, .. } = call;
+        let Call { keyspace, core, client, args, row } = call;
         let since = Instant::now();
         let spare = std::mem::take(&mut core.scripting.spare);
         let own = std::mem::replace(&mut client.reply, spare.reply);
@@ -129,6 +130,7 @@ impl<'a> Run<'a> {
             registered: Vec::new(),
             load_fault: None,
             plan,
+            row,
             args,
             copied: Vec::new(),
             out_of_memory,
@@ -266,8 +268,10 @@ impl<'a> Run<'a> {
             running.wrote = true;
         }
         let Self { keyspace, core, client, .. } = self;
-        if client.flags.any(Flags::TRACKING) {
-            core.tracking.remember(client, id, words);
+        let reads = row.flags.contains(RowFlags::READONLY) && !row.flags.contains(RowFlags::PUBSUB);
+        if reads && client.flags.any(Flags::TRACKING) {
+            // As in Redis, all that it was called with.
+            core.tracking.remember_keys(client, self.row, self.args);
         }
         if self.audience == Audience::ALL {
             crate::dispatch::run(keyspace, core, client, id, handler, words);

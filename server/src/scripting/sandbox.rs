@@ -89,6 +89,9 @@ fn begin() -> mlua::Result<(Lua, Functions, Table)> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     // Errors are values of Lua, and pass through `pcall` as Lua has it.
     let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(true))?;
+    // There is no limit of memory for Lua alone, and the allocator ends the process where the machine's is over: each
+    // operation need not be guarded against that, which would cost more than most of them do.
+    lua.set_memory_limit(0)?;
     let globals = lua.globals();
     let mut others = Vec::new();
     globals.for_each(|name: Value, _: Value| {
