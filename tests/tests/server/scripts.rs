@@ -190,7 +190,7 @@ fn nothing_that_a_script_does_ends_the_server() {
         ("error(setmetatable({}, {__index = function() error('no') end}))", "-ERR"),
         ("error({})", "-ERR unknown error"),
         ("return setmetatable({}, {__index = function() error('no') end})", "*0"),
-        ("return pcall()", "bad argument #1 to '?'"),
+        ("return pcall()", "bad argument #1 to 'pcall'"),
         ("return loadstring(('('):rep(100000))", "$-1"),
         ("return loadstring(('a.'):rep(100000) .. 'b = 1') ~= nil", ":1"),
         (
