@@ -23,6 +23,7 @@ pub mod pubsub;
 pub mod replicating;
 pub mod replication;
 pub mod saving;
+pub mod scripting;
 pub mod server;
 pub mod settings;
 pub mod text;

@@ -127,8 +127,9 @@ impl PubSub {
                 _ => clients.by_id(id),
             };
             if let Some(client) = client {
-                // A push is no element of the array that EXEC answers with.
-                if client.flags.any(Flags::EXECUTING) && client.reply.proto == Proto::Resp3 {
+                // A push is no element of the array that EXEC answers with, nor of what a command answers a script.
+                let aside = client.reply.proto == Proto::Resp3 || client.flags.any(Flags::SCRIPT);
+                if client.flags.any(Flags::EXECUTING) && aside {
                     client.after_exec.push_len(parts.len(), Proto::Resp3);
                     parts.iter().for_each(|part| client.after_exec.bulk(part));
                 } else {

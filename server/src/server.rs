@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 
 use redstart_common::log;
 use redstart_common::net::listen::{self, Bound, Options};
-use redstart_common::net::{Address, Listener, buffer, turn};
+use redstart_common::net::{Address, Listener, Stream, buffer, turn};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{Client, Flags};
-use crate::engine::Engine;
 use crate::engine::asks::Ask;
+use crate::engine::{Core, Engine};
 use crate::migrate::transfer::{self, Job, Outcome};
 use crate::replication::Action;
 use crate::saving::shutdown::Manner;
@@ -32,7 +32,7 @@ use crate::settings::Settings;
 use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
 use crate::turn::link::{self, Links};
-use crate::turn::{relay, saving, spill};
+use crate::turn::{busy, relay, saving, spill};
 
 /// Who asks the server to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,12 @@ impl Server {
                 core.migrations.set_carrier(move |ticket, job| {
                     tokio::task::spawn_local(migrate(weak.clone(), Rc::clone(&room), ticket, job));
                 });
+                let (weak, looks) = (Rc::downgrade(&server), busy::Looks::default());
+                core.set_serve_others(move |keyspace, core| {
+                    if let Some(server) = weak.upgrade() {
+                        busy::serve(&server, &looks, keyspace, core);
+                    }
+                });
                 let weak = Rc::downgrade(&server);
                 core.set_rebind(move |old, new| {
                     weak.upgrade().and_then(|server| server.rebind(old, new))
@@ -133,6 +139,8 @@ impl Server {
                 }
             }
             turn::end();
+            // Whoever sees its connection end finds nobody to connect to.
+            server.close_listeners(std::mem::take(&mut *server.listening.borrow_mut()));
             // Clients that are still connected hold their connections, and those the server.
             for client in server.engine.borrow_mut().core.clients.iter_mut() {
                 client.connection = None;
@@ -264,6 +272,22 @@ impl Server {
         Ok(())
     }
 
+    /// Takes the connections that wait for it, past the runtime, and hands them to `take`.
+    pub(crate) fn accept_now(&self, mut take: impl FnMut(Stream)) {
+        for listening in self.listening.borrow().iter() {
+            while let Ok((stream, _)) = listening.socket.accept() {
+                let stream = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| stream.set_nodelay(true))
+                    .and_then(|()| tokio::net::TcpStream::from_std(stream));
+                match stream {
+                    Ok(stream) => take(Stream::Tcp(stream)),
+                    Err(error) => log!(Warning, "Accepting client connection: {error}"),
+                }
+            }
+        }
+    }
+
     /// Closes the TCP sockets that take connections.
     fn close_listeners(&self, listeners: Vec<Listening>) {
         for Listening { socket, task } in listeners {
@@ -324,7 +348,11 @@ impl Server {
         let mut engine = self.engine.borrow_mut();
         engine.refresh();
         let now = engine.keyspace.shared.now_ms.get();
-        let core = &mut engine.core;
+        self.admit_to(&mut engine.core, now, connection)
+    }
+
+    /// As [`admit`](Self::admit), where the engine is borrowed.
+    pub(crate) fn admit_to(&self, core: &mut Core, now: i64, connection: &Rc<Connection>) -> bool {
         let stream = connection.stream();
         if core.clients.len() >= core.settings.maxclients {
             core.stats.rejected_connections += 1;

@@ -25,6 +25,15 @@ pub fn system_words(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
+/// `text` without the line ends around it.
+#[must_use]
+pub fn trim_line_ends(mut text: &[u8]) -> &[u8] {
+    while let [b'\r' | b'\n', rest @ ..] | [rest @ .., b'\r' | b'\n'] = text {
+        text = rest;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use redstart_common::number::human_memory;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
-use redstart_common::command::spec::Flags as RowFlags;
+use redstart_common::command::spec::{Flags as RowFlags, Group};
 use redstart_common::command::{CommandId, keys};
 use redstart_common::resp::{Args, Proto, RespWrite};
 
@@ -176,6 +176,16 @@ impl Tracking {
 
     /// Remembers a client with the keys of a command that it has run.
     pub fn remember(&mut self, client: &Client, id: CommandId, args: Args<'_>) {
+        let row = id.spec();
+        let reads = row.flags.contains(RowFlags::READONLY) && !row.flags.contains(RowFlags::PUBSUB);
+        // A script's keys are remembered when it reads.
+        if reads && row.group != Group::Scripting && !client.flags.any(Flags::SCRIPT) {
+            self.remember_keys(client, id, args);
+        }
+    }
+
+    /// Remembers the keys that a client's call names, if it wants that.
+    pub fn remember_keys(&mut self, client: &Client, id: CommandId, args: Args<'_>) {
         let Some(mode) = &client.tracking else { return };
         let row = id.spec();
         let wanted = match mode.choice {
@@ -183,8 +193,7 @@ impl Tracking {
             Choice::OptIn => mode.caching,
             Choice::OptOut => !mode.caching,
         };
-        let reads = row.flags.contains(RowFlags::READONLY) && !row.flags.contains(RowFlags::PUBSUB);
-        if !wanted || !reads {
+        if !wanted {
             return;
         }
         for key in keys::positions(row, args).filter_map(|place| args.get(place)) {

@@ -1,6 +1,6 @@
 //! A connected byte stream, TCP or Unix, as one type.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -99,6 +100,28 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write_vectored(slices),
             Self::Unix(stream) => stream.try_write_vectored(slices),
+        }
+    }
+
+    /// Reads what is there, past the runtime: for those who cannot return to it now. It does not wait.
+    ///
+    /// # Errors
+    /// What recv(2) says; `WouldBlock` when nothing is there.
+    pub fn read_now(&self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&*SockRef::from(stream)).read(room),
+            Self::Unix(stream) => (&*SockRef::from(stream)).read(room),
+        }
+    }
+
+    /// Sends what the kernel takes, past the runtime. It does not wait.
+    ///
+    /// # Errors
+    /// What send(2) says.
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).send(bytes),
+            Self::Unix(stream) => SockRef::from(stream).send(bytes),
         }
     }
 

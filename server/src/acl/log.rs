@@ -33,6 +33,29 @@ impl Reason {
     }
 }
 
+/// Where something that was refused was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context {
+    /// By a request.
+    Request,
+    /// In a transaction.
+    Transaction,
+    /// By a script.
+    Script,
+}
+
+impl Context {
+    /// The word in the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Request => "toplevel",
+            Self::Transaction => "multi",
+            Self::Script => "lua",
+        }
+    }
+}
+
 /// A refusal, and those like it.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -40,8 +63,8 @@ pub struct Entry {
     pub count: u64,
     /// Why.
     pub reason: Reason,
-    /// Whether it was in a transaction.
-    pub in_multi: bool,
+    /// Where it was asked for.
+    pub context: Context,
     /// The command, key or channel.
     pub object: Vec<u8>,
     /// The user.
@@ -63,7 +86,7 @@ impl Log {
     pub fn add(&mut self, mut entry: Entry, length_max: usize) {
         let alike = |known: &Entry| {
             known.reason == entry.reason
-                && known.in_multi == entry.in_multi
+                && known.context == entry.context
                 && (known.at_ms - entry.at_ms).abs() <= ALIKE_MS
                 && known.object == entry.object
                 && known.user == entry.user

@@ -69,6 +69,8 @@ impl Flags {
     pub const AWAITS_LOG: Self = Self(1 << 21);
     /// Is among those whose replies wait for the disk.
     pub const HELD: Self = Self(1 << 22);
+    /// A script that it has called calls the commands.
+    pub const SCRIPT: Self = Self(1 << 23);
 
     /// CLIENT NO-TOUCH: what it reads is not thereby used.
     pub const NO_TOUCH: Self = Self(1 << 26);
@@ -125,6 +127,8 @@ pub trait Connection {
     fn descriptor(&self) -> i32;
     /// Has what is sent gathered into larger packets: `repl-disable-tcp-nodelay`.
     fn gather_packets(&self);
+    /// The connection itself, for the layer that knows what it is.
+    fn as_any(self: Rc<Self>) -> Rc<dyn std::any::Any>;
 }
 
 /// A client as the engine sees it.

@@ -185,7 +185,7 @@ pub fn log(call: &mut Call<'_>) -> CommandResult {
         reply.bulk(b"reason");
         reply.bulk(entry.reason.word().as_bytes());
         reply.bulk(b"context");
-        reply.bulk(if entry.in_multi { b"multi" } else { b"toplevel" });
+        reply.bulk(entry.context.word().as_bytes());
         reply.bulk(b"object");
         reply.bulk(&entry.object);
         reply.bulk(b"username");

@@ -91,6 +91,11 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             call.client.reply.ok();
             Ok(())
         }
+        ("set-disable-deny-scripts", 3) => {
+            call.core.scripting.may_call_all = args.at(2) != b"0";
+            call.client.reply.ok();
+            Ok(())
+        }
         ("quicklist-packed-threshold", 3) => packed_threshold(call),
         ("replybuffer", 4) => reply_buffer(call),
         ("config-rewrite-force-all", 2) => {
@@ -428,6 +433,7 @@ fn may_wait(call: &Call<'_>) -> CommandResult {
 
 fn load_again(call: &mut Call<'_>, flushes: bool, source: Source) {
     if flushes {
+        call.core.scripting.forget_libraries();
         call.keyspace.dbs.iter_mut().for_each(crate::keyspace::Db::clear);
     }
     // From this command on, so that nobody sees or changes what is half loaded.

@@ -72,9 +72,13 @@ pub fn stats(call: &mut Call<'_>) -> CommandResult {
     count(reply, "replication.backlog", 0);
     count(reply, "clients.slaves", 0);
     count(reply, "clients.normal", found.clients as i64);
-    for name in ["cluster.links", "aof.buffer", "lua.caches", "functions.caches"] {
+    for name in ["cluster.links", "aof.buffer"] {
         count(reply, name, 0);
     }
+    let scripting = &call.core.scripting;
+    count(reply, "lua.caches", (scripting.eval_vm_bytes() + scripting.scripts_overhead()) as i64);
+    let functions = scripting.functions_vm_bytes() + scripting.libraries_overhead();
+    count(reply, "functions.caches", functions as i64);
     for db in dbs {
         reply.bulk(format!("db.{}", db.index()).as_bytes());
         reply.map(3);

@@ -27,6 +27,7 @@ mod options;
 mod persistence;
 mod pubsub;
 mod replication;
+mod scripting;
 mod server;
 mod set;
 mod sort;
@@ -74,6 +75,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     persistence::HANDLERS,
     pubsub::HANDLERS,
     replication::HANDLERS,
+    scripting::HANDLERS,
     server::HANDLERS,
     set::HANDLERS,
     sort::HANDLERS,

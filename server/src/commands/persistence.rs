@@ -5,6 +5,7 @@ use crate::client::Flags;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::saving::NotBegun;
 use crate::saving::shutdown::{End, Manner};
+use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
     ("bgrewriteaof", bgrewriteaof),
@@ -113,6 +114,9 @@ pub fn shutdown(call: &mut Call<'_>) -> CommandResult {
         call.client.reply.ok();
         return Ok(());
     }
+    if call.core.scripting.is_slow() {
+        return end_script_and_server(call, manner);
+    }
     if !manner.now && !call.may_block() {
         return Err(CommandError::new(
             "ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client",
@@ -125,5 +129,23 @@ pub fn shutdown(call: &mut Call<'_>) -> CommandResult {
             return Err(CommandError::new("ERR Errors trying to SHUTDOWN. Check logs."));
         }
     }
+    Ok(())
+}
+
+/// SHUTDOWN while a script runs: what it has done half-way must not be saved.
+fn end_script_and_server(call: &mut Call<'_>, manner: Manner) -> CommandResult {
+    let core = &mut *call.core;
+    let Some(running) = core.scripting.running.as_mut().filter(|_| manner.nosave) else {
+        let is_eval = core.scripting.running.as_ref().is_none_or(|running| running.is_eval);
+        return Err(CommandError::new(if is_eval {
+            error::BUSY_SCRIPT
+        } else {
+            error::BUSY_FUNCTION
+        }));
+    };
+    running.killed = true;
+    running.forgotten = true;
+    core.ending.ask(manner);
+    call.wait_for_end();
     Ok(())
 }

@@ -162,8 +162,9 @@ fn run(call: &mut Call<'_>, read_only: bool) -> CommandResult {
     let mut wanted = wanted;
     let source = call.keyspace.db(call.client.db).look(call.args.at(1));
     let is_set = matches!(source.and_then(Entry::object), Some(Object::Set(_)));
-    if !sorts && is_set && wanted.store.is_some() {
-        // What is stored must not depend on the set's hidden order.
+    let tells = wanted.store.is_some() || call.client.flags.any(Flags::SCRIPT);
+    if !sorts && is_set && tells {
+        // What is stored, or seen by a script, must not depend on the set's hidden order.
         sorts = true;
         wanted.alpha = true;
         wanted.by = None;

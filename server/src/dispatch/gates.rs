@@ -39,13 +39,14 @@ struct Nature {
 }
 
 impl Nature {
-    fn of(client: &Client, row: &CommandSpec) -> Self {
-        let mut nature = Self { does: row.flags, may: row.flags };
+    fn of(core: &Core, client: &Client, row: &CommandSpec, args: Args<'_>) -> Self {
+        let flags = core.scripting.flags_of(row, args);
+        let mut nature = Self { does: flags, may: flags };
         if row.name == "exec"
             && let Some(multi) = &client.multi
         {
             for queued in &multi.queue {
-                let flags = queued.command.spec().flags;
+                let flags = core.scripting.flags_of(queued.command.spec(), queued.args.as_args());
                 nature.does = nature.does.or(flags);
                 nature.may = nature.may.and(flags);
             }
@@ -86,26 +87,19 @@ impl Engine {
         if client.origin == Origin::Log {
             return Ok(());
         }
-        self.client_gates(client, row, args)?;
+        self.core.client_gates(client, row, args)?;
         let armed = self.core.armed;
         if armed.any(Armed::MEMORY) {
-            self.memory_gate(client, row)?;
+            self.memory_gate(client, row, args)?;
         }
-        let nature = Nature::of(client, row);
+        let nature = Nature::of(&self.core, client, row, args);
         if armed.any(WRITE_GATES) && client.origin == Origin::Client {
             self.write_gates(row, nature)?;
         }
         if armed.any(Armed::DISK) && client.origin == Origin::Primary && nature.writes() {
             self.core.unsaved_write_of_primary();
         }
-        let listening = client.flags.any(Flags::SUBSCRIBED) && client.reply.proto == Proto::Resp2;
-        if listening && !allowed_while_listening(row.name) {
-            return Err(CommandError::made(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
-                 RESET are allowed in this context",
-                row.name
-            )));
-        }
+        listening_gate(client, row)?;
         if armed.any(Armed::STALE)
             && client.origin == Origin::Client
             && !self.core.replication.is_link_up()
@@ -130,25 +124,6 @@ impl Engine {
         Ok(())
     }
 
-    /// What the client itself may not do.
-    fn client_gates(
-        &mut self,
-        client: &Client,
-        row: &'static CommandSpec,
-        args: Args<'_>,
-    ) -> CommandResult {
-        if !client.authenticated && !row.flags.contains(RowFlags::NO_AUTH) {
-            return Err(NO_AUTH);
-        }
-        if client.flags.any(Flags::MULTI) && row.flags.contains(RowFlags::NO_MULTI) {
-            return Err(CommandError::new("ERR Command not allowed inside a transaction"));
-        }
-        if client.flags.any(Flags::RESTRICTED) {
-            self.core.check_user(client, row, args).map_err(|denied| no_permission(row, denied))?;
-        }
-        Ok(())
-    }
-
     /// What may not be written now.
     fn write_gates(&self, row: &CommandSpec, nature: Nature) -> CommandResult {
         let core = &self.core;
@@ -169,7 +144,12 @@ impl Engine {
         Ok(())
     }
 
-    fn memory_gate(&mut self, client: &mut Client, row: &'static CommandSpec) -> CommandResult {
+    fn memory_gate(
+        &mut self,
+        client: &mut Client,
+        row: &'static CommandSpec,
+        args: Args<'_>,
+    ) -> CommandResult {
         let room = self.make_room();
         // That a key was evicted is told before the reply: it was gone when the command ran. A reply that is taken back
         // would take the message along; then it comes after.
@@ -177,16 +157,30 @@ impl Engine {
         if client.flags.any(Flags::TRACKING) && !client.flags.any(SILENT) {
             self.core.tracking.tell_pending(&mut self.core.clients, Some(client));
         }
-        if room == Room::None && takes_memory(client, row) {
+        let flags = self.core.scripting.flags_of(row, args);
+        if room == Room::None && takes_memory(client, row, flags) {
             return Err(OUT_OF_MEMORY);
         }
         Ok(())
     }
 }
 
+/// What a client may not do that listens to channels and speaks RESP2.
+pub(super) fn listening_gate(client: &Client, row: &CommandSpec) -> CommandResult {
+    let listening = client.flags.any(Flags::SUBSCRIBED) && client.reply.proto == Proto::Resp2;
+    if listening && !allowed_while_listening(row.name) {
+        return Err(CommandError::made(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+             are allowed in this context",
+            row.name
+        )));
+    }
+    Ok(())
+}
+
 /// Whether a command is refused when memory is used up.
-fn takes_memory(client: &Client, row: &CommandSpec) -> bool {
-    row.flags.contains(RowFlags::DENYOOM)
+fn takes_memory(client: &Client, row: &CommandSpec, flags: RowFlags) -> bool {
+    flags.contains(RowFlags::DENYOOM)
         || match row.name {
             "exec" => client.queues_memory(),
             "discard" | "multi" | "quit" | "reset" => false,
@@ -241,6 +235,25 @@ fn allowed_while_listening(name: &str) -> bool {
 }
 
 impl Core {
+    /// What the client itself may not do.
+    pub(super) fn client_gates(
+        &mut self,
+        client: &Client,
+        row: &'static CommandSpec,
+        args: Args<'_>,
+    ) -> CommandResult {
+        if !client.authenticated && !row.flags.contains(RowFlags::NO_AUTH) {
+            return Err(NO_AUTH);
+        }
+        if client.flags.any(Flags::MULTI) && row.flags.contains(RowFlags::NO_MULTI) {
+            return Err(CommandError::new("ERR Command not allowed inside a transaction"));
+        }
+        if client.flags.any(Flags::RESTRICTED) {
+            self.check_user(client, row, args).map_err(|denied| no_permission(row, denied))?;
+        }
+        Ok(())
+    }
+
     /// Whether memory in use is over the limit.
     #[must_use]
     pub fn out_of_memory(&self) -> bool {

@@ -4,14 +4,14 @@ use redstart_common::command::{CommandId, Resolved, id_of, keys, spec::Flags as 
 use redstart_common::resp::Args;
 
 use crate::client::{Client, Flags, Origin};
-use crate::engine::Engine;
+use crate::engine::{Core, Engine};
 use crate::pause::Pause;
 
-fn is_held(kind: Pause, client: &Client, id: CommandId) -> bool {
+fn is_held(core: &Core, kind: Pause, client: &Client, id: CommandId, args: Args<'_>) -> bool {
     if kind == Pause::All {
         return true;
     }
-    let flags = id.spec().flags;
+    let flags = core.scripting.flags_of(id.spec(), args);
     let writes = |flags: RowFlags| flags.intersects(RowFlags::WRITE.or(RowFlags::MAY_REPLICATE));
     if client.flags.any(Flags::MULTI) && id != const { id_of("exec") } {
         return false;
@@ -19,7 +19,10 @@ fn is_held(kind: Pause, client: &Client, id: CommandId) -> bool {
     writes(flags)
         || (id == const { id_of("exec") }
             && client.multi.as_ref().is_some_and(|multi| {
-                multi.queue.iter().any(|queued| writes(queued.command.spec().flags))
+                multi.queue.iter().any(|queued| {
+                    let row = queued.command.spec();
+                    writes(core.scripting.flags_of(row, queued.args.as_args()))
+                })
             }))
 }
 
@@ -54,7 +57,7 @@ impl Engine {
         }
         // Whoever could end the pause must be heard, or it could only be waited for.
         let unpauses = id == const { id_of("client|unpause") };
-        if unpauses || !is_held(kind, client, id) {
+        if unpauses || !is_held(&self.core, kind, client, id, args) {
             return false;
         }
         client.flags.set(Flags::PAUSED);

@@ -4,6 +4,7 @@
 //!   args ─▶ row ─▶ gates ─▶ queue (MULTI) ─▶ handler ─▶ feed ─▶ statistics ─▶ waiters of written keys
 //! ```
 
+mod busy;
 pub mod gates;
 mod hold;
 mod moves;
@@ -14,6 +15,7 @@ use redstart_common::command::{self, CommandId, Resolved, id_of};
 use redstart_common::log;
 use redstart_common::resp::{self, Args};
 
+pub(crate) use self::busy::answer_while_busy;
 use self::unexpected::Peer;
 use crate::client::{Client, Flags, describe};
 use crate::engine::feed::Form;
@@ -236,28 +238,7 @@ impl Engine {
 
     /// Answers with an error a command that was not run.
     fn refuse(&mut self, client: &mut Client, id: Option<CommandId>, error: &CommandError) {
-        if id == Some(const { id_of("exec") }) {
-            return self.abort_exec(client, error);
-        }
-        if client.flags.any(Flags::MULTI) {
-            client.flags.set(Flags::DIRTY_EXEC);
-        }
-        client.reply.error(error.text());
-        self.core.stats.count_error(error.text());
-        if let Some(id) = id {
-            self.core.stats.rejected(id);
-        }
-    }
-
-    /// Ends the transaction of an EXEC that was refused.
-    fn abort_exec(&mut self, client: &mut Client, error: &CommandError) {
-        let reason = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
-        let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
-        let mut call = Call::aside(&mut self.keyspace, &mut self.core, client);
-        transaction::discard_transaction(&mut call);
-        call.client.reply.error(&text);
-        call.core.stats.count_error(&text);
-        call.core.stats.rejected(const { id_of("exec") });
+        refuse(&mut self.keyspace, &mut self.core, client, id, error);
     }
 
     /// Serves those who wait for keys that were written, until nothing is ready any more.
@@ -340,6 +321,38 @@ impl Engine {
     }
 }
 
+/// Answers with an error a command that was not run.
+fn refuse(
+    keyspace: &mut Keyspace,
+    core: &mut Core,
+    client: &mut Client,
+    id: Option<CommandId>,
+    error: &CommandError,
+) {
+    if id == Some(const { id_of("exec") }) {
+        return abort_exec(keyspace, core, client, error);
+    }
+    if client.flags.any(Flags::MULTI) {
+        client.flags.set(Flags::DIRTY_EXEC);
+    }
+    client.reply.error(error.text());
+    core.stats.count_error(error.text());
+    if let Some(id) = id {
+        core.stats.rejected(id);
+    }
+}
+
+/// Ends the transaction of an EXEC that was refused.
+fn abort_exec(keyspace: &mut Keyspace, core: &mut Core, client: &mut Client, error: &CommandError) {
+    let reason = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
+    let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
+    let mut call = Call::aside(keyspace, core, client);
+    transaction::discard_transaction(&mut call);
+    call.client.reply.error(&text);
+    call.core.stats.count_error(&text);
+    call.core.stats.rejected(const { id_of("exec") });
+}
+
 /// Runs a row's handler and does what follows from it: the feed, statistics, slow log, monitors.
 pub(crate) fn run(
     keyspace: &mut Keyspace,
@@ -352,6 +365,7 @@ pub(crate) fn run(
     let before = client.reply.end();
     let dirty = core.feed.dirty;
     let db = client.db;
+    let since = core.time.mark();
     core.feed.form = Form::AsGiven;
     client.reply.failed = false;
     let keeps_use = client.flags.any(Flags::NO_TOUCH) && id != const { id_of("touch") };
@@ -397,7 +411,7 @@ pub(crate) fn run(
             return;
         }
     }
-    let took = core.time.lap(&keyspace.shared, client.flags.any(Flags::EXECUTING));
+    let took = core.time.lap(&keyspace.shared, client.flags.any(Flags::EXECUTING), since);
     if client.flags.any(Flags::SERVING) {
         core.stats.waited(id, took, failed);
     } else {

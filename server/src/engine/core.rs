@@ -1,5 +1,6 @@
 //! Everything of an engine but its databases.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use rand::rngs::SmallRng;
@@ -16,6 +17,7 @@ use super::{Handlers, Time};
 use crate::acl::Users;
 use crate::client::{Client, Clients};
 use crate::eviction::candidates::Candidates;
+use crate::keyspace::Keyspace;
 use crate::migrate::Migrations;
 use crate::observe::latency::Monitor;
 use crate::observe::slowlog::SlowLog;
@@ -29,6 +31,7 @@ use crate::pubsub::PubSub;
 use crate::replicating::state::Replicating;
 use crate::replication::Replication;
 use crate::saving::ending::Ending;
+use crate::scripting::state::Scripting;
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
@@ -117,11 +120,17 @@ pub struct Core {
     pub asks: Vec<Ask>,
     /// Keys on their way to other servers.
     pub migrations: Migrations,
+    /// Scripts and functions.
+    pub scripting: Scripting,
+    pub(super) others: Option<ServeOthers>,
     pub(super) rebind: Option<Rebind>,
 }
 
 /// Has the server listen where other settings say, and answers with the port; or leaves everything as it is.
 type Rebind = Box<dyn Fn(&Settings, &Settings) -> Option<u16>>;
+
+/// Serves clients while a script runs.
+type ServeOthers = Rc<dyn Fn(&mut Keyspace, &mut Core)>;
 
 /// What the engine knows of the process around it.
 #[derive(Debug, Clone, Default)]
@@ -185,6 +194,25 @@ impl Core {
         port.is_some()
     }
 
+    /// Who serves clients while a script runs.
+    pub fn set_serve_others(&mut self, serve: impl Fn(&mut Keyspace, &mut Self) + 'static) {
+        self.others = Some(Rc::new(serve));
+    }
+
+    /// Serves clients while a script runs, as far as they may be.
+    pub fn serve_others(&mut self, keyspace: &mut Keyspace) {
+        if let Some(serve) = self.others.clone() {
+            serve(keyspace, self);
+        }
+    }
+
+    /// Whether a row can be run: it has a handler, or a sub-command of it has.
+    #[must_use]
+    pub fn runs(&self, row: &'static command::CommandSpec) -> bool {
+        let runs = |id| self.handlers.of(id).is_some();
+        runs(row.id) || row.subcommands().iter().any(|sub| runs(sub.id))
+    }
+
     /// Has the server end.
     pub fn stop(&mut self) {
         self.asks.push(Ask::Stop);
@@ -210,8 +238,16 @@ impl Core {
         if row.flags.contains(RowFlags::SKIP_MONITOR) || row.flags.contains(RowFlags::ADMIN) {
             return;
         }
+        self.show_to_monitors(client, id, args);
+    }
+
+    /// Sends a copy of a command to all monitors, whatever its row says.
+    #[cold]
+    pub fn show_to_monitors(&mut self, client: &Client, id: CommandId, args: Args<'_>) {
         let now = redstart_common::clock::unix_us();
-        let from = if client.flags.any(crate::client::Flags::UNIX) {
+        let from = if client.flags.any(crate::client::Flags::SCRIPT) {
+            "lua".to_owned()
+        } else if client.flags.any(crate::client::Flags::UNIX) {
             format!("unix:{}", self.settings.unixsocket)
         } else {
             client.address.clone()

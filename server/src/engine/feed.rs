@@ -192,6 +192,14 @@ impl Feed {
         self.end_call();
     }
 
+    /// Takes back what the group that is being pushed holds so far.
+    pub fn drop_group(&mut self) {
+        let records = &mut self.batch.records;
+        records.truncate(self.group);
+        let end = self.batch.end();
+        self.batch.bytes.truncate(end);
+    }
+
     /// What the call that runs pushes is no group, unless it is part of one: keys that SCAN comes by and that have
     /// expired, say, have nothing to do with each other.
     pub fn keep_apart(&mut self) {
@@ -238,12 +246,22 @@ impl Feed {
         self.batch.bytes.capacity()
     }
 
-    /// Takes what has left so far. Call it between calls, and give the batch back once it is repeated.
+    /// Takes what has left so far, but for a group that is open: it leaves whole. Give the batch back once it is repeated.
     #[must_use]
     pub fn take(&mut self) -> Batch {
-        debug_assert_eq!(self.frames, 0, "a group leaves whole");
-        self.group = 0;
-        std::mem::take(&mut self.batch)
+        let group = std::mem::take(&mut self.group);
+        if self.frames == 0 {
+            return std::mem::take(&mut self.batch);
+        }
+        let mut open = Batch { bytes: Vec::new(), records: self.batch.records.split_off(group) };
+        let start = self.batch.end();
+        open.bytes = self.batch.bytes.split_off(start);
+        for record in &mut open.records {
+            if let Record::Command { end, .. } = record {
+                *end -= start;
+            }
+        }
+        std::mem::replace(&mut self.batch, open)
     }
 
     /// Takes a batch's memory back, to be used again.
@@ -259,6 +277,15 @@ impl Feed {
 }
 
 impl Batch {
+    /// Where the bytes of the last command end.
+    fn end(&self) -> usize {
+        let ends = self.records.iter().rev().find_map(|record| match record {
+            Record::Command { end, .. } => Some(*end),
+            Record::Begin | Record::End => None,
+        });
+        ends.unwrap_or(0)
+    }
+
     /// The parts that `reader` is to repeat. A group of which only one command is the reader's is none to it.
     pub fn parts(&self, reader: Audience) -> impl Iterator<Item = Part<'_>> {
         let is_readers = move |record: &&Record| matches!(record, Record::Command { to, .. } if !to.and(reader).is_nobody());
@@ -329,6 +356,40 @@ mod tests {
         assert_eq!(told(&batch, Audience::REPLICAS), all);
         feed.give_back(batch);
         assert!(feed.is_empty());
+    }
+
+    #[test]
+    fn what_came_before_an_open_group_can_leave() {
+        let mut feed = Feed::new();
+        feed.set_audience(Audience::ALL);
+        feed.push(0, &[b"one"]);
+        feed.push(0, &[b"two"]);
+        feed.end_call();
+        feed.begin_frame();
+        feed.push(0, &[b"three"]);
+        let first = feed.take();
+        assert_eq!(told(&first, Audience::LOG), "( 0:one 0:two )");
+        feed.give_back(first);
+        assert!(feed.take().records.is_empty());
+        feed.push(0, &[b"four"]);
+        feed.end_frame();
+        assert_eq!(told(&feed.take(), Audience::LOG), "( 0:three 0:four )");
+    }
+
+    #[test]
+    fn a_group_can_be_taken_back() {
+        let mut feed = Feed::new();
+        feed.set_audience(Audience::ALL);
+        feed.push(0, &[b"one"]);
+        feed.end_call();
+        feed.begin_frame();
+        feed.push(0, &[b"two"]);
+        feed.push(0, &[b"three"]);
+        feed.drop_group();
+        feed.end_frame();
+        feed.push(1, &[b"four"]);
+        feed.end_call();
+        assert_eq!(told(&feed.take(), Audience::LOG), "0:one 1:four");
     }
 
     #[test]

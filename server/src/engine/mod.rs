@@ -39,6 +39,7 @@ use crate::pubsub::PubSub;
 use crate::replicating::state::Replicating;
 use crate::replication::{Options, Replication};
 use crate::saving::ending::Ending;
+use crate::scripting::state::Scripting;
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
@@ -106,6 +107,8 @@ impl Engine {
                 checksums_skipped: false,
                 paused: None,
                 migrations: Migrations::default(),
+                scripting: Scripting::default(),
+                others: None,
                 armed: Armed::default(),
                 ending: Ending::default(),
                 saved: Saved::new(redstart_common::clock::unix_ms() / 1000),

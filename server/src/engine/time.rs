@@ -25,15 +25,22 @@ impl Time {
         shared.now_ms.set(self.base_ms);
     }
 
-    /// Microseconds since the last lap. Unless `frozen`, the engine's time moves on as well.
+    /// The end of the last lap, for [`lap`](Self::lap).
     #[inline]
-    pub fn lap(&mut self, shared: &crate::keyspace::Shared, frozen: bool) -> u64 {
-        let took = self.watch.lap();
-        self.since_ns += took;
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.since_ns
+    }
+
+    /// Ends a lap. Answers how many microseconds have passed since `mark`, laps in between included: a command may call
+    /// others. Unless `frozen`, the engine's time moves on as well.
+    #[inline]
+    pub fn lap(&mut self, shared: &crate::keyspace::Shared, frozen: bool, mark: u64) -> u64 {
+        self.since_ns += self.watch.lap();
         if !frozen {
             shared.now_ms.set(self.base_ms + (self.since_ns / 1_000_000) as i64);
         }
-        took / 1000
+        self.since_ns.saturating_sub(mark) / 1000
     }
 }
 

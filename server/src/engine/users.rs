@@ -6,7 +6,7 @@ use redstart_common::command::spec::CommandSpec;
 use redstart_common::resp::Args;
 
 use super::Core;
-use crate::acl::log::{Entry, Reason};
+use crate::acl::log::{Context, Entry, Reason};
 use crate::acl::selector::Denied;
 use crate::acl::selector::allows_channel;
 use crate::acl::user::User;
@@ -111,7 +111,13 @@ impl Core {
         let entry = Entry {
             count: 1,
             reason,
-            in_multi: client.flags.any(Flags::MULTI.or(Flags::EXECUTING)),
+            context: if client.flags.any(Flags::SCRIPT) {
+                Context::Script
+            } else if client.flags.any(Flags::MULTI.or(Flags::EXECUTING)) {
+                Context::Transaction
+            } else {
+                Context::Request
+            },
             object,
             user,
             at_ms,

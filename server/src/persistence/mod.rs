@@ -1,6 +1,7 @@
 //! Values and whole data sets as bytes on disk and on the wire.
 
 pub mod aof;
+pub mod functions;
 pub mod logging;
 pub mod lzf;
 pub mod rdb;

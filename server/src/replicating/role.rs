@@ -176,6 +176,7 @@ impl Core {
     pub(super) fn empty_for_sync(&mut self, keyspace: &mut Keyspace) {
         self.stop_saving_for_sync(keyspace);
         self.tell_all_is_gone(keyspace, None);
+        self.scripting.forget_libraries();
         keyspace.shared.own_volatile.clear();
         let lazily = self.settings.replication.replica_lazy_flush;
         for db in &mut keyspace.dbs {

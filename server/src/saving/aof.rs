@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use redstart_common::resp::RespWrite;
 use redstart_common::{clock, log};
 
 use super::NotBegun;
@@ -31,11 +32,8 @@ fn report(error: &ChainError) -> Reported {
 }
 
 impl Core {
-    /// Hands what was written to the log and to the backlog, if it is whole.
+    /// Hands what was written to the log and to the backlog, as far as it is whole.
     pub(crate) fn hand_over(&mut self) {
-        if self.feed.is_framed() {
-            return;
-        }
         if !self.feed.is_empty() {
             let batch = self.feed.take();
             if let Some(log) = &mut self.logging.log {
@@ -263,7 +261,7 @@ impl Core {
         })?;
         let mark = self.switch_log(opened)?;
         let sink =
-            if rdb_base { Sink::File(file) } else { Sink::Commands(file, self.time_of_log()) };
+            if rdb_base { Sink::File(file) } else { Sink::Commands(file, self.head_of_commands()) };
         let head = self.head(true);
         self.begin_save(keyspace, vec![Output { purpose: Purpose::LogBase, sink, head }])
             .map_err(|_| Reported)?;
@@ -274,11 +272,16 @@ impl Core {
         Ok(())
     }
 
-    /// What a base of commands begins with: the time, if that is logged.
-    pub(super) fn time_of_log(&self) -> Vec<u8> {
+    /// What a base of commands begins with: the time, if that is logged, and the libraries of functions.
+    pub(super) fn head_of_commands(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if self.settings.saving.aof_timestamp_enabled {
             Encoder::default().time(clock::unix_ms() / 1000, &mut out);
+        }
+        for library in self.scripting.libraries.libraries.values() {
+            let words: [&[u8]; 3] = [b"FUNCTION", b"LOAD", &library.code];
+            out.array_len(words.len());
+            words.iter().for_each(|word| out.bulk(word));
         }
         out
     }

@@ -36,6 +36,11 @@ pub(super) struct Waits {
 }
 
 impl Ending {
+    /// Has the regular work begin it.
+    pub fn ask(&mut self, manner: Manner) {
+        self.asked.get_or_insert(manner);
+    }
+
     /// Whether an end was asked for or begun.
     #[must_use]
     pub fn is_under_way(&self) -> bool {

@@ -5,9 +5,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use redstart_common::command::{CommandId, id_of};
+use redstart_common::resp::OwnedArgs;
 use redstart_common::{clock, log};
 
-use crate::engine::Core;
+use crate::client;
+use crate::engine::{Call, Core};
 use crate::keyspace::{Db, Keyspace, Shared};
 use crate::persistence::rdb::{Decoded, Decoder, Item, LoadError, Options, Usage};
 use crate::persistence::state::Loading;
@@ -83,6 +86,8 @@ pub struct Placer {
     expired: u64,
     empty: u64,
     expired_keys: Vec<(usize, Box<[u8]>)>,
+    /// The texts of libraries of functions, which are loaded behind the keys.
+    functions: Vec<Vec<u8>>,
     /// Where the data belongs.
     pub origin: Origin,
     /// How long to rest after each key, for tests: `key-load-delay`.
@@ -142,12 +147,15 @@ impl<R: Read> Load<R> {
         self.decoder.offset()
     }
 
-    /// Says in the log what was loaded, and notes it for INFO.
-    pub fn finish(&self, core: &mut Core) {
+    /// Loads the libraries of functions, says in the log what was loaded, and notes it for INFO.
+    ///
+    /// # Errors
+    /// When a library cannot be loaded.
+    pub fn finish(&mut self, keyspace: &mut Keyspace, core: &mut Core) -> Result<(), Failure> {
         if core.settings.saving.sanitize_dump_payload == Sanitize::Yes {
             core.stats.sanitizations += self.decoder.checked();
         }
-        self.placer.finish(core);
+        self.placer.finish(keyspace, core)
     }
 
     /// Loads everything at once, while everybody waits.
@@ -156,8 +164,7 @@ impl<R: Read> Load<R> {
     /// As [`step`](Self::step).
     pub fn run(&mut self, keyspace: &mut Keyspace, core: &mut Core) -> Result<(), Failure> {
         while !self.step(keyspace, u64::MAX / 2)? {}
-        self.finish(core);
-        Ok(())
+        self.finish(keyspace, core)
     }
 }
 
@@ -183,6 +190,7 @@ impl Placer {
             expired: 0,
             empty: 0,
             expired_keys: Vec::new(),
+            functions: Vec::new(),
             origin: Origin::default(),
             key_delay_us: core.settings.saving.key_load_delay,
         }
@@ -212,11 +220,7 @@ impl Placer {
                     })?;
             }
             Item::Resize { .. } => {}
-            Item::Function(_) => {
-                return Err(Failure::Said(
-                    "The RDB file holds functions, which this server does not have".to_owned(),
-                ));
-            }
+            Item::Function(code) => self.functions.push(code),
             Item::ModuleAux { module } => {
                 return Err(Failure::Said(format!(
                     "The RDB file contains AUX module data I can't load: no matching module '{module}'"
@@ -273,8 +277,14 @@ impl Placer {
         self.key_delay_us != 0
     }
 
-    /// Says in the log what was loaded, and notes it for INFO.
-    pub fn finish(&self, core: &mut Core) {
+    /// Loads the libraries of functions, says in the log what was loaded, and notes it for INFO.
+    ///
+    /// # Errors
+    /// When a library cannot be loaded.
+    pub fn finish(&mut self, keyspace: &mut Keyspace, core: &mut Core) -> Result<(), Failure> {
+        for code in std::mem::take(&mut self.functions) {
+            core.load_library(keyspace, &code, self.rules.replaces)?;
+        }
         core.saved.keys_loaded = self.loaded;
         core.saved.keys_expired = self.expired;
         let (loaded, expired) = (self.loaded, self.expired);
@@ -287,6 +297,7 @@ impl Placer {
         } else {
             log!(Notice, "Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
         }
+        Ok(())
     }
 }
 
@@ -368,6 +379,43 @@ impl Core {
             keyspace.shared.ignore_expiry.set(true);
         }
         self.arm();
+    }
+
+    /// Loads a library of functions that a file holds.
+    fn load_library(
+        &mut self,
+        keyspace: &mut Keyspace,
+        code: &[u8],
+        replaces: bool,
+    ) -> Result<(), Failure> {
+        const LOAD: CommandId = id_of("function|load");
+        let Some(handler) = self.handlers.of(LOAD) else { return Ok(()) };
+        let mut words = OwnedArgs::from_slices(&[&b"FUNCTION"[..], b"LOAD"]);
+        if replaces {
+            words.push(b"REPLACE");
+        }
+        words.push(code);
+        let mut nobody = self.clients.take_nobody();
+        let origin = std::mem::replace(&mut nobody.origin, client::Origin::Log);
+        let dirty = self.feed.dirty;
+        let mut call = Call {
+            keyspace,
+            core: &mut *self,
+            client: &mut nobody,
+            args: words.as_args(),
+            row: LOAD,
+        };
+        let loaded = handler(&mut call);
+        // It is no change that anybody repeats.
+        self.feed.dirty = dirty;
+        nobody.origin = origin;
+        nobody.reply.output.clear();
+        self.clients.give_nobody(nobody);
+        loaded.map_err(|error| {
+            let reason = String::from_utf8_lossy(error.text()).into_owned();
+            let reason = reason.strip_prefix("ERR ").unwrap_or(&reason);
+            Failure::Said(format!("Failed creating function library: {reason}"))
+        })
     }
 
     /// `rdb-del-sync-files`: the file of a sync goes where nothing else is kept on disk.

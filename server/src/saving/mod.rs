@@ -52,8 +52,16 @@ impl Core {
         }
     }
 
-    /// What a file says of itself.
+    /// What a file says of itself, and the libraries of functions.
     pub fn head(&self, is_log_base: bool) -> Draft {
+        let mut head = self.head_without_functions(is_log_base);
+        let libraries = self.scripting.libraries.libraries.values();
+        libraries.for_each(|library| rdb::function(&mut head, &library.code));
+        head
+    }
+
+    /// What a file says of itself.
+    pub fn head_without_functions(&self, is_log_base: bool) -> Draft {
         let mut head = Draft::default();
         let saved = self.replication.saved_history();
         let about = About {
@@ -141,7 +149,7 @@ impl Core {
         if is_rdb {
             return self.write_all(keyspace, file, true);
         }
-        let (mut commands, mut out) = (Commands::default(), self.time_of_log());
+        let (mut commands, mut out) = (Commands::default(), self.head_of_commands());
         for db in &keyspace.dbs {
             for entry in db.iter() {
                 let value = entry.duplicate();

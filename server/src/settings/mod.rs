@@ -216,6 +216,8 @@ pub struct Settings {
     pub lazyfree_lazy_server_del: bool,
     pub lazyfree_lazy_user_del: bool,
     pub lazyfree_lazy_user_flush: bool,
+    /// From how many milliseconds on a script lets others be told that it runs; 0 is never.
+    pub busy_reply_threshold_ms: u64,
     /// The packed forms' limits: `*-max-listpack-*` and `set-max-intset-entries`.
     pub packed: crate::types::Limits,
     /// Bytes up to which a HyperLogLog stays in its sparse form.
@@ -320,6 +322,7 @@ impl Default for Settings {
             lazyfree_lazy_server_del: false,
             lazyfree_lazy_user_del: false,
             lazyfree_lazy_user_flush: false,
+            busy_reply_threshold_ms: 5000,
             packed: crate::types::Limits::default(),
             hll_sparse_max_bytes: 3000,
             loglevel: redstart_common::log::Level::Notice,

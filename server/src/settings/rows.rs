@@ -260,11 +260,7 @@ pub static ROWS: &[Row] = &[
     ),
     row("latency-monitor-threshold", Live, number!(latency_monitor_threshold, 0, i64::MAX)),
     // Scripts.
-    alias(
-        "busy-reply-threshold",
-        "lua-time-limit",
-        Kind::Dormant("5000", Shape::Number(0, i64::MAX)),
-    ),
+    alias("busy-reply-threshold", "lua-time-limit", number!(busy_reply_threshold_ms, 0, i64::MAX)),
     // Snapshots and the log.
     row("save", Live, Kind::Own { get: print_save, set: set_save }),
     row(

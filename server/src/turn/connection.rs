@@ -22,8 +22,8 @@ use tokio::io::ReadBuf;
 use crate::client::output::PIECES_MAX;
 use crate::client::{self, Client, Flags};
 use crate::engine::{Core, Engine};
-use crate::keyspace::Shared;
 use crate::keyspace::shared::Arriving;
+use crate::keyspace::{Keyspace, Shared};
 use crate::server::Server;
 use crate::turn::ahead::{Ahead, Ended};
 
@@ -113,6 +113,10 @@ impl client::Connection for Connection {
     fn gather_packets(&self) {
         // A socket that cannot do it sends at once, as before.
         let _ = self.stream().set_nodelay(false);
+    }
+
+    fn as_any(self: Rc<Self>) -> Rc<dyn std::any::Any> {
+        self
     }
 }
 
@@ -204,9 +208,17 @@ fn release(core: &mut Core, slot: usize) {
 impl Connection {
     /// Takes a stream in as a client and serves it until it ends.
     pub async fn serve(server: Rc<Server>, stream: Stream) {
+        let connection = Self::new(Rc::clone(&server), stream);
+        if server.admit(&connection) {
+            connection.go_through().await;
+        }
+    }
+
+    /// A stream that is no client yet.
+    pub(crate) fn new(server: Rc<Server>, stream: Stream) -> Rc<Self> {
         let descriptor = stream.as_raw_fd();
-        let connection = Rc::new(Self {
-            server: Rc::clone(&server),
+        Rc::new(Self {
+            server,
             slot: Cell::new(usize::MAX),
             descriptor,
             input: RefCell::default(),
@@ -222,13 +234,80 @@ impl Connection {
             ended: Cell::new(false),
             waker: RefCell::new(None),
             stream: RefCell::new(stream),
-        });
-        if !server.admit(&connection) {
+        })
+    }
+
+    /// Serves a client until it ends.
+    pub(crate) async fn go_through(self: Rc<Self>) {
+        poll_fn(|cx| self.poll(cx)).await;
+        let mut engine = self.server.engine.borrow_mut();
+        engine.forget_client(self.slot.replace(usize::MAX));
+    }
+
+    /// Reads what the client asks while a script of another runs, behind `fresh`, which was read before; has it answered, and
+    /// sends that.
+    pub(crate) fn serve_while_busy(
+        self: &Rc<Self>,
+        keyspace: &mut Keyspace,
+        core: &mut Core,
+        fresh: &[u8],
+    ) {
+        // Who has asked of the script is out of its place.
+        let Some(mut client) = core.clients.take(self.slot.get()) else { return };
+        {
+            let mut input = self.input.borrow_mut();
+            let Input { scanner, pending } = &mut *input;
+            if self.plan.take().is_some() {
+                // It has been scanned, but not been executed.
+                *scanner = RequestScanner::new();
+            }
+            pending.extend_from_slice(fresh);
+            if fresh.is_empty() && !client.flags.any(STOP) {
+                let mut room = [0; BUSY_READ_BYTES];
+                let length = self.stream.borrow().read_now(&mut room).unwrap_or(0);
+                pending.extend_from_slice(&room[..length]);
+                core.stats.bytes_in += length as u64;
+                core.stats.reads += u64::from(length > 0);
+                client.bytes_in += length as u64;
+            }
+            answer_while_busy(keyspace, core, &mut client, scanner, pending);
+            self.held.set(!pending.is_empty() && client.flags.any(STOP));
+            self.input_bytes.set(pending.len());
+            self.input_capacity.set(pending.capacity());
+        }
+        let marks = client.reply.pending() > 0 || client.flags.any(STOP);
+        core.clients.put_back(client);
+        if marks {
+            client::Connection::mark(Rc::clone(self) as Rc<dyn client::Connection>);
+        }
+    }
+
+    /// Sends what the client is owed while a script of another runs: what may leave, as at the end of a turn.
+    pub(crate) fn send_while_busy(&self, core: &mut Core) {
+        let slot = self.slot.get();
+        if core.clients.at(slot).is_none_or(|client| client.reply.pending() == 0) {
             return;
         }
-        poll_fn(|cx| connection.poll(cx)).await;
-        let mut engine = server.engine.borrow_mut();
-        engine.forget_client(connection.slot.replace(usize::MAX));
+        release(core, slot);
+        let Some(client) = core.clients.at(slot) else { return };
+        let output = &mut client.reply.output;
+        let mut total = 0;
+        while output.may_send() {
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let count = output.pieces(&mut pieces);
+            let Some(piece) = pieces[..count].first() else { break };
+            let length = piece.len();
+            let Ok(sent) = self.stream.borrow().write_now(piece) else { break };
+            output.took(sent);
+            total += sent;
+            if sent < length {
+                break;
+            }
+        }
+        let is_replica = client.flags.any(Flags::REPLICA);
+        if total > 0 {
+            core.stats.written(total, is_replica);
+        }
     }
 
     /// The stream, for the server to look at when it takes the connection in.
@@ -418,6 +497,11 @@ impl Connection {
         self.take_in(&mut engine, &[], &Ahead::default());
     }
 
+    /// Whether its client is in its place, and not the one that is being served.
+    pub(crate) fn is_in_place(&self, core: &mut Core) -> bool {
+        core.clients.at(self.slot.get()).is_some()
+    }
+
     /// Whether requests of the connection are among those that were looked at ahead.
     pub(crate) fn is_planned(&self) -> bool {
         self.plan.get().is_some()
@@ -601,6 +685,44 @@ impl Connection {
             close_for_output(client, redstart_common::clock::unix_ms());
         }
     }
+}
+
+/// Bytes that are read at once while a script runs.
+const BUSY_READ_BYTES: usize = 16 << 10;
+
+/// Answers the complete requests in `pending`, and takes them out.
+fn answer_while_busy(
+    keyspace: &mut Keyspace,
+    core: &mut Core,
+    client: &mut Client,
+    scanner: &mut RequestScanner,
+    pending: &mut Vec<u8>,
+) {
+    let mut at = 0;
+    while at < pending.len() && !client.flags.any(STOP) {
+        let limits = Limits {
+            proto_max_bulk_len: core.settings.proto_max_bulk_len,
+            unauthenticated: !client.authenticated,
+            ..Limits::default()
+        };
+        match scanner.scan(&pending[at..], &limits) {
+            Ok(Some(length)) => {
+                let args = scanner.args(&pending[at..]);
+                if !args.is_empty() {
+                    crate::dispatch::answer_while_busy(keyspace, core, client, args);
+                }
+                at += length;
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let text = error.wire();
+                client.reply.error(&text);
+                core.stats.count_error(&text);
+                client.flags.set(Flags::CLOSE_AFTER_REPLY);
+            }
+        }
+    }
+    pending.drain(..at);
 }
 
 /// What a read has brought.

@@ -102,13 +102,18 @@ impl Incoming {
     /// What is wrong with the data, or that it is of no use any more.
     pub async fn take_in(&mut self, server: &Rc<Server>, link: LinkId) -> Result<u32, String> {
         let mut placer = Placer::new(Rules::default(), &server.engine.borrow().core);
-        let outcome = self.place_all(server, link, &mut placer).await;
+        let outcome = self.place_all(server, link, &mut placer).await.and_then(|()| {
+            let mut engine = server.engine.borrow_mut();
+            let engine = &mut *engine;
+            // Those that it had beside its old data go with that.
+            engine.core.scripting.forget_libraries();
+            placer.finish(&mut engine.keyspace, &mut engine.core)
+        });
         outcome.map_err(|failure| {
             let lines = failure.log_lines();
             lines.iter().for_each(|line| log!(Warning, "{line}"));
             lines.last().cloned().unwrap_or_default()
         })?;
-        placer.finish(&mut server.engine.borrow_mut().core);
         Ok(placer.origin.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0))
     }
 

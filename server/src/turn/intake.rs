@@ -26,6 +26,8 @@ struct Arrival {
     connection: Rc<Connection>,
     start: usize,
     length: usize,
+    /// It is being executed, or has been.
+    begun: Cell<bool>,
 }
 
 /// A turn that has served more than this part of the crowd needs no rest: enough had gathered.
@@ -36,6 +38,8 @@ pub struct Intake {
     arena: RefCell<Box<[u8]>>,
     used: Cell<usize>,
     arrivals: RefCell<Vec<Arrival>>,
+    /// Those that are being executed.
+    running: RefCell<Vec<Arrival>>,
     spare: RefCell<Vec<Arrival>>,
     crowd: Crowd,
     ahead: RefCell<Ahead>,
@@ -49,6 +53,7 @@ impl Default for Intake {
             arena: RefCell::new(vec![0; ARENA_BYTES].into_boxed_slice()),
             used: Cell::new(0),
             arrivals: RefCell::default(),
+            running: RefCell::default(),
             spare: RefCell::default(),
             crowd: Crowd::default(),
             ahead: RefCell::default(),
@@ -71,7 +76,8 @@ impl Intake {
     pub fn add(&self, server: &Server, connection: &Rc<Connection>, length: usize) -> bool {
         let start = self.used.get();
         let connection = Rc::clone(connection);
-        self.arrivals.borrow_mut().push(Arrival { connection, start, length });
+        let begun = Cell::new(false);
+        self.arrivals.borrow_mut().push(Arrival { connection, start, length, begun });
         self.used.set(start + length);
         let full = ARENA_BYTES - self.used.get() < READ_BUFFER_BYTES
             || self.arrivals.borrow().len() >= ARRIVALS_MAX;
@@ -100,13 +106,25 @@ impl Intake {
         }
     }
 
+    /// Hands what was read in this turn and has not begun to be executed to `answer`, which says whether it has taken it.
+    pub(crate) fn answer_waiting(&self, mut answer: impl FnMut(&Rc<Connection>, &[u8]) -> bool) {
+        let arena = self.arena.borrow();
+        for arrival in self.running.borrow().iter().filter(|arrival| !arrival.begun.get()) {
+            if answer(&arrival.connection, &arena[arrival.start..][..arrival.length]) {
+                arrival.begun.set(true);
+                arrival.connection.taken();
+            }
+        }
+    }
+
     /// Executes what was read.
     pub fn run(&self, server: &Server) {
         if self.arrivals.borrow().is_empty() {
             return;
         }
-        let mut arrivals = self.arrivals.replace(self.spare.take());
+        self.running.replace(self.arrivals.replace(self.spare.take()));
         {
+            let arrivals = self.running.borrow();
             let arena = self.arena.borrow();
             let mut ahead = self.ahead.borrow_mut();
             let mut engine = server.engine.borrow_mut();
@@ -119,13 +137,19 @@ impl Intake {
                     && (count == 0 || ahead.has_room() && !arrival.connection.is_planned())
                 {
                     let bytes = &arena[arrival.start..][..arrival.length];
-                    arrival.connection.plan(&mut engine, bytes, &mut ahead);
+                    if !arrival.begun.get() {
+                        arrival.connection.plan(&mut engine, bytes, &mut ahead);
+                    }
                     count += 1;
                 }
                 ahead.prefetch(&engine.keyspace);
                 engine.refresh();
                 let now_us = engine.keyspace.shared.now_ms.get().cast_unsigned() * 1000;
                 for arrival in &rest[..count] {
+                    // While a script ran, it may have been answered.
+                    if arrival.begun.replace(true) {
+                        continue;
+                    }
                     self.crowd.note(arrival.connection.taken(), now_us, 1);
                     let bytes = &arena[arrival.start..][..arrival.length];
                     arrival.connection.take_in(&mut engine, bytes, &ahead);
@@ -133,6 +157,7 @@ impl Intake {
                 rest = &rest[count..];
             }
         }
+        let mut arrivals = self.running.take();
         arrivals.clear();
         self.spare.replace(arrivals);
         self.used.set(0);

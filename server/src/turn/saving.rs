@@ -372,8 +372,7 @@ pub async fn in_steps<R: std::io::Read>(
             let expired = rdb.take_expired();
             engine.core.tell_expired_at_load(&mut engine.keyspace, rdb.origin(), expired);
             if done {
-                rdb.finish(&mut engine.core);
-                return Ok(());
+                return rdb.finish(&mut engine.keyspace, &mut engine.core);
             }
         }
         turn::end();

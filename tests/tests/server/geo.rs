@@ -120,7 +120,7 @@ fn searches_at_random_find_the_same_in_the_same_order() {
             _ => ((-120.0, -50.0), (30.0, 30.0)),
         };
         let key = format!("places{round}");
-        let mut at = |random: &mut Random| {
+        let at = |random: &mut Random| {
             let longitude = number(random, middle.0 - spread.0, middle.0 + spread.0);
             let latitude = number(random, middle.1 - spread.1, middle.1 + spread.1);
             format!("{:.6} {:.6}", longitude.clamp(-180.0, 180.0), latitude.clamp(-85.05, 85.05))

@@ -1,6 +1,7 @@
 //! Process tests of the server, one executable for all: linking is what a test run waits for.
 
 mod aof;
+mod busy_scripts;
 mod clients;
 mod config;
 mod crash;
@@ -8,6 +9,7 @@ mod differential;
 mod disk;
 mod docs;
 mod effects;
+mod functions;
 mod geo;
 mod hostile;
 mod interop;
@@ -21,6 +23,7 @@ mod rdb;
 mod replication;
 mod reports;
 mod saving;
+mod scripts;
 mod snapshots;
 mod spill;
 mod start;

@@ -17,7 +17,7 @@ pub(super) const MAGIC_BYTES: usize = 9;
 pub(crate) static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
 /// What precedes an entry or stands between entries.
-pub(super) mod opcode {
+pub(in crate::persistence) mod opcode {
     pub const SLOT_IMPORT: u8 = 243;
     pub const SLOT_INFO: u8 = 244;
     pub const FUNCTION2: u8 = 245;

@@ -34,5 +34,5 @@ pub use format::VERSION;
 pub use slicer::{Content, Slicer};
 
 pub(super) use error::Fault;
-pub(super) use format::{CRC, kind};
+pub(super) use format::{CRC, kind, opcode};
 pub(super) use input::Slice;
