@@ -2,12 +2,15 @@
 //! clients, pipelined, written once a turn.
 
 pub mod connection;
+pub mod control_link;
 pub mod health;
 pub mod pipeline;
 pub mod probe;
+pub mod resolve;
 pub mod skipper;
 
 use std::io;
+use std::sync::Arc;
 use std::task::Waker;
 
 use redstart_common::metric::Histogram;
@@ -18,7 +21,7 @@ use self::pipeline::{Pipeline, Slot, Target};
 use self::skipper::Skipper;
 use crate::client::ClientId;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, Output, Sent};
-use crate::route::distribution::ServerIndex;
+use crate::topology::{Endpoint, PoolId, ShardId};
 
 /// The state of a connection.
 #[derive(Debug)]
@@ -71,18 +74,34 @@ pub struct Streaming {
     pub client: Option<ClientId>,
 }
 
+/// Whom a connection serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Whichever client's requests fall to it.
+    Shared {
+        /// The shard whose requests it carries.
+        shard: ShardId,
+        /// Which of the connections to that server it is; lanes and numbers are alike for all servers.
+        lane: u32,
+    },
+    /// Nobody any more: what was sent is still answered, and then it is closed.
+    Leaving,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Backend {
     /// Its pool.
-    pub pool: usize,
+    pub pool: PoolId,
     /// Its server.
-    pub server: ServerIndex,
+    pub server: Arc<Endpoint>,
     /// Whether it speaks RESP3.
     pub resp3: bool,
+    /// Whom it serves.
+    pub duty: Duty,
     /// Its state.
     pub link: Link,
-    /// Which connection it is, counted up whenever one ends.
+    /// Which connection of this place it is, counted up whenever one ends or the place is given to another server.
     pub epoch: u32,
     /// Who waits for replies.
     pub pipeline: Pipeline,
@@ -93,6 +112,8 @@ pub struct Backend {
     /// How much waited before the request queued last was extended.
     extended_from: Option<usize>,
     dirty: bool,
+    /// Its place is given up.
+    is_free: bool,
     /// The kernel takes no more; the task sends the rest.
     pub blocked: bool,
     /// An incomplete reply.
@@ -105,6 +126,8 @@ pub struct Backend {
     pub waker: Option<Waker>,
     /// When the server last sent anything, in microseconds of the worker's clock.
     pub heard_us: u64,
+    /// When it was last begun to be opened.
+    tried_us: u64,
     backoff_us: u64,
     /// No good reply has come since the last failure.
     pub suspect: bool,
@@ -128,24 +151,27 @@ pub struct Counters {
 }
 
 impl Backend {
-    fn new(pool: usize, server: ServerIndex, resp3: bool) -> Self {
+    fn new(pool: PoolId, server: Arc<Endpoint>, resp3: bool, duty: Duty, epoch: u32) -> Self {
         Self {
             pool,
             server,
             resp3,
+            duty,
             link: Link::Idle,
-            epoch: 0,
+            epoch,
             pipeline: Pipeline::default(),
             output: Output::default(),
             unsent: 0,
             extended_from: None,
             dirty: false,
+            is_free: false,
             blocked: false,
             input: Vec::new(),
             scanner: ReplyScanner::default(),
             streaming: None,
             waker: None,
             heard_us: 0,
+            tried_us: 0,
             backoff_us: 0,
             suspect: false,
             counters: Counters::default(),
@@ -157,12 +183,27 @@ impl Backend {
     pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up(_))
     }
+
+    /// Whether it has done what it had left to do.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.duty == Duty::Leaving && self.pipeline.is_empty()
+    }
+
+    /// When what would fail with it had begun: the oldest request that waits for a reply, or the attempt to connect.
+    #[must_use]
+    pub fn begun_us(&self, now_us: u64) -> u64 {
+        if self.is_up() { self.pipeline.oldest_us().unwrap_or(now_us) } else { self.tried_us }
+    }
 }
 
-/// All connections of a worker.
+/// All connections of a worker, each in a place of its own. A place that was given up is given to another connection
+/// later; the epoch tells them apart.
 #[derive(Debug, Default)]
 pub struct Upstream {
     backends: Vec<Backend>,
+    /// Places that are given up.
+    free: Vec<u32>,
     dirty: Vec<usize>,
     /// Connections that are to be opened.
     wanted: Vec<usize>,
@@ -179,21 +220,64 @@ impl Upstream {
         Self { queue_bytes_max, ..Self::default() }
     }
 
-    /// Adds a connection; its index is the count before.
-    pub fn add(&mut self, pool: usize, server: ServerIndex, resp3: bool) {
-        self.backends.push(Backend::new(pool, server, resp3));
+    /// Adds a connection and says at which place.
+    pub fn add(&mut self, pool: PoolId, server: Arc<Endpoint>, resp3: bool, duty: Duty) -> u32 {
+        match self.free.pop() {
+            Some(place) => {
+                let it = &mut self.backends[place as usize];
+                *it = Backend::new(pool, server, resp3, duty, it.epoch.wrapping_add(1));
+                place
+            }
+            None => {
+                self.backends.push(Backend::new(pool, server, resp3, duty, 0));
+                (self.backends.len() - 1) as u32
+            }
+        }
     }
 
-    /// How many there are.
+    /// Gives a place up. Nobody may wait on it any more.
+    pub fn release(&mut self, backend: usize) {
+        let it = &mut self.backends[backend];
+        debug_assert!(it.pipeline.is_empty());
+        it.duty = Duty::Leaving;
+        it.is_free = true;
+        it.epoch = it.epoch.wrapping_add(1);
+        it.link = Link::Idle;
+        if let Some(waker) = it.waker.take() {
+            waker.wake();
+        }
+        it.output.clear();
+        it.pipeline = Pipeline::default();
+        buffer::give(std::mem::take(&mut it.input));
+        it.dirty = false;
+        self.dirty.retain(|other| *other != backend);
+        self.wanted.retain(|other| *other != backend);
+        self.broken.retain(|(other, _)| *other != backend);
+        self.free.push(backend as u32);
+    }
+
+    /// Connections that have a place.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.backends.len()
+        self.backends.len() - self.free.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.backends.is_empty()
+        self.len() == 0
+    }
+
+    /// Whether a place is given up.
+    #[must_use]
+    pub fn is_free(&self, backend: usize) -> bool {
+        self.backends[backend].is_free
+    }
+
+    /// Places, given up ones among them.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.backends.len()
     }
 
     /// A connection.
@@ -202,7 +286,7 @@ impl Upstream {
         &mut self.backends[backend]
     }
 
-    /// All connections.
+    /// All places; those that were given up are idle and have nothing to tell.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Backend)> {
         self.backends.iter_mut().enumerate()
     }
@@ -230,6 +314,7 @@ impl Upstream {
             }
             Link::Idle | Link::Down { .. } => {
                 it.link = Link::Connecting;
+                it.tried_us = now_us;
                 self.wanted.push(backend);
             }
             Link::Connecting | Link::Up(_) => {}
@@ -369,11 +454,35 @@ impl Upstream {
     }
 
     /// Asks for a connection before anyone needs it.
-    pub fn want(&mut self, backend: usize) {
-        if matches!(self.backends[backend].link, Link::Idle) {
-            self.backends[backend].link = Link::Connecting;
+    pub fn want(&mut self, backend: usize, now_us: u64) {
+        let it = &mut self.backends[backend];
+        if matches!(it.link, Link::Idle) {
+            it.link = Link::Connecting;
+            it.tried_us = now_us;
             self.wanted.push(backend);
         }
+    }
+
+    /// Takes away what waits for a connection that is not open: who is owed each reply, and the bytes of all requests.
+    /// Who was told already that his time is up is left out.
+    pub fn take_waiting(&mut self, backend: usize) -> (Vec<Slot>, Vec<u8>) {
+        let it = &mut self.backends[backend];
+        debug_assert!(!it.is_up());
+        let mut bytes = Vec::with_capacity(it.output.len());
+        it.output.drain_into(&mut bytes);
+        let mut at = 0;
+        let mut slots = Vec::with_capacity(it.pipeline.len());
+        let mut kept = Vec::with_capacity(bytes.len());
+        it.pipeline.take(|slot, is_told| {
+            let end = at + slot.bytes as usize;
+            if !is_told {
+                kept.extend_from_slice(&bytes[at.min(bytes.len())..end.min(bytes.len())]);
+                slots.push(slot);
+            }
+            at = end;
+        });
+        it.unsent = 0;
+        (slots, kept)
     }
 
     /// A connection is open: sends what waited for it.

@@ -10,7 +10,8 @@ use redstart_common::command::{Mode, reply};
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{Args, RespWrite, error};
 
-use crate::client::dispatch::{Request, refuse};
+use crate::client::dispatch::refuse;
+use crate::client::request::Request;
 use crate::client::{ClientId, Gone, ReplyMode, transaction};
 use crate::route::plan::Local;
 use crate::texts;

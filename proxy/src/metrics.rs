@@ -13,6 +13,7 @@ use redstart_common::metric::Histogram;
 
 use crate::control::Directory;
 use crate::stats::{PoolStats, ServerStats};
+use crate::topology::{Member, State, Topology};
 
 /// Bounds of the latency buckets, in seconds.
 const BUCKETS: &[f64] = &[
@@ -175,13 +176,21 @@ impl ServerHandles {
         }
     }
 
-    fn push(&mut self, stats: &ServerStats, is_live: bool, ejections: u64) {
-        let gauges = [stats.connections, u64::from(!is_live), stats.in_queue, stats.out_queue];
+    /// The server is in the pool no more.
+    fn left(&self) {
+        for gauge in &self.gauges {
+            gauge.set(0.0);
+        }
+    }
+
+    fn push(&mut self, stats: &ServerStats, member: &Member) {
+        let is_out = u64::from(member.state == State::Ejected);
+        let gauges = [stats.connections, is_out, stats.in_queue, stats.out_queue];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
         }
         let counters = [
-            ejections,
+            member.ejections,
             stats.eof,
             stats.errors,
             stats.timed_out,
@@ -204,11 +213,12 @@ struct PoolHandles {
     counters: [Counter; 7],
     commands: HashMap<usize, Counter>,
     latency: Seen,
-    servers: Vec<ServerHandles>,
+    /// By name: a server that comes back goes on counting.
+    servers: HashMap<Box<str>, ServerHandles>,
 }
 
 impl PoolHandles {
-    fn new(name: &str, servers: impl Iterator<Item = String>) -> Self {
+    fn new(name: &str) -> Self {
         let labels = [Label::new("pool", name.to_owned())];
         let counter = |name: &'static str| counter!(name, labels.to_vec());
         Self {
@@ -225,7 +235,7 @@ impl PoolHandles {
             ],
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
-            servers: servers.map(|server| ServerHandles::new(name, &server)).collect(),
+            servers: HashMap::new(),
         }
     }
 
@@ -255,6 +265,23 @@ impl PoolHandles {
         }
         self.latency.push(&stats.latency);
     }
+
+    fn push_servers(&mut self, stats: &PoolStats, topology: &Topology) {
+        let nothing = ServerStats::default();
+        let pool = &self.name;
+        for member in &topology.members {
+            let name = &member.endpoint.name;
+            let handles =
+                self.servers.entry(name.clone()).or_insert_with(|| ServerHandles::new(pool, name));
+            let seen = stats.servers.get(&member.endpoint.id).unwrap_or(&nothing);
+            handles.push(seen, member);
+        }
+        for (name, handles) in &mut self.servers {
+            if !topology.members.iter().any(|member| member.endpoint.name == *name) {
+                handles.left();
+            }
+        }
+    }
 }
 
 /// Hands the workers' sums to the registry.
@@ -266,14 +293,8 @@ impl Publisher {
     /// A publisher for the pools of a process.
     #[must_use]
     pub fn new(directory: &Directory) -> Self {
-        let pools = directory
-            .pools
-            .iter()
-            .map(|pool| {
-                let servers = pool.settings.servers.iter().map(|server| server.name.clone());
-                PoolHandles::new(&pool.settings.name, servers)
-            })
-            .collect();
+        let pools =
+            directory.pools.iter().map(|pool| PoolHandles::new(&pool.settings.name)).collect();
         Self { pools }
     }
 
@@ -282,14 +303,7 @@ impl Publisher {
         let totals = directory.totals();
         for ((handles, total), shared) in self.pools.iter_mut().zip(&totals).zip(&directory.pools) {
             handles.push(total);
-            let topology = shared.topology.load();
-            let ejections = shared.ejections();
-            for (index, (server, stats)) in
-                handles.servers.iter_mut().zip(&total.servers).enumerate()
-            {
-                let count = ejections.get(index).map_or(0, |(count, _)| *count);
-                server.push(stats, topology.is_live(index as u16), count);
-            }
+            handles.push_servers(total, &shared.topology.load());
         }
     }
 }

@@ -208,6 +208,16 @@ impl Output {
         }
     }
 
+    /// Moves everything that waits to the end of `into`.
+    pub fn drain_into(&mut self, into: &mut Vec<u8>) {
+        let mut gone = self.gone;
+        for piece in self.sealed.iter().chain([&self.tail]) {
+            into.extend_from_slice(&piece[gone.min(piece.len())..]);
+            gone = gone.saturating_sub(piece.len());
+        }
+        self.clear();
+    }
+
     /// Forgets everything that waits.
     pub fn clear(&mut self) {
         self.sealed.drain(..).for_each(buffer::give);

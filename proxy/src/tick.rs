@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use redstart_common::net::buffer;
+use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -55,6 +55,10 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
                     core.directory.client_left(core.number);
                 }
             },
+            Message::Changed(pool) => {
+                worker.core.borrow_mut().refresh(pool);
+                turn::end();
+            }
             Message::List(which, answer) => {
                 let core = &mut *worker.core.borrow_mut();
                 let now_us = core.clock.now_us();

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use redstart_common::log;
@@ -26,11 +27,11 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
     let (shared, server, resp3, epoch) = {
         let core = &mut *worker.core.borrow_mut();
         let it = core.up.get_mut(backend);
-        let shared = std::sync::Arc::clone(&core.pools[it.pool].shared);
-        (shared, usize::from(it.server), it.resp3, it.epoch)
+        let shared = Arc::clone(&core.pools[it.pool].shared);
+        (shared, Arc::clone(&it.server), it.resp3, it.epoch)
     };
     let settings = &shared.settings;
-    let opened = probe::open(settings, &settings.servers[server], resp3).await;
+    let opened = probe::open(settings, &server, resp3).await;
     {
         let core = &mut *worker.core.borrow_mut();
         if core.up.get_mut(backend).epoch != epoch {
@@ -47,7 +48,7 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
                     Warning,
                     "pool '{}': cannot connect to server '{}': {why}",
                     settings.name,
-                    settings.servers[server].name
+                    server.name
                 );
                 let how = match error.kind() {
                     io::ErrorKind::TimedOut => Ending::Silence,
@@ -150,7 +151,12 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
         };
         match used {
             Ok(_) => {
-                core.up.get_mut(backend).input = input;
+                let it = core.up.get_mut(backend);
+                it.input = input;
+                if it.has_left() {
+                    core.release_backend(backend);
+                    return Step::End;
+                }
                 Step::Again
             }
             Err(Nonsense) => {
@@ -160,7 +166,7 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
                     Warning,
                     "pool '{}': server '{}' sent what is no reply; its connection is closed",
                     settings.name,
-                    settings.servers[usize::from(it.server)].name
+                    it.server.name
                 );
                 core.close_backend(backend, "Invalid argument", Ending::Error);
                 Step::End
@@ -235,7 +241,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
         }
     }
     if well && it.suspect {
-        let (pool, server) = (it.pool, it.server);
+        let (pool, server) = (it.pool, it.server.id);
         up.is_well(backend);
         core.pools[pool].shared.succeeded(server);
     }

@@ -141,6 +141,15 @@ impl Pipeline {
         self.bytes = 0;
     }
 
+    /// Empties the queue, handing every waiter to `each`, with whether it was told that its time is up.
+    pub fn take(&mut self, mut each: impl FnMut(Slot, bool)) {
+        let told = std::mem::take(&mut self.tombstones);
+        for (place, slot) in self.slots.drain(..).enumerate() {
+            each(slot, place < told);
+        }
+        self.bytes = 0;
+    }
+
     /// When the oldest waiter was queued.
     #[must_use]
     pub fn oldest_us(&self) -> Option<u64> {

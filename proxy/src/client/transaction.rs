@@ -5,11 +5,15 @@
 //! swallowed and the reply to EXEC is the client's.
 
 use super::ClientId;
-use super::dispatch::{Place, Request, anywhere, forward, place, refuse, write_args};
+use super::choose::{Place, anywhere, place};
+use super::dispatch::refuse;
+use super::forward;
+use super::request::{Request, write_args};
 use crate::backend::Refusal;
 use crate::backend::pipeline::Target;
-use crate::route::distribution::{ServerIndex, Wants};
+use crate::route::distribution::Wants;
 use crate::route::plan::{Local, Plan};
+use crate::topology::ShardId;
 use crate::worker::Core;
 use redstart_common::resp::{RespWrite, error};
 
@@ -21,7 +25,7 @@ const BYTES_MAX: usize = 1 << 30;
 pub struct Transaction {
     commands: Vec<u8>,
     count: usize,
-    server: Option<ServerIndex>,
+    shard: Option<ShardId>,
     failed: bool,
 }
 
@@ -86,8 +90,10 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
             let pool = client.pool;
             match place(core, pool, request) {
                 Place::NoKeys => Ok(None),
-                Place::Server(Some(server)) => Ok(Some(server)),
-                Place::Server(None) => Err(Refusal::nobody().text().to_vec()),
+                Place::Shard(Some(shard)) => {
+                    Ok(Some(core.pools[pool].topology.shards[usize::from(shard)].id))
+                }
+                Place::Shard(None) => Err(Refusal::nobody().text().to_vec()),
                 Place::Several => Err(error::CROSS_SLOT.into()),
             }
         }
@@ -103,15 +109,15 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
     // Where any server is as good as another, all goes where the first went.
     let is_tied = core.pools[client.pool].topology.distribution.wants() != Wants::Chance;
     let Some(transaction) = &mut client.transaction else { return false };
-    let is_elsewhere = |server| is_tied && transaction.server.is_some_and(|other| other != server);
+    let is_elsewhere = |shard| is_tied && transaction.shard.is_some_and(|other| other != shard);
     let problem = match found {
         Err(text) => Some(text),
-        Ok(Some(server)) if is_elsewhere(server) => Some(error::CROSS_SLOT.into()),
+        Ok(Some(shard)) if is_elsewhere(shard) => Some(error::CROSS_SLOT.into()),
         Ok(_) if transaction.commands.len() + request.raw.len() > BYTES_MAX => {
             Some(b"ERR the transaction is too large".to_vec())
         }
-        Ok(server) => {
-            transaction.server = transaction.server.or(server);
+        Ok(shard) => {
+            transaction.shard = transaction.shard.or(shard);
             transaction.count += 1;
             if request.is_inline() {
                 write_args(request.args, &mut transaction.commands);
@@ -137,20 +143,18 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) {
     if transaction.is_empty() {
         return core.down.clients.reply(id, now_us, |out| out.array_len(0));
     }
-    let resp3 = client.resp3;
-    let pool = &mut core.pools[client.pool];
+    let (resp3, pool) = (client.resp3, client.pool);
     // The servers may have changed while the transaction was composed: its keys must still lie where they lay.
-    pool.refresh();
-    let server = match transaction.server {
-        Some(server) if pool.topology.is_live(server) => Some(server),
-        Some(_) => None,
+    core.refresh(pool);
+    let topology = &core.pools[pool].topology;
+    let shard = match transaction.shard {
+        Some(shard) => topology.place_of(shard).filter(|shard| topology.is_live(*shard)),
         None => anywhere(core, id),
     };
-    let Some(server) = server else { return forward(core, id, None, now_us, |_| {}) };
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    let backend = core.pools[client.pool].backend(server, resp3, id.index);
+    let Some(shard) = shard else { return forward::written(core, id, None, now_us, |_| {}) };
+    let backend = core.pools[pool].backend(shard, resp3, id.index);
     if core.up.check(backend, now_us).is_err() {
-        return forward(core, id, Some(server), now_us, |_| {});
+        return forward::written(core, id, Some(shard), now_us, |_| {});
     }
     core.up.send(backend, Target::Nobody, now_us, |output| output.push(b"*1\r\n$5\r\nMULTI\r\n"));
     for _ in 1..transaction.count {

@@ -4,7 +4,8 @@ use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{Args, RespWrite, error};
 use tokio::sync::oneshot;
 
-use crate::client::dispatch::{Request, refuse};
+use crate::client::dispatch::refuse;
+use crate::client::request::Request;
 use crate::client::session::describe;
 use crate::client::{ClientId, Gone, ReplyMode};
 use crate::control::{Message, Which};

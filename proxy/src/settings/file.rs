@@ -14,7 +14,7 @@ use super::{
     DistributionKind, Global, PoolSettings, ServerOrder, ServerSettings, Settings, SettingsError,
     rows,
 };
-use crate::route::distribution::SERVERS_MAX;
+use crate::route::distribution::SHARDS_MAX;
 
 const GLOBAL_SECTION: &str = "global";
 const LIST_KEY: &str = "servers";
@@ -293,8 +293,8 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
     if pool.servers.is_empty() {
         return Err(source.error(name, None, "has no servers"));
     }
-    if pool.servers.len() > SERVERS_MAX {
-        let problem = format!("has more than {SERVERS_MAX} servers");
+    if pool.servers.len() > SHARDS_MAX {
+        let problem = format!("has more than {SHARDS_MAX} servers");
         return Err(source.error(name, Some(LIST_KEY), &problem));
     }
     let weights: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use redstart_common::net::Address;
 
+use crate::route::distribution::Share;
+
 /// The port twemproxy leaves out of a server's name.
 const KETAMA_PORT: &str = "11211";
 /// Bound of a weight: twemproxy keeps it in an `int`. Their sum over a pool has a bound of its own.
@@ -100,8 +102,18 @@ pub struct ServerSettings {
     pub weight: u32,
 }
 
+impl Share for ServerSettings {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
 /// Where a server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerAddress {
     /// Host name or address, and port; the name is resolved at each new connection.
     Tcp {

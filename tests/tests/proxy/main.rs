@@ -9,3 +9,4 @@ mod large_values;
 mod placement;
 mod process;
 mod statistics;
+mod topology;
