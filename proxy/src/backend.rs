@@ -1,9 +1,11 @@
 //! The connections of a worker to the servers: one (or a few) per server and protocol version, shared by all
 //! clients, pipelined, written once a turn.
 
+pub mod again;
 pub mod connection;
 pub mod control_link;
 pub mod health;
+pub mod kept;
 pub mod pipeline;
 pub mod probe;
 pub mod resolve;
@@ -11,12 +13,14 @@ pub mod skipper;
 
 use std::io;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use redstart_common::metric::Histogram;
 use redstart_common::net::{Stream, buffer};
 use redstart_common::resp::ReplyScanner;
 
+use self::again::Waiting;
+use self::kept::Kept;
 use self::pipeline::{Pipeline, Slot, Target};
 use self::skipper::Skipper;
 use crate::client::ClientId;
@@ -59,9 +63,10 @@ impl Refusal {
     }
 }
 
-/// Waits after the first failure of a connection, in microseconds; doubled up to the maximum.
-const BACKOFF_FIRST_US: u64 = 20_000;
-const BACKOFF_MAX_US: u64 = 1_000_000;
+/// Waits after the first failure of a connection, in microseconds; doubled up to the maximum. A server that comes back
+/// is to be found at once, and an attempt costs little.
+const BACKOFF_FIRST_US: u64 = 10_000;
+const BACKOFF_MAX_US: u64 = 40_000;
 /// Replies that may be owed to one connection.
 const PIPELINE_MAX: usize = 1 << 20;
 
@@ -107,6 +112,14 @@ pub struct Backend {
     pub pipeline: Pipeline,
     /// Requests on their way out.
     pub output: Output,
+    /// What was sent and is not answered, where that is kept.
+    kept: Kept,
+    /// Whether it is kept: requests wait for a server that is away, and may be sent again.
+    pub keeps: bool,
+    /// Bytes in front of the output that are kept already.
+    recorded: usize,
+    /// The server has turned requests away: it is sent nothing more, and these wait to be sent again.
+    turned: Option<Box<Waiting>>,
     /// Requests queued since the last complete write.
     pub unsent: u64,
     /// How much waited before the request queued last was extended.
@@ -128,6 +141,8 @@ pub struct Backend {
     pub heard_us: u64,
     /// When it was last begun to be opened.
     tried_us: u64,
+    /// Why it failed last.
+    last_why: String,
     backoff_us: u64,
     /// No good reply has come since the last failure.
     pub suspect: bool,
@@ -148,10 +163,19 @@ pub struct Counters {
     pub response_bytes: u64,
     pub error_responses: u64,
     pub latency: Histogram,
+    pub held: u64,
+    pub resent: u64,
 }
 
 impl Backend {
-    fn new(pool: PoolId, server: Arc<Endpoint>, resp3: bool, duty: Duty, epoch: u32) -> Self {
+    fn new(
+        pool: PoolId,
+        server: Arc<Endpoint>,
+        resp3: bool,
+        keeps: bool,
+        duty: Duty,
+        epoch: u32,
+    ) -> Self {
         Self {
             pool,
             server,
@@ -161,6 +185,10 @@ impl Backend {
             epoch,
             pipeline: Pipeline::default(),
             output: Output::default(),
+            kept: Kept::default(),
+            keeps,
+            recorded: 0,
+            turned: None,
             unsent: 0,
             extended_from: None,
             dirty: false,
@@ -172,6 +200,7 @@ impl Backend {
             waker: None,
             heard_us: 0,
             tried_us: 0,
+            last_why: String::new(),
             backoff_us: 0,
             suspect: false,
             counters: Counters::default(),
@@ -188,6 +217,65 @@ impl Backend {
     #[must_use]
     pub fn has_left(&self) -> bool {
         self.duty == Duty::Leaving && self.pipeline.is_empty()
+    }
+
+    /// Whether what is queued may go out now.
+    #[inline]
+    fn may_send(&self) -> bool {
+        !self.blocked && self.turned.is_none()
+    }
+
+    /// Whether the server is sent nothing more until what it was sent is answered.
+    #[must_use]
+    pub fn is_turned(&self) -> bool {
+        self.turned.is_some()
+    }
+
+    /// Sends what is queued, as far as the kernel takes it. `None` when the connection is not open.
+    fn write(&mut self) -> Option<io::Result<Sent>> {
+        let Link::Up(stream) = &self.link else { return None };
+        if self.keeps {
+            let kept = &mut self.kept;
+            self.output.each_piece(self.recorded, |piece| kept.record(piece));
+        }
+        let sent = self.output.send(stream);
+        self.recorded = self.output.len();
+        Some(sent)
+    }
+
+    /// As [`Backend::write`], from the connection's task, which is woken when the kernel takes more.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Link::Up(stream) = &mut self.link else { return Poll::Pending };
+        if self.keeps {
+            let kept = &mut self.kept;
+            self.output.each_piece(self.recorded, |piece| kept.record(piece));
+        }
+        let sent = self.output.poll_send(stream, cx);
+        self.recorded = self.output.len();
+        sent
+    }
+
+    /// The oldest request is answered.
+    #[inline]
+    pub fn answered(&mut self, slot: &Slot) {
+        if self.keeps {
+            self.kept.answered(slot.bytes as usize);
+            if self.kept.is_lost() && self.pipeline.is_empty() {
+                self.kept.reset();
+            }
+        }
+    }
+
+    /// Lets go of what is known of the reply at hand; the client that was getting it piece by piece is returned.
+    fn break_off(&mut self) -> Option<ClientId> {
+        buffer::give(std::mem::take(&mut self.input));
+        self.scanner = ReplyScanner::default();
+        let streaming = self.streaming.take()?;
+        // Its waiter is told by being dropped.
+        if let Some(slot) = self.pipeline.pop() {
+            self.answered(&slot);
+        }
+        streaming.client
     }
 
     /// When what would fail with it had begun: the oldest request that waits for a reply, or the attempt to connect.
@@ -220,16 +308,25 @@ impl Upstream {
         Self { queue_bytes_max, ..Self::default() }
     }
 
-    /// Adds a connection and says at which place.
-    pub fn add(&mut self, pool: PoolId, server: Arc<Endpoint>, resp3: bool, duty: Duty) -> u32 {
+    /// Adds a connection and says at which place. With `keeps`, requests wait for it while it is away, and what was sent
+    /// is kept.
+    pub fn add(
+        &mut self,
+        pool: PoolId,
+        server: Arc<Endpoint>,
+        resp3: bool,
+        keeps: bool,
+        duty: Duty,
+    ) -> u32 {
         match self.free.pop() {
             Some(place) => {
                 let it = &mut self.backends[place as usize];
-                *it = Backend::new(pool, server, resp3, duty, it.epoch.wrapping_add(1));
+                let epoch = it.epoch.wrapping_add(1);
+                *it = Backend::new(pool, server, resp3, keeps, duty, epoch);
                 place
             }
             None => {
-                self.backends.push(Backend::new(pool, server, resp3, duty, 0));
+                self.backends.push(Backend::new(pool, server, resp3, keeps, duty, 0));
                 (self.backends.len() - 1) as u32
             }
         }
@@ -247,6 +344,8 @@ impl Upstream {
             waker.wake();
         }
         it.output.clear();
+        it.turned = None;
+        it.kept = Kept::default();
         it.pipeline = Pipeline::default();
         buffer::give(std::mem::take(&mut it.input));
         it.dirty = false;
@@ -309,6 +408,7 @@ impl Upstream {
     fn check_closely(&mut self, backend: usize, now_us: u64) -> Result<(), Refusal> {
         let it = &mut self.backends[backend];
         match &it.link {
+            Link::Down { until_us, .. } if now_us < *until_us && it.keeps => it.counters.held += 1,
             Link::Down { until_us, why } if now_us < *until_us => {
                 return Err(Refusal(format!("ERR {why}")));
             }
@@ -329,18 +429,12 @@ impl Upstream {
 
     /// Queues a request that [`Upstream::check`] let pass.
     #[inline]
-    pub fn send(
-        &mut self,
-        backend: usize,
-        target: Target,
-        now_us: u64,
-        write: impl FnOnce(&mut Output),
-    ) {
+    pub fn send(&mut self, backend: usize, slot: Slot, write: impl FnOnce(&mut Output)) {
         let it = &mut self.backends[backend];
         let before = it.output.len();
         write(&mut it.output);
         let bytes = it.output.len() - before;
-        it.pipeline.push(Slot { target, bytes: bytes as u32, at_us: now_us });
+        it.pipeline.push(Slot { bytes: bytes as u32, ..slot });
         it.unsent += 1;
         it.counters.requests += 1;
         it.counters.request_bytes += bytes as u64;
@@ -355,25 +449,33 @@ impl Upstream {
 
     /// As [`Upstream::send`], with a request whose bytes lie together: a large one goes to the kernel from there.
     #[inline]
-    pub fn send_bytes(&mut self, backend: usize, target: Target, now_us: u64, request: &[u8]) {
+    pub fn send_bytes(&mut self, backend: usize, slot: Slot, request: &[u8]) {
         if request.len() < DIRECT_BYTES {
-            self.send(backend, target, now_us, |output| output.push(request));
+            self.send(backend, slot, |output| output.push(request));
         } else {
-            self.send_direct(backend, target, now_us, request);
+            self.send_direct(backend, slot, request);
         }
     }
 
-    fn send_direct(&mut self, backend: usize, target: Target, now_us: u64, request: &[u8]) {
+    fn send_direct(&mut self, backend: usize, slot: Slot, request: &[u8]) {
         let it = &mut self.backends[backend];
-        let (Link::Up(stream), false) = (&it.link, it.blocked) else {
-            return self.send(backend, target, now_us, |output| output.push(request));
+        let (Link::Up(stream), true, false) = (&it.link, it.may_send(), it.keeps) else {
+            return self.send(backend, slot, |output| output.push(request));
         };
         let sent = it.output.send_with(stream, request);
-        it.pipeline.push(Slot { target, bytes: request.len() as u32, at_us: now_us });
+        it.pipeline.push(Slot { bytes: request.len() as u32, ..slot });
         it.unsent += 1;
         it.counters.requests += 1;
         it.counters.request_bytes += request.len() as u64;
         self.after_send(backend, sent);
+    }
+
+    /// As [`Upstream::send`], with a request that has waited elsewhere.
+    pub fn send_again(&mut self, backend: usize, slot: Slot, request: &[u8]) {
+        for _ in 0..slot.lead {
+            self.send(backend, Slot::new(Target::Nobody, slot.kind, slot.at_us), |_| {});
+        }
+        self.send(backend, slot, |output| output.push(request));
     }
 
     /// Takes note of how a write ended.
@@ -413,12 +515,12 @@ impl Upstream {
             it.pipeline.extend_last(bytes as u32);
             it.counters.request_bytes += bytes as u64;
         }
-        if it.output.len() < EAGER_BYTES || it.blocked {
+        if it.output.len() < EAGER_BYTES || !it.may_send() {
             return;
         }
-        let Link::Up(stream) = &it.link else { return };
-        let sent = it.output.send(stream);
-        self.after_send(backend, sent);
+        if let Some(sent) = it.write() {
+            self.after_send(backend, sent);
+        }
     }
 
     /// Sends what waits on every connection.
@@ -427,12 +529,12 @@ impl Upstream {
         for backend in dirty.drain(..) {
             let it = &mut self.backends[backend];
             it.dirty = false;
-            if it.blocked {
+            if !it.may_send() {
                 continue;
             }
-            let Link::Up(stream) = &it.link else { continue };
-            let sent = it.output.send(stream);
-            self.after_send(backend, sent);
+            if let Some(sent) = it.write() {
+                self.after_send(backend, sent);
+            }
         }
         self.dirty = dirty;
     }
@@ -463,32 +565,71 @@ impl Upstream {
         }
     }
 
-    /// Takes away what waits for a connection that is not open: who is owed each reply, and the bytes of all requests.
-    /// Who was told already that his time is up is left out.
-    pub fn take_waiting(&mut self, backend: usize) -> (Vec<Slot>, Vec<u8>) {
+    /// Takes away what waits on a connection that is to be given up. Who cannot be served any more is handed to `lost`;
+    /// the client whose reply broke off in the middle is returned.
+    pub fn take_waiting(
+        &mut self,
+        backend: usize,
+        now_us: u64,
+        lost: impl FnMut(Slot),
+    ) -> (Waiting, Option<ClientId>) {
         let it = &mut self.backends[backend];
-        debug_assert!(!it.is_up());
-        let mut bytes = Vec::with_capacity(it.output.len());
-        it.output.drain_into(&mut bytes);
-        let mut at = 0;
-        let mut slots = Vec::with_capacity(it.pipeline.len());
-        let mut kept = Vec::with_capacity(bytes.len());
-        it.pipeline.take(|slot, is_told| {
-            let end = at + slot.bytes as usize;
-            if !is_told {
-                kept.extend_from_slice(&bytes[at.min(bytes.len())..end.min(bytes.len())]);
-                slots.push(slot);
+        let broken = it.break_off();
+        (it.salvage(now_us, lost), broken)
+    }
+
+    /// Opens connections again for which requests wait.
+    pub fn retry_waiting(&mut self, now_us: u64) {
+        for (backend, it) in self.backends.iter_mut().enumerate() {
+            let is_due = matches!(it.link, Link::Down { until_us, .. } if until_us <= now_us);
+            if is_due && it.keeps && !it.pipeline.is_empty() {
+                it.link = Link::Connecting;
+                it.tried_us = now_us;
+                self.wanted.push(backend);
             }
-            at = end;
-        });
-        it.unsent = 0;
-        (slots, kept)
+        }
+    }
+
+    /// Tells those who have waited since before `deadline_us` for a connection that is not open. Says how many.
+    pub fn give_up_waiting(
+        &mut self,
+        backend: usize,
+        deadline_us: u64,
+        mut each: impl FnMut(Slot, &str),
+    ) -> u64 {
+        let it = &mut self.backends[backend];
+        let mut told = 0;
+        if !it.keeps || it.is_up() {
+            return told;
+        }
+        let why = match &it.link {
+            Link::Down { why, .. } => why.as_str(),
+            _ => it.last_why.as_str(),
+        };
+        // A transaction goes as a whole: its last slot decides.
+        while let Some((lead, slot)) = it.pipeline.first_whole() {
+            if slot.at_us > deadline_us {
+                break;
+            }
+            for _ in 0..=lead {
+                it.pipeline.pop();
+            }
+            it.output.skip(slot.bytes as usize);
+            it.unsent = it.unsent.saturating_sub(lead as u64 + 1);
+            told += 1;
+            each(slot, why);
+        }
+        told
     }
 
     /// A connection is open: sends what waited for it.
     pub fn opened(&mut self, backend: usize, stream: Stream, now_us: u64) {
         let it = &mut self.backends[backend];
         it.link = Link::Up(stream);
+        if it.keeps {
+            // How long they had to wait counts no more.
+            it.pipeline.renew(now_us);
+        }
         it.heard_us = now_us;
         it.blocked = false;
         if !it.dirty {
@@ -499,6 +640,7 @@ impl Upstream {
 
     /// Ends a connection. Everyone who waits on it is handed to `each`; the client whose reply broke off in the
     /// middle is returned.
+    /// Where requests may wait, those that may be sent (again) do.
     ///
     /// An orderly end that nobody notices is no failure: the connection is opened again when it is needed.
     pub fn close(
@@ -509,7 +651,16 @@ impl Upstream {
         each: impl FnMut(Slot),
     ) -> Option<ClientId> {
         let it = &mut self.backends[backend];
-        let was_idle = it.is_up() && it.pipeline.is_empty();
+        let was_idle = it.is_up() && it.pipeline.is_empty() && it.turned.is_none();
+        let broken = it.break_off();
+        let waiting = if it.keeps && it.duty != Duty::Leaving {
+            it.salvage(now_us, each)
+        } else {
+            it.pipeline.fail(each);
+            it.output.clear();
+            it.unsent = 0;
+            Waiting::default()
+        };
         it.epoch = it.epoch.wrapping_add(1);
         it.link = if was_idle {
             Link::Idle
@@ -521,18 +672,15 @@ impl Upstream {
             waker.wake();
         }
         it.suspect = true;
-        it.output.clear();
-        it.unsent = 0;
         it.blocked = false;
-        buffer::give(std::mem::take(&mut it.input));
-        it.scanner = ReplyScanner::default();
-        let broken = it.streaming.take();
-        if broken.is_some() {
-            // Its waiter is told by being dropped.
-            it.pipeline.pop();
+        it.last_why = why.to_owned();
+        let mut at = 0;
+        for slot in waiting.slots {
+            let end = at + slot.bytes as usize;
+            self.send_again(backend, slot, &waiting.bytes[at..end]);
+            at = end;
         }
-        it.pipeline.fail(each);
-        broken.and_then(|streaming| streaming.client)
+        broken
     }
 
     /// A good reply came: the server is well.

@@ -150,6 +150,8 @@ pub struct PoolSettings {
     pub server_retry_timeout_ms: u64,
     /// Failures in a row after which a server is ejected.
     pub server_failure_limit: u32,
+    /// Milliseconds that requests wait for a server that is away or being replaced; 0 is not at all.
+    pub failover_hold_ms: u64,
     /// The servers, numbered as [`ServerOrder`] says.
     pub servers: Vec<ServerSettings>,
     /// Set for the pool of in-process engines.
@@ -180,6 +182,7 @@ impl PoolSettings {
             auto_eject_hosts: false,
             server_retry_timeout_ms: 30_000,
             server_failure_limit: 2,
+            failover_hold_ms: 0,
             servers,
             embedded: false,
         }

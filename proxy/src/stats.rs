@@ -36,6 +36,12 @@ pub struct ServerStats {
     pub out_queue: u64,
     /// Their bytes.
     pub out_queue_bytes: u64,
+    /// Requests that wait for the server, which is away.
+    pub waiting: u64,
+    /// Requests that had to wait for it.
+    pub held: u64,
+    /// Requests that were sent again.
+    pub resent: u64,
     /// Time from queueing a request to its reply.
     pub latency: Histogram,
 }
@@ -55,6 +61,9 @@ impl ServerStats {
         self.in_queue_bytes += other.in_queue_bytes;
         self.out_queue += other.out_queue;
         self.out_queue_bytes += other.out_queue_bytes;
+        self.waiting += other.waiting;
+        self.held += other.held;
+        self.resent += other.resent;
         self.latency.merge(&other.latency);
     }
 }

@@ -13,6 +13,7 @@ pub mod pool;
 pub mod roster;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::route::distribution::{Distribution, ShardIndex, Share};
 use crate::settings::ServerAddress;
@@ -99,7 +100,7 @@ impl State {
 }
 
 /// A server and where it is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Endpoint {
     /// Its identity.
     pub id: ServerId,
@@ -107,6 +108,8 @@ pub struct Endpoint {
     pub name: Box<str>,
     /// Where it is; `None` until that is known.
     pub address: Option<ServerAddress>,
+    /// The log has been told that it cannot be reached.
+    pub is_told_down: AtomicBool,
 }
 
 /// A server of a picture.

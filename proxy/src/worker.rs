@@ -324,7 +324,7 @@ impl Core {
         let mut text = Vec::new();
         text.error(format!("ERR {why}"));
         let it = self.up.get_mut(backend);
-        let was_needed = !it.pipeline.is_empty() || !it.is_up();
+        let was_needed = !it.pipeline.is_empty() || !it.is_up() || how == Ending::Turned;
         let was_up = it.is_up();
         let since_us = it.begun_us(now_us);
         let mut unsent = 0;
@@ -332,6 +332,7 @@ impl Core {
             Ending::Eof => it.counters.eof += 1,
             Ending::Error => it.counters.errors += 1,
             Ending::Silence => it.counters.timed_out += 1,
+            Ending::Turned => {}
         }
         let (pool, server, duty) = (it.pool, it.server.id, it.duty);
         let down = &mut self.down;
@@ -383,11 +384,15 @@ impl Core {
         text.error("ERR Connection timed out");
         for index in 0..self.up.places() {
             let it = self.up.get_mut(index);
-            let (pool, server) = (it.pool, it.server.id);
-            let Some(timeout_ms) = self.pools[pool].shared.settings.timeout_ms else { continue };
             if it.pipeline.is_empty() {
                 continue;
             }
+            if it.keeps && !it.is_up() {
+                self.give_up_waiting(index, now_us);
+                continue;
+            }
+            let (pool, server) = (it.pool, it.server.id);
+            let Some(timeout_ms) = self.pools[pool].shared.settings.timeout_ms else { continue };
             let timeout_us = timeout_ms * 1000;
             let Some(deadline_us) = now_us.checked_sub(timeout_us) else { continue };
             let mut told = 0;
@@ -413,6 +418,27 @@ impl Core {
         }
     }
 
+    /// Tells those who have waited for a server for too long.
+    fn give_up_waiting(&mut self, backend: usize, now_us: u64) {
+        let pool = self.up.get_mut(backend).pool;
+        let hold_ms = self.pools[pool].shared.settings.failover_hold_ms;
+        let Some(deadline_us) = now_us.checked_sub(hold_ms * 1000) else { return };
+        let down = &mut self.down;
+        let told = self.up.give_up_waiting(backend, deadline_us, |slot, why| {
+            let mut text = Vec::new();
+            let why = if why.is_empty() { "it does not answer" } else { why };
+            text.error(format!("ERR the server of this key was away for {hold_ms} ms: {why}"));
+            down.answer(slot.target, &text, now_us);
+        });
+        self.pools[pool].stats.forward_errors += told;
+    }
+
+    /// A server that says it is no primary, or not ready, has answered all it was sent: what it turned away waits until
+    /// there is one that is.
+    pub fn turned_away(&mut self, backend: usize) {
+        self.close_backend(backend, "the server is not a primary that is ready", Ending::Turned);
+    }
+
     /// Adds what a connection has counted to its server's figures.
     fn count(&mut self, backend: usize) {
         let it = self.up.get_mut(backend);
@@ -427,6 +453,11 @@ impl Core {
         stats.response_bytes += counted.response_bytes;
         stats.error_responses += counted.error_responses;
         stats.latency.merge(&counted.latency);
+        stats.held += counted.held;
+        stats.resent += counted.resent;
+        if it.keeps && !it.is_up() {
+            stats.waiting += it.pipeline.len() as u64;
+        }
         stats.connections += u64::from(it.is_up());
         stats.in_queue += it.unsent;
         stats.in_queue_bytes += it.output.len() as u64;
@@ -449,6 +480,7 @@ impl Core {
                 server.in_queue_bytes = 0;
                 server.out_queue = 0;
                 server.out_queue_bytes = 0;
+                server.waiting = 0;
             }
         }
         for client in self.down.clients.iter() {

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use redstart_common::log;
@@ -13,9 +14,9 @@ use tokio::io::ReadBuf;
 
 use super::pipeline::Target;
 use super::skipper::Skipper;
-use super::{Link, Streaming, error_text, probe};
+use super::{Backend, Link, Streaming, error_text, probe};
 use crate::output::{LARGE_BYTES, keep};
-use crate::worker::{Core, Worker};
+use crate::worker::{Core, Downstream, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
 const PREFIX_BYTES_MAX: usize = 8 * 1024;
@@ -41,15 +42,26 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
             Ok(stream) => {
                 let now_us = core.clock.now_us();
                 core.up.opened(backend, stream, now_us);
+                if server.is_told_down.swap(false, Ordering::Relaxed) {
+                    log!(
+                        Notice,
+                        "pool '{}': server '{}' can be reached again",
+                        settings.name,
+                        server.name
+                    );
+                }
             }
             Err(error) => {
                 let why = error_text(&error);
-                log!(
-                    Warning,
-                    "pool '{}': cannot connect to server '{}': {why}",
-                    settings.name,
-                    server.name
-                );
+                // It is tried again and again, by every worker: what is new is said once.
+                if !server.is_told_down.swap(true, Ordering::Relaxed) {
+                    log!(
+                        Warning,
+                        "pool '{}': cannot connect to server '{}': {why}",
+                        settings.name,
+                        server.name
+                    );
+                }
                 let how = match error.kind() {
                     io::ErrorKind::TimedOut => Ending::Silence,
                     _ => Ending::Error,
@@ -71,6 +83,8 @@ pub enum Ending {
     Error,
     /// The server was silent for too long.
     Silence,
+    /// The server turned requests away.
+    Turned,
 }
 
 enum Step {
@@ -100,12 +114,14 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
     if it.epoch != epoch {
         return Step::End;
     }
-    let Link::Up(stream) = &mut it.link else { return Step::End };
+    if !it.is_up() {
+        return Step::End;
+    }
     if it.waker.is_none() {
         it.waker = Some(cx.waker().clone());
     }
-    if it.blocked {
-        match it.output.poll_send(stream, cx) {
+    if it.blocked && !it.is_turned() {
+        match it.poll_write(cx) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {
                 it.blocked = false;
@@ -157,6 +173,10 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
                     core.release_backend(backend);
                     return Step::End;
                 }
+                if it.is_done_turning() {
+                    core.turned_away(backend);
+                    return Step::End;
+                }
                 Step::Again
             }
             Err(Nonsense) => {
@@ -199,6 +219,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
             if complete {
                 it.streaming = None;
                 let slot = it.pipeline.pop().ok_or(Nonsense)?;
+                it.answered(&slot);
                 it.counters.responses += 1;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
                 if let Target::Client { id, .. } = slot.target {
@@ -223,6 +244,14 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                     it.counters.error_responses += 1;
                 }
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
+                if it.keeps {
+                    let is_away =
+                        (reply[0] == b'-' || it.is_turned()) && it.turn_away(slot, reply, now_us);
+                    it.answered(&slot);
+                    if is_away {
+                        continue;
+                    }
+                }
                 well |= slot.target != Target::Nobody;
                 match slot.target {
                     Target::Client { id, sequence } => {
@@ -232,7 +261,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 }
             }
             Ok(None) => {
-                if rest.len() >= LARGE_BYTES && rest[0] != b'>' && begin_stream(it, down) {
+                if rest.len() >= LARGE_BYTES && rest[0] != b'>' && begin_stream(it, down, now_us) {
                     continue;
                 }
                 break;
@@ -250,7 +279,10 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
 
 /// Begins to pass on the reply at hand piece by piece, if that is possible: it goes to a client whose turn it is,
 /// or to nobody.
-fn begin_stream(it: &mut super::Backend, down: &mut crate::worker::Downstream) -> bool {
+fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
+    if it.is_turned() {
+        it.turn_large_away(now_us);
+    }
     let client = match it.pipeline.front() {
         Some(Target::Client { id, sequence }) => {
             if !down.clients.is_there(id) {
@@ -274,12 +306,14 @@ fn begin_stream(it: &mut super::Backend, down: &mut crate::worker::Downstream) -
 fn replies_owned(core: &mut Core, backend: usize, input: &mut Vec<u8>) -> Result<usize, Nonsense> {
     let it = core.up.get_mut(backend);
     if it.streaming.is_none()
+        && !it.is_turned()
         && let Some(Target::Client { id, sequence }) = it.pipeline.front()
     {
         match it.scanner.scan(input, &ReplyLimits::default()) {
             Ok(Some(len)) if len == input.len() && input[0] != b'>' && input[0] != b'-' => {
                 let now_us = core.clock.now_us();
                 let slot = it.pipeline.pop().ok_or(Nonsense)?;
+                it.answered(&slot);
                 it.counters.responses += 1;
                 it.counters.response_bytes += len as u64;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));

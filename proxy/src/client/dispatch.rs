@@ -8,6 +8,7 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 use super::choose::{Place, anywhere, place};
 use super::request::Request;
 use super::{ClientId, Gone, forward, split, transaction};
+use crate::backend::pipeline::Kind;
 use crate::local;
 use crate::output::LARGE_BYTES;
 use crate::route::plan::Plan;
@@ -114,7 +115,8 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
     pool.stats.requests += 1;
     pool.stats.commands[row.id.index()] += 1;
     let (shard, len) = (pool.shard_of(key), input.len());
-    forward::written(core, id, shard, now_us, |output| output.push_owned(input));
+    let kind = Kind::of(row);
+    forward::written(core, id, shard, kind, now_us, |output| output.push_owned(input));
     core.down.clients.note_asked(id, now_us, 1, len);
     None
 }

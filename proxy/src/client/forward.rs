@@ -7,7 +7,8 @@ use redstart_common::resp::{Limits, RequestScanner, RespWrite};
 use super::ClientId;
 use super::choose::{Place, place};
 use super::request::{Request, write_args};
-use crate::backend::pipeline::{Slot, Target};
+use crate::backend::again::Waiting;
+use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::{Refusal, Upstream};
 use crate::output::Output;
 use crate::route::distribution::ShardIndex;
@@ -23,10 +24,12 @@ const SHARD_LEFT: &[u8] = b"-ERR the server of this key has left the pool\r\n";
 pub fn request(core: &mut Core, id: ClientId, shard: Option<ShardIndex>, request: &Request<'_>) {
     let now_us = request.now_us;
     if request.is_inline() {
-        written(core, id, shard, now_us, |output| write_args(request.args, output.tail()));
+        let kind = Kind::of(request.row);
+        written(core, id, shard, kind, now_us, |output| write_args(request.args, output.tail()));
     } else {
         by(core, id, shard, now_us, |up, backend, target| {
-            up.send_bytes(backend, target, now_us, request.raw);
+            let slot = Slot::new(target, Kind::of(request.row), now_us);
+            up.send_bytes(backend, slot, request.raw);
         });
     }
 }
@@ -37,10 +40,13 @@ pub fn written(
     core: &mut Core,
     id: ClientId,
     shard: Option<ShardIndex>,
+    kind: Kind,
     now_us: u64,
     write: impl FnOnce(&mut Output),
 ) {
-    by(core, id, shard, now_us, |up, backend, target| up.send(backend, target, now_us, write));
+    by(core, id, shard, now_us, |up, backend, target| {
+        up.send(backend, Slot::new(target, kind, now_us), write);
+    });
 }
 
 #[inline]
@@ -81,20 +87,13 @@ fn unreachable_server(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refu
 }
 
 /// Sends requests that waited for a connection of a shard: on the same lane to whoever serves that shard now, or, where
-/// the shard is gone, each to the shard that has its keys now. `bytes` are those of all requests, one after the other.
-pub fn again(
-    core: &mut Core,
-    pool: PoolId,
-    shard: ShardId,
-    lane: u32,
-    slots: &[Slot],
-    bytes: &[u8],
-) {
+/// the shard is gone, each to the shard that has its keys now.
+pub fn again(core: &mut Core, pool: PoolId, shard: ShardId, lane: u32, waiting: &Waiting) {
     let per_server = core.pools[pool].connections_per_server();
     let place = core.pools[pool].topology.place_of(shard).map(usize::from);
     let mut at = 0;
-    for slot in slots {
-        let request = &bytes[at..at + slot.bytes as usize];
+    for slot in &waiting.slots {
+        let request = &waiting.bytes[at..at + slot.bytes as usize];
         at += slot.bytes as usize;
         let backend = match place {
             Some(place) => {
@@ -105,7 +104,7 @@ pub fn again(
         let now_us = core.clock.now_us();
         match backend.map(|backend| (backend, core.up.check(backend, now_us))) {
             Some((backend, Ok(()))) => {
-                core.up.send(backend, slot.target, slot.at_us, |output| output.push(request));
+                core.up.send_again(backend, *slot, request);
             }
             Some((_, Err(refusal))) => {
                 core.pools[pool].stats.forward_errors += 1;

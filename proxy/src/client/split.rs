@@ -7,7 +7,7 @@ use super::choose::anywhere;
 use super::dispatch::refuse;
 use super::forward;
 use super::request::Request;
-use crate::backend::pipeline::Target;
+use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::gather::{GatherId, Merge, decode_cursor, header};
 use crate::route::distribution::ShardIndex;
 use crate::topology::PoolId;
@@ -72,7 +72,7 @@ pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge,
     let mut scratch = std::mem::take(&mut core.split);
     let found = assign(core, id, args, step, &mut scratch);
     match (found, scratch.parts.as_slice()) {
-        (None, _) => forward::written(core, id, None, now_us, |_| {}),
+        (None, _) => forward::written(core, id, None, Kind::Read, now_us, |_| {}),
         (Some(()), [only]) => {
             let shard = Some(only.shard);
             forward::request(core, id, shard, &request);
@@ -125,7 +125,8 @@ fn send_parts(
             Ok(()) => {
                 part.backend = Some(backend);
                 let target = Target::Part { gather, part: number as u32 };
-                core.up.send(backend, target, now_us, |output| {
+                let slot = Slot::new(target, Kind::of(request.row), now_us);
+                core.up.send(backend, slot, |output| {
                     let out = output.tail();
                     header(out, b'*', (1 + part.keys * step) as u64);
                     header(out, b'$', name.len() as u64);
@@ -216,7 +217,8 @@ fn send_part(
     match core.up.check(backend, request.now_us) {
         Ok(()) => {
             let target = Target::Part { gather, part };
-            core.up.send(backend, target, request.now_us, |output| request.write(output));
+            let slot = Slot::new(target, Kind::of(request.row), request.now_us);
+            core.up.send(backend, slot, |output| request.write(output));
         }
         Err(refusal) => {
             core.pools[pool].stats.forward_errors += 1;
@@ -241,7 +243,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
         return refuse(core, id, now_us, |out| out.error(error::INVALID_CURSOR));
     };
     if servers == 0 {
-        return forward::written(core, id, None, now_us, |_| {});
+        return forward::written(core, id, None, Kind::Read, now_us, |_| {});
     }
     if servers == 1 {
         return forward::request(core, id, Some(0), &request);
@@ -262,7 +264,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
         core.pools[pool_index].stats.forward_errors += 1;
         return fail_part(core, gather, 0, refusal.text(), now_us);
     }
-    core.up.send(backend, target, now_us, |output| {
+    core.up.send(backend, Slot::new(target, Kind::Read, now_us), |output| {
         let out = output.tail();
         let own = own.to_string();
         header(out, b'*', args.len() as u64);

@@ -10,7 +10,8 @@ use super::dispatch::refuse;
 use super::forward;
 use super::request::{Request, write_args};
 use crate::backend::Refusal;
-use crate::backend::pipeline::Target;
+use crate::backend::again::ATTEMPTS_MAX;
+use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::route::distribution::Wants;
 use crate::route::plan::{Local, Plan};
 use crate::topology::ShardId;
@@ -25,6 +26,7 @@ const BYTES_MAX: usize = 1 << 30;
 pub struct Transaction {
     commands: Vec<u8>,
     count: usize,
+    writes: bool,
     shard: Option<ShardId>,
     failed: bool,
 }
@@ -119,6 +121,7 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         Ok(shard) => {
             transaction.shard = transaction.shard.or(shard);
             transaction.count += 1;
+            transaction.writes |= Kind::of(request.row) == Kind::Write;
             if request.is_inline() {
                 write_args(request.args, &mut transaction.commands);
             } else {
@@ -151,17 +154,30 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) {
         Some(shard) => topology.place_of(shard).filter(|shard| topology.is_live(*shard)),
         None => anywhere(core, id),
     };
-    let Some(shard) = shard else { return forward::written(core, id, None, now_us, |_| {}) };
+    let Some(shard) = shard else {
+        return forward::written(core, id, None, Kind::Read, now_us, |_| {});
+    };
     let backend = core.pools[pool].backend(shard, resp3, id.index);
     if core.up.check(backend, now_us).is_err() {
-        return forward::written(core, id, Some(shard), now_us, |_| {});
+        return forward::written(core, id, Some(shard), Kind::Read, now_us, |_| {});
     }
-    core.up.send(backend, Target::Nobody, now_us, |output| output.push(b"*1\r\n$5\r\nMULTI\r\n"));
-    for _ in 1..transaction.count {
-        core.up.send(backend, Target::Nobody, now_us, |_| {});
+    // MULTI and every command in it are answered before EXEC is.
+    let kind = if transaction.writes { Kind::Write } else { Kind::Read };
+    let lead = transaction.count + 1;
+    for _ in 0..lead {
+        core.up.send(backend, Slot::new(Target::Nobody, kind, now_us), |_| {});
     }
-    core.up.send(backend, Target::Nobody, now_us, |output| output.push_owned(transaction.commands));
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let target = Target::Client { id, sequence: client.begin(now_us) };
-    core.up.send(backend, target, now_us, |output| output.push(b"*1\r\n$4\r\nEXEC\r\n"));
+    let mut slot = Slot::new(target, kind, now_us);
+    match u16::try_from(lead) {
+        Ok(lead) => slot.lead = lead,
+        // Too long a one is sent once.
+        Err(_) => (slot.attempts, slot.kind) = (ATTEMPTS_MAX, Kind::Write),
+    }
+    core.up.send(backend, slot, |output| {
+        output.push(b"*1\r\n$5\r\nMULTI\r\n");
+        output.push_owned(transaction.commands);
+        output.push(b"*1\r\n$4\r\nEXEC\r\n");
+    });
 }

@@ -359,6 +359,7 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             0 => return Err("cannot be 0".to_owned()),
             count => pool.server_connections = to_usize(count),
         },
+        "failover_hold" => pool.failover_hold_ms = values::number(text, MS_MAX)?,
         "auto_eject_hosts" => pool.auto_eject_hosts = values::switch(text)?,
         "server_retry_timeout" => pool.server_retry_timeout_ms = values::number(text, MS_MAX)?,
         "server_failure_limit" => {

@@ -105,6 +105,11 @@ pub const POOL: &[Row] = &[
         "Milliseconds before an ejected server is probed; it returns once it answers.",
     ),
     row("server_failure_limit", "2", "Failures in a row before a server is ejected."),
+    row(
+        "failover_hold",
+        "0, 5000 with sentinels",
+        "Milliseconds that requests wait for a server that is away or being replaced, rather than being refused at once.",
+    ),
     row("servers", "required", "List of host:port:weight [name] or /path:weight [name]."),
 ];
 

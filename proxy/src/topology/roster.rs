@@ -1,6 +1,7 @@
 //! Who is in a pool, by identity: changes in, pictures out. It decides and does no more: no clock, no lock, no socket.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::{Endpoint, Member, Role, ServerId, Shard, ShardId, State, Topology};
 use crate::backend::health::{Health, Rules};
@@ -116,7 +117,12 @@ impl Roster {
             Some(address) if self.named_by_address => address.to_string(),
             _ => shard.to_owned(),
         };
-        let endpoint = Arc::new(Endpoint { id, name: name.into(), address });
+        let endpoint = Arc::new(Endpoint {
+            id,
+            name: name.into(),
+            address,
+            is_told_down: AtomicBool::new(false),
+        });
         Server { endpoint, health: Health::default(), is_down: false }
     }
 
