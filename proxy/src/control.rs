@@ -192,9 +192,10 @@ fn own_descriptors(workers: usize, pools: &[Arc<SharedPool>]) -> usize {
         let settings = &pool.settings;
         let listeners = if settings.reuseport { workers } else { 1 };
         let servers = pool.topology.load().members.len();
+        let sentinels = settings.sentinel.as_ref().map_or(0, |it| 2 * it.sentinels.len());
         let connections = servers * LANES * settings.server_connections * workers;
         // An engine in this process holds the other end as well.
-        listeners + if settings.embedded { connections * 2 } else { connections }
+        listeners + sentinels + if settings.embedded { connections * 2 } else { connections }
     };
     let pools: usize = pools.iter().map(of_pool).sum();
     DESCRIPTORS_BESIDES + workers * DESCRIPTORS_PER_WORKER + pools

@@ -1,8 +1,8 @@
 //! One endpoint over many Redis servers.
 //!
 //! ```text
-//!   socket ─▶ client::task ─▶ client::dispatch ─▶ route ─▶ backend::pipeline ─▶ server ─┐
-//!   socket ◀─ output ◀─ client::pending ◀─ gather ◀─ backend::connection ◀──────────────┘
+//!   socket ─▶ client::task ─▶ client::dispatch ─▶ route ─▶ client::forward ─▶ backend::pipeline ─▶ server ─┐
+//!   socket ◀─ output ◀─ client::pending ◀─ gather ◀─ backend::connection ◀─────────────────────────────────┘
 //! ```
 
 #![forbid(unsafe_code)]

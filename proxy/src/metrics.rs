@@ -85,6 +85,23 @@ fn describe() {
         "redstart_proxy_backend_ejections_total",
         "Times the server was ejected from its pool."
     );
+    describe_gauge!(
+        "redstart_proxy_backend_state",
+        "1 for the group, role and state that the server is in, 0 for those it was in."
+    );
+    describe_gauge!(
+        "redstart_proxy_backend_waiting_requests",
+        "Requests that wait for the server, which is away or being replaced."
+    );
+    describe_counter!(
+        "redstart_proxy_backend_held_total",
+        "Requests that had to wait because the server was away."
+    );
+    describe_counter!("redstart_proxy_backend_resent_total", "Requests that were sent again.");
+    describe_counter!(
+        "redstart_proxy_failovers_total",
+        "Times another server became the primary of the group."
+    );
     describe_counter!("redstart_proxy_backend_closed_total", "Connections the server closed.");
     describe_counter!(
         "redstart_proxy_backend_failed_total",
@@ -144,8 +161,11 @@ impl Seen {
 }
 
 struct ServerHandles {
-    gauges: [Gauge; 4],
-    counters: [Counter; 9],
+    labels: [Label; 2],
+    gauges: [Gauge; 5],
+    counters: [Counter; 11],
+    /// The gauge of the group, role and state that it is in.
+    state: Option<([String; 3], Gauge)>,
     latency: Seen,
 }
 
@@ -160,6 +180,7 @@ impl ServerHandles {
                 gauge("redstart_proxy_backend_ejected"),
                 gauge("redstart_proxy_backend_unsent_requests"),
                 gauge("redstart_proxy_backend_in_flight_requests"),
+                gauge("redstart_proxy_backend_waiting_requests"),
             ],
             counters: [
                 counter("redstart_proxy_backend_ejections_total"),
@@ -171,21 +192,45 @@ impl ServerHandles {
                 counter("redstart_proxy_backend_responses_total"),
                 counter("redstart_proxy_backend_response_bytes_total"),
                 counter("redstart_proxy_backend_error_responses_total"),
+                counter("redstart_proxy_backend_held_total"),
+                counter("redstart_proxy_backend_resent_total"),
             ],
+            state: None,
             latency: Seen::new(histogram!(BACKEND_SECONDS, labels.to_vec())),
+            labels,
         }
     }
 
+    fn push_state(&mut self, now: [&str; 3]) {
+        if let Some((before, gauge)) = &self.state {
+            if *before == now {
+                return;
+            }
+            gauge.set(0.0);
+        }
+        let mut labels = self.labels.to_vec();
+        for (name, value) in ["group", "role", "state"].into_iter().zip(now) {
+            labels.push(Label::new(name, value.to_owned()));
+        }
+        let gauge = gauge!("redstart_proxy_backend_state", labels);
+        gauge.set(1.0);
+        self.state = Some((now.map(str::to_owned), gauge));
+    }
+
     /// The server is in the pool no more.
-    fn left(&self) {
+    fn left(&mut self) {
+        if let Some((_, gauge)) = self.state.take() {
+            gauge.set(0.0);
+        }
         for gauge in &self.gauges {
             gauge.set(0.0);
         }
     }
 
-    fn push(&mut self, stats: &ServerStats, member: &Member) {
+    fn push(&mut self, stats: &ServerStats, member: &Member, group: &str) {
+        self.push_state([group, member.role.name(), member.state.name()]);
         let is_out = u64::from(member.state == State::Ejected);
-        let gauges = [stats.connections, is_out, stats.in_queue, stats.out_queue];
+        let gauges = [stats.connections, is_out, stats.in_queue, stats.out_queue, stats.waiting];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
         }
@@ -199,6 +244,8 @@ impl ServerHandles {
             stats.responses,
             stats.response_bytes,
             stats.error_responses,
+            stats.held,
+            stats.resent,
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);
@@ -269,12 +316,17 @@ impl PoolHandles {
     fn push_servers(&mut self, stats: &PoolStats, topology: &Topology) {
         let nothing = ServerStats::default();
         let pool = &self.name;
+        for shard in topology.shards.iter().filter(|shard| shard.failovers > 0) {
+            let labels =
+                [Label::new("pool", pool.clone()), Label::new("group", shard.name.to_string())];
+            counter!("redstart_proxy_failovers_total", labels.to_vec()).absolute(shard.failovers);
+        }
         for member in &topology.members {
             let name = &member.endpoint.name;
             let handles =
                 self.servers.entry(name.clone()).or_insert_with(|| ServerHandles::new(pool, name));
             let seen = stats.servers.get(&member.endpoint.id).unwrap_or(&nothing);
-            handles.push(seen, member);
+            handles.push(seen, member, &topology.shards[usize::from(member.shard)].name);
         }
         for (name, handles) in &mut self.servers {
             if !topology.members.iter().any(|member| member.endpoint.name == *name) {

@@ -3,6 +3,7 @@
 //! ```text
 //!   main thread    signals · accepting (unless a worker does it itself) · probes of ejected servers · metrics
 //!   worker-0 …     each with its clients, its connections to servers, its counters
+//!   discovery      sentinels, if a pool has any
 //!   stats          twemproxy's JSON page
 //!   exporter       Prometheus
 //! ```
@@ -29,6 +30,7 @@ use crate::metrics::{self, Publisher};
 use crate::settings::{ListenAddress, PoolSettings, Settings};
 use crate::topology::PoolId;
 use crate::topology::pool::SharedPool;
+use crate::topology::sentinel::shell;
 use crate::worker::Worker;
 use crate::{stats_page, tick};
 
@@ -161,6 +163,7 @@ impl Proxy {
                 }
             })?;
         }
+        discover(&directory)?;
         let publisher = self.metrics.map(|_| Publisher::new(&directory));
         Ok(Running { directory, listeners: shared, publisher })
     }
@@ -173,9 +176,9 @@ impl Proxy {
                 .map_or_else(|| pool.listen.text.clone(), |address| address.to_string());
             log!(
                 Notice,
-                "pool '{}' listens on {place}: {} server(s), {} over {}",
+                "pool '{}' listens on {place}: {}, {} over {}",
                 pool.name,
-                pool.servers.len(),
+                pool.made_of(),
                 pool.distribution.name(),
                 pool.hash.name()
             );
@@ -231,6 +234,29 @@ fn remove_sockets(pools: &[Arc<SharedPool>]) {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Starts the thread that watches sentinels, if a pool has any.
+fn discover(directory: &Arc<Directory>) -> io::Result<()> {
+    let watched: Vec<Arc<SharedPool>> =
+        directory.pools.iter().filter(|pool| pool.settings.sentinel.is_some()).cloned().collect();
+    if watched.is_empty() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let directory = Arc::clone(directory);
+    let body = move || {
+        runtime.block_on(async move {
+            let watch = |pool| tokio::spawn(shell::run(Arc::clone(&directory), pool));
+            for watch in watched.into_iter().map(watch).collect::<Vec<_>>() {
+                if watch.await.is_err() {
+                    log!(Warning, "sentinels are watched no more");
+                    std::process::exit(1);
+                }
+            }
+        });
+    };
+    std::thread::Builder::new().name("discovery".to_owned()).spawn(body).map(drop)
 }
 
 /// The life of a worker's thread.

@@ -77,6 +77,12 @@ pub fn page(directory: &Directory) -> String {
         // Writing to a string does not fail.
         let _ = write!(out, ", {}: {{", quoted(&shared.settings.name));
         object(&mut out, POOL_FIGURES, &figures);
+        // A pool of fixed servers has the very shape that collectors know.
+        let is_watched = shared.settings.sentinel.is_some();
+        if is_watched {
+            let failovers: u64 = topology.shards.iter().map(|shard| shard.failovers).sum();
+            let _ = write!(out, ", \"failovers\":{failovers}");
+        }
         let nothing = ServerStats::default();
         for member in &topology.members {
             let stats = total.servers.get(&member.endpoint.id).unwrap_or(&nothing);
@@ -97,6 +103,17 @@ pub fn page(directory: &Directory) -> String {
             ];
             let _ = write!(out, ", {}: {{", quoted(&member.endpoint.name));
             object(&mut out, SERVER_FIGURES, &figures);
+            if is_watched {
+                let _ = write!(
+                    out,
+                    ", \"role\":{}, \"group\":{}, \"state\":{}, \"held\":{}, \"resent\":{}",
+                    quoted(member.role.name()),
+                    quoted(&topology.shards[usize::from(member.shard)].name),
+                    quoted(member.state.name()),
+                    stats.held,
+                    stats.resent,
+                );
+            }
             out.push('}');
         }
         out.push('}');

@@ -11,6 +11,7 @@
 
 pub mod pool;
 pub mod roster;
+pub mod sentinel;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

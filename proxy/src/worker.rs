@@ -363,6 +363,9 @@ impl Core {
     fn note_failure(&mut self, pool: PoolId, server: ServerId, since_us: u64) {
         let now = self.clock.moment();
         let shared = &self.pools[pool].shared;
+        if shared.settings.sentinel.is_some() {
+            shared.strange.notify_one();
+        }
         if shared.failed(server, since_us, now) {
             let settings = &shared.settings;
             let topology = shared.topology.load();

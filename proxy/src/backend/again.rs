@@ -11,7 +11,6 @@
 //! A server that answers READONLY is asked nothing more. What it answers to requests that were sent behind is looked at
 //! all the same: reads are not believed, for their client's write has not run; writes are as it says.
 
-use super::kept::Kept;
 use super::pipeline::{Kind, Slot, Target};
 use super::{Backend, Link};
 
@@ -106,7 +105,7 @@ impl Backend {
         self.output.drain_into(&mut rest);
         // What is known of the bytes: all from the first unanswered request on, or only those that were not sent.
         let recorded = std::mem::take(&mut self.recorded).min(rest.len());
-        let kept = std::mem::replace(&mut self.kept, Kept::default()).take();
+        let kept = self.kept.take();
         let total = self.pipeline.bytes() as usize;
         let stream = match kept {
             Some(mut kept) if kept.len() + rest.len() - recorded == total => {

@@ -164,8 +164,9 @@ impl Pipeline {
     /// The oldest request as a whole, and how many replies stand before its own that nobody is owed.
     #[must_use]
     pub fn first_whole(&self) -> Option<(usize, Slot)> {
-        let whole = self.slots.iter().enumerate();
-        let (lead, slot) = whole.clone().find(|(_, slot)| slot.bytes > 0).or(whole.last())?;
+        let mut slots = self.slots.iter().enumerate();
+        let whole = slots.find(|(_, slot)| slot.bytes > 0);
+        let (lead, slot) = whole.or_else(|| self.slots.iter().enumerate().next_back())?;
         Some((lead, *slot))
     }
 

@@ -10,7 +10,7 @@ use redstart_common::net::Stream;
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::owned::Frame;
 
-use super::control_link::{ControlLink, is_simple, refused, text_of};
+use super::control_link::{ControlLink, error_of, first_of, is_simple, refused, text_of};
 use crate::settings::PoolSettings;
 use crate::topology::Endpoint;
 
@@ -40,7 +40,8 @@ async fn open_link(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::R
         return Err(io::Error::other("its address is not known yet"));
     };
     let mut link = ControlLink::connect(address).await?;
-    link.authenticate(None, pool.redis_auth.as_deref()).await?;
+    let password = pool.server_password.as_deref().or(pool.redis_auth.as_deref());
+    link.authenticate(pool.server_user.as_deref(), password).await?;
     if resp3 {
         link.set_proto(Proto::Resp3);
         let reply = link.ask(&[b"HELLO", b"3"]).await?;
@@ -52,7 +53,37 @@ async fn open_link(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::R
         let db = pool.redis_db.to_string();
         link.expect_ok(&[b"SELECT", db.as_bytes()]).await?;
     }
+    if pool.sentinel.is_some() {
+        expect_primary(&mut link).await?;
+    }
+    if pool.failover_hold_ms > 0 {
+        expect_ready(&mut link).await?;
+    }
     Ok(link)
+}
+
+/// Whoever is to take writes says itself that it is a primary.
+async fn expect_primary(link: &mut ControlLink) -> io::Result<()> {
+    let role = link.ask(&[b"ROLE"]).await?;
+    match first_of(&role) {
+        Some(role) if role == b"master" => Ok(()),
+        Some(role) => {
+            let role = String::from_utf8_lossy(&role).into_owned();
+            Err(io::Error::other(format!("the server is no primary but a {role}")))
+        }
+        // A user who may not ask has to trust the sentinels.
+        None if error_of(&role).is_some_and(|text| text.starts_with("NOPERM")) => Ok(()),
+        None => Err(refused(&role)),
+    }
+}
+
+/// Where requests can wait, they do until the server has loaded its data.
+async fn expect_ready(link: &mut ControlLink) -> io::Result<()> {
+    let pong = link.ask(&[b"PING"]).await?;
+    match error_of(&pong) {
+        Some(text) if !text.starts_with("NOPERM") => Err(refused(&pong)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a server is fit to take part: it answers PING and has loaded its data.

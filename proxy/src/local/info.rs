@@ -211,7 +211,8 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
     write!(
         out,
         "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\nservers:{}\r\nservers_live:{}\r\nrequests:{}\r\n\
-         fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\n",
+         fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
+         waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
         settings.hash.name(),
@@ -223,6 +224,10 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.forward_errors,
         total.latency.percentile_us(0.5),
         total.latency.percentile_us(0.99),
+        it.topology.shards.iter().map(|shard| shard.failovers).sum::<u64>(),
+        total.servers.values().map(|server| server.waiting).sum::<u64>(),
+        total.servers.values().map(|server| server.held).sum::<u64>(),
+        total.servers.values().map(|server| server.resent).sum::<u64>(),
     )
 }
 
@@ -232,14 +237,16 @@ fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
     let nothing = ServerStats::default();
     for (index, member) in topology.members.iter().enumerate() {
         let stats = totals[pool.place()].servers.get(&member.endpoint.id).unwrap_or(&nothing);
+        let shard = &topology.shards[usize::from(member.shard)];
         let address =
             member.endpoint.address.as_ref().map_or_else(String::new, ToString::to_string);
         write!(
             out,
             "server{index}:name={},address={address},weight={},state={},connections={},requests={},responses={},\
-             errors={},timeouts={},ejections={},in_flight={},latency_us_p50={},latency_us_p99={}\r\n",
+             errors={},timeouts={},ejections={},in_flight={},latency_us_p50={},latency_us_p99={},role={},group={},\
+             waiting={},held={},resent={}\r\n",
             member.endpoint.name,
-            topology.shards[usize::from(member.shard)].weight,
+            shard.weight,
             member.state.name(),
             stats.connections,
             stats.requests,
@@ -250,6 +257,11 @@ fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
             stats.in_queue + stats.out_queue,
             stats.latency.percentile_us(0.5),
             stats.latency.percentile_us(0.99),
+            member.role.name(),
+            shard.name,
+            stats.waiting,
+            stats.held,
+            stats.resent,
         )?;
     }
     Ok(())

@@ -206,6 +206,16 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
     Ok(Listen { text: text.to_owned(), address })
 }
 
+/// `host:port` of a sentinel.
+pub(super) fn sentinel(text: &str) -> Result<ServerAddress, String> {
+    let (host, digits) = text.rsplit_once(':').ok_or("is not \"hostname:port\"")?;
+    let port = port(digits).filter(|port| *port != 0).ok_or("has an invalid port")?;
+    if host.is_empty() {
+        return Err("has no host".to_owned());
+    }
+    Ok(ServerAddress::Tcp { host: host.to_owned(), port })
+}
+
 /// `host:port:weight [name]` or `/path:weight [name]`, read from the right.
 ///
 /// Without a name, the text before the weight is the name, less the port when that is 11211; a path keeps the

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::roster::{Change, Roster};
 use super::{Endpoint, PoolId, ServerId, Topology};
 use crate::backend::health::Rules;
 use crate::clock::Moment;
-use crate::settings::PoolSettings;
+use crate::settings::{Groups, PoolSettings, ServerOrder};
 
 /// What all workers know of a pool.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct SharedPool {
     pub topology: Arc<ArcSwap<Topology>>,
     /// Clients connected now, over all workers.
     pub clients: AtomicUsize,
+    /// Told when a worker meets with something that a change of primary would explain.
+    pub strange: Notify,
     roster: Mutex<Roster>,
 }
 
@@ -34,7 +37,18 @@ impl SharedPool {
             failure_limit: settings.server_failure_limit,
             retry_ms: settings.server_retry_timeout_ms,
         };
-        let mut roster = Roster::new(settings.distribution, settings.server_order, rules, false);
+        let groups = settings.sentinel.as_ref().map(|sentinel| &sentinel.groups);
+        let order = match groups {
+            Some(Groups::All) => ServerOrder::Sorted,
+            _ => settings.server_order,
+        };
+        let mut roster = Roster::new(settings.distribution, order, rules, groups.is_some());
+        if let Some(Groups::Named(groups)) = groups {
+            for (name, weight) in groups {
+                let shard = Arc::clone(name);
+                roster.apply(Change::Join { shard, weight: *weight, primary: None });
+            }
+        }
         // Fixed servers are discovered here, all at once.
         for server in &settings.servers {
             roster.apply(Change::Join {
@@ -44,7 +58,14 @@ impl SharedPool {
             });
         }
         let topology = Arc::new(ArcSwap::from_pointee(roster.picture()));
-        Self { id, settings, topology, clients: AtomicUsize::new(0), roster: Mutex::new(roster) }
+        Self {
+            id,
+            settings,
+            topology,
+            clients: AtomicUsize::new(0),
+            strange: Notify::new(),
+            roster: Mutex::new(roster),
+        }
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {

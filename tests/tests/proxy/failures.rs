@@ -425,7 +425,9 @@ fn a_client_that_never_reads_is_bounded() {
 #[test]
 fn what_is_gathered_for_a_client_that_never_reads_is_bounded() {
     let servers = [Redis::start(), Redis::start()];
-    let mut addresses = servers.each_ref().map(|server| format!("127.0.0.1:{}:1", server.port));
+    // By names, so that the keys always lie alike: requests for one server are not gathered.
+    let mut addresses = [("alpha", &servers[0]), ("beta", &servers[1])]
+        .map(|(name, server)| format!("127.0.0.1:{}:1 {name}", server.port));
     addresses[1] += "\nglobal:\n  client_output_limit: 16mb";
     let proxy = Proxy::start_over("", &addresses, &["--workers", "1", "-s", "0"]);
     let mut other = proxy.client();
