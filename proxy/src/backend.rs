@@ -232,6 +232,12 @@ impl Backend {
         sent
     }
 
+    /// Gives back memory that an idle connection does not need.
+    pub fn trim(&mut self) {
+        self.pipeline.trim();
+        self.kept.trim();
+    }
+
     /// The oldest request is answered.
     #[inline]
     pub fn answered(&mut self, slot: &Slot) {

@@ -442,6 +442,22 @@ impl Core {
         self.close_backend(backend, "the server is not a primary that is ready", Ending::Turned);
     }
 
+    /// A server has answered that it is no primary or loads its data. Loading counts as a failure: where servers are
+    /// ejected, it leaves until it is done.
+    pub fn note_refusal(&mut self, backend: usize, since_us: u64, is_loading: bool) {
+        let it = self.up.get_mut(backend);
+        let (pool, server) = (it.pool, it.server.id);
+        if it.duty == Duty::Leaving {
+            return;
+        }
+        if is_loading {
+            it.suspect = true;
+            self.note_failure(pool, server, since_us);
+        } else if self.pools[pool].shared.settings.sentinel.is_some() {
+            self.pools[pool].shared.strange.notify_one();
+        }
+    }
+
     /// Adds what a connection has counted to its server's figures.
     fn count(&mut self, backend: usize) {
         let it = self.up.get_mut(backend);
@@ -502,7 +518,7 @@ impl Core {
         self.down.clients.trim();
         self.down.gathers.trim();
         for (_, it) in self.up.iter_mut() {
-            it.pipeline.trim();
+            it.trim();
         }
     }
 }

@@ -12,6 +12,7 @@ use redstart_common::net::{buffer, turn};
 use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
+use super::again::is_turned_away;
 use super::pipeline::Target;
 use super::skipper::Skipper;
 use super::{Backend, Link, Streaming, error_text, probe};
@@ -20,6 +21,8 @@ use crate::worker::{Core, Downstream, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
 const PREFIX_BYTES_MAX: usize = 8 * 1024;
+/// How a reply begins of a server that has not loaded its data.
+const LOADING: &[u8] = b"-LOADING ";
 /// Reads after which other connections get their turn.
 const READS_MAX: u32 = 16;
 
@@ -206,6 +209,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
     let it = up.get_mut(backend);
     let mut at = 0;
     let mut well = false;
+    let mut refusal = None;
     while at < bytes.len() {
         let rest = &bytes[at..];
         if let Some(streaming) = &mut it.streaming {
@@ -240,8 +244,12 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 let slot = it.pipeline.pop().ok_or(Nonsense)?;
                 it.counters.responses += 1;
                 it.counters.response_bytes += len as u64;
-                if reply[0] == b'-' {
+                let is_refusal = reply[0] == b'-' && {
                     it.counters.error_responses += 1;
+                    is_turned_away(reply)
+                };
+                if is_refusal {
+                    refusal = Some((slot.at_us, reply.starts_with(LOADING)));
                 }
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
                 if it.keeps {
@@ -252,7 +260,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                         continue;
                     }
                 }
-                well |= slot.target != Target::Nobody;
+                well |= slot.target != Target::Nobody && !is_refusal;
                 match slot.target {
                     Target::Client { id, sequence } => {
                         down.clients.answer(id, sequence, reply, now_us);
@@ -273,6 +281,9 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
         let (pool, server) = (it.pool, it.server.id);
         up.is_well(backend);
         core.pools[pool].shared.succeeded(server);
+    }
+    if let Some((since_us, is_loading)) = refusal {
+        core.note_refusal(backend, since_us, is_loading);
     }
     Ok(at)
 }

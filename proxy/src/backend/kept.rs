@@ -80,11 +80,16 @@ impl Kept {
         (!is_lost).then_some(bytes)
     }
 
-    /// Nothing is under way: what comes can be kept again, and memory that is not needed is given back.
+    /// Nothing is under way: what comes can be kept again.
     pub fn reset(&mut self) {
         self.is_lost = false;
-        if self.bytes.capacity() > DEAD_BYTES_MAX {
+    }
+
+    /// Gives back memory that is not needed while nothing is under way.
+    pub fn trim(&mut self) {
+        if self.is_empty() {
             self.bytes = Vec::new();
+            self.head = 0;
         }
     }
 }

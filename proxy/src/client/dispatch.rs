@@ -1,7 +1,10 @@
 //! From bytes a client sent to what is to become of each request. This is the hot path: find the request, look up its
 //! row, hash its key. It decides; [`forward`] sends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use redstart_common::command::{self, CommandId, Mode};
+use redstart_common::log;
 use redstart_common::net::buffer;
 use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 
@@ -68,7 +71,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
 /// As [`batch`], with bytes that were kept: what is not used up is kept again, and one large request is handed on
 /// without being copied.
 pub fn owned_batch(core: &mut Core, id: ClientId, input: Vec<u8>) {
-    let Some(mut input) = large(core, id, input) else { return };
+    let Large::Left(mut input) = large(core, id, input) else { return };
     let used = batch(core, id, &input);
     let Some(client) = core.down.clients.get_mut(id) else { return };
     if used == input.len() {
@@ -79,33 +82,41 @@ pub fn owned_batch(core: &mut Core, id: ClientId, input: Vec<u8>) {
     }
 }
 
-/// Hands on an input that is exactly one large request for one server. Gives the input back otherwise, unless it
-/// is not complete and was kept.
-fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
+/// What became of an input that may be one large request.
+enum Large {
+    /// It was sent, or is not complete and was kept, or its client is gone.
+    Taken,
+    /// Nothing: it takes the usual way.
+    Left(Vec<u8>),
+}
+
+/// Hands on an input that is exactly one large request for one server, without copying it.
+fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
     let now_us = core.clock.now_us();
-    let client = core.down.clients.get_mut(id)?;
+    let Some(client) = core.down.clients.get_mut(id) else { return Large::Taken };
     if input.len() < LARGE_BYTES
         || client.transaction.is_some()
         || !client.authenticated
         || client.must_wait(core.limits.in_flight_max)
     {
-        return Some(input);
+        return Large::Left(input);
     }
     let mut scanner = std::mem::take(&mut client.scanner);
     match scanner.scan(&input, &core.limits.request) {
         Ok(None) => {
             client.scanner = scanner;
             client.input = input;
-            return None;
+            return Large::Taken;
         }
         Ok(Some(len)) if len == input.len() && input[0] == b'*' => {}
-        _ => return Some(input),
+        _ => return Large::Left(input),
     }
     let args = scanner.args(&input);
-    let row = args.get(0).and_then(command::lookup).map(CommandId::spec)?;
-    let Plan::Key(place) = core.plans[row.id.index()] else { return Some(input) };
+    let row = args.get(0).and_then(command::lookup).map(CommandId::spec);
+    let Some(row) = row else { return Large::Left(input) };
+    let Plan::Key(place) = core.plans[row.id.index()] else { return Large::Left(input) };
     let (true, Some(key)) = (row.accepts_count(args.len()), args.get(usize::from(place))) else {
-        return Some(input);
+        return Large::Left(input);
     };
     client.command = Some(row.id);
     client.begin_batch(now_us);
@@ -118,7 +129,7 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
     let kind = Kind::of(row);
     forward::written(core, id, shard, kind, now_us, |output| output.push_owned(input));
     core.down.clients.note_asked(id, now_us, 1, len);
-    None
+    Large::Taken
 }
 
 #[inline]
@@ -127,6 +138,9 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     let pool = &mut core.pools[client.pool];
     pool.stats.requests += 1;
     let Some(command) = command::lookup(args.at(0)) else {
+        if is_http(args.at(0)) {
+            return hang_up(core, id);
+        }
         return refuse(core, id, now_us, |out| out.error(error::unknown_command(args)));
     };
     let mut row = command.spec();
@@ -209,6 +223,29 @@ fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
         }
     };
     forward::request(core, id, shard, &request);
+}
+
+/// Whether it is a word of a browser's, which would go on with whatever somebody made it send.
+fn is_http(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:")
+}
+
+/// Ends the connection of a client that speaks HTTP, as Redis does. Nothing more of what it sent is looked at.
+#[cold]
+fn hang_up(core: &mut Core, id: ClientId) {
+    /// The minute in which the log was told last.
+    static TOLD: AtomicU64 = AtomicU64::new(u64::MAX);
+    let minute = core.clock.now_us() / 60_000_000;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    client.closing = Some(Gone::Failed);
+    if TOLD.swap(minute, Ordering::Relaxed) != minute {
+        log!(
+            Warning,
+            "client {} sends POST or Host: as a browser would; its connection is ended",
+            client.session.address
+        );
+    }
+    core.down.clients.mark(id);
 }
 
 /// Answers with an error of the proxy's own.

@@ -74,12 +74,13 @@ fn by(
         None => Err(Refusal::nobody()),
     };
     if let Err(refusal) = sent {
-        unreachable_server(core, id, now_us, &refusal);
+        refused(core, id, now_us, &refusal);
     }
 }
 
+/// Tells a client that its request cannot be sent.
 #[cold]
-fn unreachable_server(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
+pub fn refused(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
     if let Some(client) = core.down.clients.get_mut(id) {
         core.pools[client.pool].stats.forward_errors += 1;
     }

@@ -155,11 +155,11 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) {
         None => anywhere(core, id),
     };
     let Some(shard) = shard else {
-        return forward::written(core, id, None, Kind::Read, now_us, |_| {});
+        return forward::refused(core, id, now_us, &Refusal::nobody());
     };
     let backend = core.pools[pool].backend(shard, resp3, id.index);
-    if core.up.check(backend, now_us).is_err() {
-        return forward::written(core, id, Some(shard), Kind::Read, now_us, |_| {});
+    if let Err(refusal) = core.up.check(backend, now_us) {
+        return forward::refused(core, id, now_us, &refusal);
     }
     // MULTI and every command in it are answered before EXEC is.
     let kind = if transaction.writes { Kind::Write } else { Kind::Read };

@@ -32,7 +32,7 @@ const POLL_MS: u64 = 1000;
 /// The same while something is going on.
 const POLL_URGENT_MS: u64 = 100;
 /// The least, however much is going on.
-const POLL_MIN_MS: u64 = 20;
+const POLL_MIN_MS: u64 = 50;
 /// How long something is taken to be going on.
 const URGENT_MS: u64 = 30_000;
 /// A sentinel that does not answer for so long is taken to be lost.
