@@ -63,11 +63,11 @@ fn expand(data: &[u8]) -> Option<String> {
 }
 
 fn check(pool: &PoolSettings) {
-    assert!(!pool.servers.is_empty());
+    assert!(pool.servers.is_empty() == pool.sentinel.is_some());
     assert!(!pool.listen.text.is_empty());
     let _ = pool.warnings();
     let weights: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
-    if weights > WEIGHT_SUM_MAX {
+    if weights > WEIGHT_SUM_MAX || pool.servers.is_empty() {
         return;
     }
     let live: Vec<ShardIndex> = (0..pool.servers.len() as ShardIndex).collect();

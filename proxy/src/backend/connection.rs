@@ -171,6 +171,11 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
         match used {
             Ok(_) => {
                 let it = core.up.get_mut(backend);
+                // What a reply said may have changed the picture, and let go of this very connection.
+                if it.epoch != epoch {
+                    buffer::give(input);
+                    return Step::End;
+                }
                 it.input = input;
                 if it.has_left() {
                     core.release_backend(backend);

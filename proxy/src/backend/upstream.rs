@@ -88,7 +88,10 @@ impl Upstream {
     /// Gives a place up. Nobody may wait on it any more.
     pub fn release(&mut self, backend: usize) {
         let it = &mut self.backends[backend];
-        debug_assert!(it.pipeline.is_empty());
+        debug_assert!(it.pipeline.is_empty() && !it.is_free);
+        if it.is_free {
+            return;
+        }
         it.duty = Duty::Leaving;
         it.is_free = true;
         it.epoch = it.epoch.wrapping_add(1);
@@ -392,8 +395,7 @@ impl Upstream {
     }
 
     /// Ends a connection. Everyone who waits on it is handed to `each`; the client whose reply broke off in the
-    /// middle is returned.
-    /// Where requests may wait, those that may be sent (again) do.
+    /// middle is returned. Where requests may wait, those that may be sent (again) do.
     ///
     /// An orderly end that nobody notices is no failure: the connection is opened again when it is needed.
     pub fn close(

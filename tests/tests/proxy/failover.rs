@@ -1,6 +1,6 @@
 //! What becomes of requests while a primary is replaced: a sentinel that says what the test wants, and real servers.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -282,4 +282,65 @@ fn what_waits_is_bounded() {
     let served = replies.iter().filter(|reply| *reply == "+OK\r\n").count();
     let refused = replies.iter().filter(|reply| reply.contains("too many requests wait")).count();
     assert!(served >= 55 && served + refused >= 199, "{served} served, {refused} refused");
+}
+
+/// All that a port sends until it closes the connection.
+fn read_all(port: u16, request: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connected");
+    stream.write_all(request.as_bytes()).expect("asked");
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    text
+}
+
+#[test]
+fn figures_name_group_role_and_state() {
+    let (a, b) = pair();
+    let sentinel = Sentinel::start(a.port);
+    let (port, stats, metrics, folder) = (free_port(), free_port(), free_port(), Folder::new());
+    let text = format!(
+        "test:\n  listen: 127.0.0.1:{port}\n  sentinels:\n    - 127.0.0.1:{}\n  groups: [g]\n",
+        sentinel.port
+    );
+    let file = folder.join("proxy.yml");
+    std::fs::write(&file, text).expect("written");
+    let mut command = std::process::Command::new(proxy_binary());
+    command.arg("-c").arg(file).args(["--workers", "1", "-a", "127.0.0.1", "-i", "1"]);
+    command.args(["-s", &stats.to_string(), "--metrics", &format!("127.0.0.1:{metrics}")]);
+    let proxy = Listening::start(command, port, folder);
+    let mut client = proxy.client();
+    assert_eq!(client.call("SET k v"), "+OK\r\n");
+    sentinel.switch_to(b.port);
+    eventually("it is switched", || {
+        assert_eq!(client.call("SET k v"), "+OK\r\n");
+        client.call("INFO pool").contains("failovers:1\r\n")
+    });
+    let (name, get) = (
+        format!("127.0.0.1:{}", b.port),
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    eventually("the page tells", || {
+        let page: serde_json::Value = serde_json::from_str(&read_all(stats, "")).expect("JSON");
+        let server = &page["test"][&name];
+        page["test"]["failovers"] == 1
+            && (&server["role"], &server["group"], &server["state"])
+                == (&"primary".into(), &"g".into(), &"live".into())
+            && server["requests"].as_u64() > Some(0)
+    });
+    let state = |server: &str, role: &str, value: u8| {
+        format!(
+            "redstart_proxy_backend_state{{pool=\"test\",server=\"{server}\",group=\"g\",role=\"{role}\",state=\"live\"}} {value}\n"
+        )
+    };
+    let wanted = [
+        state(&name, "primary", 1),
+        "redstart_proxy_failovers_total{pool=\"test\",group=\"g\"} 1\n".to_owned(),
+        format!("redstart_proxy_backend_resent_total{{pool=\"test\",server=\"{name}\"}} 0\n"),
+        format!("redstart_proxy_backend_waiting_requests{{pool=\"test\",server=\"{name}\"}} 0\n"),
+        state(&format!("127.0.0.1:{}", a.port), "primary", 0),
+    ];
+    eventually("the metrics tell", || {
+        let page = read_all(metrics, get);
+        wanted.iter().all(|line| page.contains(line.as_str()))
+    });
 }
