@@ -310,15 +310,20 @@ fn figures_name_group_role_and_state() {
     let proxy = Listening::start(command, port, folder);
     let mut client = proxy.client();
     assert_eq!(client.call("SET k v"), "+OK\r\n");
-    sentinel.switch_to(b.port);
-    eventually("it is switched", || {
-        assert_eq!(client.call("SET k v"), "+OK\r\n");
-        client.call("INFO pool").contains("failovers:1\r\n")
+    let get = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let state = |port: u16, role: &str, value: u8| {
+        format!(
+            "redstart_proxy_backend_state{{pool=\"test\",server=\"127.0.0.1:{port}\",group=\"g\",role=\"{role}\",state=\"live\"}} {value}\n"
+        )
+    };
+    // They are published once a second.
+    eventually("the metrics tell", || {
+        read_all(metrics, get).contains(&state(a.port, "primary", 1))
     });
-    let (name, get) = (
-        format!("127.0.0.1:{}", b.port),
-        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    );
+    sentinel.switch_to(b.port);
+    eventually("it is switched", || client.call("INFO pool").contains("failovers:1\r\n"));
+    assert_eq!(client.call("SET k v"), "+OK\r\n");
+    let name = format!("127.0.0.1:{}", b.port);
     eventually("the page tells", || {
         let page: serde_json::Value = serde_json::from_str(&read_all(stats, "")).expect("JSON");
         let server = &page["test"][&name];
@@ -327,17 +332,12 @@ fn figures_name_group_role_and_state() {
                 == (&"primary".into(), &"g".into(), &"live".into())
             && server["requests"].as_u64() > Some(0)
     });
-    let state = |server: &str, role: &str, value: u8| {
-        format!(
-            "redstart_proxy_backend_state{{pool=\"test\",server=\"{server}\",group=\"g\",role=\"{role}\",state=\"live\"}} {value}\n"
-        )
-    };
     let wanted = [
-        state(&name, "primary", 1),
+        state(b.port, "primary", 1),
         "redstart_proxy_failovers_total{pool=\"test\",group=\"g\"} 1\n".to_owned(),
         format!("redstart_proxy_backend_resent_total{{pool=\"test\",server=\"{name}\"}} 0\n"),
         format!("redstart_proxy_backend_waiting_requests{{pool=\"test\",server=\"{name}\"}} 0\n"),
-        state(&format!("127.0.0.1:{}", a.port), "primary", 0),
+        state(a.port, "primary", 0),
     ];
     eventually("the metrics tell", || {
         let page = read_all(metrics, get);
