@@ -57,13 +57,6 @@ const UNREAD_BYTES_PAUSE: usize = 1 << 20;
 /// servers read waits itself, instead of filling their queues until requests are refused.
 const ASKED_BYTES_PAUSE: usize = 4 << 20;
 
-/// What the first reply to a client is taken to have, in bytes.
-const REPLY_BYTES_ASSUMED: usize = 1 << 20;
-/// Of what a client may leave unread, the share that may be asked for in advance.
-const ASKED_SHARE: usize = 4;
-/// How slowly it is forgotten how large replies were: by this part with each reply.
-const REPLY_BYTES_DECAY: usize = 64;
-
 /// Turns for which output may be held back: one in nine clients with 16 requests in flight over two servers still lacked
 /// replies after the first, and had cost a second write.
 const HOLDS_MAX: u8 = 2;
@@ -87,12 +80,6 @@ pub struct Client {
     pub pending: Pending,
     /// Bytes of requests since none was in flight.
     asked_bytes: usize,
-    /// How large replies are at present: the largest of late.
-    reply_bytes: usize,
-    /// Bytes of the reply that is being passed on piece by piece.
-    streamed_bytes: usize,
-    /// Bytes of replies that may be asked for in advance.
-    window_bytes: usize,
     /// Bytes of replies to parts of its requests, of which other parts are not answered yet.
     gathered_bytes: usize,
     /// Replies on their way out.
@@ -148,17 +135,8 @@ impl Client {
         self.closing.is_some()
             || (self.barrier && !self.pending.is_empty())
             || self.pending.len() >= in_flight_max
-            || self.pending.len().saturating_mul(self.reply_bytes)
-                > self.window_bytes.max(self.reply_bytes)
             || (self.asked_bytes > ASKED_BYTES_PAUSE && !self.pending.is_empty())
             || self.unsent_bytes() > UNREAD_BYTES_PAUSE
-    }
-
-    /// Takes note of how large a reply was: servers are asked for no more than the client can take, for what has been asked
-    /// for must be kept until it does.
-    #[inline]
-    fn note_reply(&mut self, bytes: usize) {
-        self.reply_bytes = (self.reply_bytes - self.reply_bytes / REPLY_BYTES_DECAY).max(bytes);
     }
 
     /// Bytes of replies that are kept for it.
@@ -244,9 +222,6 @@ impl Clients {
             scanner: RequestScanner::default(),
             pending: Pending::default(),
             asked_bytes: 0,
-            reply_bytes: REPLY_BYTES_ASSUMED,
-            streamed_bytes: 0,
-            window_bytes: self.output_bytes_max / ASKED_SHARE,
             gathered_bytes: 0,
             output: Output::default(),
             dirty: false,
@@ -318,7 +293,6 @@ impl Clients {
             }
             return self.end_stream(id, now_us);
         }
-        client.note_reply(reply.len());
         let latency = &mut self.latency[client.pool.place()];
         client.pending.answer(sequence, reply, &mut client.output, now_us as u32, latency);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
@@ -331,7 +305,6 @@ impl Clients {
             buffer::give(reply);
             return;
         };
-        client.note_reply(reply.len());
         let latency = &mut self.latency[client.pool.place()];
         client.pending.answer_owned(sequence, reply, &mut client.output, now_us as u32, latency);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
@@ -423,7 +396,6 @@ impl Clients {
         else {
             return;
         };
-        client.streamed_bytes += piece.len();
         if piece.len() < DIRECT_BYTES || client.blocked {
             client.output.push(piece);
         } else {
@@ -447,8 +419,6 @@ impl Clients {
         else {
             return;
         };
-        let streamed_bytes = std::mem::take(&mut client.streamed_bytes);
-        client.note_reply(streamed_bytes);
         let latency = &mut self.latency[client.pool.place()];
         client.pending.end_stream(&mut client.output, now_us as u32, latency);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);

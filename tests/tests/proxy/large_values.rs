@@ -309,34 +309,3 @@ fn a_large_request_that_is_refused_is_answered_in_whatever_pieces_it_comes() {
         }
     }
 }
-
-/// Far more than a client may leave unread, asked for at once by one that reads as fast as it can.
-#[test]
-fn many_large_replies_reach_a_client_that_reads() {
-    const COUNT: usize = 400;
-    let servers = [Redis::start(), Redis::start()];
-    let addresses = [("alpha", &servers[0]), ("beta", &servers[1])]
-        .map(|(name, server)| format!("127.0.0.1:{}:1 {name}", server.port));
-    let mut addresses = addresses.to_vec();
-    addresses[1] += "\nglobal:\n  client_output_limit: 64mb";
-    let proxy = Proxy::start_over("", &addresses, &["--workers", "1", "-s", "0"]);
-    let mut client = proxy.client();
-    let values: Vec<Vec<u8>> = (0..8).map(|number| value(number, 1 << 20)).collect();
-    let keys: Vec<String> = (0..8).map(|number| format!("user:{}", number * 7919)).collect();
-    for (key, value) in keys.iter().zip(&values) {
-        client.send(&[b"SET".as_slice(), key.as_bytes(), value]);
-        assert_eq!(client.receive(), "+OK\r\n");
-    }
-    for round in 0..2 {
-        let asked: String = (0..COUNT).map(|n| format!("GET {}\r\n", keys[n % 8])).collect();
-        client.send_raw(asked.as_bytes());
-        for number in 0..COUNT {
-            expect(&mut client, &bulk(&values[number % 8]), &format!("{number} of round {round}"));
-        }
-        // Small replies make it forget how large they may be; not all at once.
-        client.send_raw("PING\r\n".repeat(50).as_bytes());
-        (0..50).for_each(|_| assert_eq!(client.receive(), "+PONG\r\n"));
-    }
-    let peak = proxy.process.peak_bytes();
-    assert!(peak < 150 << 20, "{peak} bytes for one client");
-}
