@@ -3,8 +3,11 @@
 //! An idle client owns no buffer: what it sends is read into the worker's buffer, and only an incomplete request
 //! is kept. Replies gather in its output and leave at the end of the turn.
 
+pub mod choose;
 pub mod dispatch;
+pub mod forward;
 pub mod pending;
+pub mod request;
 pub mod session;
 pub mod split;
 pub mod task;
@@ -24,6 +27,7 @@ use self::session::Session;
 use self::transaction::Transaction;
 use crate::gather::Merged;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, LARGE_BYTES, Output, Sent};
+use crate::topology::PoolId;
 
 /// A client of a worker; the generation tells it from others that had the same place before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -63,7 +67,7 @@ pub struct Client {
     /// Who it is.
     pub id: ClientId,
     /// Its pool.
-    pub pool: usize,
+    pub pool: PoolId,
     /// Its connection.
     pub stream: Stream,
     /// Wakes its task.
@@ -200,7 +204,7 @@ impl Clients {
     /// Adds a client.
     pub fn insert(
         &mut self,
-        pool: usize,
+        pool: PoolId,
         stream: Stream,
         authenticated: bool,
         session: Session,
@@ -289,7 +293,7 @@ impl Clients {
             }
             return self.end_stream(id, now_us);
         }
-        let latency = &mut self.latency[client.pool];
+        let latency = &mut self.latency[client.pool.place()];
         client.pending.answer(sequence, reply, &mut client.output, now_us as u32, latency);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
@@ -301,7 +305,7 @@ impl Clients {
             buffer::give(reply);
             return;
         };
-        let latency = &mut self.latency[client.pool];
+        let latency = &mut self.latency[client.pool.place()];
         client.pending.answer_owned(sequence, reply, &mut client.output, now_us as u32, latency);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
@@ -335,12 +339,12 @@ impl Clients {
         };
         if client.pending.is_empty() && client.reply_mode == ReplyMode::On {
             write(client.output.tail());
-            self.latency[client.pool].record(0);
+            self.latency[client.pool.place()].record(0);
         } else {
             let mut reply = buffer::take();
             write(&mut reply);
             let sequence = client.begin(now_us);
-            let latency = &mut self.latency[client.pool];
+            let latency = &mut self.latency[client.pool.place()];
             client.pending.answer(sequence, &reply, &mut client.output, now_us as u32, latency);
             buffer::give(reply);
         }
@@ -415,7 +419,7 @@ impl Clients {
         else {
             return;
         };
-        let latency = &mut self.latency[client.pool];
+        let latency = &mut self.latency[client.pool.place()];
         client.pending.end_stream(&mut client.output, now_us as u32, latency);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
@@ -448,7 +452,7 @@ impl Clients {
         let mut client = self.slab.remove(id.index as usize);
         buffer::give(std::mem::take(&mut client.input));
         client.wake();
-        let (left, failed) = &mut self.gone[client.pool];
+        let (left, failed) = &mut self.gone[client.pool.place()];
         *(if why == Gone::Left { left } else { failed }) += 1;
         Some(client)
     }
@@ -463,7 +467,7 @@ impl Clients {
     ///
     /// With `may_hold`, a client that is still owed replies gets none of them this time, but for much or old output:
     /// the replies of another server are probably on their way, and all leave in one write.
-    pub fn flush(&mut self, in_flight_max: usize, may_hold: bool, mut removed: impl FnMut(usize)) {
+    pub fn flush(&mut self, in_flight_max: usize, may_hold: bool, mut removed: impl FnMut(PoolId)) {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.append(&mut self.held);
         for id in dirty.drain(..) {

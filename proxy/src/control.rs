@@ -1,15 +1,17 @@
 //! How the threads of the process speak with each other: rarely, and never about a request on its way.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use redstart_common::net::Stream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Clock;
 use crate::route::pool::LANES;
 use crate::settings::Global;
 use crate::stats::PoolStats;
-use crate::topology::fixed::SharedPool;
+use crate::topology::PoolId;
+use crate::topology::pool::SharedPool;
+use crate::topology::roster::Change;
 use crate::worker::Loads;
 
 /// A connection on its way from one thread to another.
@@ -49,7 +51,7 @@ impl Handed {
 #[derive(Debug, Clone, Default)]
 pub struct Which {
     /// The pool of whoever asks; nobody reaches beyond.
-    pub pool: usize,
+    pub pool: PoolId,
     /// The client's number.
     pub number: Option<u64>,
     /// Its address.
@@ -64,7 +66,9 @@ pub struct Which {
 #[derive(Debug)]
 pub enum Message {
     /// Serve this connection.
-    Accept(Handed, usize),
+    Accept(Handed, PoolId),
+    /// There is another picture of this pool.
+    Changed(PoolId),
     /// Describe your clients that meet the conditions.
     List(Which, oneshot::Sender<Vec<(u64, String)>>),
     /// Drop the clients that meet the conditions and say how many there were.
@@ -86,8 +90,8 @@ pub struct Directory {
     pub global: Global,
     /// What each worker counted, at its last report.
     reports: Mutex<Vec<Vec<PoolStats>>>,
-    /// When the process started.
-    pub started: Instant,
+    /// The clock of the process.
+    pub clock: Clock,
 }
 
 impl Directory {
@@ -107,15 +111,33 @@ impl Directory {
             pools,
             global,
             reports: Mutex::new(vec![Vec::new(); workers]),
-            started: Instant::now(),
+            clock: Clock::start(),
         };
         (Arc::new(directory), receivers)
     }
 
-    /// Milliseconds since the process started.
+    /// A pool, by its identity.
     #[must_use]
-    pub fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+    pub fn pool(&self, id: PoolId) -> &Arc<SharedPool> {
+        &self.pools[id.place()]
+    }
+
+    /// The door through which the topology of a running pool changes: discovery's, and that of tests. Says whether
+    /// there is another picture for it. All workers have heard of it, though they may not have taken it in yet.
+    pub fn change(&self, pool: PoolId, changes: impl IntoIterator<Item = Change>) -> bool {
+        let changed = self.pool(pool).apply(changes);
+        if changed {
+            self.tell_changed(pool);
+        }
+        changed
+    }
+
+    /// Tells the workers that there is another picture of a pool. Those who are busy see it by themselves.
+    pub fn tell_changed(&self, pool: PoolId) {
+        for worker in &self.workers {
+            // The workers live as long as the process.
+            let _ = worker.send(Message::Changed(pool));
+        }
     }
 
     /// Whether there are as many clients as the process has descriptors for.
@@ -140,8 +162,7 @@ impl Directory {
     /// All workers' reports together, a pool each. At most a second old.
     #[must_use]
     pub fn totals(&self) -> Vec<PoolStats> {
-        let mut totals: Vec<PoolStats> =
-            self.pools.iter().map(|pool| PoolStats::new(pool.settings.servers.len())).collect();
+        let mut totals = vec![PoolStats::default(); self.pools.len()];
         let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         for report in reports.iter() {
             for (total, pool) in totals.iter_mut().zip(report) {
@@ -170,9 +191,11 @@ fn own_descriptors(workers: usize, pools: &[Arc<SharedPool>]) -> usize {
     let of_pool = |pool: &Arc<SharedPool>| {
         let settings = &pool.settings;
         let listeners = if settings.reuseport { workers } else { 1 };
-        let connections = settings.servers.len() * LANES * settings.server_connections * workers;
+        let servers = pool.topology.load().members.len();
+        let sentinels = settings.sentinel.as_ref().map_or(0, |it| 2 * it.sentinels.len());
+        let connections = servers * LANES * settings.server_connections * workers;
         // An engine in this process holds the other end as well.
-        listeners + if settings.embedded { connections * 2 } else { connections }
+        listeners + sentinels + if settings.embedded { connections * 2 } else { connections }
     };
     let pools: usize = pools.iter().map(of_pool).sum();
     DESCRIPTORS_BESIDES + workers * DESCRIPTORS_PER_WORKER + pools

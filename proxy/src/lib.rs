@@ -1,8 +1,8 @@
 //! One endpoint over many Redis servers.
 //!
 //! ```text
-//!   socket ─▶ client::task ─▶ client::dispatch ─▶ route ─▶ backend::pipeline ─▶ server ─┐
-//!   socket ◀─ output ◀─ client::pending ◀─ gather ◀─ backend::connection ◀──────────────┘
+//!   socket ─▶ client::task ─▶ client::dispatch ─▶ route ─▶ client::forward ─▶ backend::pipeline ─▶ server ─┐
+//!   socket ◀─ output ◀─ client::pending ◀─ gather ◀─ backend::connection ◀─────────────────────────────────┘
 //! ```
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod control;
 pub mod data_folder;
 pub mod embedded;
@@ -18,6 +19,7 @@ pub mod local;
 pub mod metrics;
 pub mod output;
 pub mod proxy;
+pub mod reconcile;
 pub mod route;
 pub mod settings;
 pub mod stats;

@@ -8,9 +8,10 @@ mod info;
 use redstart_common::clock;
 use redstart_common::command::{Mode, reply};
 use redstart_common::resp::encode::Proto;
-use redstart_common::resp::{Args, RespWrite, error};
+use redstart_common::resp::{RespWrite, error};
 
-use crate::client::dispatch::{Request, refuse};
+use crate::client::dispatch::refuse;
+use crate::client::request::Request;
 use crate::client::{ClientId, Gone, ReplyMode, transaction};
 use crate::route::plan::Local;
 use crate::texts;
@@ -18,26 +19,6 @@ use crate::worker::Core;
 
 /// The version of Redis whose behaviour is offered.
 pub const REDIS_VERSION: &str = "7.0.15";
-
-/// Whether a sub-command came after the Redis whose table is used, and is answered all the same.
-#[must_use]
-pub fn is_newer(container: &str, name: &[u8]) -> bool {
-    container == "client"
-        && (name.eq_ignore_ascii_case(b"setinfo") || name.eq_ignore_ascii_case(b"no-touch"))
-}
-
-/// Answers such a sub-command.
-pub fn newer(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    if !client.authenticated {
-        return refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
-    }
-    if args.get(1).is_some_and(|name| name.eq_ignore_ascii_case(b"setinfo")) {
-        client_command::set_info(core, id, args, now_us);
-    } else {
-        client_command::no_touch(core, id, args, now_us);
-    }
-}
 
 /// The protocol a client speaks.
 fn proto(core: &mut Core, id: ClientId) -> Proto {

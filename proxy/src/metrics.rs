@@ -13,6 +13,7 @@ use redstart_common::metric::Histogram;
 
 use crate::control::Directory;
 use crate::stats::{PoolStats, ServerStats};
+use crate::topology::{Member, State, Topology};
 
 /// Bounds of the latency buckets, in seconds.
 const BUCKETS: &[f64] = &[
@@ -84,6 +85,23 @@ fn describe() {
         "redstart_proxy_backend_ejections_total",
         "Times the server was ejected from its pool."
     );
+    describe_gauge!(
+        "redstart_proxy_backend_state",
+        "1 for the group, role and state that the server is in, 0 for those it was in."
+    );
+    describe_gauge!(
+        "redstart_proxy_backend_waiting_requests",
+        "Requests that wait for the server, which is away or being replaced."
+    );
+    describe_counter!(
+        "redstart_proxy_backend_held_total",
+        "Requests that had to wait because the server was away."
+    );
+    describe_counter!("redstart_proxy_backend_resent_total", "Requests that were sent again.");
+    describe_counter!(
+        "redstart_proxy_failovers_total",
+        "Times another server became the primary of the group."
+    );
     describe_counter!("redstart_proxy_backend_closed_total", "Connections the server closed.");
     describe_counter!(
         "redstart_proxy_backend_failed_total",
@@ -143,8 +161,11 @@ impl Seen {
 }
 
 struct ServerHandles {
-    gauges: [Gauge; 4],
-    counters: [Counter; 9],
+    labels: [Label; 2],
+    gauges: [Gauge; 5],
+    counters: [Counter; 11],
+    /// The gauge of the group, role and state that it is in.
+    state: Option<([String; 3], Gauge)>,
     latency: Seen,
 }
 
@@ -159,6 +180,7 @@ impl ServerHandles {
                 gauge("redstart_proxy_backend_ejected"),
                 gauge("redstart_proxy_backend_unsent_requests"),
                 gauge("redstart_proxy_backend_in_flight_requests"),
+                gauge("redstart_proxy_backend_waiting_requests"),
             ],
             counters: [
                 counter("redstart_proxy_backend_ejections_total"),
@@ -170,18 +192,50 @@ impl ServerHandles {
                 counter("redstart_proxy_backend_responses_total"),
                 counter("redstart_proxy_backend_response_bytes_total"),
                 counter("redstart_proxy_backend_error_responses_total"),
+                counter("redstart_proxy_backend_held_total"),
+                counter("redstart_proxy_backend_resent_total"),
             ],
+            state: None,
             latency: Seen::new(histogram!(BACKEND_SECONDS, labels.to_vec())),
+            labels,
         }
     }
 
-    fn push(&mut self, stats: &ServerStats, is_live: bool, ejections: u64) {
-        let gauges = [stats.connections, u64::from(!is_live), stats.in_queue, stats.out_queue];
+    fn push_state(&mut self, now: [&str; 3]) {
+        if let Some((before, gauge)) = &self.state {
+            if *before == now {
+                return;
+            }
+            gauge.set(0.0);
+        }
+        let mut labels = self.labels.to_vec();
+        for (name, value) in ["group", "role", "state"].into_iter().zip(now) {
+            labels.push(Label::new(name, value.to_owned()));
+        }
+        let gauge = gauge!("redstart_proxy_backend_state", labels);
+        gauge.set(1.0);
+        self.state = Some((now.map(str::to_owned), gauge));
+    }
+
+    /// The server is in the pool no more.
+    fn left(&mut self) {
+        if let Some((_, gauge)) = self.state.take() {
+            gauge.set(0.0);
+        }
+        for gauge in &self.gauges {
+            gauge.set(0.0);
+        }
+    }
+
+    fn push(&mut self, stats: &ServerStats, member: &Member, group: &str) {
+        self.push_state([group, member.role.name(), member.state.name()]);
+        let is_out = u64::from(member.state == State::Ejected);
+        let gauges = [stats.connections, is_out, stats.in_queue, stats.out_queue, stats.waiting];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
         }
         let counters = [
-            ejections,
+            member.ejections,
             stats.eof,
             stats.errors,
             stats.timed_out,
@@ -190,6 +244,8 @@ impl ServerHandles {
             stats.responses,
             stats.response_bytes,
             stats.error_responses,
+            stats.held,
+            stats.resent,
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);
@@ -204,11 +260,12 @@ struct PoolHandles {
     counters: [Counter; 7],
     commands: HashMap<usize, Counter>,
     latency: Seen,
-    servers: Vec<ServerHandles>,
+    /// By name: a server that comes back goes on counting.
+    servers: HashMap<Box<str>, ServerHandles>,
 }
 
 impl PoolHandles {
-    fn new(name: &str, servers: impl Iterator<Item = String>) -> Self {
+    fn new(name: &str) -> Self {
         let labels = [Label::new("pool", name.to_owned())];
         let counter = |name: &'static str| counter!(name, labels.to_vec());
         Self {
@@ -225,7 +282,7 @@ impl PoolHandles {
             ],
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
-            servers: servers.map(|server| ServerHandles::new(name, &server)).collect(),
+            servers: HashMap::new(),
         }
     }
 
@@ -255,6 +312,28 @@ impl PoolHandles {
         }
         self.latency.push(&stats.latency);
     }
+
+    fn push_servers(&mut self, stats: &PoolStats, topology: &Topology) {
+        let nothing = ServerStats::default();
+        let pool = &self.name;
+        for shard in topology.shards.iter().filter(|shard| shard.failovers > 0) {
+            let labels =
+                [Label::new("pool", pool.clone()), Label::new("group", shard.name.to_string())];
+            counter!("redstart_proxy_failovers_total", labels.to_vec()).absolute(shard.failovers);
+        }
+        for member in &topology.members {
+            let name = &member.endpoint.name;
+            let handles =
+                self.servers.entry(name.clone()).or_insert_with(|| ServerHandles::new(pool, name));
+            let seen = stats.servers.get(&member.endpoint.id).unwrap_or(&nothing);
+            handles.push(seen, member, &topology.shards[usize::from(member.shard)].name);
+        }
+        for (name, handles) in &mut self.servers {
+            if !topology.members.iter().any(|member| member.endpoint.name == *name) {
+                handles.left();
+            }
+        }
+    }
 }
 
 /// Hands the workers' sums to the registry.
@@ -266,14 +345,8 @@ impl Publisher {
     /// A publisher for the pools of a process.
     #[must_use]
     pub fn new(directory: &Directory) -> Self {
-        let pools = directory
-            .pools
-            .iter()
-            .map(|pool| {
-                let servers = pool.settings.servers.iter().map(|server| server.name.clone());
-                PoolHandles::new(&pool.settings.name, servers)
-            })
-            .collect();
+        let pools =
+            directory.pools.iter().map(|pool| PoolHandles::new(&pool.settings.name)).collect();
         Self { pools }
     }
 
@@ -282,14 +355,7 @@ impl Publisher {
         let totals = directory.totals();
         for ((handles, total), shared) in self.pools.iter_mut().zip(&totals).zip(&directory.pools) {
             handles.push(total);
-            let topology = shared.topology.load();
-            let ejections = shared.ejections();
-            for (index, (server, stats)) in
-                handles.servers.iter_mut().zip(&total.servers).enumerate()
-            {
-                let count = ejections.get(index).map_or(0, |(count, _)| *count);
-                server.push(stats, topology.is_live(index as u16), count);
-            }
+            handles.push_servers(total, &shared.topology.load());
         }
     }
 }

@@ -208,6 +208,33 @@ impl Output {
         }
     }
 
+    /// Hands on what waits, but for the first `skip` bytes.
+    pub fn each_piece(&self, skip: usize, mut each: impl FnMut(&[u8])) {
+        let mut skip = skip + self.gone;
+        for piece in self.sealed.iter().chain([&self.tail]) {
+            let rest = &piece[skip.min(piece.len())..];
+            skip = skip.saturating_sub(piece.len());
+            if !rest.is_empty() {
+                each(rest);
+            }
+        }
+    }
+
+    /// Drops the first bytes that wait.
+    pub fn skip(&mut self, bytes: usize) {
+        self.advance(bytes.min(self.len()));
+    }
+
+    /// Moves everything that waits to the end of `into`.
+    pub fn drain_into(&mut self, into: &mut Vec<u8>) {
+        let mut gone = self.gone;
+        for piece in self.sealed.iter().chain([&self.tail]) {
+            into.extend_from_slice(&piece[gone.min(piece.len())..]);
+            gone = gone.saturating_sub(piece.len());
+        }
+        self.clear();
+    }
+
     /// Forgets everything that waits.
     pub fn clear(&mut self) {
         self.sealed.drain(..).for_each(buffer::give);

@@ -3,6 +3,7 @@
 //! ```text
 //!   main thread    signals · accepting (unless a worker does it itself) · probes of ejected servers · metrics
 //!   worker-0 …     each with its clients, its connections to servers, its counters
+//!   discovery      sentinels, if a pool has any
 //!   stats          twemproxy's JSON page
 //!   exporter       Prometheus
 //! ```
@@ -27,7 +28,9 @@ use crate::backend::probe;
 use crate::control::{Directory, Handed, Message};
 use crate::metrics::{self, Publisher};
 use crate::settings::{ListenAddress, PoolSettings, Settings};
-use crate::topology::fixed::SharedPool;
+use crate::topology::PoolId;
+use crate::topology::pool::SharedPool;
+use crate::topology::sentinel::shell;
 use crate::worker::Worker;
 use crate::{stats_page, tick};
 
@@ -109,8 +112,22 @@ impl Proxy {
     /// # Errors
     /// When a thread cannot be started or the metrics cannot be published.
     pub fn run(self) -> io::Result<()> {
-        let pools: Vec<Arc<SharedPool>> =
-            self.settings.pools.iter().cloned().map(SharedPool::new).map(Arc::new).collect();
+        self.start()?.run()
+    }
+
+    /// Starts the threads. What is the main thread's work is done by [`Running::run`].
+    ///
+    /// # Errors
+    /// As [`Proxy::run`].
+    pub fn start(self) -> io::Result<Running> {
+        let pools: Vec<Arc<SharedPool>> = self
+            .settings
+            .pools
+            .iter()
+            .cloned()
+            .zip(0..)
+            .map(|(pool, number)| Arc::new(SharedPool::new(PoolId::new(number), pool)))
+            .collect();
         let global = self.settings.global.clone();
         let (directory, receivers) = Directory::new(self.workers, pools.clone(), global);
         self.announce(directory.clients_max);
@@ -123,9 +140,11 @@ impl Proxy {
             stats_page::serve(listener, Arc::clone(&directory), interval)?;
         }
         // Listeners that a worker serves itself, and those the main thread serves for all.
-        let mut own: Vec<Vec<(usize, Bound)>> = (0..self.workers).map(|_| Vec::new()).collect();
+        let mut own: Vec<Vec<(PoolId, Bound)>> = (0..self.workers).map(|_| Vec::new()).collect();
         let mut shared = Vec::new();
-        for (pool, bound) in self.listeners.into_iter().enumerate() {
+        for (pool, bound) in
+            self.listeners.into_iter().zip(0..).map(|(bound, n)| (PoolId::new(n), bound))
+        {
             let is_own = self.workers == 1 || bound.len() > 1;
             for (worker, listener) in bound.into_iter().enumerate() {
                 if is_own {
@@ -144,11 +163,9 @@ impl Proxy {
                 }
             })?;
         }
+        discover(&directory)?;
         let publisher = self.metrics.map(|_| Publisher::new(&directory));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(supervise(&directory, shared, publisher))?;
-        remove_sockets(&self.settings.pools);
-        Ok(())
+        Ok(Running { directory, listeners: shared, publisher })
     }
 
     fn announce(&self, clients_max: usize) {
@@ -159,9 +176,9 @@ impl Proxy {
                 .map_or_else(|| pool.listen.text.clone(), |address| address.to_string());
             log!(
                 Notice,
-                "pool '{}' listens on {place}: {} server(s), {} over {}",
+                "pool '{}' listens on {place}: {}, {} over {}",
                 pool.name,
-                pool.servers.len(),
+                pool.made_of(),
                 pool.distribution.name(),
                 pool.hash.name()
             );
@@ -183,13 +200,63 @@ impl Proxy {
     }
 }
 
-fn remove_sockets(pools: &[PoolSettings]) {
+/// A proxy whose workers run.
+pub struct Running {
+    directory: Arc<Directory>,
+    /// The listeners that the main thread serves.
+    listeners: Vec<(PoolId, Bound)>,
+    publisher: Option<Publisher>,
+}
+
+impl Running {
+    /// What the threads know of each other, and the door to the pools.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory)
+    }
+
+    /// Does the main thread's work until a signal ends it.
+    ///
+    /// # Errors
+    /// When a listener or a signal cannot be waited for.
+    pub fn run(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(supervise(&self.directory, self.listeners, self.publisher))?;
+        remove_sockets(&self.directory.pools);
+        Ok(())
+    }
+}
+
+fn remove_sockets(pools: &[Arc<SharedPool>]) {
     for pool in pools {
-        if let ListenAddress::Unix { path, .. } = &pool.listen.address {
+        if let ListenAddress::Unix { path, .. } = &pool.settings.listen.address {
             // It may be gone already.
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Starts the thread that watches sentinels, if a pool has any.
+fn discover(directory: &Arc<Directory>) -> io::Result<()> {
+    let watched: Vec<Arc<SharedPool>> =
+        directory.pools.iter().filter(|pool| pool.settings.sentinel.is_some()).cloned().collect();
+    if watched.is_empty() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let directory = Arc::clone(directory);
+    let body = move || {
+        runtime.block_on(async move {
+            let watch = |pool| tokio::spawn(shell::run(Arc::clone(&directory), pool));
+            for watch in watched.into_iter().map(watch).collect::<Vec<_>>() {
+                if watch.await.is_err() {
+                    log!(Warning, "sentinels are watched no more");
+                    std::process::exit(1);
+                }
+            }
+        });
+    };
+    std::thread::Builder::new().name("discovery".to_owned()).spawn(body).map(drop)
 }
 
 /// The life of a worker's thread.
@@ -197,11 +264,16 @@ fn work(
     number: usize,
     directory: Arc<Directory>,
     receiver: UnboundedReceiver<Message>,
-    listeners: Vec<(usize, Bound)>,
+    listeners: Vec<(PoolId, Bound)>,
 ) -> io::Result<()> {
     turn::runtime()?.block_on(async move {
-        let worker =
-            Worker::new(number, &directory.pools, &directory.global, Arc::clone(&directory));
+        let worker = Worker::new(
+            number,
+            &directory.pools,
+            &directory.global,
+            Arc::clone(&directory),
+            rand::random(),
+        );
         worker.start();
         for (pool, bound) in listeners {
             let listener = bound.into_listener()?;
@@ -222,9 +294,9 @@ fn work(
 }
 
 /// Accepts the next connection, or tells it that the pool is full or the process out of descriptors.
-async fn accept(listener: &Listener, directory: &Directory, pool: usize) -> Option<Stream> {
+async fn accept(listener: &Listener, directory: &Directory, pool: PoolId) -> Option<Stream> {
     match listener.accept().await {
-        Ok(stream) if !directory.is_full() && directory.pools[pool].admit_client() => Some(stream),
+        Ok(stream) if !directory.is_full() && directory.pool(pool).admit_client() => Some(stream),
         Ok(stream) => {
             let mut text = Vec::new();
             text.error(error::MAX_CLIENTS);
@@ -237,7 +309,7 @@ async fn accept(listener: &Listener, directory: &Directory, pool: usize) -> Opti
         Err(error) => {
             // It may go on failing for long: once a second is told often enough.
             static TOLD_AT: AtomicU64 = AtomicU64::new(u64::MAX);
-            let second = directory.now_ms() / 1000;
+            let second = directory.clock.seconds();
             if TOLD_AT.swap(second, Ordering::Relaxed) != second {
                 log!(Warning, "accepting a connection failed: {error}");
             }
@@ -250,7 +322,7 @@ async fn accept(listener: &Listener, directory: &Directory, pool: usize) -> Opti
 /// The life of the main thread.
 async fn supervise(
     directory: &Arc<Directory>,
-    listeners: Vec<(usize, Bound)>,
+    listeners: Vec<(PoolId, Bound)>,
     mut publisher: Option<Publisher>,
 ) -> io::Result<()> {
     for (pool, bound) in listeners {
@@ -262,7 +334,7 @@ async fn supervise(
                     continue;
                 };
                 let Ok(handed) = Handed::from_stream(stream) else {
-                    directory.pools[pool].release_client();
+                    directory.pool(pool).release_client();
                     continue;
                 };
                 let worker = directory.loads.enter_least();
@@ -313,18 +385,17 @@ fn shift_level(signal: &str, by: i8) {
 }
 
 fn probe_ejected(directory: &Arc<Directory>) {
-    for (index, pool) in directory.pools.iter().enumerate() {
-        for server in pool.due_for_probe(directory.now_ms()) {
-            let directory = Arc::clone(directory);
+    for pool in &directory.pools {
+        for server in pool.due_for_probe(directory.clock.now()) {
+            let (directory, pool) = (Arc::clone(directory), Arc::clone(pool));
             tokio::spawn(async move {
-                let pool = &directory.pools[index];
                 let settings = &pool.settings;
-                let name = &settings.servers[usize::from(server)].name;
-                let is_well =
-                    probe::is_well(settings, &settings.servers[usize::from(server)]).await;
-                pool.probed(server, is_well, directory.now_ms());
+                let name = &server.name;
+                let is_well = probe::is_well(settings, &server).await;
+                pool.probed(server.id, is_well, directory.clock.now());
                 if is_well {
                     log!(Notice, "pool '{}': server '{name}' is back", settings.name);
+                    directory.tell_changed(pool.id);
                 } else {
                     log!(Verbose, "pool '{}': server '{name}' is not well yet", settings.name);
                 }

@@ -7,10 +7,12 @@
 
 mod error;
 mod file;
+mod groups;
 pub mod rows;
 mod values;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use redstart_common::hash::{CharSign, HashKind};
 
@@ -109,6 +111,28 @@ pub enum ServerOrder {
     File,
 }
 
+/// Which groups of the sentinels a pool is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// These, in this order, each with its share of the keys.
+    Named(Vec<(Arc<str>, u32)>),
+    /// All that the sentinels watch, in the order of their names.
+    All,
+}
+
+/// What a pool of sentinel groups is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentinelSettings {
+    /// Where the sentinels are that are asked first; others are learnt from them.
+    pub sentinels: Vec<ServerAddress>,
+    /// The groups.
+    pub groups: Groups,
+    /// The ACL user towards sentinels.
+    pub user: Option<String>,
+    /// The password towards sentinels.
+    pub password: Option<String>,
+}
+
 /// One pool: an endpoint over servers.
 #[derive(Debug, Clone)]
 pub struct PoolSettings {
@@ -138,8 +162,12 @@ pub struct PoolSettings {
     pub reuseport: bool,
     /// Whether connections to servers open at start.
     pub preconnect: bool,
-    /// The password clients must give and servers are given.
+    /// The password clients must give; servers are given it too, unless they have one of their own.
     pub redis_auth: Option<String>,
+    /// The ACL user towards servers.
+    pub server_user: Option<String>,
+    /// The password towards servers.
+    pub server_password: Option<String>,
     /// The database selected on servers.
     pub redis_db: u32,
     /// Connections per worker and server.
@@ -150,8 +178,12 @@ pub struct PoolSettings {
     pub server_retry_timeout_ms: u64,
     /// Failures in a row after which a server is ejected.
     pub server_failure_limit: u32,
+    /// Milliseconds that requests wait for a server that is away or being replaced; 0 is not at all.
+    pub failover_hold_ms: u64,
     /// The servers, numbered as [`ServerOrder`] says.
     pub servers: Vec<ServerSettings>,
+    /// The sentinels that tell the servers, where those are not fixed.
+    pub sentinel: Option<SentinelSettings>,
     /// Set for the pool of in-process engines.
     pub embedded: bool,
 }
@@ -175,13 +207,37 @@ impl PoolSettings {
             reuseport: false,
             preconnect: false,
             redis_auth: None,
+            server_user: None,
+            server_password: None,
             redis_db: 0,
             server_connections: 1,
             auto_eject_hosts: false,
             server_retry_timeout_ms: 30_000,
             server_failure_limit: 2,
+            failover_hold_ms: 0,
             servers,
+            sentinel: None,
             embedded: false,
+        }
+    }
+
+    /// How many shards there are to begin with.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        match self.sentinel.as_ref().map(|sentinel| &sentinel.groups) {
+            Some(Groups::Named(groups)) => groups.len(),
+            Some(Groups::All) => 0,
+            None => self.servers.len(),
+        }
+    }
+
+    /// What it is made of, in words.
+    #[must_use]
+    pub fn made_of(&self) -> String {
+        match self.sentinel.as_ref().map(|sentinel| &sentinel.groups) {
+            Some(Groups::Named(groups)) => format!("{} sentinel group(s)", groups.len()),
+            Some(Groups::All) => "all groups of the sentinels".to_owned(),
+            None => format!("{} server(s)", self.servers.len()),
         }
     }
 
@@ -191,7 +247,7 @@ impl PoolSettings {
         let mut warnings = Vec::new();
         if self.hash == HashKind::Crc32
             && self.distribution == DistributionKind::Ketama
-            && self.servers.len() > 1
+            && self.shard_count() > 1
         {
             warnings.push(format!(
                 "pool '{}': hash crc32 has 15 bits, so with ketama every key falls on one server; \
@@ -199,7 +255,7 @@ impl PoolSettings {
                 self.name
             ));
         }
-        if self.distribution == DistributionKind::Random && self.servers.len() > 1 {
+        if self.distribution == DistributionKind::Random && self.shard_count() > 1 {
             warnings.push(format!(
                 "pool '{}': distribution random sends each request to any server; a key written is not \
                  found again unless the servers hold the same data",

@@ -1,7 +1,11 @@
 //! What is counted: plain numbers of one worker, read by INFO, the JSON statistics and Prometheus alike.
 
+use std::collections::BTreeMap;
+
 use redstart_common::command;
 use redstart_common::metric::Histogram;
+
+use crate::topology::ServerId;
 
 /// One server of a pool, as one worker has seen it.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +36,12 @@ pub struct ServerStats {
     pub out_queue: u64,
     /// Their bytes.
     pub out_queue_bytes: u64,
+    /// Requests that wait for the server, which is away.
+    pub waiting: u64,
+    /// Requests that had to wait for it.
+    pub held: u64,
+    /// Requests that were sent again.
+    pub resent: u64,
     /// Time from queueing a request to its reply.
     pub latency: Histogram,
 }
@@ -51,6 +61,9 @@ impl ServerStats {
         self.in_queue_bytes += other.in_queue_bytes;
         self.out_queue += other.out_queue;
         self.out_queue_bytes += other.out_queue_bytes;
+        self.waiting += other.waiting;
+        self.held += other.held;
+        self.resent += other.resent;
         self.latency.merge(&other.latency);
     }
 }
@@ -78,14 +91,12 @@ pub struct PoolStats {
     pub commands: Box<[u64]>,
     /// Time from reading a request to its reply being on its way.
     pub latency: Histogram,
-    /// Its servers.
-    pub servers: Vec<ServerStats>,
+    /// Its servers. One that has nothing to tell may be missing.
+    pub servers: BTreeMap<ServerId, ServerStats>,
 }
 
-impl PoolStats {
-    /// Nothing has happened yet.
-    #[must_use]
-    pub fn new(servers: usize) -> Self {
+impl Default for PoolStats {
+    fn default() -> Self {
         Self {
             clients_total: 0,
             clients: 0,
@@ -97,10 +108,12 @@ impl PoolStats {
             refused: 0,
             commands: vec![0; command::count()].into_boxed_slice(),
             latency: Histogram::default(),
-            servers: vec![ServerStats::default(); servers],
+            servers: BTreeMap::new(),
         }
     }
+}
 
+impl PoolStats {
     /// Adds what another worker has seen.
     pub fn merge(&mut self, other: &Self) {
         self.clients_total += other.clients_total;
@@ -115,8 +128,8 @@ impl PoolStats {
             *mine += theirs;
         }
         self.latency.merge(&other.latency);
-        for (mine, theirs) in self.servers.iter_mut().zip(&other.servers) {
-            mine.merge(theirs);
+        for (server, theirs) in &other.servers {
+            self.servers.entry(*server).or_default().merge(theirs);
         }
     }
 }
@@ -127,14 +140,16 @@ mod tests {
 
     #[test]
     fn workers_add_up() {
-        let (mut all, mut one) = (PoolStats::new(2), PoolStats::new(2));
+        let (mut all, mut one) = (PoolStats::default(), PoolStats::default());
+        let server = ServerId::new(7);
         one.requests = 3;
         one.commands[5] = 2;
-        one.servers[1].responses = 4;
-        one.servers[1].latency.record(10);
+        let seen = one.servers.entry(server).or_default();
+        seen.responses = 4;
+        seen.latency.record(10);
         all.merge(&one);
         all.merge(&one);
-        assert_eq!((all.requests, all.commands[5], all.servers[1].responses), (6, 4, 8));
-        assert_eq!(all.servers[1].latency.count(), 2);
+        assert_eq!((all.requests, all.commands[5], all.servers[&server].responses), (6, 4, 8));
+        assert_eq!(all.servers[&server].latency.count(), 2);
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::control::Directory;
+use crate::stats::ServerStats;
 
 /// The figures and their explanations, as `--describe-stats` prints them.
 pub const POOL_FIGURES: &[(&str, &str)] = &[
@@ -54,37 +55,43 @@ pub fn page(directory: &Directory) -> String {
     let accepted: u64 = totals.iter().map(|pool| pool.clients_total).sum();
     let clients: u64 = totals.iter().map(|pool| pool.clients).sum();
     let servers: u64 =
-        totals.iter().flat_map(|pool| &pool.servers).map(|server| server.connections).sum();
+        totals.iter().flat_map(|pool| pool.servers.values()).map(|server| server.connections).sum();
     let mut out = format!(
         "{{\"service\":\"nutcracker\", \"source\":{}, \"version\":\"{VERSION}\", \"uptime\":{}, \
          \"timestamp\":{timestamp}, \"total_connections\":{}, \"curr_connections\":{}",
         quoted(host.trim_end()),
-        directory.started.elapsed().as_secs(),
+        directory.clock.seconds(),
         accepted + servers,
         clients + servers,
     );
     for (shared, total) in directory.pools.iter().zip(&totals) {
-        let ejections = shared.ejections();
+        let topology = shared.topology.load();
         let figures = [
             total.client_eof,
             total.client_errors,
             total.clients,
-            ejections.iter().map(|(count, _)| count).sum(),
+            topology.members.iter().map(|member| member.ejections).sum(),
             total.forward_errors,
             total.fragments,
         ];
         // Writing to a string does not fail.
         let _ = write!(out, ", {}: {{", quoted(&shared.settings.name));
         object(&mut out, POOL_FIGURES, &figures);
-        for ((server, stats), (_, ejected_at)) in
-            shared.settings.servers.iter().zip(&total.servers).zip(&ejections)
-        {
+        // A pool of fixed servers has the very shape that collectors know.
+        let is_watched = shared.settings.sentinel.is_some();
+        if is_watched {
+            let failovers: u64 = topology.shards.iter().map(|shard| shard.failovers).sum();
+            let _ = write!(out, ", \"failovers\":{failovers}");
+        }
+        let nothing = ServerStats::default();
+        for member in &topology.members {
+            let stats = total.servers.get(&member.endpoint.id).unwrap_or(&nothing);
             let figures = [
                 stats.eof,
                 stats.errors,
                 stats.timed_out,
                 stats.connections,
-                *ejected_at,
+                member.ejected_at_us,
                 stats.requests,
                 stats.request_bytes,
                 stats.responses,
@@ -94,8 +101,19 @@ pub fn page(directory: &Directory) -> String {
                 stats.out_queue,
                 stats.out_queue_bytes,
             ];
-            let _ = write!(out, ", {}: {{", quoted(&server.name));
+            let _ = write!(out, ", {}: {{", quoted(&member.endpoint.name));
             object(&mut out, SERVER_FIGURES, &figures);
+            if is_watched {
+                let _ = write!(
+                    out,
+                    ", \"role\":{}, \"group\":{}, \"state\":{}, \"held\":{}, \"resent\":{}",
+                    quoted(member.role.name()),
+                    quoted(&topology.shards[usize::from(member.shard)].name),
+                    quoted(member.state.name()),
+                    stats.held,
+                    stats.resent,
+                );
+            }
             out.push('}');
         }
         out.push('}');

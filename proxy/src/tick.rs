@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use redstart_common::net::buffer;
+use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -15,23 +15,34 @@ use crate::worker::Worker;
 const TICK_MAX: Duration = Duration::from_millis(100);
 /// Between two looks at the timeouts, at least.
 const TICK_MIN: Duration = Duration::from_millis(2);
+/// The same where requests may wait for a server that is away.
+const TICK_HOLDING: Duration = Duration::from_millis(10);
 /// Between two reports.
 const REPORT: Duration = Duration::from_secs(1);
 
 /// Runs a worker's clock.
 pub async fn run(worker: Rc<Worker>) {
-    let shortest_ms =
-        worker.core.borrow().pools.iter().filter_map(|pool| pool.shared.settings.timeout_ms).min();
+    let (shortest_ms, holds) = {
+        let pools = &worker.core.borrow().pools;
+        let settings = || pools.iter().map(|pool| &pool.shared.settings);
+        let shortest_ms = settings().filter_map(|pool| pool.timeout_ms).min();
+        (shortest_ms, settings().any(|pool| pool.failover_hold_ms > 0))
+    };
     let tick =
         shortest_ms.map_or(REPORT, |ms| Duration::from_millis(ms / 8).clamp(TICK_MIN, TICK_MAX));
+    let tick = if holds { tick.min(TICK_HOLDING) } else { tick };
     let mut ticks = interval(tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reported = Instant::now();
     loop {
         ticks.tick().await;
         let core = &mut *worker.core.borrow_mut();
-        if shortest_ms.is_some() {
+        if shortest_ms.is_some() || holds {
             core.expire();
+        }
+        if holds {
+            let now_us = core.clock.now_us();
+            core.up.retry_waiting(now_us);
         }
         if reported.elapsed() >= REPORT - TICK_MIN {
             reported = Instant::now();
@@ -55,6 +66,10 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
                     core.directory.client_left(core.number);
                 }
             },
+            Message::Changed(pool) => {
+                worker.core.borrow_mut().refresh(pool);
+                turn::end();
+            }
             Message::List(which, answer) => {
                 let core = &mut *worker.core.borrow_mut();
                 let now_us = core.clock.now_us();

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redstart_common::log;
 use redstart_common::net::{Stream, turn};
@@ -17,17 +17,20 @@ use tokio::sync::Notify;
 
 use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
-use crate::backend::{Upstream, error_text};
+use crate::backend::{Duty, Upstream, error_text};
 use crate::client::session::Session;
 use crate::client::split::Scratch;
 use crate::client::{ClientId, Clients, Gone, task};
+use crate::clock::{Clock, Moment};
 use crate::control::Directory;
 use crate::gather::Gathers;
+use crate::reconcile;
 use crate::route::plan::{Plan, plan};
-use crate::route::pool::{LANES, Pool};
+use crate::route::pool::{Pool, Pools};
 use crate::settings::Global;
 use crate::stats::PoolStats;
-use crate::topology::fixed::SharedPool;
+use crate::topology::pool::SharedPool;
+use crate::topology::{PoolId, ServerId};
 
 /// Tombstones on a connection after which it is closed.
 const TOMBSTONES_MAX: usize = 1024;
@@ -40,28 +43,32 @@ const RESTS_MAX: u32 = 4;
 /// Connections with output after which a turn ends though there is more to do.
 const MARKED_MAX: usize = 512;
 
-/// Time as a worker sees it: read once a turn, in microseconds since its start.
+/// Time as a worker sees it: read once a turn, in microseconds since the process started.
 #[derive(Debug)]
 pub struct TurnClock {
-    start: Instant,
+    clock: Clock,
     now_us: u64,
     is_fresh: bool,
 }
 
 impl TurnClock {
-    fn new() -> Self {
-        // Not from zero: so that differences from "never" are large.
-        Self { start: Instant::now(), now_us: 0, is_fresh: false }
+    fn new(clock: Clock) -> Self {
+        Self { clock, now_us: 0, is_fresh: false }
     }
 
     /// The present turn's time.
     #[inline]
     pub fn now_us(&mut self) -> u64 {
         if !self.is_fresh {
-            self.now_us = self.start.elapsed().as_micros() as u64;
+            self.now_us = self.clock.us();
             self.is_fresh = true;
         }
         self.now_us
+    }
+
+    /// The same, with the wall clock.
+    pub fn moment(&mut self) -> Moment {
+        Moment { us: self.now_us(), ..self.clock.now() }
     }
 }
 
@@ -110,7 +117,7 @@ pub struct Core {
     /// Server connections.
     pub up: Upstream,
     /// Pools.
-    pub pools: Vec<Pool>,
+    pub pools: Pools,
     /// What to do with each command, by id.
     pub plans: Box<[Plan]>,
     /// The scanner of whichever client's batch is at hand.
@@ -142,27 +149,17 @@ pub struct Worker {
 static CLIENT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl Worker {
-    /// A worker over `pools`.
+    /// A worker over `pools`; `seed` is what its choices by chance follow from.
     #[must_use]
     pub fn new(
         number: usize,
         pools: &[Arc<SharedPool>],
         global: &Global,
         directory: Arc<Directory>,
+        seed: u64,
     ) -> Rc<Self> {
-        let mut up = Upstream::new(global.backend_queue_bytes_max);
-        let mut own = Vec::new();
-        for (index, shared) in pools.iter().enumerate() {
-            let seed = rand::random();
-            own.push(Pool::new(Arc::clone(shared), up.len(), seed));
-            for server in 0..shared.settings.servers.len() {
-                for lane in 0..LANES {
-                    for _ in 0..shared.settings.server_connections {
-                        up.add(index, server as u16, lane == 1);
-                    }
-                }
-            }
-        }
+        let own = pools.iter().map(|shared| Pool::new(Arc::clone(shared), seed));
+        let own = Pools::new(own.collect());
         let request = Limits { proto_max_bulk_len: global.bulk_bytes_max, ..Limits::default() };
         let down = Downstream {
             clients: Clients::new(pools.len(), global.client_output_bytes_max),
@@ -171,7 +168,7 @@ impl Worker {
         Rc::new_cyclic(|me| Self {
             core: RefCell::new(Core {
                 down,
-                up,
+                up: Upstream::new(global.backend_queue_bytes_max),
                 pools: own,
                 plans: redstart_common::command::all().iter().map(plan).collect(),
                 scanner: RequestScanner::default(),
@@ -181,7 +178,7 @@ impl Worker {
                     request,
                     unauthenticated: Limits { unauthenticated: true, ..request },
                 },
-                clock: TurnClock::new(),
+                clock: TurnClock::new(directory.clock),
                 directory,
                 me: me.clone(),
                 number,
@@ -206,12 +203,8 @@ impl Worker {
             }
         });
         let core = &mut *self.core.borrow_mut();
-        for index in 0..core.up.len() {
-            let it = core.up.get_mut(index);
-            let is_wanted = core.pools[it.pool].shared.settings.preconnect && !it.resp3;
-            if is_wanted {
-                core.up.want(index);
-            }
+        for pool in core.pools.ids() {
+            reconcile::reconcile(core, pool);
         }
         tokio::task::spawn_local(crate::tick::run(Rc::clone(self)));
         let worker = Rc::clone(self);
@@ -225,7 +218,7 @@ impl Worker {
     }
 
     /// Takes a connection in. The pool has counted it already.
-    pub fn accept(self: &Rc<Self>, stream: Stream, pool: usize) {
+    pub fn accept(self: &Rc<Self>, stream: Stream, pool: PoolId) {
         let id = {
             let core = &mut *self.core.borrow_mut();
             let settings = &core.pools[pool].shared.settings;
@@ -317,21 +310,31 @@ impl Core {
         }
     }
 
+    /// Brings a pool's connections in line with its newest picture, if that has changed.
+    #[inline]
+    pub fn refresh(&mut self, pool: PoolId) {
+        if self.pools[pool].is_stale() {
+            reconcile::reconcile(self, pool);
+        }
+    }
+
     /// Ends a server connection and tells everyone who waits on it.
     pub fn close_backend(&mut self, backend: usize, why: &str, how: Ending) {
         let now_us = self.clock.now_us();
         let mut text = Vec::new();
         text.error(format!("ERR {why}"));
         let it = self.up.get_mut(backend);
-        let was_needed = !it.pipeline.is_empty() || !it.is_up();
+        let was_needed = !it.pipeline.is_empty() || !it.is_up() || how == Ending::Turned;
         let was_up = it.is_up();
+        let since_us = it.begun_us(now_us);
         let mut unsent = 0;
         match how {
             Ending::Eof => it.counters.eof += 1,
             Ending::Error => it.counters.errors += 1,
             Ending::Silence => it.counters.timed_out += 1,
+            Ending::Turned => {}
         }
-        let (pool, server) = (it.pool, it.server);
+        let (pool, server, duty) = (it.pool, it.server.id, it.duty);
         let down = &mut self.down;
         let broken = self.up.close(backend, why, now_us, |slot: Slot| {
             unsent += u64::from(slot.target != Target::Nobody);
@@ -344,23 +347,36 @@ impl Core {
             // They waited for the connection, and none of them ever left.
             self.pools[pool].stats.forward_errors += unsent;
         }
-        if was_needed {
-            self.note_failure(pool, server);
+        if duty == Duty::Leaving {
+            self.release_backend(backend);
+        } else if was_needed {
+            self.note_failure(pool, server, since_us);
         }
     }
 
-    fn note_failure(&mut self, pool: usize, server: u16) {
+    /// Gives up the place of a connection on which nobody waits.
+    pub fn release_backend(&mut self, backend: usize) {
+        self.count(backend);
+        self.up.release(backend);
+    }
+
+    fn note_failure(&mut self, pool: PoolId, server: ServerId, since_us: u64) {
+        let now = self.clock.moment();
         let shared = &self.pools[pool].shared;
-        if shared.failed(server, self.directory.now_ms()) {
+        if shared.settings.sentinel.is_some() {
+            shared.strange.notify_one();
+        }
+        if shared.failed(server, since_us, now) {
             let settings = &shared.settings;
+            let topology = shared.topology.load();
             log!(
                 Warning,
                 "pool '{}': server '{}' is ejected for at least {} ms",
                 settings.name,
-                settings.servers[usize::from(server)].name,
+                topology.member(server).map_or("", |member| &member.endpoint.name),
                 settings.server_retry_timeout_ms
             );
-            self.pools[pool].refresh();
+            self.refresh(pool);
         }
     }
 
@@ -369,20 +385,26 @@ impl Core {
         let now_us = self.clock.now_us();
         let mut text = Vec::new();
         text.error("ERR Connection timed out");
-        for index in 0..self.up.len() {
+        for index in 0..self.up.places() {
             let it = self.up.get_mut(index);
-            let (pool, server) = (it.pool, it.server);
-            let Some(timeout_ms) = self.pools[pool].shared.settings.timeout_ms else { continue };
             if it.pipeline.is_empty() {
                 continue;
             }
+            if it.keeps && !it.is_up() {
+                self.give_up_waiting(index, now_us);
+                continue;
+            }
+            let (pool, server) = (it.pool, it.server.id);
+            let Some(timeout_ms) = self.pools[pool].shared.settings.timeout_ms else { continue };
             let timeout_us = timeout_ms * 1000;
             let Some(deadline_us) = now_us.checked_sub(timeout_us) else { continue };
             let mut told = 0;
             let is_busy = it.streaming.is_some();
+            let mut since_us = now_us;
             let down = &mut self.down;
             it.pipeline.expire(deadline_us, is_busy, |slot| {
                 told += 1;
+                since_us = since_us.min(slot.at_us);
                 down.answer(slot.target, &text, now_us);
             });
             it.counters.timed_out += told;
@@ -392,48 +414,101 @@ impl Core {
             let is_silent = it.is_up() && silent_since_us <= deadline_us;
             if is_silent || it.pipeline.tombstones() > TOMBSTONES_MAX {
                 self.close_backend(index, "Connection timed out", Ending::Silence);
-            } else if told > 0 && it.is_up() {
+            } else if told > 0 && it.is_up() && it.duty != Duty::Leaving {
                 // A connection that is still being opened fails by itself, and one failure is not to count twice.
-                self.note_failure(pool, server);
+                self.note_failure(pool, server, since_us);
             }
         }
     }
 
+    /// Tells those who have waited for a server for too long.
+    fn give_up_waiting(&mut self, backend: usize, now_us: u64) {
+        let pool = self.up.get_mut(backend).pool;
+        let hold_ms = self.pools[pool].shared.settings.failover_hold_ms;
+        let Some(deadline_us) = now_us.checked_sub(hold_ms * 1000) else { return };
+        let down = &mut self.down;
+        let told = self.up.give_up_waiting(backend, deadline_us, |slot, why| {
+            let mut text = Vec::new();
+            let why = if why.is_empty() { "it does not answer" } else { why };
+            text.error(format!("ERR the server of this key was away for {hold_ms} ms: {why}"));
+            down.answer(slot.target, &text, now_us);
+        });
+        self.pools[pool].stats.forward_errors += told;
+    }
+
+    /// A server that says it is no primary, or not ready, has answered all it was sent: what it turned away waits until
+    /// there is one that is.
+    pub fn turned_away(&mut self, backend: usize) {
+        self.close_backend(backend, "the server is not a primary that is ready", Ending::Turned);
+    }
+
+    /// A server has answered that it is no primary or loads its data. Loading counts as a failure: where servers are
+    /// ejected, it leaves until it is done.
+    pub fn note_refusal(&mut self, backend: usize, since_us: u64, is_loading: bool) {
+        let it = self.up.get_mut(backend);
+        let (pool, server) = (it.pool, it.server.id);
+        if it.duty == Duty::Leaving {
+            return;
+        }
+        if is_loading {
+            it.suspect = true;
+            self.note_failure(pool, server, since_us);
+        } else if self.pools[pool].shared.settings.sentinel.is_some() {
+            self.pools[pool].shared.strange.notify_one();
+        }
+    }
+
+    /// Adds what a connection has counted to its server's figures.
+    fn count(&mut self, backend: usize) {
+        let it = self.up.get_mut(backend);
+        let counted = std::mem::take(&mut it.counters);
+        let stats = self.pools[it.pool].stats.servers.entry(it.server.id).or_default();
+        stats.eof += counted.eof;
+        stats.errors += counted.errors;
+        stats.timed_out += counted.timed_out;
+        stats.requests += counted.requests;
+        stats.request_bytes += counted.request_bytes;
+        stats.responses += counted.responses;
+        stats.response_bytes += counted.response_bytes;
+        stats.error_responses += counted.error_responses;
+        stats.latency.merge(&counted.latency);
+        stats.held += counted.held;
+        stats.resent += counted.resent;
+        if it.keeps && !it.is_up() {
+            stats.waiting += it.pipeline.len() as u64;
+        }
+        stats.connections += u64::from(it.is_up());
+        stats.in_queue += it.unsent;
+        stats.in_queue_bytes += it.output.len() as u64;
+        stats.out_queue += (it.pipeline.len() as u64).saturating_sub(it.unsent);
+        stats.out_queue_bytes += it.pipeline.bytes().saturating_sub(it.output.len() as u64);
+    }
+
     /// What has been counted, as of now.
     pub fn snapshot(&mut self) -> Vec<PoolStats> {
-        let mut clients = vec![0; self.pools.len()];
-        for client in self.down.clients.iter() {
-            clients[client.pool] += 1;
-        }
         for (index, pool) in self.pools.iter_mut().enumerate() {
-            pool.stats.clients = clients[index];
+            pool.stats.clients = 0;
             (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
             pool.stats.latency = self.down.clients.latency[index].clone();
-            for server in &mut pool.stats.servers {
+            // What is known of servers that have left goes with them.
+            let topology = &pool.topology;
+            pool.stats.servers.retain(|server, _| topology.member(*server).is_some());
+            for server in pool.stats.servers.values_mut() {
                 server.connections = 0;
                 server.in_queue = 0;
                 server.in_queue_bytes = 0;
                 server.out_queue = 0;
                 server.out_queue_bytes = 0;
+                server.waiting = 0;
             }
         }
-        for (_, it) in self.up.iter_mut() {
-            let stats = &mut self.pools[it.pool].stats.servers[usize::from(it.server)];
-            let counted = std::mem::take(&mut it.counters);
-            stats.eof += counted.eof;
-            stats.errors += counted.errors;
-            stats.timed_out += counted.timed_out;
-            stats.requests += counted.requests;
-            stats.request_bytes += counted.request_bytes;
-            stats.responses += counted.responses;
-            stats.response_bytes += counted.response_bytes;
-            stats.error_responses += counted.error_responses;
-            stats.latency.merge(&counted.latency);
-            stats.connections += u64::from(it.is_up());
-            stats.in_queue += it.unsent;
-            stats.in_queue_bytes += it.output.len() as u64;
-            stats.out_queue += (it.pipeline.len() as u64).saturating_sub(it.unsent);
-            stats.out_queue_bytes += it.pipeline.bytes().saturating_sub(it.output.len() as u64);
+        for client in self.down.clients.iter() {
+            self.pools[client.pool].stats.clients += 1;
+        }
+        for backend in 0..self.up.places() {
+            if !self.up.is_free(backend) {
+                self.count(backend);
+            }
         }
         self.pools.iter().map(|pool| pool.stats.clone()).collect()
     }
@@ -443,7 +518,7 @@ impl Core {
         self.down.clients.trim();
         self.down.gathers.trim();
         for (_, it) in self.up.iter_mut() {
-            it.pipeline.trim();
+            it.trim();
         }
     }
 }

@@ -298,7 +298,6 @@ impl Redis {
     }
 
     /// Ends it as `kill -9` does, and says on which port it was.
-    #[must_use]
     pub fn kill(mut self) -> u16 {
         self.process.kill();
         self.port

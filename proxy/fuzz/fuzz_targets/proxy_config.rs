@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use redstart_proxy::route::distribution::{Distribution, ServerIndex};
+use redstart_proxy::route::distribution::{Distribution, ShardIndex};
 use redstart_proxy::route::pool::hash_of;
 use redstart_proxy::settings::rows::{GLOBAL, POOL};
 use redstart_proxy::settings::{PoolSettings, Settings};
@@ -63,18 +63,18 @@ fn expand(data: &[u8]) -> Option<String> {
 }
 
 fn check(pool: &PoolSettings) {
-    assert!(!pool.servers.is_empty());
+    assert!(pool.servers.is_empty() == pool.sentinel.is_some());
     assert!(!pool.listen.text.is_empty());
     let _ = pool.warnings();
     let weights: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
-    if weights > WEIGHT_SUM_MAX {
+    if weights > WEIGHT_SUM_MAX || pool.servers.is_empty() {
         return;
     }
-    let live: Vec<ServerIndex> = (0..pool.servers.len() as ServerIndex).collect();
+    let live: Vec<ShardIndex> = (0..pool.servers.len() as ShardIndex).collect();
     let distribution = Distribution::build(pool.distribution, &pool.servers, &live);
     for key in [&b"a"[..], b"{tag}k", b"", b"\xff\x00{}"] {
         let hash = hash_of(pool.hash, pool.char_sign, pool.hash_tag, key);
-        let server = distribution.server(hash).expect("live servers take every key");
+        let server = distribution.shard(hash).expect("live servers take every key");
         assert!(usize::from(server) < pool.servers.len());
     }
 }

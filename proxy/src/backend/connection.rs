@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use redstart_common::log;
@@ -10,14 +12,17 @@ use redstart_common::net::{buffer, turn};
 use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
+use super::again::is_turned_away;
 use super::pipeline::Target;
 use super::skipper::Skipper;
-use super::{Link, Streaming, error_text, probe};
+use super::{Backend, Link, Streaming, error_text, probe};
 use crate::output::{LARGE_BYTES, keep};
-use crate::worker::{Core, Worker};
+use crate::worker::{Core, Downstream, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
 const PREFIX_BYTES_MAX: usize = 8 * 1024;
+/// How a reply begins of a server that has not loaded its data.
+const LOADING: &[u8] = b"-LOADING ";
 /// Reads after which other connections get their turn.
 const READS_MAX: u32 = 16;
 
@@ -26,11 +31,11 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
     let (shared, server, resp3, epoch) = {
         let core = &mut *worker.core.borrow_mut();
         let it = core.up.get_mut(backend);
-        let shared = std::sync::Arc::clone(&core.pools[it.pool].shared);
-        (shared, usize::from(it.server), it.resp3, it.epoch)
+        let shared = Arc::clone(&core.pools[it.pool].shared);
+        (shared, Arc::clone(&it.server), it.resp3, it.epoch)
     };
     let settings = &shared.settings;
-    let opened = probe::open(settings, &settings.servers[server], resp3).await;
+    let opened = probe::open(settings, &server, resp3).await;
     {
         let core = &mut *worker.core.borrow_mut();
         if core.up.get_mut(backend).epoch != epoch {
@@ -40,15 +45,26 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
             Ok(stream) => {
                 let now_us = core.clock.now_us();
                 core.up.opened(backend, stream, now_us);
+                if server.is_told_down.swap(false, Ordering::Relaxed) {
+                    log!(
+                        Notice,
+                        "pool '{}': server '{}' can be reached again",
+                        settings.name,
+                        server.name
+                    );
+                }
             }
             Err(error) => {
                 let why = error_text(&error);
-                log!(
-                    Warning,
-                    "pool '{}': cannot connect to server '{}': {why}",
-                    settings.name,
-                    settings.servers[server].name
-                );
+                // It is tried again and again, by every worker: what is new is said once.
+                if !server.is_told_down.swap(true, Ordering::Relaxed) {
+                    log!(
+                        Warning,
+                        "pool '{}': cannot connect to server '{}': {why}",
+                        settings.name,
+                        server.name
+                    );
+                }
                 let how = match error.kind() {
                     io::ErrorKind::TimedOut => Ending::Silence,
                     _ => Ending::Error,
@@ -70,6 +86,8 @@ pub enum Ending {
     Error,
     /// The server was silent for too long.
     Silence,
+    /// The server turned requests away.
+    Turned,
 }
 
 enum Step {
@@ -99,12 +117,14 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
     if it.epoch != epoch {
         return Step::End;
     }
-    let Link::Up(stream) = &mut it.link else { return Step::End };
+    if !it.is_up() {
+        return Step::End;
+    }
     if it.waker.is_none() {
         it.waker = Some(cx.waker().clone());
     }
-    if it.blocked {
-        match it.output.poll_send(stream, cx) {
+    if it.blocked && !it.is_turned() {
+        match it.poll_write(cx) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {
                 it.blocked = false;
@@ -150,7 +170,21 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
         };
         match used {
             Ok(_) => {
-                core.up.get_mut(backend).input = input;
+                let it = core.up.get_mut(backend);
+                // What a reply said may have changed the picture, and let go of this very connection.
+                if it.epoch != epoch {
+                    buffer::give(input);
+                    return Step::End;
+                }
+                it.input = input;
+                if it.has_left() {
+                    core.release_backend(backend);
+                    return Step::End;
+                }
+                if it.is_done_turning() {
+                    core.turned_away(backend);
+                    return Step::End;
+                }
                 Step::Again
             }
             Err(Nonsense) => {
@@ -160,7 +194,7 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
                     Warning,
                     "pool '{}': server '{}' sent what is no reply; its connection is closed",
                     settings.name,
-                    settings.servers[usize::from(it.server)].name
+                    it.server.name
                 );
                 core.close_backend(backend, "Invalid argument", Ending::Error);
                 Step::End
@@ -180,6 +214,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
     let it = up.get_mut(backend);
     let mut at = 0;
     let mut well = false;
+    let mut refusal = None;
     while at < bytes.len() {
         let rest = &bytes[at..];
         if let Some(streaming) = &mut it.streaming {
@@ -193,6 +228,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
             if complete {
                 it.streaming = None;
                 let slot = it.pipeline.pop().ok_or(Nonsense)?;
+                it.answered(&slot);
                 it.counters.responses += 1;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
                 if let Target::Client { id, .. } = slot.target {
@@ -213,11 +249,23 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 let slot = it.pipeline.pop().ok_or(Nonsense)?;
                 it.counters.responses += 1;
                 it.counters.response_bytes += len as u64;
-                if reply[0] == b'-' {
+                let is_refusal = reply[0] == b'-' && {
                     it.counters.error_responses += 1;
+                    is_turned_away(reply)
+                };
+                if is_refusal {
+                    refusal = Some((slot.at_us, reply.starts_with(LOADING)));
                 }
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
-                well |= slot.target != Target::Nobody;
+                if it.keeps {
+                    let is_away =
+                        (reply[0] == b'-' || it.is_turned()) && it.turn_away(slot, reply, now_us);
+                    it.answered(&slot);
+                    if is_away {
+                        continue;
+                    }
+                }
+                well |= slot.target != Target::Nobody && !is_refusal;
                 match slot.target {
                     Target::Client { id, sequence } => {
                         down.clients.answer(id, sequence, reply, now_us);
@@ -226,7 +274,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 }
             }
             Ok(None) => {
-                if rest.len() >= LARGE_BYTES && rest[0] != b'>' && begin_stream(it, down) {
+                if rest.len() >= LARGE_BYTES && rest[0] != b'>' && begin_stream(it, down, now_us) {
                     continue;
                 }
                 break;
@@ -235,16 +283,22 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
         }
     }
     if well && it.suspect {
-        let (pool, server) = (it.pool, it.server);
+        let (pool, server) = (it.pool, it.server.id);
         up.is_well(backend);
         core.pools[pool].shared.succeeded(server);
+    }
+    if let Some((since_us, is_loading)) = refusal {
+        core.note_refusal(backend, since_us, is_loading);
     }
     Ok(at)
 }
 
 /// Begins to pass on the reply at hand piece by piece, if that is possible: it goes to a client whose turn it is,
 /// or to nobody.
-fn begin_stream(it: &mut super::Backend, down: &mut crate::worker::Downstream) -> bool {
+fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
+    if it.is_turned() {
+        it.turn_large_away(now_us);
+    }
     let client = match it.pipeline.front() {
         Some(Target::Client { id, sequence }) => {
             if !down.clients.is_there(id) {
@@ -268,12 +322,14 @@ fn begin_stream(it: &mut super::Backend, down: &mut crate::worker::Downstream) -
 fn replies_owned(core: &mut Core, backend: usize, input: &mut Vec<u8>) -> Result<usize, Nonsense> {
     let it = core.up.get_mut(backend);
     if it.streaming.is_none()
+        && !it.is_turned()
         && let Some(Target::Client { id, sequence }) = it.pipeline.front()
     {
         match it.scanner.scan(input, &ReplyLimits::default()) {
             Ok(Some(len)) if len == input.len() && input[0] != b'>' && input[0] != b'-' => {
                 let now_us = core.clock.now_us();
                 let slot = it.pipeline.pop().ok_or(Nonsense)?;
+                it.answered(&slot);
                 it.counters.responses += 1;
                 it.counters.response_bytes += len as u64;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));

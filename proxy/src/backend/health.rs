@@ -1,4 +1,4 @@
-//! Which servers of a pool take part: ejected after failures in a row, back only after a probe that found them
+//! Whether a server takes part: it is ejected after failures in a row, and comes back only after a probe that found it
 //! well. A pure state machine; the probes themselves are made elsewhere.
 //!
 //! ```text
@@ -7,125 +7,104 @@
 //!                                ▲                            │
 //!                                └──────── probe failed ──────┘
 //! ```
+//!
+//! One incident is one failure, however many workers, connections and requests see it: what had begun before the last
+//! failure that counted, tells nothing new.
 
-use redstart_common::clock;
+use crate::clock::Moment;
 
-use crate::route::distribution::ServerIndex;
+/// Longest wait before a server that was found unwell is asked again, in milliseconds: it may come up at any moment.
+const PROBE_AGAIN_MS_MAX: u64 = 1000;
 
-/// What an event changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing that matters to the distribution.
-    None,
-    /// The server left.
-    Ejected,
-    /// The server is back.
-    Readmitted,
+/// When servers of a pool are ejected and asked again.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Whether they are ejected at all.
+    pub eject: bool,
+    /// Failures in a row after which one is.
+    pub failure_limit: u32,
+    /// Milliseconds before one that is out is probed.
+    pub retry_ms: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
+    #[default]
     Live,
-    Out { until_ms: u64 },
+    Out {
+        until_ms: u64,
+    },
     Probing,
 }
 
-#[derive(Debug, Clone)]
-struct Server {
+/// One server.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
     state: State,
     failures: u32,
+    failed_at_us: Option<u64>,
     ejections: u64,
     ejected_at_us: u64,
 }
 
-/// The servers of one pool.
-#[derive(Debug)]
-pub struct Health {
-    servers: Vec<Server>,
-    eject: bool,
-    failure_limit: u32,
-    retry_ms: u64,
-}
-
 impl Health {
-    /// All servers live.
+    /// Whether it takes part.
     #[must_use]
-    pub fn new(count: usize, eject: bool, failure_limit: u32, retry_ms: u64) -> Self {
-        let server = Server { state: State::Live, failures: 0, ejections: 0, ejected_at_us: 0 };
-        Self { servers: vec![server; count], eject, failure_limit, retry_ms }
+    pub fn is_live(&self) -> bool {
+        self.state == State::Live
     }
 
-    /// The servers that take part.
-    pub fn live(&self) -> impl Iterator<Item = ServerIndex> + '_ {
-        self.servers
-            .iter()
-            .enumerate()
-            .filter(|(_, server)| server.state == State::Live)
-            .map(|(index, _)| index as ServerIndex)
-    }
-
-    fn server(&mut self, server: ServerIndex) -> Option<&mut Server> {
-        self.servers.get_mut(usize::from(server))
-    }
-
-    /// A connection failed or a request timed out.
-    pub fn failed(&mut self, server: ServerIndex, now_ms: u64) -> Change {
-        let (eject, limit, until_ms) = (self.eject, self.failure_limit, now_ms + self.retry_ms);
-        let Some(server) = self.server(server) else { return Change::None };
-        if !eject || server.state != State::Live {
-            return Change::None;
+    /// Something that had begun at `since_us` failed: a connection or a request. Says whether the server is ejected
+    /// for it.
+    pub fn failed(&mut self, rules: &Rules, since_us: u64, now: Moment) -> bool {
+        let is_old_news = self.failed_at_us.is_some_and(|at_us| since_us <= at_us);
+        if !rules.eject || self.state != State::Live || is_old_news {
+            return false;
         }
-        server.failures += 1;
-        if server.failures < limit {
-            return Change::None;
+        self.failures += 1;
+        self.failed_at_us = Some(now.us);
+        if self.failures < rules.failure_limit {
+            return false;
         }
-        server.failures = 0;
-        server.ejections += 1;
-        server.ejected_at_us = u64::try_from(clock::unix_us()).unwrap_or(0);
-        server.state = State::Out { until_ms };
-        Change::Ejected
+        self.failures = 0;
+        self.ejections += 1;
+        self.ejected_at_us = now.unix_us;
+        self.state = State::Out { until_ms: now.ms() + rules.retry_ms };
+        true
     }
 
     /// A good reply came.
-    pub fn succeeded(&mut self, server: ServerIndex) {
-        if let Some(server) = self.server(server) {
-            server.failures = 0;
-        }
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
     }
 
-    /// The servers whose time out is over. They are being probed from now on.
-    pub fn due_for_probe(&mut self, now_ms: u64) -> Vec<ServerIndex> {
-        let mut due = Vec::new();
-        for (index, server) in self.servers.iter_mut().enumerate() {
-            if matches!(server.state, State::Out { until_ms } if until_ms <= now_ms) {
-                server.state = State::Probing;
-                due.push(index as ServerIndex);
+    /// Whether its time out is over. It is being probed from then on.
+    pub fn is_due_for_probe(&mut self, now: Moment) -> bool {
+        let is_due = matches!(self.state, State::Out { until_ms } if until_ms <= now.ms());
+        if is_due {
+            self.state = State::Probing;
+        }
+        is_due
+    }
+
+    /// A probe has ended. Says whether the server is back.
+    pub fn probed(&mut self, rules: &Rules, is_well: bool, now: Moment) -> bool {
+        if self.state != State::Probing {
+            return false;
+        }
+        self.state = match is_well {
+            true => State::Live,
+            false => {
+                State::Out { until_ms: now.ms() + rules.retry_ms.clamp(1, PROBE_AGAIN_MS_MAX) }
             }
-        }
-        due
+        };
+        is_well
     }
 
-    /// A probe has ended.
-    pub fn probed(&mut self, server: ServerIndex, is_well: bool, now_ms: u64) -> Change {
-        // A server found unwell is asked again soon: it may come up at any moment.
-        let until_ms = now_ms + self.retry_ms.clamp(1, 1000);
-        let Some(server) = self.server(server) else { return Change::None };
-        if server.state != State::Probing {
-            return Change::None;
-        }
-        if is_well {
-            server.state = State::Live;
-            Change::Readmitted
-        } else {
-            server.state = State::Out { until_ms };
-            Change::None
-        }
-    }
-
-    /// For each server: how often it was ejected, and when last, in microseconds since 1970 (0 if never).
+    /// How often it was ejected, and when last, in microseconds since 1970 (0 if never).
     #[must_use]
-    pub fn ejections(&self) -> Vec<(u64, u64)> {
-        self.servers.iter().map(|server| (server.ejections, server.ejected_at_us)).collect()
+    pub fn ejections(&self) -> (u64, u64) {
+        (self.ejections, self.ejected_at_us)
     }
 }
 
@@ -133,42 +112,56 @@ impl Health {
 mod tests {
     use super::*;
 
-    fn live(health: &Health) -> Vec<ServerIndex> {
-        health.live().collect()
+    const RULES: Rules = Rules { eject: true, failure_limit: 2, retry_ms: 500 };
+
+    fn at(ms: u64) -> Moment {
+        Moment { us: ms * 1000, unix_us: 1 }
+    }
+
+    /// A failure of something that has just begun.
+    fn fails(health: &mut Health, ms: u64) -> bool {
+        health.failed(&RULES, ms * 1000, at(ms))
     }
 
     #[test]
     fn failures_in_a_row_eject_and_only_a_good_probe_brings_back() {
-        let mut health = Health::new(3, true, 2, 500);
-        assert_eq!(health.failed(1, 0), Change::None);
-        health.succeeded(1);
-        assert_eq!(health.failed(1, 10), Change::None);
-        assert_eq!(health.failed(1, 20), Change::Ejected);
-        assert_eq!(live(&health), [0, 2]);
-        assert_eq!(health.failed(1, 30), Change::None);
-        assert!(health.due_for_probe(519).is_empty());
-        assert_eq!(health.due_for_probe(520), [1]);
-        assert!(health.due_for_probe(520).is_empty(), "it is being probed");
-        assert_eq!(health.probed(1, false, 530), Change::None);
-        assert_eq!(live(&health), [0, 2]);
-        assert_eq!(health.due_for_probe(1030), [1]);
-        assert_eq!(health.probed(1, true, 1040), Change::Readmitted);
-        assert_eq!(live(&health), [0, 1, 2]);
-        assert_eq!(health.ejections()[1].0, 1);
+        let mut health = Health::default();
+        assert!(!fails(&mut health, 1));
+        health.succeeded();
+        assert!(!fails(&mut health, 10));
+        assert!(fails(&mut health, 20));
+        assert!(!health.is_live());
+        assert!(!fails(&mut health, 30), "it is out already");
+        assert!(!health.is_due_for_probe(at(519)));
+        assert!(health.is_due_for_probe(at(520)));
+        assert!(!health.is_due_for_probe(at(520)), "it is being probed");
+        assert!(!health.probed(&RULES, false, at(530)));
+        assert!(!health.is_live());
+        assert!(health.is_due_for_probe(at(1030)));
+        assert!(health.probed(&RULES, true, at(1040)));
+        assert!(health.is_live());
+        assert_eq!(health.ejections(), (1, 1));
+    }
+
+    #[test]
+    fn an_incident_counts_once_however_many_see_it() {
+        let mut health = Health::default();
+        // A request of time 5 times out at 105; then its connection is closed, and another worker's times out.
+        assert!(!health.failed(&RULES, 5_000, at(105)));
+        assert!(!health.failed(&RULES, 5_000, at(106)));
+        assert!(!health.failed(&RULES, 90_000, at(190)));
+        assert!(health.is_live());
+        assert!(
+            health.failed(&RULES, 106_000, at(206)),
+            "this one began after the first was known"
+        );
     }
 
     #[test]
     fn without_auto_eject_nobody_leaves() {
-        let mut health = Health::new(1, false, 1, 1);
-        assert_eq!(health.failed(0, 0), Change::None);
-        assert_eq!(live(&health), [0]);
-    }
-
-    #[test]
-    fn every_server_may_be_out() {
-        let mut health = Health::new(2, true, 1, 1);
-        health.failed(0, 0);
-        health.failed(1, 0);
-        assert!(live(&health).is_empty());
+        let rules = Rules { eject: false, failure_limit: 1, retry_ms: 1 };
+        let mut health = Health::default();
+        assert!(!health.failed(&rules, 1, at(1)));
+        assert!(health.is_live());
     }
 }

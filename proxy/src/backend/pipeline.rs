@@ -7,6 +7,9 @@
 
 use std::collections::VecDeque;
 
+use redstart_common::command::CommandSpec;
+use redstart_common::command::spec::Flags;
+
 use crate::client::ClientId;
 use crate::gather::GatherId;
 
@@ -34,15 +37,48 @@ pub enum Target {
     Nobody,
 }
 
+/// Whether a request changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It does not: it may run twice.
+    Read,
+    /// It may.
+    Write,
+}
+
+impl Kind {
+    /// The kind of a command.
+    #[inline]
+    #[must_use]
+    pub fn of(row: &CommandSpec) -> Self {
+        if row.flags.contains(Flags::READONLY) { Self::Read } else { Self::Write }
+    }
+}
+
 /// A request that was queued or sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
     /// Who is owed the reply.
     pub target: Target,
-    /// The request's size.
-    pub bytes: u32,
     /// When it was queued, in microseconds of the worker's clock.
     pub at_us: u64,
+    /// The request's size.
+    pub bytes: u32,
+    /// Whether it changes anything.
+    pub kind: Kind,
+    /// How often it was sent again.
+    pub attempts: u8,
+    /// Replies in front of its own that nobody is owed: those within a transaction, whose bytes are all this slot's.
+    pub lead: u16,
+}
+
+impl Slot {
+    /// A request that is queued now, and whose size will be known when it is.
+    #[inline]
+    #[must_use]
+    pub fn new(target: Target, kind: Kind, at_us: u64) -> Self {
+        Self { target, at_us, bytes: 0, kind, attempts: 0, lead: 0 }
+    }
 }
 
 /// The queue of one connection.
@@ -105,6 +141,42 @@ impl Pipeline {
         Some(if self.tombstones > 0 { Target::Nobody } else { slot.target })
     }
 
+    /// The oldest waiter; a tombstone is owed to nobody.
+    #[must_use]
+    pub fn front_slot(&self) -> Option<Slot> {
+        let target = self.front()?;
+        self.slots.front().map(|slot| Slot { target, ..*slot })
+    }
+
+    /// The reply to the oldest request is owed to nobody any more.
+    pub fn mute_front(&mut self) {
+        if let Some(slot) = self.slots.front_mut() {
+            slot.target = Target::Nobody;
+        }
+    }
+
+    /// The size of the oldest request that has one.
+    #[must_use]
+    pub fn first_bytes(&self) -> Option<u64> {
+        self.slots.iter().map(|slot| u64::from(slot.bytes)).find(|bytes| *bytes > 0)
+    }
+
+    /// The oldest request as a whole, and how many replies stand before its own that nobody is owed.
+    #[must_use]
+    pub fn first_whole(&self) -> Option<(usize, Slot)> {
+        let mut slots = self.slots.iter().enumerate();
+        let whole = slots.find(|(_, slot)| slot.bytes > 0);
+        let (lead, slot) = whole.or_else(|| self.slots.iter().enumerate().next_back())?;
+        Some((lead, *slot))
+    }
+
+    /// All requests are as if they were queued now.
+    pub fn renew(&mut self, now_us: u64) {
+        for slot in &mut self.slots {
+            slot.at_us = now_us;
+        }
+    }
+
     /// Takes the owner of a reply that has come. `None` when none was owed.
     #[inline]
     pub fn pop(&mut self) -> Option<Slot> {
@@ -141,6 +213,15 @@ impl Pipeline {
         self.bytes = 0;
     }
 
+    /// Empties the queue, handing every waiter to `each`, with whether it was told that its time is up.
+    pub fn take(&mut self, mut each: impl FnMut(Slot, bool)) {
+        let told = std::mem::take(&mut self.tombstones);
+        for (place, slot) in self.slots.drain(..).enumerate() {
+            each(slot, place < told);
+        }
+        self.bytes = 0;
+    }
+
     /// When the oldest waiter was queued.
     #[must_use]
     pub fn oldest_us(&self) -> Option<u64> {
@@ -161,7 +242,7 @@ mod tests {
 
     fn slot(sequence: u32, at_us: u64) -> Slot {
         let target = Target::Client { id: ClientId { index: 1, generation: 1 }, sequence };
-        Slot { target, bytes: 10, at_us }
+        Slot { bytes: 10, ..Slot::new(target, Kind::Write, at_us) }
     }
 
     #[test]

@@ -1,63 +1,32 @@
-//! From bytes a client sent to requests on their way to servers. This is the hot path: find the request, look
-//! up its row, hash its key, append its bytes to the output of one server connection.
+//! From bytes a client sent to what is to become of each request. This is the hot path: find the request, look up its
+//! row, hash its key. It decides; [`forward`] sends.
 
-use redstart_common::command::{self, CommandId, CommandSpec, Mode, keys};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redstart_common::command::{self, CommandId, Mode};
+use redstart_common::log;
 use redstart_common::net::buffer;
-use redstart_common::resp::{Args, RequestScanner, RespWrite, encode, error};
+use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 
-use super::{ClientId, Gone, split, transaction};
-use crate::backend::pipeline::Target;
-use crate::backend::{Refusal, Upstream};
+use super::choose::{Place, anywhere, place};
+use super::request::Request;
+use super::{ClientId, Gone, forward, split, transaction};
+use crate::backend::pipeline::Kind;
 use crate::local;
-use crate::output::{LARGE_BYTES, Output};
-use crate::route::distribution::ServerIndex;
+use crate::output::LARGE_BYTES;
 use crate::route::plan::Plan;
 use crate::texts;
 use crate::worker::Core;
-
-/// One request and how it looked on the wire.
-#[derive(Clone, Copy)]
-pub struct Request<'a> {
-    /// Its arguments.
-    pub args: Args<'a>,
-    /// Its bytes as received.
-    pub raw: &'a [u8],
-    /// Its row.
-    pub row: &'static CommandSpec,
-    /// When its batch was read.
-    pub now_us: u64,
-}
-
-impl Request<'_> {
-    /// Whether it came as a line of words rather than as an array.
-    #[must_use]
-    pub fn is_inline(&self) -> bool {
-        self.raw.first() != Some(&b'*')
-    }
-
-    /// Appends it in the form servers are sent.
-    #[inline]
-    pub fn write(&self, output: &mut Output) {
-        if self.is_inline() {
-            write_args(self.args, output.tail());
-        } else {
-            output.push(self.raw);
-        }
-    }
-}
-
-/// Appends arguments as an array of bulk strings.
-pub fn write_args(args: Args<'_>, out: &mut Vec<u8>) {
-    encode::request(out, args.iter());
-}
 
 /// Dispatches every complete request in `bytes`, as far as the client may go on. Says how many bytes are used up.
 pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
     let now_us = core.clock.now_us();
     let Some(client) = core.down.clients.get_mut(id) else { return bytes.len() };
     client.begin_batch(now_us);
-    core.pools[client.pool].refresh();
+    let pool = client.pool;
+    core.refresh(pool);
     let mut scanner = std::mem::take(&mut core.scanner);
+    let Some(client) = core.down.clients.get_mut(id) else { return bytes.len() };
     if client.scanner.is_inside() {
         std::mem::swap(&mut scanner, &mut client.scanner);
     }
@@ -102,7 +71,7 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
 /// As [`batch`], with bytes that were kept: what is not used up is kept again, and one large request is handed on
 /// without being copied.
 pub fn owned_batch(core: &mut Core, id: ClientId, input: Vec<u8>) {
-    let Some(mut input) = large(core, id, input) else { return };
+    let Large::Left(mut input) = large(core, id, input) else { return };
     let used = batch(core, id, &input);
     let Some(client) = core.down.clients.get_mut(id) else { return };
     if used == input.len() {
@@ -113,44 +82,54 @@ pub fn owned_batch(core: &mut Core, id: ClientId, input: Vec<u8>) {
     }
 }
 
-/// Hands on an input that is exactly one large request for one server. Gives the input back otherwise, unless it
-/// is not complete and was kept.
-fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Option<Vec<u8>> {
+/// What became of an input that may be one large request.
+enum Large {
+    /// It was sent, or is not complete and was kept, or its client is gone.
+    Taken,
+    /// Nothing: it takes the usual way.
+    Left(Vec<u8>),
+}
+
+/// Hands on an input that is exactly one large request for one server, without copying it.
+fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
     let now_us = core.clock.now_us();
-    let client = core.down.clients.get_mut(id)?;
+    let Some(client) = core.down.clients.get_mut(id) else { return Large::Taken };
     if input.len() < LARGE_BYTES
         || client.transaction.is_some()
         || !client.authenticated
         || client.must_wait(core.limits.in_flight_max)
     {
-        return Some(input);
+        return Large::Left(input);
     }
     let mut scanner = std::mem::take(&mut client.scanner);
     match scanner.scan(&input, &core.limits.request) {
         Ok(None) => {
             client.scanner = scanner;
             client.input = input;
-            return None;
+            return Large::Taken;
         }
         Ok(Some(len)) if len == input.len() && input[0] == b'*' => {}
-        _ => return Some(input),
+        _ => return Large::Left(input),
     }
     let args = scanner.args(&input);
-    let row = args.get(0).and_then(command::lookup).map(CommandId::spec)?;
-    let Plan::Key(place) = core.plans[row.id.index()] else { return Some(input) };
+    let row = args.get(0).and_then(command::lookup).map(CommandId::spec);
+    let Some(row) = row else { return Large::Left(input) };
+    let Plan::Key(place) = core.plans[row.id.index()] else { return Large::Left(input) };
     let (true, Some(key)) = (row.accepts_count(args.len()), args.get(usize::from(place))) else {
-        return Some(input);
+        return Large::Left(input);
     };
-    let pool = &mut core.pools[client.pool];
-    pool.refresh();
+    client.command = Some(row.id);
+    client.begin_batch(now_us);
+    let pool = client.pool;
+    core.refresh(pool);
+    let pool = &mut core.pools[pool];
     pool.stats.requests += 1;
     pool.stats.commands[row.id.index()] += 1;
-    client.command = Some(row.id);
-    let (server, len) = (pool.server_of(key), input.len());
-    client.begin_batch(now_us);
-    forward(core, id, server, now_us, |output| output.push_owned(input));
+    let (shard, len) = (pool.shard_of(key), input.len());
+    let kind = Kind::of(row);
+    forward::written(core, id, shard, kind, now_us, |output| output.push_owned(input));
     core.down.clients.note_asked(id, now_us, 1, len);
-    None
+    Large::Taken
 }
 
 #[inline]
@@ -159,6 +138,9 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     let pool = &mut core.pools[client.pool];
     pool.stats.requests += 1;
     let Some(command) = command::lookup(args.at(0)) else {
+        if is_http(args.at(0)) {
+            return hang_up(core, id);
+        }
         return refuse(core, id, now_us, |out| out.error(error::unknown_command(args)));
     };
     let mut row = command.spec();
@@ -167,9 +149,6 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     {
         match command::lookup_sub(Mode::Server, command, name) {
             Some(sub) => row = sub.spec(),
-            None if local::is_newer(row.name, name) => {
-                return local::newer(core, id, args, now_us);
-            }
             None => {
                 return refuse(core, id, now_us, |out| {
                     out.error(error::unknown_subcommand(row.name.as_bytes(), name));
@@ -188,9 +167,9 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
         && let Plan::Key(place) = plan
         && let Some(key) = args.get(usize::from(place))
     {
-        let server = pool.server_of(key);
+        let shard = pool.shard_of(key);
         let request = Request { args, raw, row, now_us };
-        return forward_request(core, id, server, &request);
+        return forward::request(core, id, shard, &request);
     }
     uncommon(core, id, Request { args, raw, row, now_us }, plan);
 }
@@ -214,8 +193,8 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
         Plan::Every(merge) => split::to_every_server(core, id, request, merge),
         Plan::Scan => split::scan(core, id, request),
         Plan::Anywhere => {
-            let server = anywhere(core, id);
-            forward_request(core, id, server, &request);
+            let shard = anywhere(core, id);
+            forward::request(core, id, shard, &request);
         }
         Plan::Local(local) => local::answer(core, id, request, local),
         Plan::Refuse => refuse(core, id, now_us, |out| texts::not_shared(out, request.row)),
@@ -230,53 +209,40 @@ fn is_blocking(args: Args<'_>) -> bool {
         .any(|word| word.eq_ignore_ascii_case(b"BLOCK"))
 }
 
-/// The first live server.
-pub fn anywhere(core: &mut Core, id: ClientId) -> Option<ServerIndex> {
-    let client = core.down.clients.get_mut(id)?;
-    core.pools[client.pool].topology.live.first().copied()
-}
-
-/// Where all keys of a request lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// It has none.
-    NoKeys,
-    /// On one server; `None` when no server is alive.
-    Server(Option<ServerIndex>),
-    /// On several.
-    Several,
-}
-
-/// Finds where the keys of a request lie.
-pub fn place(core: &mut Core, pool: usize, request: Request<'_>) -> Place {
-    let pool = &mut core.pools[pool];
-    let mut found = Place::NoKeys;
-    for at in keys::positions(request.row, request.args) {
-        let Some(key) = request.args.get(at) else { continue };
-        match found {
-            Place::NoKeys => found = Place::Server(pool.server_of(key)),
-            // Any server is as good as another: all keys go where the first went.
-            Place::Server(_)
-                if pool.topology.distribution.wants()
-                    == crate::route::distribution::Wants::Chance => {}
-            Place::Server(server) if server == pool.server_of(key) => {}
-            _ => return Place::Several,
-        }
-    }
-    found
-}
-
 fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = client.pool;
-    let server = match place(core, pool, request) {
-        Place::Server(server) => server,
+    let shard = match place(core, pool, request) {
+        Place::Shard(shard) => shard,
         Place::NoKeys => anywhere(core, id),
         Place::Several => {
             return refuse(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
         }
     };
-    forward_request(core, id, server, &request);
+    forward::request(core, id, shard, &request);
+}
+
+/// Whether it is a word of a browser's, which would go on with whatever somebody made it send.
+fn is_http(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:")
+}
+
+/// Ends the connection of a client that speaks HTTP, as Redis does. Nothing more of what it sent is looked at.
+#[cold]
+fn hang_up(core: &mut Core, id: ClientId) {
+    /// The minute in which the log was told last.
+    static TOLD: AtomicU64 = AtomicU64::new(u64::MAX);
+    let minute = core.clock.now_us() / 60_000_000;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    client.closing = Some(Gone::Failed);
+    if TOLD.swap(minute, Ordering::Relaxed) != minute {
+        log!(
+            Warning,
+            "client {} sends POST or Host: as a browser would; its connection is ended",
+            client.session.address
+        );
+    }
+    core.down.clients.mark(id);
 }
 
 /// Answers with an error of the proxy's own.
@@ -288,73 +254,4 @@ pub fn refuse(core: &mut Core, id: ClientId, now_us: u64, write: impl FnOnce(&mu
         }
     }
     core.down.clients.reply(id, now_us, write);
-}
-
-/// Queues a request as it is for a server, or answers at once that it cannot be reached.
-#[inline]
-pub fn forward_request(
-    core: &mut Core,
-    id: ClientId,
-    server: Option<ServerIndex>,
-    request: &Request<'_>,
-) {
-    let now_us = request.now_us;
-    if request.is_inline() {
-        forward(core, id, server, now_us, |output| write_args(request.args, output.tail()));
-    } else {
-        forward_by(core, id, server, now_us, |up, backend, target| {
-            up.send_bytes(backend, target, now_us, request.raw);
-        });
-    }
-}
-
-/// Queues for a server what `write` appends, or answers at once that the server cannot be reached.
-#[inline]
-pub fn forward(
-    core: &mut Core,
-    id: ClientId,
-    server: Option<ServerIndex>,
-    now_us: u64,
-    write: impl FnOnce(&mut Output),
-) {
-    forward_by(core, id, server, now_us, |up, backend, target| {
-        up.send(backend, target, now_us, write);
-    });
-}
-
-#[inline]
-fn forward_by(
-    core: &mut Core,
-    id: ClientId,
-    server: Option<ServerIndex>,
-    now_us: u64,
-    send: impl FnOnce(&mut Upstream, usize, Target),
-) {
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    let pool = &core.pools[client.pool];
-    let sent = match server {
-        Some(server) => {
-            let backend = pool.backend(server, client.resp3, id.index);
-            match core.up.check(backend, now_us) {
-                Ok(()) => {
-                    let sequence = client.begin(now_us);
-                    send(&mut core.up, backend, Target::Client { id, sequence });
-                    Ok(())
-                }
-                Err(refusal) => Err(refusal),
-            }
-        }
-        None => Err(Refusal::nobody()),
-    };
-    if let Err(refusal) = sent {
-        unreachable_server(core, id, now_us, &refusal);
-    }
-}
-
-#[cold]
-fn unreachable_server(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
-    if let Some(client) = core.down.clients.get_mut(id) {
-        core.pools[client.pool].stats.forward_errors += 1;
-    }
-    core.down.clients.reply(id, now_us, |out| out.error(refusal.text()));
 }

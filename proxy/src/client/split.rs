@@ -3,10 +3,14 @@
 use redstart_common::resp::{Args, RespWrite, error};
 
 use super::ClientId;
-use super::dispatch::{Request, anywhere, forward, forward_request, refuse};
-use crate::backend::pipeline::Target;
+use super::choose::anywhere;
+use super::dispatch::refuse;
+use super::forward;
+use super::request::Request;
+use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::gather::{GatherId, Merge, decode_cursor, header};
-use crate::route::distribution::ServerIndex;
+use crate::route::distribution::ShardIndex;
+use crate::topology::PoolId;
 use crate::worker::Core;
 
 /// No part yet.
@@ -17,9 +21,9 @@ const NONE: u16 = u16::MAX;
 pub struct Scratch {
     /// For each key, its part.
     order: Vec<u16>,
-    /// For each server, its part.
+    /// For each shard, its part.
     part_of: Vec<u16>,
-    /// For each part, its server, how many keys it has, and its connection (`None` when it cannot be reached).
+    /// For each part, its shard, how many keys it has, and its connection (`None` when it cannot be reached).
     parts: Vec<Part>,
     /// Keys of the requests of a batch, beyond one for each.
     pub(super) more: u32,
@@ -27,23 +31,23 @@ pub struct Scratch {
 
 #[derive(Debug, Clone, Copy)]
 struct Part {
-    server: ServerIndex,
+    shard: ShardIndex,
     keys: usize,
     backend: Option<usize>,
 }
 
 impl Scratch {
-    fn clear(&mut self, servers: usize) {
+    fn clear(&mut self, shards: usize) {
         self.order.clear();
         self.parts.clear();
-        self.part_of.resize(servers, NONE);
+        self.part_of.resize(shards, NONE);
     }
 
-    fn add(&mut self, server: ServerIndex) {
-        let part = &mut self.part_of[usize::from(server)];
+    fn add(&mut self, shard: ShardIndex) {
+        let part = &mut self.part_of[usize::from(shard)];
         if *part == NONE {
             *part = self.parts.len() as u16;
-            self.parts.push(Part { server, keys: 0, backend: None });
+            self.parts.push(Part { shard, keys: 0, backend: None });
         }
         self.parts[usize::from(*part)].keys += 1;
         self.order.push(*part);
@@ -51,7 +55,7 @@ impl Scratch {
 
     fn finish(&mut self) {
         for part in &self.parts {
-            self.part_of[usize::from(part.server)] = NONE;
+            self.part_of[usize::from(part.shard)] = NONE;
         }
         if self.order.capacity() > 64 * 1024 {
             self.order = Vec::new();
@@ -68,10 +72,10 @@ pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge,
     let mut scratch = std::mem::take(&mut core.split);
     let found = assign(core, id, args, step, &mut scratch);
     match (found, scratch.parts.as_slice()) {
-        (None, _) => forward(core, id, None, now_us, |_| {}),
+        (None, _) => forward::written(core, id, None, Kind::Read, now_us, |_| {}),
         (Some(()), [only]) => {
-            let server = Some(only.server);
-            forward_request(core, id, server, &request);
+            let shard = Some(only.shard);
+            forward::request(core, id, shard, &request);
         }
         _ => send_parts(core, id, request, merge, step, &mut scratch),
     }
@@ -80,7 +84,7 @@ pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge,
     core.split = scratch;
 }
 
-/// Finds the server of every key. `None` when no server is alive.
+/// Finds the shard of every key. `None` when none is alive.
 fn assign(
     core: &mut Core,
     id: ClientId,
@@ -90,10 +94,10 @@ fn assign(
 ) -> Option<()> {
     let client = core.down.clients.get_mut(id)?;
     let pool = &mut core.pools[client.pool];
-    scratch.clear(pool.server_count());
+    scratch.clear(pool.shard_count());
     for span in args.spans().get(1..)?.iter().step_by(step) {
         let key = args.buffer().get(span.start as usize..span.end as usize)?;
-        scratch.add(pool.server_of(key)?);
+        scratch.add(pool.shard_of(key)?);
     }
     Some(())
 }
@@ -116,12 +120,13 @@ fn send_parts(
     let name = args.at(0);
     let (resp3, pool_index) = (client.resp3, client.pool);
     for (number, part) in scratch.parts.iter_mut().enumerate() {
-        let backend = core.pools[pool_index].backend(part.server, resp3, id.index);
+        let backend = core.pools[pool_index].backend(part.shard, resp3, id.index);
         match core.up.check(backend, now_us) {
             Ok(()) => {
                 part.backend = Some(backend);
                 let target = Target::Part { gather, part: number as u32 };
-                core.up.send(backend, target, now_us, |output| {
+                let slot = Slot::new(target, Kind::of(request.row), now_us);
+                core.up.send(backend, slot, |output| {
                     let out = output.tail();
                     header(out, b'*', (1 + part.keys * step) as u64);
                     header(out, b'$', name.len() as u64);
@@ -184,8 +189,8 @@ pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merg
     let pool = &mut core.pools[pool_index];
     let topology = std::sync::Arc::clone(&pool.topology);
     if topology.live.len() <= 1 {
-        let server = anywhere(core, id);
-        return forward_request(core, id, server, &request);
+        let shard = anywhere(core, id);
+        return forward::request(core, id, shard, &request);
     }
     let merge = match merge {
         Merge::Any(_) => Merge::Any((pool.chance() >> 32) as u32),
@@ -195,8 +200,8 @@ pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merg
     let sequence = client.begin(now_us);
     let resp3 = client.resp3;
     let gather = core.down.gathers.begin(merge, id, sequence, topology.live.len(), &[]);
-    for (part, server) in topology.live.iter().enumerate() {
-        let backend = core.pools[pool_index].backend(*server, resp3, id.index);
+    for (part, shard) in topology.live.iter().enumerate() {
+        let backend = core.pools[pool_index].backend(*shard, resp3, id.index);
         send_part(core, backend, gather, part as u32, pool_index, request);
     }
 }
@@ -206,13 +211,14 @@ fn send_part(
     backend: usize,
     gather: GatherId,
     part: u32,
-    pool: usize,
+    pool: PoolId,
     request: Request<'_>,
 ) {
     match core.up.check(backend, request.now_us) {
         Ok(()) => {
             let target = Target::Part { gather, part };
-            core.up.send(backend, target, request.now_us, |output| request.write(output));
+            let slot = Slot::new(target, Kind::of(request.row), request.now_us);
+            core.up.send(backend, slot, |output| request.write(output));
         }
         Err(refusal) => {
             core.pools[pool].stats.forward_errors += 1;
@@ -227,7 +233,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
     let Request { args, now_us, .. } = request;
     let pool_index = client.pool;
     let pool = &mut core.pools[pool_index];
-    let servers = pool.server_count() as u16;
+    let servers = pool.shard_count() as u16;
     let digits = args.at(1);
     let cursor = std::str::from_utf8(digits)
         .ok()
@@ -236,8 +242,11 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
     let Some(cursor) = cursor else {
         return refuse(core, id, now_us, |out| out.error(error::INVALID_CURSOR));
     };
+    if servers == 0 {
+        return forward::written(core, id, None, Kind::Read, now_us, |_| {});
+    }
     if servers == 1 {
-        return forward_request(core, id, Some(0), &request);
+        return forward::request(core, id, Some(0), &request);
     }
     let (server, own) = decode_cursor(cursor, servers);
     let merge = Merge::Scan { server, servers };
@@ -255,7 +264,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
         core.pools[pool_index].stats.forward_errors += 1;
         return fail_part(core, gather, 0, refusal.text(), now_us);
     }
-    core.up.send(backend, target, now_us, |output| {
+    core.up.send(backend, Slot::new(target, Kind::Read, now_us), |output| {
         let out = output.tail();
         let own = own.to_string();
         header(out, b'*', args.len() as u64);

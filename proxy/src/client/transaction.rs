@@ -5,11 +5,16 @@
 //! swallowed and the reply to EXEC is the client's.
 
 use super::ClientId;
-use super::dispatch::{Place, Request, anywhere, forward, place, refuse, write_args};
+use super::choose::{Place, anywhere, place};
+use super::dispatch::refuse;
+use super::forward;
+use super::request::{Request, write_args};
 use crate::backend::Refusal;
-use crate::backend::pipeline::Target;
-use crate::route::distribution::{ServerIndex, Wants};
+use crate::backend::again::ATTEMPTS_MAX;
+use crate::backend::pipeline::{Kind, Slot, Target};
+use crate::route::distribution::Wants;
 use crate::route::plan::{Local, Plan};
+use crate::topology::ShardId;
 use crate::worker::Core;
 use redstart_common::resp::{RespWrite, error};
 
@@ -21,7 +26,8 @@ const BYTES_MAX: usize = 1 << 30;
 pub struct Transaction {
     commands: Vec<u8>,
     count: usize,
-    server: Option<ServerIndex>,
+    writes: bool,
+    shard: Option<ShardId>,
     failed: bool,
 }
 
@@ -86,8 +92,10 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
             let pool = client.pool;
             match place(core, pool, request) {
                 Place::NoKeys => Ok(None),
-                Place::Server(Some(server)) => Ok(Some(server)),
-                Place::Server(None) => Err(Refusal::nobody().text().to_vec()),
+                Place::Shard(Some(shard)) => {
+                    Ok(Some(core.pools[pool].topology.shards[usize::from(shard)].id))
+                }
+                Place::Shard(None) => Err(Refusal::nobody().text().to_vec()),
                 Place::Several => Err(error::CROSS_SLOT.into()),
             }
         }
@@ -103,16 +111,17 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
     // Where any server is as good as another, all goes where the first went.
     let is_tied = core.pools[client.pool].topology.distribution.wants() != Wants::Chance;
     let Some(transaction) = &mut client.transaction else { return false };
-    let is_elsewhere = |server| is_tied && transaction.server.is_some_and(|other| other != server);
+    let is_elsewhere = |shard| is_tied && transaction.shard.is_some_and(|other| other != shard);
     let problem = match found {
         Err(text) => Some(text),
-        Ok(Some(server)) if is_elsewhere(server) => Some(error::CROSS_SLOT.into()),
+        Ok(Some(shard)) if is_elsewhere(shard) => Some(error::CROSS_SLOT.into()),
         Ok(_) if transaction.commands.len() + request.raw.len() > BYTES_MAX => {
             Some(b"ERR the transaction is too large".to_vec())
         }
-        Ok(server) => {
-            transaction.server = transaction.server.or(server);
+        Ok(shard) => {
+            transaction.shard = transaction.shard.or(shard);
             transaction.count += 1;
+            transaction.writes |= Kind::of(request.row) == Kind::Write;
             if request.is_inline() {
                 write_args(request.args, &mut transaction.commands);
             } else {
@@ -137,27 +146,38 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) {
     if transaction.is_empty() {
         return core.down.clients.reply(id, now_us, |out| out.array_len(0));
     }
-    let resp3 = client.resp3;
-    let pool = &mut core.pools[client.pool];
+    let (resp3, pool) = (client.resp3, client.pool);
     // The servers may have changed while the transaction was composed: its keys must still lie where they lay.
-    pool.refresh();
-    let server = match transaction.server {
-        Some(server) if pool.topology.is_live(server) => Some(server),
-        Some(_) => None,
+    core.refresh(pool);
+    let topology = &core.pools[pool].topology;
+    let shard = match transaction.shard {
+        Some(shard) => topology.place_of(shard).filter(|shard| topology.is_live(*shard)),
         None => anywhere(core, id),
     };
-    let Some(server) = server else { return forward(core, id, None, now_us, |_| {}) };
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    let backend = core.pools[client.pool].backend(server, resp3, id.index);
-    if core.up.check(backend, now_us).is_err() {
-        return forward(core, id, Some(server), now_us, |_| {});
+    let Some(shard) = shard else {
+        return forward::refused(core, id, now_us, &Refusal::nobody());
+    };
+    let backend = core.pools[pool].backend(shard, resp3, id.index);
+    if let Err(refusal) = core.up.check(backend, now_us) {
+        return forward::refused(core, id, now_us, &refusal);
     }
-    core.up.send(backend, Target::Nobody, now_us, |output| output.push(b"*1\r\n$5\r\nMULTI\r\n"));
-    for _ in 1..transaction.count {
-        core.up.send(backend, Target::Nobody, now_us, |_| {});
+    // MULTI and every command in it are answered before EXEC is.
+    let kind = if transaction.writes { Kind::Write } else { Kind::Read };
+    let lead = transaction.count + 1;
+    for _ in 0..lead {
+        core.up.send(backend, Slot::new(Target::Nobody, kind, now_us), |_| {});
     }
-    core.up.send(backend, Target::Nobody, now_us, |output| output.push_owned(transaction.commands));
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let target = Target::Client { id, sequence: client.begin(now_us) };
-    core.up.send(backend, target, now_us, |output| output.push(b"*1\r\n$4\r\nEXEC\r\n"));
+    let mut slot = Slot::new(target, kind, now_us);
+    match u16::try_from(lead) {
+        Ok(lead) => slot.lead = lead,
+        // Too long a one is sent once.
+        Err(_) => (slot.attempts, slot.kind) = (ATTEMPTS_MAX, Kind::Write),
+    }
+    core.up.send(backend, slot, |output| {
+        output.push(b"*1\r\n$5\r\nMULTI\r\n");
+        output.push_owned(transaction.commands);
+        output.push(b"*1\r\n$4\r\nEXEC\r\n");
+    });
 }

@@ -4,7 +4,8 @@ use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{Args, RespWrite, error};
 use tokio::sync::oneshot;
 
-use crate::client::dispatch::{Request, refuse};
+use crate::client::dispatch::refuse;
+use crate::client::request::Request;
 use crate::client::session::describe;
 use crate::client::{ClientId, Gone, ReplyMode};
 use crate::control::{Message, Which};
@@ -62,6 +63,8 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
             }
             None => refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
         },
+        "client|no-touch" => no_touch(core, id, args, now_us),
+        "client|setinfo" => set_info(core, id, args, now_us),
         "client|list" => list(core, id, request, proto),
         "client|kill" => kill(core, id, request),
         // Nobody waits here for a key, so there is nobody to wake.
@@ -83,11 +86,9 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
 }
 
 /// `CLIENT SETINFO` came after 7.0: its row is not in the table, yet every current library sends it first.
-pub fn set_info(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
+fn set_info(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let (4, Some(attribute), Some(value)) = (args.len(), args.get(2), args.get(3)) else {
-        return refuse(core, id, now_us, |out| out.error(error::wrong_arity("client|setinfo")));
-    };
+    let (attribute, value) = (args.at(2), args.at(3));
     let place = match attribute.to_ascii_lowercase().as_slice() {
         b"lib-name" => &mut client.session.library,
         b"lib-ver" => &mut client.session.library_version,
@@ -111,14 +112,14 @@ pub fn set_info(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
 }
 
 /// `CLIENT NO-TOUCH on|off`, later than 7.0 as well.
-pub fn no_touch(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
+fn no_touch(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     match args.get(2).and_then(on_or_off) {
-        Some(on) if args.len() == 3 => {
+        Some(on) => {
             client.session.no_touch = on;
             core.down.clients.reply(id, now_us, |out| out.simple("OK"));
         }
-        _ => refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
+        None => refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
     }
 }
 

@@ -4,10 +4,12 @@ use redstart_common::glob;
 use redstart_common::resp::RespWrite;
 
 use crate::client::ClientId;
-use crate::client::dispatch::{Request, refuse};
+use crate::client::dispatch::refuse;
+use crate::client::request::Request;
 use crate::local::{info, proto};
 use crate::settings::ListenAddress;
 use crate::texts;
+use crate::topology::PoolId;
 use crate::worker::Core;
 
 /// Answers `CONFIG …`.
@@ -46,7 +48,7 @@ fn get(core: &mut Core, id: ClientId, request: Request<'_>) {
 }
 
 /// The settings shown, under the names Redis has for them where it has one.
-fn facts(core: &Core, pool: usize) -> Vec<(&'static str, String)> {
+fn facts(core: &Core, pool: PoolId) -> Vec<(&'static str, String)> {
     let settings = &core.pools[pool].shared.settings;
     let global = &core.directory.global;
     let (bind, port, socket) = match &settings.listen.address {
@@ -76,6 +78,6 @@ fn facts(core: &Core, pool: usize) -> Vec<(&'static str, String)> {
         ("redstart-pool", settings.name.clone()),
         ("redstart-hash", settings.hash.name().to_owned()),
         ("redstart-distribution", settings.distribution.name().to_owned()),
-        ("redstart-servers", settings.servers.len().to_string()),
+        ("redstart-servers", core.pools[pool].topology.members.len().to_string()),
     ]
 }

@@ -5,7 +5,8 @@ use redstart_common::resp::{Args, RespWrite, error};
 
 use super::REDIS_VERSION;
 use crate::client::ClientId;
-use crate::client::dispatch::{Request, refuse};
+use crate::client::dispatch::refuse;
+use crate::client::request::Request;
 use crate::worker::Core;
 
 /// The one user there is.

@@ -10,13 +10,14 @@ use redstart_common::resp::RespWrite;
 
 use super::REDIS_VERSION;
 use crate::client::ClientId;
-use crate::client::dispatch::Request;
+use crate::client::request::Request;
 use crate::local::proto;
 use crate::settings::ListenAddress;
-use crate::stats::PoolStats;
+use crate::stats::{PoolStats, ServerStats};
+use crate::topology::PoolId;
 use crate::worker::Core;
 
-type Section = (&'static str, fn(&Core, usize, &[PoolStats], &mut String) -> std::fmt::Result);
+type Section = (&'static str, fn(&Core, PoolId, &[PoolStats], &mut String) -> std::fmt::Result);
 
 const SECTIONS: &[Section] = &[
     ("server", server),
@@ -70,12 +71,12 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
         .reply(id, request.now_us, |out| out.verbatim(*b"txt", text.as_bytes(), proto));
 }
 
-fn server(core: &Core, pool: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn server(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     let port = match &core.pools[pool].shared.settings.listen.address {
         ListenAddress::Tcp { port, .. } => *port,
         ListenAddress::Unix { .. } => 0,
     };
-    let seconds = core.directory.started.elapsed().as_secs();
+    let seconds = core.directory.clock.seconds();
     write!(
         out,
         "redis_version:{REDIS_VERSION}\r\nredstart_version:{}\r\nredis_mode:standalone\r\nredstart_mode:proxy\r\n\
@@ -91,14 +92,14 @@ fn server(core: &Core, pool: usize, _: &[PoolStats], out: &mut String) -> std::f
 }
 
 /// Most clients of a pool at a time.
-pub fn clients_max(core: &Core, pool: usize) -> usize {
+pub fn clients_max(core: &Core, pool: PoolId) -> usize {
     match core.pools[pool].shared.settings.client_connections {
         0 => core.directory.clients_max,
         limit => limit.min(core.directory.clients_max),
     }
 }
 
-fn clients(core: &Core, pool: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn clients(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     write!(
         out,
         "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
@@ -107,7 +108,7 @@ fn clients(core: &Core, pool: usize, _: &[PoolStats], out: &mut String) -> std::
     )
 }
 
-fn memory(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn memory(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     let rss = resident_bytes().unwrap_or(0);
     let peak = peak_bytes().unwrap_or(rss).max(rss);
     let (rss_human, peak_human) = (human_memory(rss), human_memory(peak));
@@ -135,11 +136,10 @@ fn peak_bytes() -> Option<u64> {
     u64::try_from(kibibytes).ok()?.checked_mul(1024)
 }
 
-fn persistence(core: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn persistence(core: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     // A proxy has nothing to load; clients that wait for the first line may begin. Nor has it anything to save, so
     // that nothing is ever due: tools that watch the rest see what a server without data of its own would show.
-    let started_s =
-        clock::unix_us() / 1_000_000 - core.directory.started.elapsed().as_secs() as i64;
+    let started_s = clock::unix_us() / 1_000_000 - core.directory.clock.seconds() as i64;
     write!(
         out,
         "loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n\
@@ -148,10 +148,10 @@ fn persistence(core: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std:
     )
 }
 
-fn stats(_: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
-    let total = &totals[pool];
+fn stats(_: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let total = &totals[pool.place()];
     let (mut sent, mut received) = (0, 0);
-    for server in &total.servers {
+    for server in total.servers.values() {
         sent += server.request_bytes;
         received += server.response_bytes;
     }
@@ -163,15 +163,15 @@ fn stats(_: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::
         total.requests,
         total.refused
             + total.forward_errors
-            + total.servers.iter().map(|server| server.error_responses).sum::<u64>(),
+            + total.servers.values().map(|server| server.error_responses).sum::<u64>(),
     )
 }
 
-fn replication(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn replication(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     write!(out, "role:master\r\nconnected_slaves:0\r\n")
 }
 
-fn cpu(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn cpu(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     use nix::sys::resource::{UsageWho, getrusage};
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Ok(()) };
     let (system, user) = (usage.system_time(), usage.user_time());
@@ -185,8 +185,15 @@ fn cpu(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Resul
     )
 }
 
-fn commandstats(_: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
-    for (spec, calls) in redstart_common::command::all().iter().zip(totals[pool].commands.iter()) {
+fn commandstats(
+    _: &Core,
+    pool: PoolId,
+    totals: &[PoolStats],
+    out: &mut String,
+) -> std::fmt::Result {
+    for (spec, calls) in
+        redstart_common::command::all().iter().zip(totals[pool.place()].commands.iter())
+    {
         if *calls > 0 {
             write!(out, "cmdstat_{}:calls={calls}\r\n", spec.name)?;
         }
@@ -194,54 +201,67 @@ fn commandstats(_: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -
     Ok(())
 }
 
-fn cluster(_: &Core, _: usize, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn cluster(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
     write!(out, "cluster_enabled:0\r\n")
 }
 
-fn pool(core: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
     let it = &core.pools[pool];
-    let (settings, total) = (&it.shared.settings, &totals[pool]);
+    let (settings, total) = (&it.shared.settings, &totals[pool.place()]);
     write!(
         out,
         "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\nservers:{}\r\nservers_live:{}\r\nrequests:{}\r\n\
-         fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\n",
+         fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
+         waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
         settings.hash.name(),
         settings.distribution.name(),
-        settings.servers.len(),
+        it.topology.members.len(),
         it.topology.live.len(),
         total.requests,
         total.fragments,
         total.forward_errors,
         total.latency.percentile_us(0.5),
         total.latency.percentile_us(0.99),
+        it.topology.shards.iter().map(|shard| shard.failovers).sum::<u64>(),
+        total.servers.values().map(|server| server.waiting).sum::<u64>(),
+        total.servers.values().map(|server| server.held).sum::<u64>(),
+        total.servers.values().map(|server| server.resent).sum::<u64>(),
     )
 }
 
-fn servers(core: &Core, pool: usize, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
     let it = &core.pools[pool];
-    let ejections = it.shared.ejections();
-    for (index, (settings, stats)) in
-        it.shared.settings.servers.iter().zip(&totals[pool].servers).enumerate()
-    {
-        let state = if it.topology.is_live(index as u16) { "live" } else { "ejected" };
+    let topology = it.shared.topology.load();
+    let nothing = ServerStats::default();
+    for (index, member) in topology.members.iter().enumerate() {
+        let stats = totals[pool.place()].servers.get(&member.endpoint.id).unwrap_or(&nothing);
+        let shard = &topology.shards[usize::from(member.shard)];
+        let address =
+            member.endpoint.address.as_ref().map_or_else(String::new, ToString::to_string);
         write!(
             out,
-            "server{index}:name={},address={},weight={},state={state},connections={},requests={},responses={},\
-             errors={},timeouts={},ejections={},in_flight={},latency_us_p50={},latency_us_p99={}\r\n",
-            settings.name,
-            settings.address,
-            settings.weight,
+            "server{index}:name={},address={address},weight={},state={},connections={},requests={},responses={},\
+             errors={},timeouts={},ejections={},in_flight={},latency_us_p50={},latency_us_p99={},role={},group={},\
+             waiting={},held={},resent={}\r\n",
+            member.endpoint.name,
+            shard.weight,
+            member.state.name(),
             stats.connections,
             stats.requests,
             stats.responses,
             stats.error_responses,
             stats.timed_out,
-            ejections.get(index).map_or(0, |(count, _)| *count),
+            member.ejections,
             stats.in_queue + stats.out_queue,
             stats.latency.percentile_us(0.5),
             stats.latency.percentile_us(0.99),
+            member.role.name(),
+            shard.name,
+            stats.waiting,
+            stats.held,
+            stats.resent,
         )?;
     }
     Ok(())

@@ -1,62 +1,71 @@
 //! From a key's hash to a server: three ways to spread keys over weighted servers, as twemproxy does it.
 //!
-//! A distribution is built whole from the servers that are alive and never changes; when a server leaves or
-//! returns another one is built. Servers are named by their index in the pool.
+//! A distribution is built whole from the shards that are alive and never changes; when one leaves or returns another
+//! distribution is built. Shards are named by their place in the picture it belongs to. In a pool of fixed servers each
+//! server is a shard; in one of sentinel groups each group is.
 
 mod ketama;
 mod modula;
 mod random;
 
-use crate::settings::{DistributionKind, ServerSettings};
+use crate::settings::DistributionKind;
 
-/// A server's index in its pool.
-pub type ServerIndex = u16;
+/// The place of a shard in a picture of its pool; it means nothing in another picture.
+pub type ShardIndex = u16;
 
-/// Most servers a pool can have.
-pub const SERVERS_MAX: usize = ServerIndex::MAX as usize;
+/// What a distribution needs to know of a shard.
+pub trait Share {
+    /// What it is called on the ring.
+    fn name(&self) -> &str;
+    /// Its share of the keys.
+    fn weight(&self) -> u32;
+}
 
-/// How the keys of a pool lie over its live servers.
+/// Most shards a pool can have.
+pub const SHARDS_MAX: usize = ShardIndex::MAX as usize;
+
+/// How the keys of a pool lie over its live shards.
 #[derive(Debug)]
 pub enum Distribution {
-    /// No server is alive.
+    /// No shard is alive.
     Nobody,
-    /// A pool of one server needs no hash.
-    One(ServerIndex),
+    /// A pool of one shard needs no hash.
+    One(ShardIndex),
     /// Consistent hashing.
     Ketama(ketama::Ring),
     /// Remainder of the hash.
     Modula(modula::Wheel),
-    /// Any server.
+    /// Any shard.
     Random(random::Any),
 }
 
 impl Distribution {
-    /// Spreads keys over `live`, indices into `servers` in ascending order.
+    /// Spreads keys over `live`, places in `shards` in ascending order.
     #[must_use]
-    pub fn build(kind: DistributionKind, servers: &[ServerSettings], live: &[ServerIndex]) -> Self {
+    pub fn build<S: Share>(kind: DistributionKind, shards: &[S], live: &[ShardIndex]) -> Self {
         if live.is_empty() {
             return Self::Nobody;
         }
-        if servers.len() == 1 {
+        if shards.len() == 1 {
             return Self::One(0);
         }
         match kind {
-            DistributionKind::Ketama => Self::Ketama(ketama::Ring::build(servers, live)),
-            DistributionKind::Modula => Self::Modula(modula::Wheel::build(servers, live)),
+            DistributionKind::Ketama => Self::Ketama(ketama::Ring::build(shards, live)),
+            DistributionKind::Modula => Self::Modula(modula::Wheel::build(shards, live)),
             DistributionKind::Random => Self::Random(random::Any::build(live)),
         }
     }
 
-    /// The server for a hash; `None` when no server is alive.
+    /// The shard for a hash; `None` when none is alive.
     #[inline]
     #[must_use]
-    pub fn server(&self, hash: u64) -> Option<ServerIndex> {
+    pub fn shard(&self, hash: u64) -> Option<ShardIndex> {
         match self {
             Self::Nobody => None,
-            Self::One(server) => Some(*server),
-            Self::Ketama(ring) => Some(ring.server(hash as u32)),
-            Self::Modula(wheel) => Some(wheel.server(hash)),
-            Self::Random(any) => Some(any.server(hash)),
+            Self::One(shard) => Some(*shard),
+            Self::Ketama(ring) => Some(ring.shard(hash as u32)),
+            Self::Modula(wheel) => Some(wheel.shard(hash)),
+            Self::Random(any) => Some(any.shard(hash)),
         }
     }
 

@@ -1,15 +1,17 @@
 //! A pool as one worker sees it: from a key to the connection that serves it.
 
+use std::collections::HashMap;
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use redstart_common::hash::{CharSign, HashKind};
 use redstart_common::slot::hash_tag;
 
-use super::distribution::{ServerIndex, Wants};
+use super::distribution::{ShardIndex, Wants};
 use crate::stats::PoolStats;
-use crate::topology::Topology;
-use crate::topology::fixed::SharedPool;
+use crate::topology::pool::SharedPool;
+use crate::topology::{PoolId, ServerId, Topology};
 
 /// A pool of a worker.
 pub struct Pool {
@@ -18,8 +20,10 @@ pub struct Pool {
     /// The picture in use; renewed once a batch.
     pub topology: Arc<Topology>,
     cache: Cache<Arc<ArcSwap<Topology>>, Arc<Topology>>,
-    /// Index of its first backend connection among the worker's.
-    backends_start: usize,
+    /// The connections to each shard's primary: shard by shard, lane by lane.
+    pub routes: Vec<u32>,
+    /// The same by server. What is not here is on its way out.
+    pub links: HashMap<ServerId, Vec<u32>>,
     connections: usize,
     hash: HashKind,
     char_sign: CharSign,
@@ -39,32 +43,35 @@ impl std::fmt::Debug for Pool {
 pub const LANES: usize = 2;
 
 impl Pool {
-    /// A pool whose connections begin at `backends_start`.
+    /// A pool without connections; those come with [`reconcile`](crate::reconcile).
     #[must_use]
-    pub fn new(shared: Arc<SharedPool>, backends_start: usize, seed: u64) -> Self {
+    pub fn new(shared: Arc<SharedPool>, seed: u64) -> Self {
         let settings = &shared.settings;
         let mut cache = Cache::new(Arc::clone(&shared.topology));
         Self {
             topology: Arc::clone(cache.load()),
             cache,
-            backends_start,
+            routes: Vec::new(),
+            links: HashMap::new(),
             connections: settings.server_connections,
             hash: settings.hash,
             char_sign: settings.char_sign,
             hash_tag: settings.hash_tag,
             chance: seed | 1,
-            stats: PoolStats::new(settings.servers.len()),
+            stats: PoolStats::default(),
             shared: Arc::clone(&shared),
         }
     }
 
-    /// Looks whether the picture has changed.
+    /// Whether there is another picture than the one in use.
     #[inline]
-    pub fn refresh(&mut self) {
-        let fresh = self.cache.load();
-        if !Arc::ptr_eq(fresh, &self.topology) {
-            self.topology = Arc::clone(fresh);
-        }
+    pub fn is_stale(&mut self) -> bool {
+        !Arc::ptr_eq(self.cache.load(), &self.topology)
+    }
+
+    /// The newest picture.
+    pub fn newest(&mut self) -> Arc<Topology> {
+        Arc::clone(self.cache.load())
     }
 
     /// A number nobody can foresee well enough to matter.
@@ -76,30 +83,80 @@ impl Pool {
         self.chance
     }
 
-    /// The server of a key; `None` when no server is alive.
+    /// The shard of a key; `None` when none is alive.
     #[inline]
-    pub fn server_of(&mut self, key: &[u8]) -> Option<ServerIndex> {
+    pub fn shard_of(&mut self, key: &[u8]) -> Option<ShardIndex> {
         let hash = match self.topology.distribution.wants() {
             Wants::Hash => hash_of(self.hash, self.char_sign, self.hash_tag, key),
             Wants::Chance => self.chance(),
             Wants::Nothing => 0,
         };
-        self.topology.distribution.server(hash)
+        self.topology.distribution.shard(hash)
     }
 
-    /// The worker's connection to a server for a client.
+    /// The worker's connection to a shard's primary for a client.
     #[inline]
     #[must_use]
-    pub fn backend(&self, server: ServerIndex, resp3: bool, client: u32) -> usize {
-        let lane = usize::from(server) * LANES + usize::from(resp3);
+    pub fn backend(&self, shard: ShardIndex, resp3: bool, client: u32) -> usize {
+        let lane = usize::from(shard) * LANES + usize::from(resp3);
         let spread = if self.connections == 1 { 0 } else { client as usize % self.connections };
-        self.backends_start + lane * self.connections + spread
+        self.routes[lane * self.connections + spread] as usize
     }
 
-    /// Servers in the pool.
+    /// Connections to each server.
     #[must_use]
-    pub fn server_count(&self) -> usize {
-        self.shared.settings.servers.len()
+    pub fn connections_per_server(&self) -> usize {
+        LANES * self.connections
+    }
+
+    /// Shards in the pool.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.topology.shards.len()
+    }
+}
+
+/// The pools of a worker, by identity. An identity is given once, so it says where a pool stands.
+#[derive(Debug, Default)]
+pub struct Pools(Vec<Pool>);
+
+impl Pools {
+    /// These pools, whose identities count up from the first.
+    #[must_use]
+    pub fn new(pools: Vec<Pool>) -> Self {
+        debug_assert!(pools.iter().zip(0..).all(|(pool, id)| pool.shared.id == PoolId::new(id)));
+        Self(pools)
+    }
+
+    /// Which there are.
+    pub fn ids(&self) -> impl Iterator<Item = PoolId> + use<> {
+        (0..self.0.len() as u32).map(PoolId::new)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Pool> {
+        self.0.iter()
+    }
+
+    /// All of them, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pool> {
+        self.0.iter_mut()
+    }
+}
+
+impl Index<PoolId> for Pools {
+    type Output = Pool;
+
+    #[inline]
+    fn index(&self, id: PoolId) -> &Pool {
+        &self.0[id.place()]
+    }
+}
+
+impl IndexMut<PoolId> for Pools {
+    #[inline]
+    fn index_mut(&mut self, id: PoolId) -> &mut Pool {
+        &mut self.0[id.place()]
     }
 }
 

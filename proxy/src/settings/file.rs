@@ -7,17 +7,20 @@
 use std::fmt;
 
 use redstart_common::hash::{CharSign, HashKind};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::groups::{GroupList, group_list};
 use super::values::{self, Listen};
 use super::{
-    DistributionKind, Global, PoolSettings, ServerOrder, ServerSettings, Settings, SettingsError,
-    rows,
+    DistributionKind, Global, Groups, PoolSettings, SentinelSettings, ServerAddress, ServerOrder,
+    ServerSettings, Settings, SettingsError, rows,
 };
-use crate::route::distribution::SERVERS_MAX;
+use crate::route::distribution::SHARDS_MAX;
 
 const GLOBAL_SECTION: &str = "global";
 const LIST_KEY: &str = "servers";
+const SENTINELS_KEY: &str = "sentinels";
+const GROUPS_KEY: &str = "groups";
 
 /// A section as written: its keys in order.
 #[derive(Debug)]
@@ -30,13 +33,16 @@ struct Section {
 enum Entry {
     Text(String),
     List(Vec<String>),
+    Groups(GroupList),
+    /// The value of a key that nobody knows.
+    Unknown,
 }
 
 impl Section {
     /// Whether it is the process's own section. A pool may be called `global` as well: a file of twemproxy's may
     /// have one, and it tells itself by what only a pool has.
     fn is_global(&self) -> bool {
-        let is_of_pool = |key: &str| key == "listen" || key == LIST_KEY;
+        let is_of_pool = |key: &str| ["listen", LIST_KEY, SENTINELS_KEY].contains(&key);
         self.name == GLOBAL_SECTION && !self.entries.iter().any(|(key, _)| is_of_pool(key))
     }
 
@@ -95,10 +101,15 @@ impl<'de> Visitor<'de> for SectionSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
         let mut entries: Vec<(String, Entry)> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            let entry = if key == LIST_KEY {
-                Entry::List(map.next_value()?)
-            } else {
-                Entry::Text(map.next_value()?)
+            let is_known = rows::GLOBAL.iter().chain(rows::POOL).any(|row| row.name == key);
+            let entry = match key.as_str() {
+                LIST_KEY | SENTINELS_KEY => Entry::List(map.next_value()?),
+                GROUPS_KEY => Entry::Groups(map.next_value()?),
+                _ if is_known => Entry::Text(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    Entry::Unknown
+                }
             };
             entries.push((key, entry));
         }
@@ -205,9 +216,11 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Settings, SettingsError> {
 fn global(source: &Source<'_>, section: &Section) -> Result<Global, SettingsError> {
     let mut global = Global::default();
     for (key, entry) in &section.entries {
-        let Entry::Text(text) = entry else { continue };
-        set_global(&mut global, key, text)
-            .map_err(|problem| source.error(&section.name, Some(key), &problem))?;
+        let set = match entry {
+            Entry::Text(text) => set_global(&mut global, key, text),
+            _ => Err(unknown(key, rows::GLOBAL)),
+        };
+        set.map_err(|problem| source.error(&section.name, Some(key), &problem))?;
     }
     Ok(global)
 }
@@ -243,10 +256,13 @@ fn set_global(global: &mut Global, key: &str, text: &str) -> Result<(), String> 
         "backend_queue_limit" => global.backend_queue_bytes_max = values::bytes(text)?,
         "coalesce" => global.coalesce_us = values::number(text, 100_000)?,
         "proto_max_bulk_len" => global.bulk_bytes_max = values::bytes(text)?,
-        _ => return Err(unknown(rows::GLOBAL)),
+        _ => return Err(unknown(key, rows::GLOBAL)),
     }
     Ok(())
 }
+
+/// How long requests wait where sentinels replace what is away, in milliseconds.
+const HOLD_MS: u64 = 5000;
 
 const MS_MAX: u64 = i32::MAX as u64;
 
@@ -254,9 +270,26 @@ fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn unknown(rows: &[rows::Row]) -> String {
+fn unknown(key: &str, rows: &[rows::Row]) -> String {
     let known: Vec<&str> = rows.iter().map(|row| row.name).collect();
-    format!("is unknown; known are {}", known.join(", "))
+    let nearest = known.iter().min_by_key(|name| distance(key, name));
+    let meant = nearest.filter(|name| distance(key, name) <= name.len() / 2);
+    let meant = meant.map_or_else(String::new, |name| format!(" '{name}', perhaps, and"));
+    format!("is unknown; known are{meant} {}", known.join(", "))
+}
+
+/// How many letters must be changed, added or left out to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.bytes().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, SettingsError> {
@@ -268,6 +301,25 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
         match entry {
             Entry::Text(text) => set_pool(&mut pool, &mut seen, key, text)
                 .map_err(|problem| source.error(name, Some(key), &problem))?,
+            Entry::Unknown => {
+                return Err(source.error(name, Some(key), &unknown(key, rows::POOL)));
+            }
+            Entry::Groups(groups) => {
+                seen.groups = Some(
+                    group_list(groups)
+                        .map_err(|problem| source.error(name, Some(key), &problem))?,
+                );
+            }
+            Entry::List(items) if key == SENTINELS_KEY => {
+                for item in items {
+                    let sentinel = values::sentinel(item).map_err(|problem| {
+                        SettingsError::new(source.file, format!("sentinel '{item}' {problem}"))
+                            .within(name)
+                            .at(source.line_of_item(name, item))
+                    })?;
+                    seen.sentinels.push(sentinel);
+                }
+            }
             Entry::List(items) => {
                 for item in items {
                     let server = values::server(item).map_err(|problem| {
@@ -280,9 +332,12 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
             }
         }
     }
-    let listen = seen.listen.ok_or_else(|| source.error(name, None, "'listen' is missing"))?;
+    let listen =
+        seen.listen.take().ok_or_else(|| source.error(name, None, "'listen' is missing"))?;
     pool.listen = listen;
-    if !seen.redis {
+    let is_sentinel = sentinels(source, &mut pool, &mut seen)?;
+    pool.failover_hold_ms = seen.hold_ms.unwrap_or(if is_sentinel { HOLD_MS } else { 0 });
+    if !seen.redis && !is_sentinel {
         let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
         return Err(source.error(
             name,
@@ -290,11 +345,11 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
             "must be 'redis: true': memcached's protocol is not supported",
         ));
     }
-    if pool.servers.is_empty() {
+    if pool.servers.is_empty() && !is_sentinel {
         return Err(source.error(name, None, "has no servers"));
     }
-    if pool.servers.len() > SERVERS_MAX {
-        let problem = format!("has more than {SERVERS_MAX} servers");
+    if pool.servers.len() > SHARDS_MAX {
+        let problem = format!("has more than {SHARDS_MAX} servers");
         return Err(source.error(name, Some(LIST_KEY), &problem));
     }
     let weights: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
@@ -302,7 +357,7 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
         let problem = format!("weigh {weights} together, which is above {}", u32::MAX);
         return Err(source.error(name, Some(LIST_KEY), &problem));
     }
-    finish(source, &mut pool, seen.hash)?;
+    finish(source, &mut pool, seen.hash.take())?;
     Ok(pool)
 }
 
@@ -311,6 +366,57 @@ struct Seen {
     listen: Option<Listen>,
     redis: bool,
     hash: Option<String>,
+    is_sorted: bool,
+    hold_ms: Option<u64>,
+    sentinels: Vec<ServerAddress>,
+    groups: Option<Groups>,
+    sentinel_user: Option<String>,
+    sentinel_password: Option<String>,
+}
+
+/// Puts together what belongs to sentinels, if that is what the pool is made of.
+fn sentinels(
+    source: &Source<'_>,
+    pool: &mut PoolSettings,
+    seen: &mut Seen,
+) -> Result<bool, SettingsError> {
+    let refuse = |key: &str, problem: &str| Err(source.error(&pool.name, Some(key), problem));
+    if pool.server_user.is_some() && pool.server_password.is_none() {
+        return refuse("server_user", "needs 'server_password'");
+    }
+    let sentinels = std::mem::take(&mut seen.sentinels);
+    match (sentinels.is_empty(), &seen.groups) {
+        (true, None) if seen.sentinel_user.is_some() => {
+            return refuse("sentinel_user", "needs 'sentinels'");
+        }
+        (true, None) if seen.sentinel_password.is_some() => {
+            return refuse("sentinel_password", "needs 'sentinels'");
+        }
+        (true, None) => return Ok(false),
+        (true, Some(_)) => return refuse(GROUPS_KEY, "needs 'sentinels'"),
+        (false, None) => return refuse(SENTINELS_KEY, "needs 'groups'"),
+        (false, Some(_)) => {}
+    }
+    if !pool.servers.is_empty() {
+        return refuse(LIST_KEY, "does not go with 'sentinels', which tell the servers");
+    }
+    if pool.auto_eject_hosts {
+        return refuse("auto_eject_hosts", "does not go with 'sentinels': a group keeps its keys");
+    }
+    if seen.is_sorted {
+        return refuse("server_order", "does not go with 'groups', whose order counts");
+    }
+    if seen.sentinel_user.is_some() && seen.sentinel_password.is_none() {
+        return refuse("sentinel_user", "needs 'sentinel_password'");
+    }
+    pool.server_order = ServerOrder::File;
+    pool.sentinel = Some(SentinelSettings {
+        sentinels,
+        groups: seen.groups.take().unwrap_or(Groups::All),
+        user: seen.sentinel_user.take(),
+        password: seen.sentinel_password.take(),
+    });
+    Ok(true)
 }
 
 fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> Result<(), String> {
@@ -327,7 +433,10 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         }
         "server_order" => {
             pool.server_order = match text {
-                "sorted" => ServerOrder::Sorted,
+                "sorted" => {
+                    seen.is_sorted = true;
+                    ServerOrder::Sorted
+                }
                 "file" => ServerOrder::File,
                 _ => return Err("is not \"sorted\" or \"file\"".to_owned()),
             }
@@ -359,13 +468,18 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             0 => return Err("cannot be 0".to_owned()),
             count => pool.server_connections = to_usize(count),
         },
+        "failover_hold" => seen.hold_ms = Some(values::number(text, MS_MAX)?),
+        "server_user" => pool.server_user = Some(text.to_owned()),
+        "server_password" => pool.server_password = Some(text.to_owned()),
+        "sentinel_user" => seen.sentinel_user = Some(text.to_owned()),
+        "sentinel_password" => seen.sentinel_password = Some(text.to_owned()),
         "auto_eject_hosts" => pool.auto_eject_hosts = values::switch(text)?,
         "server_retry_timeout" => pool.server_retry_timeout_ms = values::number(text, MS_MAX)?,
         "server_failure_limit" => {
             pool.server_failure_limit =
                 u32::try_from(values::number(text, MS_MAX)?.max(1)).unwrap_or(2);
         }
-        _ => return Err(unknown(rows::POOL)),
+        _ => return Err(unknown(key, rows::POOL)),
     }
     Ok(())
 }

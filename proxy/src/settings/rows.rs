@@ -86,8 +86,14 @@ pub const POOL: &[Row] = &[
     row("tcpkeepalive", "false", "TCP keepalive on accepted connections."),
     row("reuseport", "false", "A listener per worker, connections spread by the kernel."),
     row("preconnect", "false", "Connect to the servers at start."),
-    row("redis", "false", "Must be true: the protocol spoken is Redis's."),
-    row("redis_auth", "none", "Password that clients must give and servers are given."),
+    row("redis", "false", "Must be true, which sentinels imply: the protocol spoken is Redis's."),
+    row(
+        "redis_auth",
+        "none",
+        "Password that clients must give; servers are given it too, unless server_password is set.",
+    ),
+    row("server_user", "none", "ACL user towards the servers; needs server_password."),
+    row("server_password", "none", "Password towards the servers."),
     row("redis_db", "0", "Database selected on the servers."),
     row(
         "server_connections",
@@ -105,7 +111,28 @@ pub const POOL: &[Row] = &[
         "Milliseconds before an ejected server is probed; it returns once it answers.",
     ),
     row("server_failure_limit", "2", "Failures in a row before a server is ejected."),
-    row("servers", "required", "List of host:port:weight [name] or /path:weight [name]."),
+    row(
+        "failover_hold",
+        "0, 5000 with sentinels",
+        "Milliseconds that requests wait for a server that is away or being replaced, rather than being refused at once.",
+    ),
+    row(
+        "servers",
+        "required without sentinels",
+        "List of host:port:weight [name] or /path:weight [name].",
+    ),
+    row(
+        "sentinels",
+        "none",
+        "List of host:port of sentinels, which tell the servers; others are learnt from them. It goes with groups, not with servers.",
+    ),
+    row(
+        "groups",
+        "required with sentinels",
+        "List of the sentinels' names of primaries, as name or name: weight, in the order that the distribution goes by; or all.",
+    ),
+    row("sentinel_user", "none", "ACL user towards the sentinels; needs sentinel_password."),
+    row("sentinel_password", "none", "Password towards the sentinels."),
 ];
 
 #[cfg(test)]

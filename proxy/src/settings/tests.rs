@@ -106,7 +106,7 @@ fn hash_tags_choose_the_group_as_predixy_does() {
     let distribution = Distribution::build(pool.distribution, &pool.servers, &[0, 1]);
     for (key, group) in [("k1", 0), ("k2", 1), ("{oo}k1", 1), ("{oo}k2", 1)] {
         let hash = hash_of(pool.hash, pool.char_sign, pool.hash_tag, key.as_bytes());
-        assert_eq!(distribution.server(hash), Some(group), "{key}");
+        assert_eq!(distribution.shard(hash), Some(group), "{key}");
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use redstart_common::net::Address;
 
+use crate::route::distribution::Share;
+
 /// The port twemproxy leaves out of a server's name.
 const KETAMA_PORT: &str = "11211";
 /// Bound of a weight: twemproxy keeps it in an `int`. Their sum over a pool has a bound of its own.
@@ -100,8 +102,18 @@ pub struct ServerSettings {
     pub weight: u32,
 }
 
+impl Share for ServerSettings {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
 /// Where a server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerAddress {
     /// Host name or address, and port; the name is resolved at each new connection.
     Tcp {
@@ -192,6 +204,16 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
         ListenAddress::Tcp { host: host.to_owned(), port }
     };
     Ok(Listen { text: text.to_owned(), address })
+}
+
+/// `host:port` of a sentinel.
+pub(super) fn sentinel(text: &str) -> Result<ServerAddress, String> {
+    let (host, digits) = text.rsplit_once(':').ok_or("is not \"hostname:port\"")?;
+    let port = port(digits).filter(|port| *port != 0).ok_or("has an invalid port")?;
+    if host.is_empty() {
+        return Err("has no host".to_owned());
+    }
+    Ok(ServerAddress::Tcp { host: host.to_owned(), port })
 }
 
 /// `host:port:weight [name]` or `/path:weight [name]`, read from the right.

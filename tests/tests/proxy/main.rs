@@ -1,6 +1,7 @@
 //! Process tests of the proxy, one executable for all: linking is what a test run waits for.
 
 mod commands;
+mod failover;
 mod failures;
 mod hash_tags;
 mod interop;
@@ -8,4 +9,6 @@ mod kept;
 mod large_values;
 mod placement;
 mod process;
+mod sentinels;
 mod statistics;
+mod topology;

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use redstart_common::resp::encode;
-use redstart_proxy::route::distribution::{Distribution, ServerIndex};
+use redstart_proxy::route::distribution::{Distribution, ShardIndex};
 use redstart_proxy::route::pool::hash_of;
 use redstart_proxy::settings::{PoolSettings, ServerAddress, Settings};
 use redstart_tests::proxy_support::{
@@ -100,12 +100,12 @@ fn config(backends: &[u16]) -> (String, Vec<u16>) {
 
 /// Where our code puts each key: the port of its server.
 fn ours(pool: &PoolSettings, keys: &[Vec<u8>]) -> Vec<u16> {
-    let live: Vec<ServerIndex> = (0..pool.servers.len() as ServerIndex).collect();
+    let live: Vec<ShardIndex> = (0..pool.servers.len() as ShardIndex).collect();
     let distribution = Distribution::build(pool.distribution, &pool.servers, &live);
     keys.iter()
         .map(|key| {
             let hash = hash_of(pool.hash, pool.char_sign, pool.hash_tag, key);
-            let server = distribution.server(hash).expect("a server");
+            let server = distribution.shard(hash).expect("a server");
             match &pool.servers[usize::from(server)].address {
                 ServerAddress::Tcp { port, .. } => *port,
                 ServerAddress::Unix(path) => panic!("{}", path.display()),

@@ -278,7 +278,16 @@ fn what_redis_server_writes_is_loaded() {
 fn reported(path: &Path) -> (bool, String) {
     let mut out = Vec::new();
     let is_whole = check::report(path, &mut out);
-    (is_whole, String::from_utf8_lossy(&out).into_owned())
+    (is_whole, without_places(&String::from_utf8_lossy(&out)))
+}
+
+/// Without the lines of Redis's source, which each revision of a distribution's package moves.
+fn without_places(said: &str) -> String {
+    let mut parts = said.split("rdb.c:");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + "rdb.c:" + part.trim_start_matches(|letter: char| letter.is_ascii_digit())
+    })
 }
 
 /// What redis-check-rdb prints, but for the line with the time.
@@ -286,7 +295,7 @@ fn reported_by_original(path: &Path) -> (bool, String) {
     let found = run("redis-check-rdb", &[path.to_str().expect("text")]);
     let said = String::from_utf8_lossy(&found.stdout).into_owned();
     let lines = said.split_inclusive('\n').filter(|line| !line.contains("Terminating server"));
-    (found.status.success(), lines.collect())
+    (found.status.success(), without_places(&lines.collect::<String>()))
 }
 
 #[test]

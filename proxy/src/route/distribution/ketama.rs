@@ -7,8 +7,7 @@
 
 use redstart_common::hash::md5_digest;
 
-use super::ServerIndex;
-use crate::settings::ServerSettings;
+use super::{ShardIndex, Share};
 
 /// Points of a server of average weight.
 const POINTS: f32 = 160.0;
@@ -22,7 +21,7 @@ const POINT_NAME_MAX: usize = 272;
 #[derive(Debug)]
 pub struct Ring {
     values: Box<[u32]>,
-    owners: Box<[ServerIndex]>,
+    owners: Box<[ShardIndex]>,
     starts: Box<[u32]>,
     shift: u32,
 }
@@ -36,13 +35,13 @@ fn digest_count(weight: u32, weight_total: u32, live_count: usize) -> u32 {
 }
 
 impl Ring {
-    pub(super) fn build(servers: &[ServerSettings], live: &[ServerIndex]) -> Self {
-        let weight_total: u32 = live.iter().map(|index| servers[usize::from(*index)].weight).sum();
-        let mut points: Vec<(u32, ServerIndex)> = Vec::new();
+    pub(super) fn build<S: Share>(shards: &[S], live: &[ShardIndex]) -> Self {
+        let weight_total: u32 = live.iter().map(|index| shards[usize::from(*index)].weight()).sum();
+        let mut points: Vec<(u32, ShardIndex)> = Vec::new();
         for index in live {
-            let server = &servers[usize::from(*index)];
-            for number in 0..digest_count(server.weight, weight_total, live.len()) {
-                let mut name = format!("{}-{number}", server.name).into_bytes();
+            let shard = &shards[usize::from(*index)];
+            for number in 0..digest_count(shard.weight(), weight_total, live.len()) {
+                let mut name = format!("{}-{number}", shard.name()).into_bytes();
                 name.truncate(POINT_NAME_MAX);
                 let digest = md5_digest(&name);
                 for word in digest.chunks_exact(4) {
@@ -75,7 +74,7 @@ impl Ring {
 
     /// The owner of the first point at or after `hash`, going round at the end.
     #[inline]
-    pub(super) fn server(&self, hash: u32) -> ServerIndex {
+    pub(super) fn shard(&self, hash: u32) -> ShardIndex {
         let mut place = self.starts[(hash >> self.shift) as usize] as usize;
         while place < self.values.len() && self.values[place] < hash {
             place += 1;
@@ -88,7 +87,7 @@ impl Ring {
 
     /// The points in ascending order, each with its owner.
     #[cfg(test)]
-    fn points(&self) -> impl Iterator<Item = (u32, ServerIndex)> + '_ {
+    fn points(&self) -> impl Iterator<Item = (u32, ShardIndex)> + '_ {
         self.values.iter().copied().zip(self.owners.iter().copied())
     }
 }
@@ -98,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::settings::ServerAddress;
+    use crate::settings::{ServerAddress, ServerSettings};
 
     fn servers(list: &[(&str, u32)]) -> Vec<ServerSettings> {
         list.iter()
@@ -112,7 +111,7 @@ mod tests {
 
     fn ring(list: &[(&str, u32)]) -> Ring {
         let servers = servers(list);
-        let live: Vec<ServerIndex> = (0..servers.len() as ServerIndex).collect();
+        let live: Vec<ShardIndex> = (0..servers.len() as ShardIndex).collect();
         Ring::build(&servers, &live)
     }
 
@@ -138,7 +137,7 @@ mod tests {
             3_472_276_361,
             1_912_656_593,
         ];
-        assert_eq!(hashes.map(|hash| ring.server(hash)), [0, 2, 0, 2, 2, 2, 1]);
+        assert_eq!(hashes.map(|hash| ring.shard(hash)), [0, 2, 0, 2, 2, 2, 1]);
     }
 
     #[test]
@@ -154,7 +153,7 @@ mod tests {
             3_472_276_361,
             1_912_656_593,
         ];
-        assert_eq!(hashes.map(|hash| ring.server(hash)), [2, 1, 0, 0, 2, 2, 2]);
+        assert_eq!(hashes.map(|hash| ring.shard(hash)), [2, 1, 0, 0, 2, 2, 2]);
     }
 
     #[test]
@@ -183,7 +182,7 @@ mod tests {
     #[test]
     fn a_15_bit_hash_always_falls_on_the_first_point() {
         let ring = ring(&[("127.0.0.1:6379", 1), ("127.0.0.1:6380", 1), ("127.0.0.1:6381", 1)]);
-        assert!((0..=0x7fff).all(|hash| ring.server(hash) == ring.owners[0]));
+        assert!((0..=0x7fff).all(|hash| ring.shard(hash) == ring.owners[0]));
     }
 
     proptest! {
@@ -199,7 +198,7 @@ mod tests {
             let edges = ring.values.iter().flat_map(|v| [v.wrapping_sub(1), *v, v.wrapping_add(1)]);
             for hash in hashes.into_iter().chain(edges).chain([0, u32::MAX]) {
                 let place = ring.values.partition_point(|value| *value < hash) % ring.values.len();
-                prop_assert_eq!(ring.server(hash), ring.owners[place]);
+                prop_assert_eq!(ring.shard(hash), ring.owners[place]);
             }
         }
     }

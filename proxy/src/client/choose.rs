@@ -1,0 +1,43 @@
+//! In which shard the keys of a request lie.
+
+use redstart_common::command::keys;
+
+use super::ClientId;
+use super::request::Request;
+use crate::route::distribution::{ShardIndex, Wants};
+use crate::topology::PoolId;
+use crate::worker::Core;
+
+/// The first live shard.
+pub fn anywhere(core: &mut Core, id: ClientId) -> Option<ShardIndex> {
+    let client = core.down.clients.get_mut(id)?;
+    core.pools[client.pool].topology.live.first().copied()
+}
+
+/// Where all keys of a request lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It has none.
+    NoKeys,
+    /// In one shard; `None` when none is alive.
+    Shard(Option<ShardIndex>),
+    /// In several.
+    Several,
+}
+
+/// Finds where the keys of a request lie.
+pub fn place(core: &mut Core, pool: PoolId, request: Request<'_>) -> Place {
+    let pool = &mut core.pools[pool];
+    let mut found = Place::NoKeys;
+    for at in keys::positions(request.row, request.args) {
+        let Some(key) = request.args.get(at) else { continue };
+        match found {
+            Place::NoKeys => found = Place::Shard(pool.shard_of(key)),
+            // Any shard is as good as another: all keys go where the first went.
+            Place::Shard(_) if pool.topology.distribution.wants() == Wants::Chance => {}
+            Place::Shard(shard) if shard == pool.shard_of(key) => {}
+            _ => return Place::Several,
+        }
+    }
+    found
+}

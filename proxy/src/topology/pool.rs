@@ -1,0 +1,136 @@
+//! What all threads know of a pool: its settings, its picture, its clients, and the way to change the picture.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::roster::{Change, Roster};
+use super::{Endpoint, PoolId, ServerId, Topology};
+use crate::backend::health::Rules;
+use crate::clock::Moment;
+use crate::settings::{Groups, PoolSettings, ServerOrder};
+
+/// What all workers know of a pool.
+#[derive(Debug)]
+pub struct SharedPool {
+    /// Which one it is.
+    pub id: PoolId,
+    /// Its settings.
+    pub settings: PoolSettings,
+    /// Its present picture.
+    pub topology: Arc<ArcSwap<Topology>>,
+    /// Clients connected now, over all workers.
+    pub clients: AtomicUsize,
+    /// Told when a worker meets with something that a change of primary would explain.
+    pub strange: Notify,
+    roster: Mutex<Roster>,
+}
+
+impl SharedPool {
+    /// A pool whose servers are all taken to be alive.
+    #[must_use]
+    pub fn new(id: PoolId, settings: PoolSettings) -> Self {
+        let rules = Rules {
+            eject: settings.auto_eject_hosts,
+            failure_limit: settings.server_failure_limit,
+            retry_ms: settings.server_retry_timeout_ms,
+        };
+        let groups = settings.sentinel.as_ref().map(|sentinel| &sentinel.groups);
+        let order = match groups {
+            Some(Groups::All) => ServerOrder::Sorted,
+            _ => settings.server_order,
+        };
+        let mut roster = Roster::new(settings.distribution, order, rules, groups.is_some());
+        if let Some(Groups::Named(groups)) = groups {
+            for (name, weight) in groups {
+                let shard = Arc::clone(name);
+                roster.apply(Change::Join { shard, weight: *weight, primary: None });
+            }
+        }
+        // Fixed servers are discovered here, all at once.
+        for server in &settings.servers {
+            roster.apply(Change::Join {
+                shard: server.name.as_str().into(),
+                weight: server.weight,
+                primary: Some(server.address.clone()),
+            });
+        }
+        let topology = Arc::new(ArcSwap::from_pointee(roster.picture()));
+        Self {
+            id,
+            settings,
+            topology,
+            clients: AtomicUsize::new(0),
+            strange: Notify::new(),
+            roster: Mutex::new(roster),
+        }
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, roster: &mut Roster) {
+        self.topology.store(Arc::new(roster.picture()));
+    }
+
+    /// Takes changes in. Says whether there is another picture for it, of which the workers are to be told; see
+    /// [`Directory::change`](crate::control::Directory::change).
+    pub fn apply(&self, changes: impl IntoIterator<Item = Change>) -> bool {
+        let mut roster = self.roster();
+        let mut changed = false;
+        for change in changes {
+            changed |= roster.apply(change);
+        }
+        if changed {
+            self.publish(&mut roster);
+        }
+        changed
+    }
+
+    /// Takes note of the failure of something that had begun at `since_us`; says whether the server was ejected for it.
+    pub fn failed(&self, server: ServerId, since_us: u64, now: Moment) -> bool {
+        let mut roster = self.roster();
+        let ejected = roster.failed(server, since_us, now);
+        if ejected {
+            self.publish(&mut roster);
+        }
+        ejected
+    }
+
+    /// Takes note of a good reply.
+    pub fn succeeded(&self, server: ServerId) {
+        self.roster().succeeded(server);
+    }
+
+    /// The ejected servers that are due for a probe. Each is given out once until the probe's end is told.
+    pub fn due_for_probe(&self, now: Moment) -> Vec<Arc<Endpoint>> {
+        self.roster().due_for_probe(now)
+    }
+
+    /// The probe of an ejected server has ended.
+    pub fn probed(&self, server: ServerId, is_well: bool, now: Moment) {
+        let mut roster = self.roster();
+        if roster.probed(server, is_well, now) {
+            self.publish(&mut roster);
+        }
+    }
+
+    /// Counts a client in, unless the pool is full.
+    pub fn admit_client(&self) -> bool {
+        let max = self.settings.client_connections;
+        let before = self.clients.fetch_add(1, Ordering::Relaxed);
+        if max != 0 && before >= max {
+            self.clients.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Counts a client out.
+    pub fn release_client(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}

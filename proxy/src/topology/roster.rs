@@ -1,0 +1,431 @@
+//! Who is in a pool, by identity: changes in, pictures out. It decides and does no more: no clock, no lock, no socket.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{Endpoint, Member, Role, ServerId, Shard, ShardId, State, Topology};
+use crate::backend::health::{Health, Rules};
+use crate::clock::Moment;
+use crate::route::distribution::{Distribution, SHARDS_MAX, ShardIndex};
+use crate::settings::{DistributionKind, ServerAddress, ServerOrder};
+
+/// What discovery tells of a pool. Shards are meant by their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A shard joins.
+    Join {
+        /// Its name.
+        shard: Arc<str>,
+        /// Its share of the keys; 0 is taken as 1.
+        weight: u32,
+        /// Where its primary is, if that is known.
+        primary: Option<ServerAddress>,
+    },
+    /// A shard leaves, with all its servers. What was sent to them is still answered.
+    Leave {
+        /// Its name.
+        shard: Arc<str>,
+    },
+    /// A shard's share of the keys is another; 0 is taken as 1.
+    Reweigh {
+        /// Its name.
+        shard: Arc<str>,
+        /// Its share from now on.
+        weight: u32,
+    },
+    /// A shard's server is at another address. The one before is as good until it is let go: what was sent to it is
+    /// still answered.
+    Move {
+        /// The shard.
+        shard: Arc<str>,
+        /// Where its server is from now on.
+        to: ServerAddress,
+    },
+    /// Another server is the shard's primary. The one before is a replica, and must not be written to any more.
+    Promote {
+        /// The shard.
+        shard: Arc<str>,
+        /// Where the new primary is.
+        primary: ServerAddress,
+    },
+    /// Whether those who watch a shard's primary can reach it.
+    PrimaryState {
+        /// The shard.
+        shard: Arc<str>,
+        /// Whether they cannot.
+        is_down: bool,
+    },
+    /// The replicas of a shard: all that there are, each with whether it is down.
+    Replicas {
+        /// The shard.
+        shard: Arc<str>,
+        /// Addresses, and whether those who watch it cannot reach it.
+        replicas: Vec<(ServerAddress, bool)>,
+    },
+}
+
+#[derive(Debug)]
+struct Server {
+    endpoint: Arc<Endpoint>,
+    health: Health,
+    is_down: bool,
+}
+
+#[derive(Debug)]
+struct Group {
+    id: ShardId,
+    name: Arc<str>,
+    weight: u32,
+    primary: Server,
+    replicas: Vec<Server>,
+    failovers: u64,
+}
+
+/// The servers of a pool.
+#[derive(Debug)]
+pub struct Roster {
+    groups: Vec<Group>,
+    distribution: DistributionKind,
+    order: ServerOrder,
+    rules: Rules,
+    /// Servers are called by their address rather than by their shard's name.
+    named_by_address: bool,
+    epoch: u64,
+    ids: u32,
+}
+
+impl Roster {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(
+        distribution: DistributionKind,
+        order: ServerOrder,
+        rules: Rules,
+        named_by_address: bool,
+    ) -> Self {
+        Self { groups: Vec::new(), distribution, order, rules, named_by_address, epoch: 0, ids: 0 }
+    }
+
+    fn next_id(&mut self) -> u32 {
+        self.ids += 1;
+        self.ids
+    }
+
+    fn server(&mut self, shard: &str, address: Option<ServerAddress>) -> Server {
+        let id = ServerId::new(self.next_id());
+        let name = match &address {
+            Some(address) if self.named_by_address => address.to_string(),
+            _ => shard.to_owned(),
+        };
+        let endpoint = Arc::new(Endpoint {
+            id,
+            name: name.into(),
+            address,
+            is_told_down: AtomicBool::new(false),
+        });
+        Server { endpoint, health: Health::default(), is_down: false }
+    }
+
+    fn find(&mut self, shard: &str) -> Option<usize> {
+        self.groups.iter().position(|group| *group.name == *shard)
+    }
+
+    /// Takes a change in. Says whether it changed anything.
+    pub fn apply(&mut self, change: Change) -> bool {
+        match change {
+            Change::Join { shard, weight, primary } => self.join(shard, weight, primary),
+            Change::Leave { shard } => {
+                let before = self.groups.len();
+                self.groups.retain(|group| group.name != shard);
+                self.groups.len() != before
+            }
+            Change::Reweigh { shard, weight } => {
+                let Some(at) = self.find(&shard) else { return false };
+                let before = std::mem::replace(&mut self.groups[at].weight, weight.max(1));
+                before != self.groups[at].weight
+            }
+            Change::Move { shard, to } => {
+                let Some(at) = self.find(&shard) else { return false };
+                if self.groups[at].primary.endpoint.address.as_ref() == Some(&to) {
+                    return false;
+                }
+                self.groups[at].primary = self.server(&shard, Some(to));
+                true
+            }
+            Change::Promote { shard, primary } => self.promote(&shard, primary),
+            Change::PrimaryState { shard, is_down } => {
+                let Some(at) = self.find(&shard) else { return false };
+                let before = std::mem::replace(&mut self.groups[at].primary.is_down, is_down);
+                before != is_down
+            }
+            Change::Replicas { shard, replicas } => self.replicas(&shard, replicas),
+        }
+    }
+
+    fn join(&mut self, shard: Arc<str>, weight: u32, primary: Option<ServerAddress>) -> bool {
+        if self.find(&shard).is_some() || self.groups.len() >= SHARDS_MAX {
+            return false;
+        }
+        let id = ShardId(self.next_id());
+        let primary = self.server(&shard, primary);
+        let group = Group {
+            id,
+            name: shard,
+            weight: weight.max(1),
+            primary,
+            replicas: Vec::new(),
+            failovers: 0,
+        };
+        let own = (group.name.len(), group.name.as_bytes());
+        let place = match self.order {
+            ServerOrder::File => self.groups.len(),
+            ServerOrder::Sorted => {
+                self.groups.partition_point(|other| (other.name.len(), other.name.as_bytes()) < own)
+            }
+        };
+        self.groups.insert(place, group);
+        true
+    }
+
+    fn promote(&mut self, shard: &str, primary: ServerAddress) -> bool {
+        let Some(at) = self.find(shard) else { return false };
+        if self.groups[at].primary.endpoint.address.as_ref() == Some(&primary) {
+            return false;
+        }
+        let known = self.groups[at]
+            .replicas
+            .iter()
+            .position(|replica| replica.endpoint.address.as_ref() == Some(&primary));
+        let mut new = match known {
+            Some(place) => self.groups[at].replicas.remove(place),
+            None => self.server(shard, Some(primary)),
+        };
+        new.is_down = false;
+        let group = &mut self.groups[at];
+        let old = std::mem::replace(&mut group.primary, new);
+        if old.endpoint.address.is_some() {
+            group.replicas.push(old);
+            group.failovers += 1;
+        }
+        true
+    }
+
+    fn replicas(&mut self, shard: &str, replicas: Vec<(ServerAddress, bool)>) -> bool {
+        let Some(at) = self.find(shard) else { return false };
+        let mut before = std::mem::take(&mut self.groups[at].replicas);
+        let mut changed = before.len() != replicas.len();
+        let mut after = Vec::with_capacity(replicas.len());
+        for (address, is_down) in replicas {
+            if self.groups[at].primary.endpoint.address.as_ref() == Some(&address) {
+                continue;
+            }
+            let known =
+                before.iter().position(|server| server.endpoint.address.as_ref() == Some(&address));
+            let mut server = match known {
+                Some(place) => before.remove(place),
+                None => {
+                    changed = true;
+                    self.server(shard, Some(address))
+                }
+            };
+            changed |= server.is_down != is_down;
+            server.is_down = is_down;
+            after.push(server);
+        }
+        changed |= !before.is_empty();
+        self.groups[at].replicas = after;
+        changed
+    }
+
+    fn primary(&mut self, server: ServerId) -> Option<&mut Server> {
+        self.groups.iter_mut().map(|group| &mut group.primary).find(|it| it.endpoint.id == server)
+    }
+
+    /// Something that had begun at `since_us` failed. Says whether the server is ejected for it.
+    pub fn failed(&mut self, server: ServerId, since_us: u64, now: Moment) -> bool {
+        let rules = self.rules;
+        self.primary(server).is_some_and(|it| it.health.failed(&rules, since_us, now))
+    }
+
+    /// A good reply came.
+    pub fn succeeded(&mut self, server: ServerId) {
+        if let Some(server) = self.primary(server) {
+            server.health.succeeded();
+        }
+    }
+
+    /// The ejected servers that are due for a probe. Each is given out once until the probe's end is told.
+    pub fn due_for_probe(&mut self, now: Moment) -> Vec<Arc<Endpoint>> {
+        let primaries = self.groups.iter_mut().map(|group| &mut group.primary);
+        primaries
+            .filter_map(|server| {
+                server.health.is_due_for_probe(now).then(|| Arc::clone(&server.endpoint))
+            })
+            .collect()
+    }
+
+    /// The probe of an ejected server has ended. Says whether the server is back.
+    pub fn probed(&mut self, server: ServerId, is_well: bool, now: Moment) -> bool {
+        let rules = self.rules;
+        self.primary(server).is_some_and(|it| it.health.probed(&rules, is_well, now))
+    }
+
+    /// The present picture.
+    pub fn picture(&mut self) -> Topology {
+        let epoch = self.epoch;
+        self.epoch += 1;
+        let mut members = Vec::new();
+        let mut shards = Vec::with_capacity(self.groups.len());
+        let mut live = Vec::with_capacity(self.groups.len());
+        for (place, group) in self.groups.iter().enumerate() {
+            let place = place as ShardIndex;
+            if group.primary.health.is_live() {
+                live.push(place);
+            }
+            shards.push(Shard {
+                id: group.id,
+                name: Arc::clone(&group.name),
+                weight: group.weight,
+                primary: members.len(),
+                failovers: group.failovers,
+            });
+            members.push(member(&group.primary, place, Role::Primary));
+            members.extend(group.replicas.iter().map(|it| member(it, place, Role::Replica)));
+        }
+        Topology {
+            epoch,
+            distribution: Distribution::build(self.distribution, &shards, &live),
+            members: members.into_boxed_slice(),
+            shards: shards.into_boxed_slice(),
+            live: live.into_boxed_slice(),
+        }
+    }
+}
+
+fn member(server: &Server, shard: ShardIndex, role: Role) -> Member {
+    let state = match server {
+        Server { is_down: true, .. } => State::Down,
+        _ if server.endpoint.address.is_none() => State::Unknown,
+        _ if !server.health.is_live() => State::Ejected,
+        _ => State::Live,
+    };
+    let (ejections, ejected_at_us) = server.health.ejections();
+    Member { endpoint: Arc::clone(&server.endpoint), shard, role, state, ejections, ejected_at_us }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules { eject: true, failure_limit: 1, retry_ms: 1 };
+
+    fn at(port: u16) -> ServerAddress {
+        ServerAddress::Tcp { host: "h".to_owned(), port }
+    }
+
+    fn join(name: &str, port: u16) -> Change {
+        Change::Join { shard: name.into(), weight: 1, primary: Some(at(port)) }
+    }
+
+    fn roster(order: ServerOrder) -> Roster {
+        Roster::new(DistributionKind::Modula, order, RULES, false)
+    }
+
+    fn names(picture: &Topology) -> Vec<&str> {
+        picture.shards.iter().map(|shard| &*shard.name).collect()
+    }
+
+    fn primary(picture: &Topology, shard: usize) -> ServerId {
+        picture.primary(&picture.shards[shard]).endpoint.id
+    }
+
+    #[test]
+    fn shards_keep_their_order_and_their_identity() {
+        let mut sorted = roster(ServerOrder::Sorted);
+        let mut written = roster(ServerOrder::File);
+        for roster in [&mut sorted, &mut written] {
+            for (name, port) in [("bb", 1), ("c", 2), ("a", 3)] {
+                assert!(roster.apply(join(name, port)));
+            }
+            assert!(!roster.apply(join("a", 9)), "it is there already");
+        }
+        assert_eq!(names(&sorted.picture()), ["a", "c", "bb"]);
+        let before = written.picture();
+        assert_eq!(names(&before), ["bb", "c", "a"]);
+        assert!(written.apply(Change::Leave { shard: "c".into() }));
+        assert!(!written.apply(Change::Leave { shard: "c".into() }));
+        assert!(written.apply(join("c", 2)));
+        let after = written.picture();
+        assert_eq!(names(&after), ["bb", "a", "c"]);
+        assert_eq!(after.epoch, before.epoch + 1);
+        assert_eq!(
+            (primary(&after, 0), primary(&after, 1)),
+            (primary(&before, 0), primary(&before, 2))
+        );
+        assert_ne!(primary(&after, 2), primary(&before, 1), "who comes back is somebody else");
+        assert_eq!(after.place_of(before.shards[1].id), None);
+        assert_eq!(after.place_of(before.shards[2].id), Some(1));
+    }
+
+    #[test]
+    fn a_server_that_moves_is_another_server_of_the_same_shard() {
+        let mut roster = roster(ServerOrder::File);
+        roster.apply(join("a", 1));
+        let before = roster.picture();
+        let to = |port| Change::Move { shard: "a".into(), to: at(port) };
+        assert!(!roster.apply(to(1)));
+        assert!(roster.apply(to(2)));
+        let after = roster.picture();
+        assert_eq!(after.shards[0].id, before.shards[0].id);
+        assert_ne!(primary(&after, 0), primary(&before, 0));
+        assert!(after.member(primary(&before, 0)).is_none());
+        assert_eq!(after.shards[0].failovers, 0);
+    }
+
+    #[test]
+    fn a_promoted_replica_changes_places_with_the_primary() {
+        let mut roster = Roster::new(DistributionKind::Modula, ServerOrder::File, RULES, true);
+        roster.apply(Change::Join { shard: "a".into(), weight: 2, primary: None });
+        let unknown = roster.picture();
+        assert_eq!(unknown.members[0].state, State::Unknown);
+        let promote = |port| Change::Promote { shard: "a".into(), primary: at(port) };
+        assert!(roster.apply(promote(1)));
+        assert!(!roster.apply(promote(1)));
+        let replicas = |list: &[(u16, bool)]| Change::Replicas {
+            shard: "a".into(),
+            replicas: list.iter().map(|(port, is_down)| (at(*port), *is_down)).collect(),
+        };
+        assert!(roster.apply(replicas(&[(2, false), (3, false)])));
+        assert!(!roster.apply(replicas(&[(2, false), (3, false)])));
+        let before = roster.picture();
+        assert_eq!(before.shards[0].failovers, 0, "the first primary is no failover");
+        assert!(roster.apply(promote(3)));
+        let after = roster.picture();
+        assert_eq!(after.shards[0].failovers, 1);
+        assert_eq!(primary(&after, 0), before.members[2].endpoint.id);
+        let old = after.member(primary(&before, 0)).expect("it stays");
+        assert_eq!(old.role, Role::Replica);
+        assert_eq!(&*old.endpoint.name, "h:1");
+        assert!(roster.apply(replicas(&[(1, true), (2, false)])));
+        let picture = roster.picture();
+        let states: Vec<_> = picture.members.iter().map(|member| member.state).collect();
+        assert_eq!(states, [State::Live, State::Down, State::Live]);
+        assert!(roster.apply(replicas(&[(2, false)])));
+        assert_eq!(roster.picture().members.len(), 2);
+    }
+
+    #[test]
+    fn an_ejected_server_takes_its_shard_along_until_it_is_well() {
+        let mut roster = roster(ServerOrder::File);
+        roster.apply(join("a", 1));
+        roster.apply(join("b", 2));
+        let server = primary(&roster.picture(), 1);
+        let now = |ms: u64| Moment { us: ms * 1000, unix_us: 0 };
+        assert!(roster.failed(server, 1, now(1)));
+        let picture = roster.picture();
+        assert_eq!((&*picture.live, picture.members[1].state), (&[0][..], State::Ejected));
+        assert_eq!(roster.due_for_probe(now(5)).len(), 1);
+        assert!(roster.probed(server, true, now(6)));
+        assert_eq!(&*roster.picture().live, [0, 1]);
+    }
+}

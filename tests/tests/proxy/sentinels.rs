@@ -1,0 +1,418 @@
+//! Groups watched by real sentinels: two groups, one port, and primaries that die, stop and come back under load.
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redstart_tests::proxy_support::{
+    Client, Folder, Listening, Redis, eventually, free_port, proxy_binary, within,
+};
+
+const GROUPS: [&str; 2] = ["ooxx", "xxoo"];
+/// A failover takes the sentinels some seconds. Where the machine is so busy that their timers are late, they decide nothing
+/// for half a minute (tilt).
+const FAILOVER: Duration = Duration::from_secs(180);
+/// After this many milliseconds sentinels take a server to be down.
+const DOWN_AFTER_MS: u64 = 1000;
+
+/// Two groups of a primary and a replica, and three sentinels.
+struct Cluster {
+    servers: HashMap<u16, Redis>,
+    /// The ports of each group, the primary's first.
+    groups: [[u16; 2]; 2],
+    sentinels: Vec<Listening>,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        Self::start_with(&[], "")
+    }
+
+    fn start_with(options: &[&str], sentinel_options: &str) -> Self {
+        let mut servers = HashMap::new();
+        let groups = GROUPS.map(|_| {
+            let (primary, replica) = (free_port(), free_port());
+            let fast = [&["--repl-diskless-sync-delay", "0"], options].concat();
+            servers.insert(primary, Redis::start_on(primary, &fast));
+            let text = primary.to_string();
+            let follow = [&fast[..], &["--replicaof", "127.0.0.1", &text]].concat();
+            servers.insert(replica, Redis::start_on(replica, &follow));
+            [primary, replica]
+        });
+        let sentinels = (0..3).map(|_| sentinel(&groups, sentinel_options)).collect();
+        let cluster = Self { servers, groups, sentinels };
+        for sentinel in &cluster.sentinels {
+            let mut client = sentinel.client();
+            if sentinel_options.contains("requirepass") {
+                assert_eq!(client.call("AUTH watcher"), "+OK\r\n");
+            }
+            for group in GROUPS {
+                let knows_all = within(FAILOVER, || {
+                    let facts = client.call(&format!("SENTINEL MASTER {group}"));
+                    let fact = |name: &str| {
+                        let mut lines = facts.lines().skip_while(|line| *line != name);
+                        lines.nth(2).unwrap_or_default().to_owned()
+                    };
+                    fact("num-slaves") == "1" && fact("num-other-sentinels") == "2"
+                });
+                assert!(knows_all, "sentinels find replicas and each other");
+            }
+        }
+        cluster
+    }
+
+    fn server(&self, port: u16) -> &Redis {
+        &self.servers[&port]
+    }
+
+    /// Waits until a sentinel tells another primary than `before`, and says when that was, and which.
+    fn switched(&self, group: &str, before: u16) -> (Instant, u16) {
+        let mut clients: Vec<Client> = self.sentinels.iter().map(|it| it.client()).collect();
+        let question = format!("SENTINEL GET-MASTER-ADDR-BY-NAME {group}");
+        let mut now = before;
+        let has = within(FAILOVER, || {
+            for client in &mut clients {
+                let reply = client.call(&question);
+                let port = reply.lines().nth(4).and_then(|port| port.parse().ok());
+                now = port.unwrap_or(before);
+                if now != before {
+                    return true;
+                }
+            }
+            false
+        });
+        assert!(has, "the sentinels choose another primary");
+        (Instant::now(), now)
+    }
+}
+
+fn sentinel(groups: &[[u16; 2]; 2], options: &str) -> Listening {
+    let (port, folder) = (free_port(), Folder::new());
+    let mut text =
+        format!("port {port}\nbind 127.0.0.1\ndir {}\n{options}", folder.path().display());
+    for (name, ports) in GROUPS.iter().zip(groups) {
+        text += &format!(
+            "sentinel monitor {name} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {name} {DOWN_AFTER_MS}\n\
+             sentinel failover-timeout {name} 6000\n",
+            ports[0]
+        );
+        if options.contains("requirepass") {
+            text += &format!("sentinel auth-pass {name} secret\n");
+        }
+    }
+    let file = folder.join("sentinel.conf");
+    std::fs::write(&file, text).expect("written");
+    let mut command = Command::new("redis-server");
+    command.arg(file).arg("--sentinel");
+    Listening::start(command, port, folder)
+}
+
+fn proxy(sentinels: &[u16], keys: &str) -> Listening {
+    let (port, folder) = (free_port(), Folder::new());
+    let mut text = format!(
+        "pair:\n  listen: 127.0.0.1:{port}\n  hash: crc16\n  hash_tag: \"{{}}\"\n  distribution: modula\n  groups: [ooxx, xxoo]\n{keys}  sentinels:\n"
+    );
+    for sentinel in sentinels {
+        text += &format!("    - 127.0.0.1:{sentinel}\n");
+    }
+    let file = folder.join("proxy.yml");
+    std::fs::write(&file, text).expect("written");
+    let mut command = Command::new(proxy_binary());
+    command.arg("-c").arg(file).args(["--workers", "2", "-s", "0"]);
+    Listening::start(command, port, folder)
+}
+
+#[test]
+fn two_groups_are_one_endpoint() {
+    let cluster = Cluster::start();
+    // One sentinel is named; it tells of the others.
+    let proxy = proxy(&[cluster.sentinels[0].port], "");
+    let mut client = proxy.client();
+    client.play(
+        "> SET k1 v1
+         < +OK
+         > SET k2 v2
+         < +OK
+         > SET {oo}k1 v3
+         < +OK
+         > SET {oo}k2 v4
+         < +OK
+         > MGET k1 k2 {oo}k1 {oo}k2
+         < *4
+         < $2
+         < v1
+         < $2
+         < v2
+         < $2
+         < v3
+         < $2
+         < v4
+         > MULTI
+         < +OK
+         > GET k1
+         < +QUEUED
+         > GET k2
+         < -CROSSSLOT Keys in request don't hash to the same slot
+         > EXEC
+         < -EXECABORT Transaction discarded because of previous errors.
+         > MULTI
+         < +OK
+         > INCR {oo}n
+         < +QUEUED
+         > GET {oo}k2
+         < +QUEUED
+         > EXEC
+         < *2
+         < :1
+         < $2
+         < v4",
+    );
+    assert!(client.call("WATCH k1").starts_with("-ERR command 'watch' is not supported"));
+    let keys = |port: u16| {
+        let mut direct = cluster.server(port).client();
+        let mut keys: Vec<String> = direct
+            .call("KEYS *k*")
+            .lines()
+            .filter(|line| !line.starts_with(['*', '$']))
+            .map(str::to_owned)
+            .collect();
+        keys.sort();
+        keys
+    };
+    let [ooxx, xxoo] = cluster.groups.map(|ports| ports[0]);
+    assert_eq!(keys(ooxx), ["k1"]);
+    assert_eq!(keys(xxoo), ["k2", "{oo}k1", "{oo}k2"]);
+    eventually("INFO names all servers", || {
+        let info = client.call("INFO servers");
+        cluster.groups.iter().zip(GROUPS).all(|(ports, group)| {
+            let has = |port: u16, role: &str| {
+                let name = format!("name=127.0.0.1:{port},");
+                let facts = format!("role={role},group={group},");
+                info.lines().any(|line| {
+                    line.contains(&name) && line.contains(&facts) && line.contains("state=live")
+                })
+            };
+            has(ports[0], "primary") && has(ports[1], "replica")
+        })
+    });
+    eventually("the other sentinels are learnt", || {
+        cluster.sentinels[1..]
+            .iter()
+            .all(|it| proxy.log().contains(&format!("sentinel 127.0.0.1:{}", it.port)))
+    });
+}
+
+/// What a client of the load has seen.
+struct Seen {
+    /// For each of its keys, the number of the last write that was acknowledged, and when.
+    acknowledged: Vec<(u64, Instant)>,
+    replies: u64,
+    errors: Vec<String>,
+    longest_gap: Duration,
+}
+
+const KEYS: usize = 20;
+
+/// Writes and reads back keys of its own, one request at a time; every value says whose it is.
+fn load(mut client: Client, number: usize, stop: &AtomicBool, replies: &AtomicU64) -> Seen {
+    let now = Instant::now();
+    let mut seen = Seen {
+        acknowledged: vec![(0, now); KEYS],
+        replies: 0,
+        errors: Vec::new(),
+        longest_gap: Duration::ZERO,
+    };
+    let mut written = [0; KEYS];
+    let mut last = now;
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        n += 1;
+        let place = n as usize % KEYS;
+        let key = format!("load{number}:{place}");
+        let is_write = n % (2 * KEYS as u64) < KEYS as u64;
+        let reply = if is_write {
+            written[place] = n;
+            client.call(&format!("SET {key} {key}={n}"))
+        } else {
+            client.call(&format!("GET {key}"))
+        };
+        let at = Instant::now();
+        if reply.starts_with('-') {
+            seen.errors.push(reply);
+            continue;
+        }
+        if is_write {
+            assert_eq!(reply, "+OK\r\n");
+            seen.acknowledged[place] = (n, at);
+        } else if reply != "$-1\r\n" {
+            let value = reply.lines().nth(1).unwrap_or_default();
+            let (of, n) = value.split_once('=').unwrap_or_else(|| panic!("{key}: {reply:?}"));
+            assert_eq!(of, key, "somebody else's reply");
+            assert!(n.parse::<u64>().is_ok_and(|n| n <= written[place]), "{key}: {reply:?}");
+        }
+        seen.longest_gap = seen.longest_gap.max(at - last);
+        last = at;
+        seen.replies += 1;
+        replies.fetch_add(1, Ordering::Relaxed);
+    }
+    seen
+}
+
+const CLIENTS: usize = 6;
+
+/// Ends the load when the test ends, however it does.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Runs the load while `disturb` happens, and gives what the clients saw.
+fn under_load(proxy: &Listening, disturb: impl FnOnce(&dyn Fn(u64))) -> Vec<Seen> {
+    let (stop, replies) = (AtomicBool::new(false), AtomicU64::new(0));
+    let wait_for_more = |count: u64| {
+        let wanted = replies.load(Ordering::Relaxed) + count;
+        let came = within(FAILOVER, || replies.load(Ordering::Relaxed) >= wanted);
+        assert!(came, "the load does not go on; {}", proxy.log());
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let (client, stop, replies) = (proxy.client(), &stop, &replies);
+                scope.spawn(move || load(client, number, stop, replies))
+            })
+            .collect();
+        let ends = Ends(&stop);
+        wait_for_more(2000);
+        disturb(&wait_for_more);
+        wait_for_more(2000);
+        drop(ends);
+        threads.into_iter().map(|thread| thread.join().expect("no wrong reply")).collect()
+    })
+}
+
+/// What was acknowledged after the switch is there, on the server that is the primary now.
+fn nothing_is_lost_after(switch: Instant, seen: &[Seen], proxy: &Listening) {
+    let mut client = proxy.client();
+    for (number, seen) in seen.iter().enumerate() {
+        for (place, (n, at)) in seen.acknowledged.iter().enumerate() {
+            if *at > switch {
+                let key = format!("load{number}:{place}");
+                let reply = client.call(&format!("GET {key}"));
+                let has = reply.lines().nth(1).and_then(|value| value.split_once('='));
+                let has: u64 = has.and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
+                assert!(has >= *n, "{key}: {n} was acknowledged, {has} is there");
+            }
+        }
+    }
+}
+
+/// The only error that a client may meet with: nobody can know whether its write has run.
+fn is_of_a_write_in_flight(error: &str) -> bool {
+    error == "-ERR Connection reset by peer\r\n"
+        || error.contains("whether the request has run is not known")
+}
+
+#[test]
+fn a_killed_primary_costs_a_short_wait() {
+    let mut cluster = Cluster::start();
+    let ports: Vec<u16> = cluster.sentinels.iter().map(|it| it.port).collect();
+    let proxy = proxy(&ports, "  failover_hold: 60000\n");
+    let victim = cluster.groups[1][0];
+    let mut times = None;
+    let seen = under_load(&proxy, |wait_for_more| {
+        let killed = Instant::now();
+        drop(cluster.servers.remove(&victim));
+        let (switched, new) = cluster.switched("xxoo", victim);
+        assert_eq!(new, cluster.groups[1][1]);
+        times = Some((killed, switched));
+        wait_for_more(5000);
+    });
+    let (killed, switched) = times.expect("it was switched");
+    let detection = switched - killed;
+    for seen in &seen {
+        assert!(
+            seen.longest_gap <= detection + Duration::from_secs(1),
+            "{:?} with {detection:?}",
+            seen.longest_gap
+        );
+        // Each client has one request under way.
+        assert!(seen.errors.len() <= 1, "{:?}", seen.errors);
+        assert!(
+            seen.errors.iter().all(|error| is_of_a_write_in_flight(error)),
+            "{:?}",
+            seen.errors
+        );
+    }
+    nothing_is_lost_after(switched + Duration::from_secs(1), &seen, &proxy);
+    let info = proxy.client().call("INFO pool");
+    assert!(info.contains("failovers:1\r\n"), "{info}");
+}
+
+#[test]
+fn a_stopped_primary_that_comes_back_takes_no_write() {
+    let cluster = Cluster::start();
+    let ports: Vec<u16> = cluster.sentinels.iter().map(|it| it.port).collect();
+    let proxy = proxy(&ports, "  failover_hold: 60000\n");
+    let victim = cluster.groups[0][0];
+    let mut switch = None;
+    let seen = under_load(&proxy, |wait_for_more| {
+        cluster.server(victim).signal(libc::SIGSTOP);
+        let (switched, new) = cluster.switched("ooxx", victim);
+        assert_eq!(new, cluster.groups[0][1]);
+        switch = Some(switched);
+        wait_for_more(3000);
+        cluster.server(victim).signal(libc::SIGCONT);
+        // The sentinels end its clients' connections when they turn it into a replica.
+        let follows = within(FAILOVER, || {
+            let mut back = cluster.server(victim).client();
+            back.send(&["INFO", "replication"]);
+            let info = back.try_receive().unwrap_or_default();
+            String::from_utf8_lossy(&info).contains("master_link_status:up")
+        });
+        assert!(follows, "it follows the new primary");
+        wait_for_more(3000);
+    });
+    for seen in &seen {
+        assert!(seen.errors.len() <= 1, "{:?}", seen.errors);
+        assert!(
+            seen.errors.iter().all(|error| is_of_a_write_in_flight(error)),
+            "{:?}",
+            seen.errors
+        );
+    }
+    nothing_is_lost_after(switch.expect("it was switched") + Duration::from_secs(1), &seen, &proxy);
+}
+
+#[test]
+fn passwords_and_users_are_told_apart() {
+    let options = [
+        "--requirepass",
+        "secret",
+        "--masterauth",
+        "secret",
+        "--user",
+        "app",
+        "on",
+        ">pass",
+        "~*",
+        "&*",
+        "+@all",
+    ];
+    let cluster =
+        Cluster::start_with(&options, "requirepass watcher\nsentinel sentinel-pass watcher\n");
+    let ports: Vec<u16> = cluster.sentinels.iter().map(|it| it.port).collect();
+    let keys = "  redis_auth: front\n  server_user: app\n  server_password: pass\n  sentinel_password: watcher\n";
+    let proxy = proxy(&ports, keys);
+    let mut client = proxy.client();
+    assert_eq!(client.call("GET k1"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(client.call("AUTH front"), "+OK\r\n");
+    assert_eq!(client.call("SET k1 v"), "+OK\r\n");
+    assert_eq!(client.call("SET k2 v"), "+OK\r\n");
+    let mut direct = cluster.server(cluster.groups[0][0]).client();
+    assert_eq!(direct.call("AUTH secret"), "+OK\r\n");
+    assert!(direct.call("CLIENT LIST").contains("user=app"));
+}
