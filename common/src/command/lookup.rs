@@ -52,6 +52,14 @@ pub enum Mode {
 }
 
 impl CommandSpec {
+    /// Whether the command came after Redis 7.0.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        let mut parts = self.since.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        version > (7, 0)
+    }
+
     /// True when the command exists in that mode.
     #[must_use]
     #[inline]
