@@ -124,8 +124,7 @@ fn geoadd(call: &mut Call<'_>) -> CommandResult {
     }
     let owned = OwnedArgs::from_slices(&words);
     let dirty = call.core.feed.dirty;
-    let Call { keyspace, core, client, row, .. } = call;
-    zset::zadd(&mut Call { keyspace, core, client, args: owned.as_args(), row: *row })?;
+    zset::zadd(&mut call.within(owned.as_args()))?;
     if call.core.feed.dirty != dirty {
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         call.propagate_instead(&words);

@@ -249,6 +249,17 @@ impl<'a> Call<'a> {
         self.notify(Classes::GENERIC, "del", key);
     }
 
+    /// A call within this one: by the same client, under the same row, with arguments of its own.
+    pub fn within<'b>(&'b mut self, args: Args<'b>) -> Call<'b> {
+        Call {
+            keyspace: &mut *self.keyspace,
+            core: &mut *self.core,
+            client: &mut *self.client,
+            args,
+            row: self.row,
+        }
+    }
+
     /// Whether the client may be made to wait.
     #[must_use]
     pub fn may_block(&self) -> bool {

@@ -95,14 +95,7 @@ pub(super) fn run_function(
     runner: &mlua::Function,
     function: &mlua::Function,
 ) {
-    let own = Call {
-        keyspace: &mut *call.keyspace,
-        core: &mut *call.core,
-        client: &mut *call.client,
-        args: call.args,
-        row: call.row,
-    };
-    let mut run = Run::begin(own, plan);
+    let mut run = Run::begin(call.within(call.args), plan);
     let outcome = border::enter(&mut run, || runner.call::<()>(function));
     if let Err(error) = outcome {
         run.report_unusual(error.to_string().lines().next().unwrap_or_default().as_bytes());

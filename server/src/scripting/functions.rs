@@ -276,14 +276,7 @@ fn register_functions(
             allow_oom: false,
             keys: 0,
         };
-        let own = Call {
-            keyspace: &mut *call.keyspace,
-            core: &mut *call.core,
-            client: &mut *call.client,
-            args: call.args,
-            row: call.row,
-        };
-        let mut run = Run::begin(own, plan);
+        let mut run = Run::begin(call.within(call.args), plan);
         let outcome = border::enter(&mut run, || runner.call::<()>(function));
         let registered = std::mem::take(&mut run.registered);
         let fault = run.load_fault.take();
