@@ -101,6 +101,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     cluster::COMMANDS,
     sentinel::COMMANDS,
     newer::COMMANDS,
+    newer::hash::COMMANDS,
 ];
 
 /// Number of top-level rows, of every mode; their ids are `0..TOP_COUNT`.

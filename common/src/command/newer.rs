@@ -1,6 +1,8 @@
 //! Commands that Redis has added since 7.0.15, as the version that brought them tells of them. The other files of rows are
 //! recorded from a redis-server 7.0.15; this one is written by hand.
 
+pub(super) mod hash;
+
 use super::bits::{categories, flags};
 use super::spec::arguments::{integer, one_of, string, word};
 use super::spec::{CommandSpec, Group, Tips};

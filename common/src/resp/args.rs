@@ -85,6 +85,13 @@ impl<'a> Args<'a> {
         Args { buf: self.buf, spans: self.spans.get(index..).unwrap_or(&[]) }
     }
 
+    /// The `count` arguments from `index` on, or those of them that there are.
+    #[must_use]
+    pub fn slice(&self, index: usize, count: usize) -> Args<'a> {
+        let tail = self.tail(index);
+        Args { spans: &tail.spans[..count.min(tail.spans.len())], ..tail }
+    }
+
     /// Where the arguments lie in [`buffer`](Self::buffer).
     #[must_use]
     #[inline]

@@ -228,7 +228,7 @@ fn each_text(entry: &Entry, mut visit: impl FnMut(&[u8])) {
             })
         }
         (None, Some(Object::Set(set))) => set.for_each(|member| member.with_text(&mut visit)),
-        (None, Some(Object::Hash(hash))) => hash.for_each(|field, value| {
+        (None, Some(Object::Hash(hash))) => hash.for_each_stored(|field, value, _| {
             field.with_text(&mut visit);
             value.with_text(&mut visit);
         }),
@@ -281,10 +281,13 @@ fn value_digest(entry: &Entry, mut digest: Sum) -> Sum {
             });
         }
         (None, Some(Object::Hash(hash))) => {
-            hash.for_each(|field: Element<'_>, value: Element<'_>| {
+            hash.for_each_stored(|field: Element<'_>, value: Element<'_>, deadline| {
                 let mut pair = [0; 20];
                 field.with_text(|text| mix(&mut pair, text));
                 value.with_text(|text| mix(&mut pair, text));
+                if deadline.is_some() {
+                    add(&mut pair, b"!!hexpire!!");
+                }
                 add(&mut digest, &pair);
             });
         }

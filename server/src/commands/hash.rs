@@ -1,5 +1,7 @@
 //! Hashes.
 
+pub(super) mod deadlines;
+
 use redstart_common::number;
 use redstart_common::resp::Proto;
 use redstart_common::resp::error;
@@ -220,7 +222,7 @@ pub fn hincrby(call: &mut Call<'_>) -> CommandResult {
         }
     };
     let new = old.checked_add(amount).ok_or(CommandError::new(error::INCREMENT_OVERFLOW))?;
-    hash.set(field, itoa::Buffer::new().format(new).as_bytes(), limits);
+    hash.set_keeping_deadline(field, itoa::Buffer::new().format(new).as_bytes(), limits);
     call.modified(key);
     call.notify(Classes::HASH, "hincrby", key);
     call.dirty(1);
@@ -242,12 +244,20 @@ pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
     let hash = call.keyspace.db(call.client.db).write_or_create::<Hash>(key)?;
     let old = hash.get(field).map_or_else(|| b"0".to_vec(), Element::to_vec);
     let text = super::add_long_double(&old, amount, CommandError::new(error::HASH_NOT_A_FLOAT))?;
-    hash.set(field, text.as_bytes(), limits);
+    hash.set_keeping_deadline(field, text.as_bytes(), limits);
+    let has_deadline = hash.deadline(field).flatten().is_some();
     call.modified(key);
     call.notify(Classes::HASH, "hincrbyfloat", key);
     call.dirty(1);
     call.client.reply.bulk(text.as_bytes());
-    call.propagate_instead(&[b"HSET", key, field, text.as_bytes()]);
+    if has_deadline {
+        // HSET would take the deadline away.
+        let words: [&[u8]; 7] =
+            [b"HSETEX", key, b"KEEPTTL", b"FIELDS", b"1", field, text.as_bytes()];
+        call.propagate_instead(&words);
+    } else {
+        call.propagate_instead(&[b"HSET", key, field, text.as_bytes()]);
+    }
     Ok(())
 }
 

@@ -65,6 +65,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     generic::HANDLERS,
     geo::HANDLERS,
     hash::HANDLERS,
+    hash::deadlines::HANDLERS,
     hyperloglog::HANDLERS,
     keys::HANDLERS,
     latency::HANDLERS,

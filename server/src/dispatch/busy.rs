@@ -3,7 +3,7 @@
 use redstart_common::command::spec::Flags as RowFlags;
 use redstart_common::resp::{Args, error};
 
-use super::gates::listening_gate;
+use super::gates::{listening_gate, loading_gate};
 use super::{Found, find, refuse, run, runs_within_multi};
 use crate::client::{Client, Flags};
 use crate::engine::{CommandError, CommandResult, Core};
@@ -28,6 +28,8 @@ pub(crate) fn answer_while_busy(
     let mut allowed = || -> CommandResult {
         core.client_gates(client, row, args)?;
         listening_gate(client, row)?;
+        // A script in the log is a part of the loading.
+        loading_gate(core, row.flags, row.flags)?;
         if row.flags.contains(RowFlags::ALLOW_BUSY) { Ok(()) } else { Err(busy(core)) }
     };
     if let Err(error) = allowed() {

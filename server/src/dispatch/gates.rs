@@ -59,6 +59,17 @@ impl Nature {
     }
 }
 
+/// What may not be asked while data is loaded: of a call, what some command of it does, and what every command may do.
+pub(super) fn loading_gate(core: &Core, does: RowFlags, may: RowFlags) -> CommandResult {
+    let Some(loading) = &core.saved.loading else { return Ok(()) };
+    let refused = if loading.beside {
+        does.contains(RowFlags::NO_ASYNC_LOADING)
+    } else {
+        !may.contains(RowFlags::LOADING)
+    };
+    if refused { Err(LOADING) } else { Ok(()) }
+}
+
 impl Engine {
     /// Lets each gate refuse the command, in the order clients rely on.
     #[inline]
@@ -107,16 +118,7 @@ impl Engine {
         {
             return Err(MASTER_DOWN);
         }
-        if let Some(loading) = &self.core.saved.loading {
-            let refused = if loading.beside {
-                nature.does.contains(RowFlags::NO_ASYNC_LOADING)
-            } else {
-                !nature.may.contains(RowFlags::LOADING)
-            };
-            if refused {
-                return Err(LOADING);
-            }
-        }
+        loading_gate(&self.core, nature.does, nature.may)?;
         let touches = RowFlags::WRITE.or(RowFlags::READONLY).or(RowFlags::MAY_REPLICATE);
         if client.flags.any(Flags::REPLICA) && row.flags.intersects(touches) {
             return Err(CommandError::new("ERR Replica can't interact with the keyspace"));

@@ -203,6 +203,14 @@ impl<X: Extra> Bag<X> {
         self.table.find(table::hash(key), key).map(|item| unsafe { &*item.as_ptr() })
     }
 
+    /// An item whose key has this hash, and that is the one wanted.
+    #[must_use]
+    pub fn find_by(&self, hash: u64, is_wanted: impl Fn(&Thin<X>) -> bool) -> Option<&Thin<X>> {
+        let is_wanted = |item: &Thin<X>| is_wanted(item) && table::hash(item.key()) == hash;
+        // SAFETY: a live item, borrowed with the bag.
+        self.table.find_by(hash, is_wanted).map(|item| unsafe { &*item.as_ptr() })
+    }
+
     fn add(&mut self, key: &[u8], extra: X, tail: &[u8]) -> NonNull<Thin<X>> {
         let item = Thin::build(key, extra, tail);
         self.table.insert(table::hash(key), item);

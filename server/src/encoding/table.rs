@@ -251,6 +251,12 @@ impl<T: Item> Table<T> {
 
     #[inline]
     fn place(&self, hash: u64, key: &[u8]) -> Option<Place> {
+        self.place_by(hash, |item| item.key() == key)
+    }
+
+    /// Where an item with this hash lies that is the one wanted.
+    #[inline]
+    fn place_by(&self, hash: u64, is_wanted: impl Fn(&T) -> bool) -> Option<Place> {
         if self.items == 0 {
             return None;
         }
@@ -264,7 +270,7 @@ impl<T: Item> Table<T> {
                 if word & !ADDRESS == tag && word & ADDRESS != 0 && word & CHAIN == 0 {
                     // SAFETY: a non-empty word without the chain bit is a live item.
                     let item = unsafe { &*((word & ADDRESS) as *const T) };
-                    if item.key() == key {
+                    if is_wanted(item) {
                         return Some(Place { bucket, slot });
                     }
                 }
@@ -285,6 +291,12 @@ impl<T: Item> Table<T> {
     #[must_use]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<NonNull<T>> {
         self.place(hash, key).map(Self::item_at)
+    }
+
+    /// An item whose key may have this hash, of which only a part is compared, and that is the one wanted.
+    #[must_use]
+    pub fn find_by(&self, hash: u64, is_wanted: impl Fn(&T) -> bool) -> Option<NonNull<T>> {
+        self.place_by(hash, is_wanted).map(Self::item_at)
     }
 
     /// Changes the address of an item that has moved, found by its old address. Answers whether it was there.

@@ -220,6 +220,16 @@ impl<'a> Call<'a> {
                     self.notify_in(incident.db, Classes::EXPIRED, "expired", &incident.key);
                     self.expired(incident.db, &incident.key);
                 }
+                IncidentKind::FieldsExpired { emptied } => {
+                    let mut words: Vec<&[u8]> = vec![b"HDEL", &incident.key];
+                    words.extend(incident.fields.iter().map(|field| &**field));
+                    self.core.feed.push(incident.db, &words);
+                    self.notify_in(incident.db, Classes::HASH, "hexpired", &incident.key);
+                    if emptied {
+                        self.notify_in(incident.db, Classes::GENERIC, "del", &incident.key);
+                    }
+                    self.modified_in(incident.db, &incident.key);
+                }
                 IncidentKind::Missed => {
                     self.notify_in(incident.db, Classes::MISS, "keymiss", &incident.key);
                 }

@@ -5,8 +5,10 @@
 //!
 //! The `unsafe` here dereferences addresses that a table of this database gave; the invariant is that *both tables
 //! hold only live entries built by [`Entry::build`] and owned by this database, an entry with a deadline is in both
-//! and one without only in the first, and an entry is freed only after it has left both.*
+//! and one without only in the first, and an entry is freed only after it has left both.* The same holds for the index of
+//! hashes with fields that have deadlines and the entries that say they are in it.
 
+mod fields;
 mod held;
 mod value;
 mod visit;
@@ -45,9 +47,13 @@ pub struct Db {
     home: usize,
     table: Table<Entry>,
     expires: Table<Entry>,
+    /// Hashes with fields that have deadlines, and some that had.
+    timed: Table<Entry>,
     shared: Rc<Shared>,
     /// Where the active expiry goes on.
     pub(super) expire_cursor: u64,
+    /// Where the active expiry of fields goes on.
+    pub(super) fields_cursor: u64,
     /// A running estimate of the time to live of volatile keys, in milliseconds.
     pub(super) average_ttl_ms: i64,
 }
@@ -61,8 +67,10 @@ impl Db {
             home: index,
             table: Table::new(),
             expires: Table::new(),
+            timed: Table::new(),
             shared,
             expire_cursor: 0,
+            fields_cursor: 0,
             average_ttl_ms: 0,
         }
     }
@@ -169,11 +177,29 @@ impl Db {
     fn find_live(&mut self, hash: u64, key: &[u8]) -> Option<NonNull<Entry>> {
         let found = self.table.find(hash, key)?;
         // SAFETY: a live entry of this database.
-        if self.is_expired(unsafe { found.as_ref() }) {
+        if unsafe { found.as_ref() }.minds_time() {
+            return self.still_live(hash, key, found);
+        }
+        Some(found)
+    }
+
+    /// The entry, if it is not past its deadline; fields that are past theirs are removed, or hidden.
+    fn still_live(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        found: NonNull<Entry>,
+    ) -> Option<NonNull<Entry>> {
+        // SAFETY: a live entry of this database.
+        let entry = unsafe { found.as_ref() };
+        if self.is_expired(entry) {
             if !self.shared.keep_expired.get() {
                 self.expire_now(hash, key);
             }
             return None;
+        }
+        if entry.is_in_fields_index() {
+            return self.look_at_fields(hash, found);
         }
         Some(found)
     }
@@ -233,6 +259,7 @@ impl Db {
         let found = self.table.find(table::hash(key), key)?;
         // SAFETY: a live entry of this database.
         let entry = unsafe { &*found.as_ptr() };
+        self.hide_fields(entry);
         (!self.is_expired(entry)).then_some(entry)
     }
 
@@ -266,12 +293,23 @@ impl Db {
     #[inline]
     pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let hash = table::hash(key);
-        let mut found = self.find_live(hash, key)?;
-        self.change(found);
+        let mut found = self.find_to_change(hash, key)?;
         // SAFETY: a live entry of this database, held mutably through `self`.
         let entry = unsafe { found.as_mut() };
         self.shared.touch(entry);
         Some(entry)
+    }
+
+    /// As [`Db::find_live`], for an entry that is then changed.
+    #[inline]
+    fn find_to_change(&mut self, hash: u64, key: &[u8]) -> Option<NonNull<Entry>> {
+        let found = self.find_live(hash, key)?;
+        self.change(found);
+        // SAFETY: a live entry of this database.
+        if unsafe { found.as_ref() }.is_in_fields_index() {
+            return self.take_due_fields(hash, found, usize::MAX);
+        }
+        Some(found)
     }
 
     /// The collection at `key`, to read.
@@ -303,11 +341,8 @@ impl Db {
     /// When the key holds something else.
     pub fn write_or_create<C: Collection>(&mut self, key: &[u8]) -> Result<&mut C, WrongType> {
         let hash = table::hash(key);
-        let mut found = match self.find_live(hash, key) {
-            Some(found) => {
-                self.change(found);
-                found
-            }
+        let mut found = match self.find_to_change(hash, key) {
+            Some(found) => found,
             None => {
                 // A key past its deadline may still lie here while expiry is held back.
                 if self.shared.keep_expired.get() {
@@ -370,7 +405,7 @@ impl Db {
             self.change(found);
             // SAFETY: a live entry of this database; a collection taken out of it leaves an empty one behind.
             if let Some(object) = unsafe { found.as_mut() }.object_mut()
-                && object.len() > super::lazyfree::THRESHOLD
+                && object.stored_len() > super::lazyfree::THRESHOLD
             {
                 let empty = crate::types::List::create();
                 super::lazyfree::free(std::mem::replace(object, empty));
@@ -404,6 +439,9 @@ impl Db {
         unsafe {
             if found.as_ref().deadline().is_some() {
                 self.expires.remove_item(hash, found);
+            }
+            if found.as_ref().is_in_fields_index() {
+                self.timed.remove_item(hash, found);
             }
             match &*self.shared.witness.borrow() {
                 Some(witness) if whole => witness.removed(self.home, Detached::new(found)),
@@ -447,8 +485,10 @@ impl Db {
     /// Takes all entries out. Who still wants to see them gets them; otherwise they are the answer.
     fn empty(&mut self) -> Option<Table<Entry>> {
         self.expires = Table::new();
+        self.timed = Table::new();
         self.average_ttl_ms = 0;
         self.expire_cursor = 0;
+        self.fields_cursor = 0;
         let entries = std::mem::take(&mut self.table);
         match &*self.shared.witness.borrow() {
             Some(witness) => {
@@ -468,12 +508,19 @@ impl Db {
         self.expires.check();
         let volatile = self.iter().filter(|entry| entry.deadline().is_some()).count();
         assert_eq!(volatile, self.expires.len());
+        self.timed.check();
+        let timed = self.iter().filter(|entry| entry.is_in_fields_index());
+        assert_eq!(timed.count(), self.timed.len());
+        let has_deadlines =
+            |entry: &&Entry| entry.object().is_some_and(Object::has_field_deadlines);
+        assert!(self.iter().filter(has_deadlines).all(Entry::is_in_fields_index));
     }
 }
 
 impl Drop for Db {
     fn drop(&mut self) {
         self.expires = Table::new();
+        self.timed = Table::new();
         // SAFETY: as in `clear`.
         self.table.drain(|entry| unsafe { Entry::free(entry) });
     }

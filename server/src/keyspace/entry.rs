@@ -33,6 +33,8 @@ const FLAG_OBJECT: u8 = 4;
 const FLAG_RAW: u8 = 8;
 /// The string lies outside of the entry.
 const FLAG_SHARED: u8 = 16;
+/// The entry is in its database's index of hashes with fields that have deadlines.
+const FLAG_FIELDS: u8 = 32;
 
 const LONG: u8 = 255;
 const NO_DEADLINE: i64 = i64::MIN;
@@ -320,6 +322,7 @@ impl Entry {
                 Self::build(key, payload, deadline, lru)
             };
             new.as_mut().epoch = epoch;
+            new.as_mut().flags |= this.flags & FLAG_FIELDS;
             dealloc(entry.as_ptr().cast(), this.shape().layout());
             new
         }
@@ -508,6 +511,25 @@ impl Entry {
         let offset = self.payload_offset();
         // SAFETY: as in `object`, and we hold the entry mutably.
         Some(unsafe { &mut *std::ptr::from_mut(self).cast::<u8>().add(offset).cast::<Object>() })
+    }
+
+    /// Whether a look-up has to mind the time: the key may have a deadline, or fields of the hash.
+    #[inline]
+    #[must_use]
+    pub fn minds_time(&self) -> bool {
+        self.flags & (FLAG_DEADLINE | FLAG_FIELDS) != 0
+    }
+
+    /// Whether the entry is in the index of hashes with fields that have deadlines.
+    #[inline]
+    #[must_use]
+    pub fn is_in_fields_index(&self) -> bool {
+        self.flags & FLAG_FIELDS != 0
+    }
+
+    /// Says whether the entry is in the index of hashes with fields that have deadlines.
+    pub fn set_in_fields_index(&mut self, is_in: bool) {
+        self.flags = if is_in { self.flags | FLAG_FIELDS } else { self.flags & !FLAG_FIELDS };
     }
 
     /// When the key dies, in milliseconds since 1970.

@@ -20,13 +20,25 @@ pub enum Cycle {
     },
 }
 
+impl Cycle {
+    /// The time that it may take.
+    fn budget(self) -> Duration {
+        let Self::Slow { hz, effort } = self;
+        let extra = effort.saturating_sub(1);
+        Duration::from_micros(u64::from((25 + 2 * extra) * 1_000_000 / hz.max(1) / 100))
+    }
+}
+
 /// Keys looked at between two looks at the clock and the tally.
 const BATCH: usize = 200;
+/// Fields of a hash that are removed between two looks at the clock.
+const FIELDS_BATCH: usize = 1000;
 
 /// Runs a cycle. What was removed waits as incidents.
 pub fn cycle(keyspace: &mut Keyspace, cycle: Cycle) {
     let start = Instant::now();
     let Tally { seen, due, cut_short } = walk(keyspace, cycle, start);
+    let cut_short = cut_short | walk_fields(keyspace, cycle.budget(), start);
     let shared = &keyspace.shared;
     shared.expiry_cut_short.set(shared.expiry_cut_short.get() + u64::from(cut_short));
     shared.expiry_time.set(shared.expiry_time.get() + start.elapsed());
@@ -48,9 +60,9 @@ struct Tally {
 
 fn walk(keyspace: &mut Keyspace, cycle: Cycle, start: Instant) -> Tally {
     let mut tally = Tally::default();
-    let Cycle::Slow { hz, effort } = cycle;
+    let Cycle::Slow { effort, .. } = cycle;
     let extra = effort.saturating_sub(1);
-    let budget = Duration::from_micros(u64::from((25 + 2 * extra) * 1_000_000 / hz.max(1) / 100));
+    let budget = cycle.budget();
     let tolerated_percent = 10_u32.saturating_sub(extra) as usize;
     let now = keyspace.shared.now_ms.get();
     for index in 0..keyspace.dbs.len() {
@@ -103,10 +115,79 @@ fn walk(keyspace: &mut Keyspace, cycle: Cycle, start: Instant) -> Tally {
     tally
 }
 
+/// Removes fields of hashes that are past their deadline: of each database the index is walked once, from where the last
+/// cycle ended, and again while more than a tenth of the hashes that were seen had such fields. Answers whether the time
+/// was over before.
+fn walk_fields(keyspace: &mut Keyspace, budget: Duration, start: Instant) -> bool {
+    let now = keyspace.shared.now_ms.get();
+    for index in 0..keyspace.dbs.len() {
+        let db = &mut keyspace.dbs[index];
+        while db.timed_len() > 0 {
+            let (mut seen, mut buckets) = (0, 0);
+            let mut due: Vec<Box<[u8]>> = Vec::new();
+            let mut cursor = db.fields_cursor;
+            while seen < BATCH && buckets < BATCH {
+                cursor = db.scan_timed(cursor, |entry, next_due| {
+                    seen += 1;
+                    // One without deadlines is to leave the index.
+                    if next_due.is_none_or(|next_due| next_due <= now) {
+                        due.push(entry.key().into());
+                    }
+                });
+                buckets += 1;
+                if cursor == 0 {
+                    break;
+                }
+            }
+            db.fields_cursor = cursor;
+            for key in &due {
+                db.expire_fields(key, FIELDS_BATCH);
+                if start.elapsed() > budget {
+                    return true;
+                }
+            }
+            if due.len() * 10 <= seen || cursor == 0 {
+                break;
+            }
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::keyspace::Deadline;
+    use crate::types::{Hash, Limits};
+
+    #[test]
+    fn due_fields_go_and_others_stay() {
+        let mut keyspace = Keyspace::new(2);
+        keyspace.shared.now_ms.set(1000);
+        for n in 0..500_u32 {
+            let db = keyspace.db(1);
+            let key = n.to_le_bytes();
+            let hash = db.write_or_create::<Hash>(&key).expect("a hash");
+            for field in [&b"stays"[..], b"goes"] {
+                hash.set(field, b"v", &Limits::default());
+            }
+            let due = if n % 2 == 0 { 1500 } else { 90_000 };
+            hash.make_timed().set_deadline(b"goes", Some(due));
+            if n % 4 == 0 {
+                hash.remove(b"stays");
+            }
+            db.note_field_deadlines(&key);
+        }
+        keyspace.shared.now_ms.set(2000);
+        for _ in 0..50 {
+            cycle(&mut keyspace, Cycle::Slow { hz: 10, effort: 1 });
+        }
+        let db = keyspace.db(1);
+        assert_eq!((db.len(), db.timed_len()), (375, 250));
+        db.check();
+        assert_eq!(keyspace.shared.expired_fields.get(), 250);
+        assert_eq!(keyspace.shared.take_incidents().len(), 250);
+    }
 
     #[test]
     fn due_keys_go_and_others_stay() {

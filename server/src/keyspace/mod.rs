@@ -115,6 +115,12 @@ impl Keyspace {
         self.dbs.iter().map(Db::len).sum()
     }
 
+    /// Whether there may be hashes with fields that have deadlines.
+    #[must_use]
+    pub fn has_field_deadlines(&self) -> bool {
+        self.dbs.iter().any(|db| db.timed_len() > 0)
+    }
+
     /// Whether no database holds a key.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -20,6 +20,8 @@ pub struct Incident {
     pub db: usize,
     /// The key.
     pub key: Box<[u8]>,
+    /// The fields, where it happened to some of a hash's.
+    pub fields: Vec<Box<[u8]>>,
 }
 
 /// What can happen on the side.
@@ -27,6 +29,11 @@ pub struct Incident {
 pub enum IncidentKind {
     /// The key was past its deadline and has been removed.
     Expired,
+    /// Fields of the key were past their deadline and have been removed.
+    FieldsExpired {
+        /// The key went with the last of them.
+        emptied: bool,
+    },
     /// A read found no key.
     Missed,
     /// A key was added that was not there.
@@ -56,7 +63,7 @@ pub const LARGE_BYTES: usize = 1 << 20;
 #[must_use]
 pub fn is_large(entry: &Entry) -> bool {
     match (entry.object(), entry.string()) {
-        (Some(object), _) => object.len() > LARGE_ELEMENTS,
+        (Some(object), _) => object.stored_len() > LARGE_ELEMENTS,
         (None, Some(Str::Bytes(bytes))) => bytes.len() > LARGE_BYTES,
         _ => false,
     }
@@ -103,6 +110,8 @@ pub struct Shared {
     pub misses: Cell<u64>,
     /// Keys removed for being past their deadline.
     pub expired_keys: Cell<u64>,
+    /// Fields of hashes removed for being past their deadline.
+    pub expired_fields: Cell<u64>,
     /// The large request that is being executed, if there is one: a value that is most of it is kept where it lies.
     pub arriving: RefCell<Option<Arriving>>,
     /// Cycles of active expiry that ended because their time was over.
@@ -155,8 +164,13 @@ impl Shared {
 
     /// Notes an incident.
     pub fn note(&self, what: IncidentKind, db: usize, key: &[u8]) {
+        self.note_fields(what, db, key, Vec::new());
+    }
+
+    /// Notes an incident of some fields of a hash.
+    pub fn note_fields(&self, what: IncidentKind, db: usize, key: &[u8], fields: Vec<Box<[u8]>>) {
         self.has_incidents.set(true);
-        self.incidents.borrow_mut().push(Incident { what, db, key: key.into() });
+        self.incidents.borrow_mut().push(Incident { what, db, key: key.into(), fields });
     }
 
     /// Whether incidents wait to be taken.

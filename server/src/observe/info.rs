@@ -335,6 +335,7 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("sync_partial_ok", syncs.partial_ok);
     page.field("sync_partial_err", syncs.partial_err);
     page.field("expired_keys", shared.expired_keys.get());
+    page.field("expired_subkeys", shared.expired_fields.get());
     page.field("expired_stale_perc", format_args!("{:.2}", shared.stale_percent.get()));
     page.field("expired_time_cap_reached_count", shared.expiry_cut_short.get());
     page.field("expire_cycle_cpu_milliseconds", shared.expiry_time.get().as_millis());

@@ -1,4 +1,4 @@
-//! One value as RDB bytes, version 10: what DUMP gives and RESTORE takes.
+//! One value as RDB bytes, version 10 (12 for a hash with fields that have deadlines): what DUMP gives and RESTORE takes.
 //!
 //! Packed forms go out as they lie in memory. Bytes from outside are checked to the last, bounded by what there is,
 //! and refused whole when anything is wrong.
@@ -7,9 +7,9 @@ use super::rdb::kind::STRING;
 use super::rdb::value::{Reader, Rooms, string_value};
 use super::rdb::{CRC, Content, Draft, Fault, Problem, Slice, Slicer, compressed};
 use crate::keyspace::{Entry, Str, Value};
-use crate::types::Limits;
+use crate::types::{Limits, Object};
 
-pub use super::rdb::VERSION;
+pub use super::rdb::{VERSION, VERSION_FIELD_DEADLINES};
 
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
@@ -28,7 +28,9 @@ pub fn dump(entry: &Entry, compresses: bool) -> Vec<u8> {
         }
     }
     let mut out = if compresses { compressed(draft) } else { draft.bytes };
-    out.extend_from_slice(&VERSION.to_le_bytes());
+    let is_newer = entry.object().is_some_and(Object::has_field_deadlines);
+    let version = if is_newer { VERSION_FIELD_DEADLINES } else { VERSION };
+    out.extend_from_slice(&version.to_le_bytes());
     let sum = CRC.checksum(&out);
     out.extend_from_slice(&sum.to_le_bytes());
     out
@@ -71,7 +73,8 @@ pub fn restore_counted(payload: &[u8], limits: &Limits) -> Result<Restored, Payl
     sum.copy_from_slice(&footer[2..]);
     let sum = u64::from_le_bytes(sum);
     // A sum of zero says that the writer made none.
-    if version > VERSION || (sum != 0 && CRC.checksum(&payload[..body + 2]) != sum) {
+    if version > VERSION_FIELD_DEADLINES || (sum != 0 && CRC.checksum(&payload[..body + 2]) != sum)
+    {
         return Err(PayloadError::Checksum);
     }
     read(value, limits).map_err(|fault| PayloadError::Format(fault.log_line()))

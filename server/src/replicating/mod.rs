@@ -179,8 +179,11 @@ impl Core {
     ) -> bool {
         let purpose = Purpose::Replicas(snapshot.0);
         // The database that is selected in the stream from here on is none: the first write selects one.
-        let head =
-            if filter.no_functions { self.head_without_functions(false) } else { self.head(false) };
+        let head = if filter.no_functions {
+            self.head_without_functions(keyspace, false)
+        } else {
+            self.head(keyspace, false)
+        };
         let sink = match target {
             Target::File => {
                 self.saved.saves += 1;

@@ -262,7 +262,7 @@ impl Core {
         let mark = self.switch_log(opened)?;
         let sink =
             if rdb_base { Sink::File(file) } else { Sink::Commands(file, self.head_of_commands()) };
-        let head = self.head(true);
+        let head = self.head(keyspace, true);
         self.begin_save(keyspace, vec![Output { purpose: Purpose::LogBase, sink, head }])
             .map_err(|_| Reported)?;
         self.logging.rewrites += 1;

@@ -53,16 +53,24 @@ impl Core {
     }
 
     /// What a file says of itself, and the libraries of functions.
-    pub fn head(&self, is_log_base: bool) -> Draft {
-        let mut head = self.head_without_functions(is_log_base);
+    pub fn head(&self, keyspace: &Keyspace, is_log_base: bool) -> Draft {
+        let mut head = self.head_without_functions(keyspace, is_log_base);
         let libraries = self.scripting.libraries.libraries.values();
         libraries.for_each(|library| rdb::function(&mut head, &library.code));
         head
     }
 
     /// What a file says of itself.
-    pub fn head_without_functions(&self, is_log_base: bool) -> Draft {
+    pub fn head_without_functions(&self, keyspace: &Keyspace, is_log_base: bool) -> Draft {
         let mut head = Draft::default();
+        let has_field_deadlines = keyspace.has_field_deadlines();
+        if has_field_deadlines {
+            log!(
+                Notice,
+                "The RDB is of version {}: hash fields have a time to live, which Redis reads from 7.4 on",
+                rdb::VERSION_FIELD_DEADLINES
+            );
+        }
         let saved = self.replication.saved_history();
         let about = About {
             written_at_seconds: clock::unix_ms() / 1000,
@@ -73,6 +81,7 @@ impl Core {
                 offset: saved.offset.bytes(),
             }),
             is_log_base,
+            has_field_deadlines,
         };
         rdb::begin(&mut head, &about);
         head
@@ -113,7 +122,7 @@ impl Core {
     ) -> Result<(), SaveError> {
         let manner = self.manner();
         let mut finisher = Finisher::new(manner.compresses, manner.checksums);
-        finisher.finish(&self.head(is_log_base));
+        finisher.finish(&self.head(keyspace, is_log_base));
         let uses = self.uses(keyspace);
         let (mut draft, mut keys) = (Draft::default(), 0);
         for db in keyspace.dbs.iter().filter(|db| !db.is_empty()) {
@@ -252,7 +261,7 @@ impl Core {
                 NotBegun::Failed
             })
             .and_then(|file| {
-                let head = self.head(false);
+                let head = self.head(keyspace, false);
                 let sink = Sink::File(file);
                 self.begin_save(keyspace, vec![Output { purpose: Purpose::Dump, sink, head }])
             });

@@ -1,4 +1,7 @@
-//! Hashes: fields with values. Small ones are a listpack of field, value, field, value …; larger ones a bag.
+//! Hashes: fields with values. Small ones are a listpack of field, value, field, value …; larger ones a bag. One of
+//! which a field has been given a deadline has a form of its own.
+
+mod timed;
 
 use rand::Rng;
 
@@ -7,6 +10,8 @@ use crate::encoding::bag::{Bag, Tail};
 use crate::encoding::choice::some_of;
 use crate::encoding::listpack::{Element, Listpack};
 
+pub use timed::{DEADLINE_MAX, Timed};
+
 /// A hash.
 #[derive(Clone)]
 pub enum Hash {
@@ -14,6 +19,8 @@ pub enum Hash {
     Packed(Listpack),
     /// Fields found by hashing.
     Table(Box<Bag<Tail>>),
+    /// Fields may have deadlines.
+    Timed(Box<Timed>),
 }
 
 impl Default for Hash {
@@ -32,6 +39,48 @@ impl Hash {
         match self {
             Self::Packed(pack) => pack.len() / 2,
             Self::Table(bag) => bag.len(),
+            Self::Timed(timed) => timed.len(),
+        }
+    }
+
+    /// Fields, those past their deadline included.
+    #[must_use]
+    pub fn stored_len(&self) -> usize {
+        match self {
+            Self::Timed(timed) => timed.stored_len(),
+            _ => self.len(),
+        }
+    }
+
+    /// The form with deadlines, if it is that.
+    #[must_use]
+    pub fn timed(&self) -> Option<&Timed> {
+        if let Self::Timed(timed) = self { Some(timed) } else { None }
+    }
+
+    /// The form with deadlines, which it takes.
+    pub fn make_timed(&mut self) -> &mut Timed {
+        if !matches!(self, Self::Timed(_)) {
+            *self = Self::Timed(Box::new(Timed::from_hash(self)));
+        }
+        match self {
+            Self::Timed(timed) => timed,
+            _ => unreachable!("made so just above"),
+        }
+    }
+
+    /// Whether any field has a deadline.
+    #[must_use]
+    pub fn has_deadlines(&self) -> bool {
+        self.timed().is_some_and(|timed| timed.next_due().is_some())
+    }
+
+    /// The deadline of a field, which may have none; `None` without such a field.
+    #[must_use]
+    pub fn deadline(&self, field: &[u8]) -> Option<Option<i64>> {
+        match self {
+            Self::Timed(timed) => timed.deadline(field),
+            _ => self.contains(field).then_some(None),
         }
     }
 
@@ -41,13 +90,14 @@ impl Hash {
         match self {
             Self::Packed(pack) => pack.allocated_bytes(),
             Self::Table(bag) => bag.allocated_bytes(samples),
+            Self::Timed(timed) => timed.allocated_bytes(samples),
         }
     }
 
     /// Whether there is no field.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.stored_len() == 0
     }
 
     /// The name OBJECT ENCODING answers.
@@ -55,7 +105,8 @@ impl Hash {
     pub fn encoding_name(&self) -> &'static str {
         match self {
             Self::Packed(_) => "listpack",
-            Self::Table(_) => "hashtable",
+            Self::Timed(timed) if timed.is_packed() => "listpackex",
+            Self::Table(_) | Self::Timed(_) => "hashtable",
         }
     }
 
@@ -96,6 +147,9 @@ impl Hash {
             Self::Table(bag) => {
                 bag.set(field, value);
             }
+            Self::Timed(timed) => {
+                timed.set(field, value, false, limits);
+            }
         }
     }
 
@@ -105,9 +159,9 @@ impl Hash {
         let is_distinct = match self {
             Self::Packed(pack) => pack.is_map(),
             // What was there twice is so but once now.
-            Self::Table(_) => true,
+            Self::Table(_) | Self::Timed(_) => true,
         };
-        is_distinct && self.len() == count
+        is_distinct && self.stored_len() == count
     }
 
     fn place(pack: &Listpack, field: &[u8]) -> Option<usize> {
@@ -120,6 +174,7 @@ impl Hash {
         match self {
             Self::Packed(pack) => pack.get(pack.after(Self::place(pack, field)?)),
             Self::Table(bag) => bag.get(field).map(|item| Element::Bytes(item.tail())),
+            Self::Timed(timed) => timed.get(field),
         }
     }
 
@@ -129,22 +184,27 @@ impl Hash {
         match self {
             Self::Packed(pack) => Self::place(pack, field).is_some(),
             Self::Table(bag) => bag.get(field).is_some(),
+            Self::Timed(timed) => timed.get(field).is_some(),
         }
     }
 
     /// Becomes a table if any of `texts` is too long for a packed hash, as Redis does before it looks at the fields.
     pub fn prepare<'t>(&mut self, texts: impl Iterator<Item = &'t [u8]>, limits: &Limits) {
-        if let Self::Packed(pack) = self {
-            let mut sum = 0;
-            for text in texts {
-                sum += text.len();
-                if text.len() > limits.hash_value {
-                    return self.spread();
+        match self {
+            Self::Packed(pack) => {
+                let mut sum = 0;
+                for text in texts {
+                    sum += text.len();
+                    if text.len() > limits.hash_value {
+                        return self.spread();
+                    }
+                }
+                if !pack.has_room_for(sum) {
+                    self.spread();
                 }
             }
-            if !pack.has_room_for(sum) {
-                self.spread();
-            }
+            Self::Table(_) => {}
+            Self::Timed(timed) => timed.prepare(texts, limits),
         }
     }
 
@@ -158,7 +218,15 @@ impl Hash {
         }
     }
 
-    /// Sets a field. Answers whether it is new.
+    /// As [`Hash::set`], and a deadline that the field has stays.
+    pub fn set_keeping_deadline(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
+        match self {
+            Self::Timed(timed) => timed.set(field, value, true, limits),
+            _ => self.set(field, value, limits),
+        }
+    }
+
+    /// Sets a field, which then has no deadline. Answers whether it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits) -> bool {
         if field.len() > limits.hash_value || value.len() > limits.hash_value {
             self.spread();
@@ -183,6 +251,7 @@ impl Hash {
                 new
             }
             Self::Table(bag) => bag.set(field, value),
+            Self::Timed(timed) => timed.set(field, value, false, limits),
         }
     }
 
@@ -197,6 +266,7 @@ impl Hash {
                 None => false,
             },
             Self::Table(bag) => bag.remove(field),
+            Self::Timed(timed) => timed.remove(field),
         }
     }
 
@@ -211,6 +281,15 @@ impl Hash {
                     visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
                 }
             }
+            Self::Timed(timed) => timed.for_each(visit),
+        }
+    }
+
+    /// Calls `visit` with each field, its value and its deadline, those past it included: for copies of the data.
+    pub fn for_each_stored(&self, mut visit: impl FnMut(Element<'_>, Element<'_>, Option<i64>)) {
+        match self {
+            Self::Timed(timed) => timed.for_each_stored(visit),
+            _ => self.for_each(|field, value| visit(field, value, None)),
         }
     }
 
@@ -224,6 +303,7 @@ impl Hash {
             Self::Table(bag) => bag.scan(cursor, |item| {
                 visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
             }),
+            Self::Timed(timed) => timed.scan(cursor, visit),
         }
     }
 
@@ -236,11 +316,12 @@ impl Hash {
             Self::Table(bag) => bag.with_some(wanted, |item| {
                 visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
             }),
+            Self::Timed(timed) => timed.with_some(wanted, visit),
         }
     }
 
     /// Calls `visit` with a random field and its value.
-    pub fn with_random(&self, visit: impl FnOnce(Element<'_>, Element<'_>)) {
+    pub fn with_random(&self, mut visit: impl FnMut(Element<'_>, Element<'_>)) {
         match self {
             Self::Packed(pack) => {
                 let fields = pack.len() / 2;
@@ -260,6 +341,7 @@ impl Hash {
                     visit(Element::Bytes(item.key()), Element::Bytes(item.tail()));
                 }
             }
+            Self::Timed(timed) => timed.with_random(visit),
         }
     }
 }

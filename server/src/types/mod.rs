@@ -74,6 +74,7 @@ impl Object {
         match self {
             Self::Set(Set::Table(bag)) => bag.prefetch(member),
             Self::Hash(Hash::Table(bag)) => bag.prefetch(member),
+            Self::Hash(Hash::Timed(timed)) => timed.prefetch(member),
             Self::Zset(Zset::Tree(large)) => large.prefetch(member),
             _ => {}
         }
@@ -85,6 +86,7 @@ impl Object {
         match self {
             Self::Set(Set::Table(bag)) => bag.prefetch_item(member),
             Self::Hash(Hash::Table(bag)) => bag.prefetch_item(member),
+            Self::Hash(Hash::Timed(timed)) => timed.prefetch_item(member),
             Self::Zset(Zset::Tree(large)) => large.prefetch_item(member),
             _ => {}
         }
@@ -98,6 +100,21 @@ impl Object {
             Self::Set(set) => set.encoding_name(),
             Self::Hash(hash) => hash.encoding_name(),
             Self::Zset(zset) => zset.encoding_name(),
+        }
+    }
+
+    /// Whether it is a hash with fields that have deadlines.
+    #[must_use]
+    pub fn has_field_deadlines(&self) -> bool {
+        matches!(self, Self::Hash(hash) if hash.has_deadlines())
+    }
+
+    /// Elements that lie in the collection, also those that nobody sees any more.
+    #[must_use]
+    pub fn stored_len(&self) -> usize {
+        match self {
+            Self::Hash(hash) => hash.stored_len(),
+            _ => self.len(),
         }
     }
 
@@ -126,7 +143,7 @@ impl Object {
     /// Whether nothing is left; such a key is removed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.stored_len() == 0
     }
 }
 

@@ -9,6 +9,7 @@ mod differential;
 mod disk;
 mod docs;
 mod effects;
+mod fields;
 mod functions;
 mod geo;
 mod hostile;

@@ -30,6 +30,12 @@ impl Db {
         if entry.deadline().is_some() {
             self.expires.insert(hash, new);
         }
+        // Whether it was in the index before, under another name, does not count.
+        let is_timed = entry.object().is_some_and(Object::has_field_deadlines);
+        entry.set_in_fields_index(is_timed);
+        if is_timed {
+            self.timed.insert(hash, new);
+        }
         if self.shared.watch_added.get() {
             self.shared.note(IncidentKind::Added, self.index, entry.key());
         }
@@ -50,6 +56,13 @@ impl Db {
                 }
                 (false, true) => self.expires.insert(hash, new),
                 (false, false) => {}
+            }
+            if old.as_ref().is_in_fields_index() {
+                self.timed.remove_item(hash, old);
+            }
+            if new.as_ref().object().is_some_and(Object::has_field_deadlines) {
+                new.as_mut().set_in_fields_index(true);
+                self.timed.insert(hash, new);
             }
             Entry::free(old);
         }
@@ -207,6 +220,9 @@ impl Db {
             if deadline.is_some() {
                 self.expires.remove(hash, from);
             }
+            if found.as_ref().is_in_fields_index() {
+                self.timed.remove_item(hash, found);
+            }
             Entry::rebuild(found, to, deadline)
         };
         self.enter(to_hash, renamed);
@@ -287,6 +303,9 @@ impl Db {
             if !found.as_mut().set_deadline(deadline) {
                 let new = Entry::rebuild(found, (*found.as_ptr()).key(), deadline);
                 self.table.readdress(hash, found, new);
+                if new.as_ref().is_in_fields_index() {
+                    self.timed.readdress(hash, found, new);
+                }
                 found = new;
             }
             match (had, deadline.is_some()) {

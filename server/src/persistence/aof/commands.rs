@@ -5,8 +5,8 @@ use redstart_common::resp::RespWrite;
 
 use crate::encoding::listpack::Element;
 use crate::keyspace::Value;
-use crate::types::Object;
 use crate::types::list::End;
+use crate::types::{Hash, Object};
 
 /// Elements that one command adds, at most.
 const ELEMENTS_MAX: usize = 64;
@@ -62,7 +62,12 @@ impl Commands {
         match value {
             Value::Int(number) => command(out, &[b"SET", key, number.to_string().as_bytes()]),
             Value::Bytes(bytes) | Value::Raw(bytes) => command(out, &[b"SET", key, bytes]),
-            Value::Object(object) => collection(out, key, object),
+            Value::Object(object) => {
+                collection(out, key, object);
+                if let Object::Hash(hash) = object {
+                    field_deadlines(out, key, hash);
+                }
+            }
         }
         if let Some(at) = deadline {
             command(out, &[b"PEXPIREAT", key, at.to_string().as_bytes()]);
@@ -82,7 +87,7 @@ fn collection(out: &mut Vec<u8>, key: &[u8], object: &Object) {
         Object::Hash(_) => (b"HMSET", 2),
         Object::Zset(_) => (b"ZADD", 2),
     };
-    let mut batches = Batches { out, name, key, left: object.len(), words, open: 0 };
+    let mut batches = Batches { out, name, key, left: object.stored_len(), words, open: 0 };
     match object {
         Object::List(list) => {
             list.walk(End::Front, |_, element| {
@@ -95,7 +100,7 @@ fn collection(out: &mut Vec<u8>, key: &[u8], object: &Object) {
             batches.element();
             batches.word(member);
         }),
-        Object::Hash(hash) => hash.for_each(|field, value| {
+        Object::Hash(hash) => hash.for_each_stored(|field, value, _| {
             batches.element();
             batches.word(field);
             batches.word(value);
@@ -109,6 +114,17 @@ fn collection(out: &mut Vec<u8>, key: &[u8], object: &Object) {
             });
         }
     }
+}
+
+fn field_deadlines(out: &mut Vec<u8>, key: &[u8], hash: &Hash) {
+    hash.for_each_stored(|field, _, deadline| {
+        if let Some(at) = deadline {
+            field.with_text(|field| {
+                let at = at.to_string();
+                command(out, &[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", field]);
+            });
+        }
+    });
 }
 
 #[cfg(test)]

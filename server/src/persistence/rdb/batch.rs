@@ -164,6 +164,7 @@ mod tests {
         keyspace.dbs[1].load_string(b"short", b"text", Some(1 << 60), 0);
         let mut draft = Draft::default();
         let about = rdb::About {
+            has_field_deadlines: false,
             written_at_seconds: 0,
             used_memory: 0,
             replication: None,

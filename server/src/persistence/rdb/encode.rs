@@ -9,7 +9,7 @@ use super::format::{opcode, special};
 use super::slicer::Slicer;
 use crate::keyspace::Entry;
 use crate::persistence::rdb::decode::Usage;
-use crate::persistence::rdb::format::VERSION;
+use crate::persistence::rdb::format::{VERSION, VERSION_FIELD_DEADLINES};
 
 /// Strings of more bytes are tried to be compressed.
 const COMPRESSED_FROM: usize = 20;
@@ -135,6 +135,8 @@ pub struct About<'a> {
     pub replication: Option<Replication<'a>>,
     /// Whether the file is the base of an append-only log.
     pub is_log_base: bool,
+    /// Whether fields of hashes may have deadlines.
+    pub has_field_deadlines: bool,
 }
 
 /// A place in the stream of a primary.
@@ -151,7 +153,8 @@ pub struct Replication<'a> {
 /// Begins a file.
 pub fn begin(draft: &mut Draft, about: &About<'_>) {
     let number = |number: i64| number.to_string().into_bytes();
-    draft.bytes.extend_from_slice(format!("REDIS{VERSION:04}").as_bytes());
+    let version = if about.has_field_deadlines { VERSION_FIELD_DEADLINES } else { VERSION };
+    draft.bytes.extend_from_slice(format!("REDIS{version:04}").as_bytes());
     draft.put_aux("redis-ver", crate::REDIS_VERSION.as_bytes());
     draft.put_aux("redis-bits", &number(i64::from(usize::BITS)));
     draft.put_aux("ctime", &number(about.written_at_seconds));

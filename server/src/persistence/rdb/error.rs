@@ -11,8 +11,6 @@ pub enum Feature {
     Streams,
     /// A value, or what stands beside them, belongs to the module of this name.
     Module(String),
-    /// A field of a hash has a deadline.
-    FieldDeadlines,
     /// Slots of a cluster were being moved to the writer.
     SlotImport,
     /// A type that nobody told us about.
@@ -24,7 +22,6 @@ impl fmt::Display for Feature {
         match self {
             Self::Streams => out.write_str("streams"),
             Self::Module(name) => write!(out, "the module '{name}'"),
-            Self::FieldDeadlines => out.write_str("hash fields with a time to live"),
             Self::SlotImport => out.write_str("the import of slots into a cluster"),
             Self::Type(number @ 100..=127) => {
                 write!(out, "RDB encoding type {number} of Redis Enterprise")

@@ -4,6 +4,8 @@ use crc::{CRC_64_REDIS, Crc, Table};
 
 /// The version of the format that is written.
 pub const VERSION: u16 = 10;
+/// The version that is written where fields of hashes have deadlines (Redis 7.4's).
+pub const VERSION_FIELD_DEADLINES: u16 = 12;
 /// The highest version of Redis that is read.
 pub(super) const VERSION_MAX: u16 = 12;
 /// The version of Valkey's own that is read.

@@ -30,7 +30,7 @@ pub use encode::{About, Draft, Replication, Text, begin, end, entry, function, s
 pub use error::{Feature, LoadError, Problem};
 pub use file::{SaveError, SaveFile, SaveStep};
 pub use finish::{Finisher, compressed};
-pub use format::VERSION;
+pub use format::{VERSION, VERSION_FIELD_DEADLINES};
 pub use slicer::{Content, Slicer};
 
 pub(super) use error::Fault;

@@ -6,6 +6,7 @@ use super::format::{NODE_PACKED, kind};
 use crate::encoding::bag::{Bag, Extra, Thin};
 use crate::encoding::listpack::Element;
 use crate::keyspace::{Entry, Str};
+use crate::types::hash::Timed;
 use crate::types::{Hash, Object, Set, Zset};
 
 /// Strings of more bytes are written as they are and in slices: what is compressed has to lie in one piece, twice.
@@ -49,6 +50,9 @@ impl Content<'_> {
             Self::Object(Object::Set(Set::Ints(_))) => kind::SET_INTSET,
             Self::Object(Object::Set(_)) => kind::SET,
             Self::Object(Object::Hash(Hash::Packed(_))) => kind::HASH_LISTPACK,
+            Self::Object(Object::Hash(Hash::Timed(timed))) if timed.next_due().is_some() => {
+                if timed.is_packed() { kind::HASH_LISTPACK_DEADLINES } else { kind::HASH_DEADLINES }
+            }
             Self::Object(Object::Hash(_)) => kind::HASH,
             Self::Object(Object::Zset(Zset::Packed(_))) => kind::ZSET_LISTPACK,
             Self::Object(Object::Zset(_)) => kind::ZSET,
@@ -150,6 +154,7 @@ impl Slicer {
                     draft.put_text(item.tail());
                 })
             }
+            Object::Hash(Hash::Timed(timed)) => self.timed(draft, timed, most),
             Object::Zset(zset) => {
                 self.count(draft, zset.len());
                 // Highest first, as Redis writes them: reading back appends at one end.
@@ -162,6 +167,36 @@ impl Slicer {
                 self.place >= zset.len()
             }
         }
+    }
+
+    fn timed(&mut self, draft: &mut Draft, timed: &Timed, most: usize) -> bool {
+        let nearest = timed.next_due();
+        if let Some(nearest) = nearest
+            && !self.is_begun
+        {
+            draft.bytes.extend_from_slice(&nearest.to_le_bytes());
+            if let Some(pack) = timed.sorted_listpack() {
+                draft.put_plain(pack.as_bytes());
+                return true;
+            }
+        }
+        self.count(draft, timed.stored_len());
+        while draft.bytes.len() < most {
+            let is_there = timed.visit_bucket(self.place, |field, value, deadline| {
+                if let Some(nearest) = nearest {
+                    // From 1 on, for 0 is none.
+                    let apart = deadline.map_or(0, |deadline| deadline.abs_diff(nearest) + 1);
+                    draft.put_length(apart);
+                }
+                put_element(draft, field);
+                put_element(draft, value);
+            });
+            if !is_there {
+                return true;
+            }
+            self.place += 1;
+        }
+        false
     }
 
     fn bag<X: Extra>(

@@ -38,8 +38,12 @@ fn plain_object(object: &Object) -> Plain {
         }
         Object::Hash(hash) => {
             let mut fields = BTreeMap::new();
-            hash.for_each(|field, value| {
-                fields.insert(field.to_vec(), value.to_vec());
+            hash.for_each_stored(|field, value, deadline| {
+                let mut value = value.to_vec();
+                if let Some(at) = deadline {
+                    value.extend_from_slice(format!(" until {at}").as_bytes());
+                }
+                fields.insert(field.to_vec(), value);
             });
             Plain::Map(fields)
         }
@@ -131,16 +135,26 @@ fn finished(drafts: &[Draft], compresses: bool, checksums: bool) -> Vec<u8> {
     out
 }
 
-fn collections(texts: &[Vec<u8>], limits: &Limits) -> [Object; 4] {
+fn collections(texts: &[Vec<u8>], limits: &Limits) -> Vec<Object> {
     let (mut list, mut set) = (List::default(), Set::default());
     let (mut hash, mut zset) = (Hash::default(), Zset::default());
+    let (mut timed, mut lasting) = (Hash::default(), Hash::default());
     for (at, text) in texts.iter().enumerate() {
         list.push(End::Back, text, limits);
         set.insert(text, limits);
         hash.set(text, texts[at / 2].as_slice(), limits);
         zset.set(text, (at as f64 - 5.0) / 3.0, limits);
     }
-    [Object::List(list), Object::Set(set), Object::Hash(hash), Object::Zset(zset)]
+    for (number, text) in texts.iter().enumerate() {
+        timed.set(text, text, limits);
+        lasting.set(text, text, limits);
+        let at = (number % 3 != 0).then(|| 1 << (number % 45));
+        timed.make_timed().set_deadline(text, at);
+    }
+    lasting.make_timed();
+    let hashes = [hash, timed, lasting].map(Object::Hash);
+    let others = [Object::List(list), Object::Set(set), Object::Zset(zset)];
+    hashes.into_iter().chain(others).collect()
 }
 
 fn texts() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -314,7 +328,7 @@ fn every_old_form_is_read() {
 }
 
 #[test]
-fn hashes_with_room_for_deadlines_are_read_when_none_is_set() {
+fn hashes_with_room_for_deadlines_are_read() {
     let hash = map_of(&[("a", "1"), ("b", "2")]);
     let pairs = b"\x02\0\x01a\x011\0\x01b\x012";
     let with_min = [&[0; 8], &pairs[..]].concat();
@@ -331,14 +345,25 @@ fn hashes_with_room_for_deadlines_are_read_when_none_is_set() {
     valkey[..9].copy_from_slice(b"VALKEY080");
     assert_eq!(read(&valkey).expect("whole").0[0].2, hash);
 
+    let hash = map_of(&[("a", "1 until 77"), ("b", "2"), ("c", "3 until 80")]);
+    let absolute = b"\x03\x40\x4d\x01a\x011\0\x01b\x012\x40\x50\x01c\x013";
+    assert_eq!(value_of(kind::HASH_DEADLINES_EARLY, absolute), hash);
+    let relative = b"\x4d\0\0\0\0\0\0\0\x03\x01\x01a\x011\0\x01b\x012\x04\x01c\x013";
+    assert_eq!(value_of(kind::HASH_DEADLINES, relative), hash);
+    let pack = pack_of(&["a", "1", "77", "c", "3", "80", "b", "2", "0"]);
+    assert_eq!(value_of(kind::HASH_LISTPACK_DEADLINES_EARLY, &pack), hash);
+    assert_eq!(value_of(kind::HASH_LISTPACK_DEADLINES, &[&[0; 8], &pack[..]].concat()), hash);
+
     for (kind, body) in [
-        (kind::HASH_DEADLINES_EARLY, b"\x01\x05\x01a\x011".to_vec()),
-        (kind::HASH_LISTPACK_DEADLINES_EARLY, pack_of(&["a", "1", "77"])),
+        (kind::HASH_LISTPACK_DEADLINES_EARLY, pack_of(&["a", "1", "-77"])),
+        (kind::HASH_LISTPACK_DEADLINES_EARLY, pack_of(&["a", "1", "soon"])),
+        (kind::HASH_LISTPACK_DEADLINES_EARLY, pack_of(&["a", "1", "7", "a", "2", "0"])),
+        (kind::HASH_DEADLINES, b"\0\0\0\0\0\0\0\0\x01\x01\x01a\x011".to_vec()),
+        (kind::HASH_DEADLINES, b"\xff\xff\xff\xff\xff\xff\xff\x7f\x01\x02\x01a\x011".to_vec()),
     ] {
         let said = problem(&file_of(kind, &body));
-        assert!(said.contains("written by redis-ver 7.9.9"), "{said}");
-        assert!(said.contains("hash fields with a time to live"), "{said}");
-        assert!(said.contains("key 'k'"), "{said}");
+        let words = ["Hash listpack", "Duplicate hash fields", "a deadline that is none"];
+        assert!(words.iter().any(|words| said.contains(words)), "{said}");
     }
 }
 
@@ -428,6 +453,7 @@ fn collections_of_nothing_are_told_apart_from_damage() {
 #[test]
 fn what_stands_beside_the_entries_is_read() {
     let about = About {
+        has_field_deadlines: false,
         written_at_seconds: 1_700_000_000,
         used_memory: 1 << 40,
         replication: Some(Replication { selected_db: -1, id: &"a1".repeat(20), offset: 77 }),

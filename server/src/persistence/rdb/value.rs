@@ -403,25 +403,38 @@ impl<I: Input> Reader<'_, I> {
         Err(corrupt(reason, 2154))
     }
 
-    /// A hash in a form that has a place for the deadlines of fields; it is taken if none has one.
+    /// A hash in a form that has a place for the deadlines of fields.
     fn hash_with_deadlines(&mut self, kind: u8) -> Result<Hash, Fault> {
         let limits = self.limits;
-        if kind == kind::HASH_DEADLINES {
-            // The nearest of the deadlines.
-            self.input.piece(8)?;
-        }
+        let damage = || corrupt("Hash with a deadline that is none", 2019);
+        let nearest = match kind {
+            kind::HASH_DEADLINES => Some(i64::from_le_bytes(array(self.input)?)),
+            _ => None,
+        };
         let count = self.count()?;
         let mut hash = Hash::expecting(count, limits);
         for _ in 0..count {
             let is_last = kind == kind::HASH_DEADLINES_VALKEY;
-            let mut has_deadline = !is_last && number(self.input)? != 0;
-            let (field, value) = self.two_texts()?;
+            let mut deadline = None;
+            if !is_last {
+                let given = number(self.input)?;
+                if given != 0 {
+                    // Relative to the nearest they begin with 1.
+                    let given = i64::try_from(given).map_err(|_| damage())?;
+                    let at = nearest.map_or(Some(given), |nearest| nearest.checked_add(given - 1));
+                    deadline = Some(at.ok_or_else(damage)?);
+                }
+            }
+            text_into(self.input, &mut self.rooms.other, &mut self.rooms.packed)?;
+            let value = text(self.input, &mut self.rooms.text, &mut self.rooms.packed)?;
+            let field = &self.rooms.other;
             hash.add(field, value, limits);
             if is_last {
-                has_deadline = i64::from_le_bytes(array(self.input)?) != -1;
+                let given = i64::from_le_bytes(array(self.input)?);
+                deadline = (given != -1).then_some(given);
             }
-            if has_deadline {
-                return Err(Feature::FieldDeadlines.into());
+            if let Some(deadline) = deadline {
+                set_deadline(&mut hash, &self.rooms.other, deadline).ok_or_else(damage)?;
             }
         }
         distinct(hash, count)
@@ -444,10 +457,13 @@ impl<I: Input> Reader<'_, I> {
         while let (Some(field), Some(value), Some(deadline)) =
             (elements.next(), elements.next(), elements.next())
         {
-            if !deadline.is(b"0") {
-                return Err(Feature::FieldDeadlines.into());
-            }
             field.with_text(|field| value.with_text(|value| hash.add(field, value, limits)));
+            let deadline = deadline.with_text(parse_i64).ok_or_else(damage)?;
+            if deadline != 0 {
+                field
+                    .with_text(|field| set_deadline(&mut hash, field, deadline))
+                    .ok_or_else(damage)?;
+            }
         }
         distinct(hash, count)
     }
@@ -485,11 +501,19 @@ impl<I: Input> Reader<'_, I> {
     }
 }
 
+/// Gives a field a deadline, which must be one.
+fn set_deadline(hash: &mut Hash, field: &[u8], deadline: i64) -> Option<()> {
+    if !(1..i64::MAX).contains(&deadline) {
+        return None;
+    }
+    hash.make_timed().set_deadline(field, Some(deadline)).then_some(())
+}
+
 fn distinct(hash: Hash, count: usize) -> Result<Hash, Fault> {
     match hash {
         hash if hash.is_of(count) => Ok(hash),
         Hash::Packed(_) => Err(corrupt("Hash with dup elements", 1951)),
-        Hash::Table(_) => Err(corrupt("Duplicate hash fields detected", 2019)),
+        Hash::Table(_) | Hash::Timed(_) => Err(corrupt("Duplicate hash fields detected", 2019)),
     }
 }
 
