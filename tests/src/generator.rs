@@ -50,11 +50,19 @@ impl Generator {
         let mut rest = template.trim_start_matches('~');
         self.expand(&mut rest, &mut args, true);
         // A damaged timeout would have both servers wait for ever, a damaged count of members would ask for chance,
-        // and the others' faults show in what comes after.
+        // and the others' faults show in what comes after. ZRANK takes more words than the original's.
         let name = args[0].to_ascii_uppercase();
         let spared = (name.starts_with(b"B") && !name.starts_with(b"BIT"))
-            || [&b"SPOP"[..], b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"SORT", b"ZADD"]
-                .contains(&name.as_slice());
+            || [
+                &b"SPOP"[..],
+                b"SRANDMEMBER",
+                b"HRANDFIELD",
+                b"ZRANDMEMBER",
+                b"SORT",
+                b"ZADD",
+                b"ZRANK",
+            ]
+            .contains(&name.as_slice());
         if !spared && self.random.chance(6) {
             self.damage(&mut args);
         }

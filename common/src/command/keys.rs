@@ -131,6 +131,16 @@ fn by_extractor(extractor: Extractor, args: Args<'_>) -> Positions {
                 _ => Positions::NONE,
             }
         }
+        Extractor::CountedPairs { count_at } => {
+            let count_at = usize::from(count_at);
+            let first = count_at + 1;
+            match usize::try_from(atoi(args.get(count_at).unwrap_or_default())) {
+                Ok(left) if left >= 1 && left <= (count - first.min(count)) / 2 => {
+                    Positions::progression(first, 2, left)
+                }
+                _ => Positions::NONE,
+            }
+        }
         Extractor::Sort => Positions { extra: sort_store(args), ..Positions::progression(1, 1, 1) },
         Extractor::Migrate => migrate(args),
         Extractor::GeoRadius => {
@@ -248,9 +258,11 @@ fn extractor_flags(extractor: Extractor, args: Args<'_>) -> (KeyFlags, KeyFlags)
     const CHANGE: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE);
     const MOVE_AWAY: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
     match extractor {
-        Extractor::None | Extractor::Counted { .. } | Extractor::GeoRadius | Extractor::XRead => {
-            (KeyFlags::NONE, KeyFlags::NONE)
-        }
+        Extractor::None
+        | Extractor::Counted { .. }
+        | Extractor::CountedPairs { .. }
+        | Extractor::GeoRadius
+        | Extractor::XRead => (KeyFlags::NONE, KeyFlags::NONE),
         Extractor::Sort | Extractor::SortRo => (READ, OVERWRITE),
         Extractor::Migrate => (MOVE_AWAY, KeyFlags::NONE),
         Extractor::Set => {
@@ -344,7 +356,7 @@ fn range(find: FindKeys, begin: usize, args: Args<'_>) -> Option<(i64, i64, usiz
             // Redis keeps the number in a C int.
             let number = i64::from(number::parse_i64(number).filter(|number| *number >= 0)? as i32);
             let first = begin + i64::from(first);
-            Some((first, first + number - 1, step as usize))
+            Some((first, first + (number - 1) * i64::from(step), step as usize))
         }
         FindKeys::Unknown => None,
     }
@@ -462,6 +474,9 @@ mod tests {
         assert_eq!(routed("xread count 2 streams a b 0"), [0; 0]);
         assert_eq!(routed("xreadgroup group streams streams noack streams streams >"), [6]);
         assert_eq!(routed("set k v get"), [1]);
+        assert_eq!(routed("msetex 2 a 1 b 2 nx"), [2, 4]);
+        assert_eq!(routed("msetex 3 a 1 b 2 nx"), [0; 0]);
+        assert_eq!(routed("msetex 9223372036854775807 a 1 b 2 nx"), [0; 0]);
     }
 
     #[test]

@@ -60,6 +60,13 @@ impl CommandSpec {
         version > (7, 0)
     }
 
+    /// The arity that the command had in Redis 7.0.
+    #[must_use]
+    pub fn arity_of_original(&self) -> i16 {
+        let widened = newer::WIDENED.iter().find(|(name, _)| *name == self.name);
+        widened.map_or(self.arity, |(_, arity)| *arity)
+    }
+
     /// True when the command exists in that mode.
     #[must_use]
     #[inline]
@@ -101,7 +108,9 @@ const GROUPS: &[&[CommandSpec]] = &[
     cluster::COMMANDS,
     sentinel::COMMANDS,
     newer::COMMANDS,
+    newer::collections::COMMANDS,
     newer::hash::COMMANDS,
+    newer::string::COMMANDS,
 ];
 
 /// Number of top-level rows, of every mode; their ids are `0..TOP_COUNT`.

@@ -1,11 +1,16 @@
 //! Commands that Redis has added since 7.0.15, as the version that brought them tells of them. The other files of rows are
 //! recorded from a redis-server 7.0.15; this one is written by hand.
 
+pub(super) mod collections;
 pub(super) mod hash;
+pub(super) mod string;
 
 use super::bits::{categories, flags};
 use super::spec::arguments::{integer, one_of, string, word};
 use super::spec::{CommandSpec, Group, Tips};
+
+/// Commands of the original that take more arguments since, with the arity that they had.
+pub(super) const WIDENED: &[(&str, i16)] = &[("zrank", 3), ("zrevrank", 3)];
 
 /// Sub-commands, by their containers, whose other sub-commands stand with them.
 pub(super) const SUBCOMMANDS: &[(&str, &[CommandSpec])] = &[(

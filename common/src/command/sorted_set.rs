@@ -408,7 +408,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "zrank",
-        arity: 3,
+        arity: -3,
         flags: flags![READONLY, FAST],
         categories: categories![READ, SORTEDSET, FAST],
         keys: Keys::of(&[KeySpec::at(1, key_flags![RO, ACCESS])]),
@@ -543,7 +543,7 @@ pub(super) const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "zrevrank",
-        arity: 3,
+        arity: -3,
         flags: flags![READONLY, FAST],
         categories: categories![READ, SORTEDSET, FAST],
         keys: Keys::of(&[KeySpec::at(1, key_flags![RO, ACCESS])]),

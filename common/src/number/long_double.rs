@@ -101,6 +101,12 @@ impl LongDouble {
         if self.negative { -size } else { size }
     }
 
+    /// The number with the other sign.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        Self { negative: !self.negative, ..self }
+    }
+
     /// The sum, rounded once.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

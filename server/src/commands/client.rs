@@ -4,7 +4,7 @@ use redstart_common::number;
 
 use super::Handlers;
 use super::connection::{NAME_NOT_PLAIN, is_plain};
-use super::options::Options;
+use super::options::{Options, integer};
 use crate::client::describe;
 use crate::client::{Client, Flags, Origin};
 use crate::engine::Call;
@@ -178,6 +178,8 @@ struct KillFilter<'a> {
     local_address: Option<&'a [u8]>,
     class: Option<Class>,
     user: Option<&'a [u8]>,
+    /// Clients that connected until then, in milliseconds since 1970.
+    until_ms: Option<i64>,
 }
 
 impl KillFilter<'_> {
@@ -187,11 +189,12 @@ impl KillFilter<'_> {
             && self.local_address.is_none_or(|address| client.local_address.as_bytes() == address)
             && self.class.is_none_or(|class| class_of(client) == class)
             && self.user.is_none_or(|user| *client.user == *user)
+            && self.until_ms.is_none_or(|until| client.created_ms <= until)
     }
 }
 
 /// `CLIENT KILL ip:port`, or with filters: `[ID id] [TYPE type] [USER name] [ADDR ip:port] [LADDR ip:port]
-/// [SKIPME yes | no]`
+/// [MAXAGE seconds] [SKIPME yes | no]` (MAXAGE of Redis 7.4)
 pub fn kill(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let mut filter = KillFilter::default();
@@ -221,6 +224,12 @@ pub fn kill(call: &mut Call<'_>) -> CommandResult {
                     return Err(CommandError::about("ERR No such user '", value, "'"));
                 }
                 filter.user = Some(value);
+            } else if word.eq_ignore_ascii_case(b"MAXAGE") {
+                let seconds = integer(value)?;
+                if seconds <= 0 {
+                    return Err(CommandError::new("ERR maxage should be greater than 0"));
+                }
+                filter.until_ms = Some(call.now_ms().saturating_sub(seconds.saturating_mul(1000)));
             } else if word.eq_ignore_ascii_case(b"SKIPME") {
                 skip_me = if value.eq_ignore_ascii_case(b"yes") {
                     true

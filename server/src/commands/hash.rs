@@ -261,7 +261,7 @@ pub fn hincrbyfloat(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `HSCAN key cursor [MATCH pattern] [COUNT count]`
+/// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]` (the last of Redis 7.4)
 pub fn hscan(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let at = cursor(args.at(2))?;
@@ -274,7 +274,7 @@ pub fn hscan(call: &mut Call<'_>) -> CommandResult {
         return Ok(());
     };
     // Read only now: without the key, options are not looked at.
-    let options = scan_options(Options::new(args, 3), false)?;
+    let options = scan_options(Options::new(args, 3), false, Some("NOVALUES"))?;
     reply.array(2);
     let mut found = Vec::new();
     let at = options.walk(at, |at, looked| {
@@ -282,7 +282,9 @@ pub fn hscan(call: &mut Call<'_>) -> CommandResult {
             *looked += 1;
             if field.with_text(|text| options.fits(text)) {
                 found.push(field.to_vec());
-                found.push(value.to_vec());
+                if !options.is_bare {
+                    found.push(value.to_vec());
+                }
             }
         })
     });

@@ -161,6 +161,8 @@ pub struct ScanOptions<'a> {
     pub pattern: Option<&'a [u8]>,
     /// The type keys must have.
     pub kind: Option<&'a [u8]>,
+    /// Only fields or members are wanted, without what belongs to them.
+    pub is_bare: bool,
 }
 
 impl ScanOptions<'_> {
@@ -208,16 +210,22 @@ pub fn cursor(arg: &[u8]) -> Result<u64, CommandError> {
     Ok(if negative { number.wrapping_neg() } else { number })
 }
 
-/// Reads `[MATCH pattern] [COUNT count] [TYPE type]`; TYPE only where `typed`.
+/// Reads `[MATCH pattern] [COUNT count] [TYPE type]`; TYPE only where `typed`, and the word
+/// `bare` that leaves values or scores out, where there is one.
 ///
 /// # Errors
 /// A syntax error for anything else.
 pub fn scan_options<'a>(
     mut options: Options<'a>,
     typed: bool,
+    bare: Option<&str>,
 ) -> Result<ScanOptions<'a>, CommandError> {
-    let mut parsed = ScanOptions { count: 10, pattern: None, kind: None };
+    let mut parsed = ScanOptions { count: 10, pattern: None, kind: None, is_bare: false };
     while let Some(word) = options.word() {
+        if bare.is_some_and(|bare| word.eq_ignore_ascii_case(bare.as_bytes())) {
+            parsed.is_bare = true;
+            continue;
+        }
         if options.left() == 0 {
             return Err(SYNTAX);
         }
@@ -244,7 +252,7 @@ pub fn scan(call: &mut Call<'_>) -> CommandResult {
     call.core.feed.keep_apart();
     let args = call.args;
     let at = cursor(args.at(1))?;
-    let options = scan_options(Options::new(args, 2), true)?;
+    let options = scan_options(Options::new(args, 2), true, None)?;
     let now = call.now_ms();
     let db = call.keyspace.db(call.client.db);
     let mut found: Vec<Box<[u8]>> = Vec::new();

@@ -1,5 +1,7 @@
 //! Lists, and the commands that wait for one.
 
+pub(super) mod many;
+
 use redstart_common::command::id_of;
 
 use super::options::{Options, clamp_range, count as non_negative, integer, timeout_ms};

@@ -1,8 +1,13 @@
 //! Sets.
 
+use std::collections::HashSet;
+
+use redstart_common::resp::Args;
+
 use super::keys::{cursor, scan_options};
 use super::options::{Options, count as non_negative, integer, integer_between, integer_within};
 use super::{Handlers, Removal, after_removal, removal_word, store_result};
+use crate::encoding::hll;
 use crate::encoding::listpack::Element;
 use crate::engine::Call;
 use crate::engine::{CommandError, CommandResult, SYNTAX};
@@ -17,6 +22,8 @@ pub(super) const HANDLERS: Handlers = &[
     ("sdiffstore", sdiffstore),
     ("sinter", sinter),
     ("sintercard", sintercard),
+    ("sdiffcard", sdiffcard),
+    ("sunioncard", sunioncard),
     ("sinterstore", sinterstore),
     ("sismember", sismember),
     ("smembers", smembers),
@@ -258,7 +265,7 @@ pub fn sscan(call: &mut Call<'_>) -> CommandResult {
         return Ok(());
     };
     // Read only now: without the key, options are not looked at.
-    let options = scan_options(Options::new(args, 3), false)?;
+    let options = scan_options(Options::new(args, 3), false, None)?;
     reply.array(2);
     let mut found = Vec::new();
     let at = options.walk(at, |at, looked| {
@@ -400,9 +407,17 @@ pub fn sinterstore(call: &mut Call<'_>) -> CommandResult {
     store_combined(call, Operation::Intersection, "sinterstore")
 }
 
-/// `SINTERCARD numkeys key [key ...] [LIMIT limit]`
-pub fn sintercard(call: &mut Call<'_>) -> CommandResult {
-    let args = call.args;
+/// What SINTERCARD and its kin ask for.
+struct CardOptions<'a> {
+    keys: Vec<&'a [u8]>,
+    /// Counting ends there; 0 is no limit.
+    limit: usize,
+    /// About so many are enough.
+    approximate: bool,
+}
+
+/// Reads `numkeys key [key ...] [LIMIT limit]`, and `[APPROX]` where that is known.
+fn card_options<'a>(args: Args<'a>, knows_approx: bool) -> Result<CardOptions<'a>, CommandError> {
     let count = integer_within(args.at(1), 1..=i64::MAX, "ERR numkeys should be greater than 0")
         .map_err(|_| CommandError::new("ERR numkeys should be greater than 0"))?;
     if count > args.len() as i64 - 2 {
@@ -410,9 +425,13 @@ pub fn sintercard(call: &mut Call<'_>) -> CommandResult {
     }
     let count = count as usize;
     let keys: Vec<&[u8]> = args.tail(2).iter().take(count).collect();
-    let mut limit = 0;
+    let (mut limit, mut approximate) = (0, false);
     let mut options = Options::new(args, 2 + count);
     while let Some(word) = options.word() {
+        if knows_approx && word.eq_ignore_ascii_case(b"APPROX") {
+            approximate = true;
+            continue;
+        }
         if !word.eq_ignore_ascii_case(b"LIMIT") || options.left() == 0 {
             return Err(SYNTAX);
         }
@@ -421,6 +440,63 @@ pub fn sintercard(call: &mut Call<'_>) -> CommandResult {
             .filter(|limit| *limit >= 0)
             .ok_or(CommandError::new("ERR LIMIT can't be negative"))? as usize;
     }
+    Ok(CardOptions { keys, limit, approximate })
+}
+
+/// `SUNIONCARD numkeys key [key ...] [APPROX] [LIMIT limit]` (Redis 8.10)
+pub fn sunioncard(call: &mut Call<'_>) -> CommandResult {
+    let CardOptions { keys, limit, approximate } = card_options(call.args, true)?;
+    let db = call.keyspace.db(call.client.db);
+    touch_all(db, keys.iter().copied())?;
+    let most = if limit == 0 { usize::MAX } else { limit };
+    let sets: Vec<&Set> = keys.iter().filter_map(|key| look(db, key)).collect();
+    let count = if approximate {
+        let mut registers: hll::Registers = [0; hll::REGISTERS];
+        for set in sets {
+            set.for_each(|member| member.with_text(|text| hll::gather(&mut registers, text)));
+        }
+        most.min(hll::count_registers(&registers) as usize)
+    } else if let [only] = sets[..] {
+        most.min(only.len())
+    } else {
+        let mut seen: HashSet<Vec<u8>> = HashSet::new();
+        for set in sets {
+            set.all(|member| {
+                seen.insert(member.to_vec());
+                seen.len() < most
+            });
+        }
+        seen.len()
+    };
+    call.client.reply.count(count);
+    Ok(())
+}
+
+/// `SDIFFCARD numkeys key [key ...] [LIMIT limit]` (Redis 8.10)
+pub fn sdiffcard(call: &mut Call<'_>) -> CommandResult {
+    let CardOptions { keys, limit, .. } = card_options(call.args, false)?;
+    let db = call.keyspace.db(call.client.db);
+    touch_all(db, keys.iter().copied())?;
+    let mut count = 0;
+    if let Some((first, others)) = keys.split_first()
+        && !others.contains(first)
+        && let Some(first) = look(db, first)
+    {
+        let others: Vec<&Set> = others.iter().filter_map(|key| look(db, key)).collect();
+        first.all(|member| {
+            let is_elsewhere =
+                member.with_text(|text| others.iter().any(|other| other.contains(text)));
+            count += usize::from(!is_elsewhere);
+            limit == 0 || count < limit
+        });
+    }
+    call.client.reply.count(count);
+    Ok(())
+}
+
+/// `SINTERCARD numkeys key [key ...] [LIMIT limit]`
+pub fn sintercard(call: &mut Call<'_>) -> CommandResult {
+    let CardOptions { keys, limit, .. } = card_options(call.args, false)?;
     let db = call.keyspace.db(call.client.db);
     touch_all(db, keys.iter().copied())?;
     let mut found = 0;

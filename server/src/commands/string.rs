@@ -1,6 +1,11 @@
 //! Strings.
 
+pub(super) mod conditional;
+pub(super) mod increx;
+
 use redstart_common::number;
+
+use self::conditional::{ValueTest, tested};
 
 use super::Handlers;
 use super::expiry::Unit;
@@ -39,10 +44,11 @@ pub(super) const HANDLERS: Handlers = &[
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
+enum Condition<'a> {
     Always,
     IfAbsent,
     IfPresent,
+    IfValue(ValueTest<'a>),
 }
 
 #[derive(Clone, Copy)]
@@ -52,8 +58,19 @@ enum Expiry<'a> {
     Set(Unit, &'a [u8]),
 }
 
+impl Expiry<'_> {
+    /// The deadline that it comes to, for the command of that name.
+    fn deadline(self, now_ms: i64, name: &str) -> Result<Deadline, CommandError> {
+        Ok(match self {
+            Self::Clear => Deadline::Clear,
+            Self::Keep => Deadline::Keep,
+            Self::Set(unit, amount) => Deadline::At(unit.deadline(amount, now_ms, name)?),
+        })
+    }
+}
+
 struct SetOptions<'a> {
-    condition: Condition,
+    condition: Condition<'a>,
     expiry: Expiry<'a>,
     return_old: bool,
 }
@@ -63,9 +80,13 @@ fn set_options<'a>(mut options: Options<'a>) -> Result<SetOptions<'a>, CommandEr
         SetOptions { condition: Condition::Always, expiry: Expiry::Clear, return_old: false };
     while let Some(word) = options.word() {
         let fresh = matches!(parsed.expiry, Expiry::Clear);
-        if word.eq_ignore_ascii_case(b"NX") && parsed.condition != Condition::IfPresent {
+        if word.eq_ignore_ascii_case(b"NX")
+            && matches!(parsed.condition, Condition::Always | Condition::IfAbsent)
+        {
             parsed.condition = Condition::IfAbsent;
-        } else if word.eq_ignore_ascii_case(b"XX") && parsed.condition != Condition::IfAbsent {
+        } else if word.eq_ignore_ascii_case(b"XX")
+            && matches!(parsed.condition, Condition::Always | Condition::IfPresent)
+        {
             parsed.condition = Condition::IfPresent;
         } else if word.eq_ignore_ascii_case(b"GET") {
             parsed.return_old = true;
@@ -78,13 +99,18 @@ fn set_options<'a>(mut options: Options<'a>) -> Result<SetOptions<'a>, CommandEr
         {
             parsed.expiry = Expiry::Set(unit, options.need()?);
         } else {
-            return Err(SYNTAX);
+            match ValueTest::of(word, &mut options)? {
+                Some(test) if parsed.condition == Condition::Always => {
+                    parsed.condition = Condition::IfValue(test);
+                }
+                _ => return Err(SYNTAX),
+            }
         }
     }
     Ok(parsed)
 }
 
-/// `SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds | KEEPTTL]`
+/// `SET key value [NX | XX | IFEQ value | IFNE value | IFDEQ digest | IFDNE digest] [GET] [EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds | KEEPTTL]`
 pub fn set(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (key, value) = (args.at(1), args.at(2));
@@ -95,13 +121,15 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         return Ok(());
     }
     let options = set_options(Options::new(args, 3))?;
-    let deadline = match options.expiry {
-        Expiry::Clear => Deadline::Clear,
-        Expiry::Keep => Deadline::Keep,
-        Expiry::Set(unit, amount) => Deadline::At(unit.deadline(amount, call.now_ms(), "set")?),
-    };
+    let deadline = options.expiry.deadline(call.now_ms(), "set")?;
     let db = call.keyspace.db(call.client.db);
     let mut place = if options.return_old { db.place_to_read(key) } else { db.place_to_write(key) };
+    let holds = match options.condition {
+        Condition::Always => true,
+        Condition::IfAbsent => matches!(place, Place::Vacant(_)),
+        Condition::IfPresent => matches!(place, Place::Held(_)),
+        Condition::IfValue(test) => test.holds(tested(&place)?),
+    };
     if options.return_old {
         match &mut place {
             Place::Held(old) => {
@@ -112,21 +140,27 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
             Place::Vacant(_) => call.client.reply.null(),
         }
     }
-    match (place, options.condition) {
-        (Place::Held(_), Condition::IfAbsent) | (Place::Vacant(_), Condition::IfPresent) => {
-            if !options.return_old {
-                call.client.reply.null();
-            }
-            return Ok(());
+    if !holds {
+        if !options.return_old {
+            call.client.reply.null();
         }
-        (Place::Held(old), _) => old.set_string(value, deadline),
-        (Place::Vacant(vacant), _) => vacant.set_string(key, value, deadline),
+        return Ok(());
+    }
+    match place {
+        Place::Held(old) => old.set_string(value, deadline),
+        Place::Vacant(vacant) => vacant.set_string(key, value, deadline),
     }
     finish_set(call, key);
     if let Deadline::At(at) = deadline {
         call.notify(Classes::GENERIC, "expire", key);
         if call.core.feed.wanted() {
             call.propagate_instead(&[b"SET", key, value, b"PXAT", at.to_string().as_bytes()]);
+        }
+    } else if matches!(options.condition, Condition::IfValue(_)) {
+        // Without the condition, which holds and which older servers do not know.
+        match deadline {
+            Deadline::Keep => call.propagate_instead(&[b"SET", key, value, b"KEEPTTL"]),
+            _ => call.propagate_instead(&[b"SET", key, value]),
         }
     } else if options.return_old && call.core.feed.wanted() {
         let kept: Vec<&[u8]> = args

@@ -146,6 +146,12 @@ pub fn combine(gathered: &mut Vec<u8>, more: &[u8], how: Combination) {
     }
 }
 
+/// Takes the bits of `others` away; the shorter of the two counts as filled up with zeros.
+pub fn clear(bytes: &mut Vec<u8>, others: &[u8]) {
+    bytes.iter_mut().zip(others).for_each(|(to, from)| *to &= !from);
+    bytes.resize(bytes.len().max(others.len()), 0);
+}
+
 /// Turns every bit round.
 pub fn invert(bytes: &mut [u8]) {
     bytes.iter_mut().for_each(|byte| *byte = !*byte);

@@ -39,7 +39,7 @@ impl Hash {
         match self {
             Self::Packed(pack) => pack.len() / 2,
             Self::Table(bag) => bag.len(),
-            Self::Timed(timed) => timed.len(),
+            Self::Timed(timed) => timed.seen_len(),
         }
     }
 

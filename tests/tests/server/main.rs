@@ -16,6 +16,7 @@ mod hostile;
 mod interop;
 mod memory;
 mod migrate;
+mod newer;
 mod open_rows;
 mod output;
 mod pipelines;

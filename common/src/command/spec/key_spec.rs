@@ -114,6 +114,8 @@ pub enum Extractor {
     None,
     /// `numkeys` at `count_at` and the keys after it; a destination at 1 if `store`.
     Counted { count_at: u8, store: bool },
+    /// `numkeys` at `count_at`, and so many keys after it, each with its value.
+    CountedPairs { count_at: u8 },
     /// SORT: the key, and the last STORE.
     Sort,
     /// SORT_RO: the key.

@@ -187,38 +187,85 @@ pub fn bitpos(call: &mut Call<'_>) -> CommandResult {
 enum Operation {
     Combine(Combination),
     Not,
+    /// The first string and all others, together.
+    FirstAndOthers(Against),
+    /// Bits set in exactly one.
+    One,
+}
+
+/// What becomes of a bit of the first string and of that bit in any of the others (Redis 8.2).
+#[derive(Clone, Copy)]
+enum Against {
+    /// It is in the first and in none of the others.
+    Diff,
+    /// It is in one of the others and not in the first.
+    Diff1,
+    /// It is in the first and in one of the others.
+    AndOr,
 }
 
 fn operation(name: &[u8]) -> Result<Operation, CommandError> {
-    const NAMES: [(&str, Operation); 4] = [
+    const NAMES: [(&str, Operation); 8] = [
         ("AND", Operation::Combine(Combination::And)),
         ("OR", Operation::Combine(Combination::Or)),
         ("XOR", Operation::Combine(Combination::Xor)),
         ("NOT", Operation::Not),
+        ("DIFF", Operation::FirstAndOthers(Against::Diff)),
+        ("DIFF1", Operation::FirstAndOthers(Against::Diff1)),
+        ("ANDOR", Operation::FirstAndOthers(Against::AndOr)),
+        ("ONE", Operation::One),
     ];
     let found = NAMES.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
     found.map(|(_, operation)| operation).ok_or(SYNTAX)
 }
 
-/// `BITOP AND | OR | XOR | NOT destkey key [key ...]`
+/// `BITOP AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE destkey key [key ...]`
 pub fn bitop(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let (operation, target) = (operation(args.at(1))?, args.at(2));
     if matches!(operation, Operation::Not) && args.len() != 4 {
         return Err(CommandError::new("ERR BITOP NOT must be called with a single source key."));
     }
+    if matches!(operation, Operation::FirstAndOthers(_)) && args.len() < 5 {
+        return Err(CommandError::made(format!(
+            "ERR BITOP {} must be called with at least two source keys.",
+            String::from_utf8_lossy(args.at(1)).to_ascii_uppercase()
+        )));
+    }
     let db = call.keyspace.db(call.client.db);
     let mut gathered = Vec::new();
+    // Bits of the other strings, or those that were seen twice.
+    let mut beside = Vec::new();
     for (nth, key) in args.tail(3).iter().enumerate() {
         let mut digits = itoa::Buffer::new();
         let bytes = bytes_of(db.read_str(key)?, &mut digits);
         match operation {
             Operation::Combine(how) if nth > 0 => bits::combine(&mut gathered, bytes, how),
+            Operation::FirstAndOthers(_) if nth > 0 => {
+                bits::combine(&mut beside, bytes, Combination::Or);
+            }
+            Operation::One if nth > 0 => {
+                let mut again = gathered.clone();
+                bits::combine(&mut again, bytes, Combination::And);
+                bits::combine(&mut beside, &again, Combination::Or);
+                bits::combine(&mut gathered, bytes, Combination::Or);
+            }
             _ => gathered.extend_from_slice(bytes),
         }
     }
-    if matches!(operation, Operation::Not) {
-        bits::invert(&mut gathered);
+    match operation {
+        Operation::Combine(_) => {}
+        Operation::Not => bits::invert(&mut gathered),
+        Operation::FirstAndOthers(Against::Diff) | Operation::One => {
+            bits::clear(&mut gathered, &beside);
+        }
+        Operation::FirstAndOthers(Against::Diff1) => {
+            bits::clear(&mut beside, &gathered);
+            gathered = beside;
+        }
+        Operation::FirstAndOthers(Against::AndOr) => {
+            bits::combine(&mut gathered, &beside, Combination::And);
+        }
     }
     let length = gathered.len();
     if length > 0 {

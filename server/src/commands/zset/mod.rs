@@ -240,20 +240,38 @@ pub fn zmscore(call: &mut Call<'_>) -> CommandResult {
 
 fn rank(call: &mut Call<'_>, reverse: bool) -> CommandResult {
     let args = call.args;
+    let mut options = Options::new(args, 3);
+    let with_score = options.take("WITHSCORE");
+    if options.left() > 0 {
+        // As 7.0.15, which knows no such word.
+        return Err(CommandError::arity(call.row.spec().name));
+    }
+    let member = args.at(2);
     let zset = call.keyspace.db(call.client.db).read_as::<Zset>(args.at(1))?;
-    match zset.and_then(|zset| zset.rank(args.at(2), reverse)) {
-        Some(rank) => call.client.reply.count(rank),
-        None => call.client.reply.null(),
+    let reply = &mut call.client.reply;
+    let found = zset.and_then(|zset| Some((zset.rank(member, reverse)?, zset.score(member)?)));
+    match found {
+        Some((rank, score)) => {
+            if with_score {
+                reply.array(2);
+            }
+            reply.count(rank);
+            if with_score {
+                reply.double(score);
+            }
+        }
+        None if with_score => reply.null_array(),
+        None => reply.null(),
     }
     Ok(())
 }
 
-/// `ZRANK key member`
+/// `ZRANK key member [WITHSCORE]`
 pub fn zrank(call: &mut Call<'_>) -> CommandResult {
     rank(call, false)
 }
 
-/// `ZREVRANK key member`
+/// `ZREVRANK key member [WITHSCORE]`
 pub fn zrevrank(call: &mut Call<'_>) -> CommandResult {
     rank(call, true)
 }
@@ -441,7 +459,7 @@ pub fn bzmpop(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `ZSCAN key cursor [MATCH pattern] [COUNT count]`
+/// `ZSCAN key cursor [MATCH pattern] [COUNT count] [NOSCORES]` (the last of Valkey 8.0)
 pub fn zscan(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let at = cursor(args.at(2))?;
@@ -454,7 +472,7 @@ pub fn zscan(call: &mut Call<'_>) -> CommandResult {
         return Ok(());
     };
     // Read only now: without the key, options are not looked at.
-    let options = scan_options(Options::new(args, 3), false)?;
+    let options = scan_options(Options::new(args, 3), false, Some("NOSCORES"))?;
     reply.array(2);
     let mut found = Vec::new();
     let at = options.walk(at, |at, looked| {
@@ -466,6 +484,11 @@ pub fn zscan(call: &mut Call<'_>) -> CommandResult {
         })
     });
     reply.bulk(at.to_string().as_bytes());
+    if options.is_bare {
+        reply.array(found.len());
+        found.iter().for_each(|(member, _)| reply.bulk(member));
+        return Ok(());
+    }
     reply.array(found.len() * 2);
     let packed = matches!(zset, Zset::Packed(_));
     for (member, score) in &found {

@@ -126,7 +126,13 @@ pub fn merge(largest: &mut Registers, text: &[u8]) -> Result<(), Corrupt> {
     }
 }
 
-/// The cardinality of what was gathered by [`merge`].
+/// Has an element counted among what is gathered.
+pub fn gather(largest: &mut Registers, element: &[u8]) {
+    let (index, number) = offer(element);
+    largest[index] = largest[index].max(number);
+}
+
+/// The cardinality of what was gathered by [`merge`] or [`gather`].
 #[must_use]
 pub fn count_registers(registers: &Registers) -> u64 {
     /// Registers that are passed at once when all of them are 0, as nearly all are in what came from sparse forms.

@@ -201,7 +201,7 @@ mod tests {
         db.shared.now_ms.set(200);
         db.shared.keep_expired.set(true);
         assert_eq!(length(&mut db), Some(1));
-        let look = |db: &Db| db.look(b"h").and_then(|entry| timed_of(entry).map(Timed::len));
+        let look = |db: &Db| db.look(b"h").and_then(|entry| timed_of(entry).map(Timed::seen_len));
         assert_eq!(look(&db), Some(1));
         // What a primary says acts on what is there.
         db.shared.ignore_expiry.set(true);

@@ -141,7 +141,7 @@ impl Timed {
 
     /// Fields that are seen.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn seen_len(&self) -> usize {
         if !self.hides() {
             return self.stored_len();
         }
@@ -452,13 +452,13 @@ impl Timed {
             }),
             Store::Table { bag, .. } => {
                 let seen = bag.iter().filter(|item| self.is_seen(deadline_of(item)));
-                some_of(seen, self.len(), wanted, |item| {
+                some_of(seen, self.seen_len(), wanted, |item| {
                     visit(Element::Bytes(item.key()), value_of(item));
                 });
             }
             Store::Packed(pack) => {
                 let seen = triples(pack).filter(|(_, _, deadline)| self.is_seen(*deadline));
-                some_of(seen, self.len(), wanted, |(field, value, _)| visit(field, value));
+                some_of(seen, self.seen_len(), wanted, |(field, value, _)| visit(field, value));
             }
         }
     }
@@ -467,7 +467,7 @@ impl Timed {
     pub fn with_random(&self, mut visit: impl FnMut(Element<'_>, Element<'_>)) {
         match &self.store {
             Store::Packed(pack) => {
-                let seen = self.len();
+                let seen = self.seen_len();
                 if seen > 0 {
                     let nth = rand::rng().random_range(0..seen);
                     let mut all = triples(pack).filter(|(_, _, deadline)| self.is_seen(*deadline));
@@ -542,7 +542,7 @@ mod tests {
             assert!(all.insert(field.to_vec(), value.to_vec()).is_none(), "twice");
         });
         assert_eq!(all, expected);
-        assert_eq!(timed.len(), expected.len());
+        assert_eq!(timed.seen_len(), expected.len());
         assert_eq!(timed.stored_len(), model.len());
         assert_eq!(timed.next_due(), model.values().filter_map(|(_, due)| *due).min());
         let mut cursor = 0;

@@ -1,0 +1,372 @@
+//! Commands that came after Redis 7.0.15. No server of the distribution has them, so what is expected stands here, from the
+//! documentation of those that made them.
+
+use redstart_tests::proxy_support::{Client, eventually};
+use redstart_tests::server_support::Server;
+
+/// Requests and what they answer, as one line.
+fn expect(client: &mut Client, conversation: &[(&str, &str)]) {
+    for (words, reply) in conversation {
+        assert_eq!(client.call(words).trim_end().replace("\r\n", " "), *reply, "{words}");
+    }
+}
+
+#[test]
+fn strings_on_a_condition() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.port);
+    let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value";
+    expect(
+        &mut client,
+        &[
+            ("SET k v1 IFEQ x", "$-1"),
+            ("EXISTS k", ":0"),
+            ("SET k v1 IFNE x", "+OK"),
+            ("SET k v2 IFEQ x", "$-1"),
+            ("SET k v2 IFEQ v1 EX 100", "+OK"),
+            ("SET k v3 IFNE v2", "$-1"),
+            ("SET k v3 IFEQ v2 GET KEEPTTL", "$2 v2"),
+            ("TTL k", ":100"),
+            ("SET k v4 GET IFEQ nope", "$2 v3"),
+            ("GET k", "$2 v3"),
+            ("SET k v5 IFEQ v3 NX", "-ERR syntax error"),
+            ("SET k v5 XX IFEQ v3", "-ERR syntax error"),
+            ("SET k v5 IFEQ v3 IFEQ v3", "-ERR syntax error"),
+            ("SET k v5 IFEQ", "-ERR syntax error"),
+            ("DIGEST none", "$-1"),
+            ("SET n 12345", "+OK"),
+            ("SET n 6 IFDEQ 0000000000000000", "$-1"),
+            ("SET n 6 IFDNE 0000000000000000", "+OK"),
+            ("SET n 7 IFDEQ 12", "-ERR must be exactly 16 hexadecimal characters"),
+            ("DELEX n IFEQ 7", ":0"),
+            ("DELEX n IFNE 6", ":0"),
+            ("DELEX n IFEQ 6", ":1"),
+            ("DELEX n IFEQ 6", ":0"),
+            ("DELEX n IFNE 6", ":0"),
+            ("DELEX k", ":1"),
+            ("SET lock token", "+OK"),
+            ("DELIFEQ lock other", ":0"),
+            ("DELIFEQ lock token", ":1"),
+            ("DELIFEQ lock token", ":0"),
+            ("RPUSH l 1", ":1"),
+            ("SET l x IFEQ 1", wrong),
+            ("DELIFEQ l 1", wrong),
+            ("DELEX l IFEQ 1", wrong),
+            ("DIGEST l", wrong),
+            ("DELEX l FOO 1", "-ERR syntax error"),
+            ("DELEX l IFEQ", "-ERR syntax error"),
+            ("DELEX l", ":1"),
+        ],
+    );
+    // A vector of the algorithm: the empty text.
+    client.send(&["SET", "empty", ""]);
+    assert_eq!(client.receive(), "+OK\r\n");
+    expect(
+        &mut client,
+        &[
+            ("DIGEST empty", "$16 2d06800538d394c2"),
+            ("SET empty full IFDEQ 2D06800538D394C2", "+OK"),
+            ("GET empty", "$4 full"),
+        ],
+    );
+}
+
+#[test]
+fn several_strings_at_once() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.port);
+    expect(
+        &mut client,
+        &[
+            ("MSETEX 2 a 1 b 2 EX 100", ":1"),
+            ("MGET a b", "*2 $1 1 $1 2"),
+            ("TTL b", ":100"),
+            ("MSETEX 2 b x c x NX", ":0"),
+            ("MSETEX 2 b x c x XX", ":0"),
+            ("MSETEX 2 a 3 b 4 XX KEEPTTL", ":1"),
+            ("TTL a", ":100"),
+            ("MSETEX 1 a 5", ":1"),
+            ("TTL a", ":-1"),
+            ("MSETEX 2 c 6 d 7 NX PXAT 9999999999999", ":1"),
+            ("PEXPIRETIME d", ":9999999999999"),
+            ("MSETEX 0 a 1", "-ERR invalid numkeys value"),
+            ("MSETEX x a 1", "-ERR invalid numkeys value"),
+            ("MSETEX 2 a 1 b", "-ERR wrong number of key-value pairs"),
+            ("MSETEX 1 a 1 NX XX", "-ERR syntax error"),
+            ("MSETEX 1 a 1 EX 1 KEEPTTL", "-ERR syntax error"),
+            ("MSETEX 1 a 1 EX 0", "-ERR invalid expire time in 'msetex' command"),
+            ("COMMAND GETKEYS MSETEX 2 a 1 b 2 EX 100", "*2 $1 a $1 b"),
+            ("MGET a b c d", "*4 $1 5 $1 4 $1 6 $1 7"),
+        ],
+    );
+}
+
+#[test]
+fn counters_with_bounds() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.port);
+    expect(
+        &mut client,
+        &[
+            ("INCREX c", "*2 :1 :1"),
+            ("INCREX c BYINT 5 EX 100", "*2 :6 :5"),
+            ("TTL c", ":100"),
+            ("INCREX c EX 500 ENX", "*2 :7 :1"),
+            ("TTL c", ":100"),
+            ("INCREX c BYINT 10 UBOUND 10", "*2 :7 :0"),
+            ("INCREX c BYINT 10 UBOUND 10 SATURATE PERSIST", "*2 :10 :3"),
+            ("TTL c", ":-1"),
+            ("INCREX c BYINT -20 LBOUND 0 SATURATE", "*2 :0 :-10"),
+            ("INCREX new UBOUND 0 EX 10", "*2 :0 :0"),
+            ("EXISTS new", ":0"),
+            ("SET m 9223372036854775806", "+OK"),
+            ("INCREX m BYINT 5", "*2 :9223372036854775806 :0"),
+            ("INCREX m BYINT 5 SATURATE", "*2 :9223372036854775807 :1"),
+            ("INCREX f BYFLOAT 1.5", "*2 $3 1.5 $3 1.5"),
+            ("INCREX f BYFLOAT 1.5 UBOUND 2.25 SATURATE", "*2 $4 2.25 $4 0.75"),
+            ("INCREX f", "-ERR value is not an integer or out of range"),
+            ("INCREX c XX", "*2 :1 :1"),
+            ("INCREX c NX", "*2 :1 :0"),
+            ("INCREX c ENX", "-ERR syntax error"),
+            ("INCREX c BYINT 1 BYFLOAT 1", "-ERR syntax error"),
+            ("INCREX c LBOUND 5 UBOUND 1", "-ERR LBOUND can't be greater than UBOUND"),
+            ("INCREX c UBOUND 1.5", "-ERR value is not an integer or out of range"),
+        ],
+    );
+    client.call("HELLO 3");
+    expect(&mut client, &[("INCREX f BYFLOAT -0.25", "*2 ,2 ,-0.25")]);
+}
+
+#[test]
+fn collections() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.port);
+    expect(
+        &mut client,
+        &[
+            ("ZADD z 1 a 2.5 b", ":2"),
+            ("ZRANK z b WITHSCORE", "*2 :1 $3 2.5"),
+            ("ZREVRANK z b withscore", "*2 :0 $3 2.5"),
+            ("ZRANK z b", ":1"),
+            ("ZRANK z x WITHSCORE", "*-1"),
+            ("ZRANK z x", "$-1"),
+            ("ZRANK none x WITHSCORE", "*-1"),
+            ("ZRANK z a WITHSCORES", "-ERR wrong number of arguments for 'zrank' command"),
+            ("ZRANK z a WITHSCORE x", "-ERR wrong number of arguments for 'zrank' command"),
+            ("ZSCAN z 0 NOSCORES", "*2 $1 0 *2 $1 a $1 b"),
+            ("HSET h f1 v1 f2 v2", ":2"),
+            ("HSCAN h 0 NOVALUES", "*2 $1 0 *2 $2 f1 $2 f2"),
+            ("HSCAN h 0 MATCH f1 NOVALUES COUNT 10", "*2 $1 0 *1 $2 f1"),
+            ("HSCAN h 0 NOSCORES", "-ERR syntax error"),
+            ("SADD s1 a b c 1", ":4"),
+            ("SADD s2 c d 1 2", ":4"),
+            ("SUNIONCARD 2 s1 s2", ":6"),
+            ("SUNIONCARD 3 s1 s2 none LIMIT 5", ":5"),
+            ("SUNIONCARD 2 s1 s2 APPROX", ":6"),
+            ("SUNIONCARD 2 s1 s2 LIMIT 4 APPROX", ":4"),
+            ("SUNIONCARD 1 s1 LIMIT 2", ":2"),
+            ("SDIFFCARD 2 s1 s2", ":2"),
+            ("SDIFFCARD 2 s1 s2 LIMIT 1", ":1"),
+            ("SDIFFCARD 2 s1 s1", ":0"),
+            ("SDIFFCARD 2 none s1", ":0"),
+            ("SDIFFCARD 1 s1 LIMIT 0", ":4"),
+            ("SDIFFCARD 2 s1 s2 APPROX", "-ERR syntax error"),
+            ("SUNIONCARD 0 s1", "-ERR numkeys should be greater than 0"),
+            ("SUNIONCARD 3 s1 s2", "-ERR Number of keys can't be greater than number of args"),
+            (
+                "SUNIONCARD 1 z",
+                "-WRONGTYPE Operation against a key holding the wrong kind of value",
+            ),
+            ("SETBIT x 0 1", ":0"),
+            ("SETBIT x 1 1", ":0"),
+            ("SETBIT y 1 1", ":0"),
+            ("SETBIT y 2 1", ":0"),
+            ("SETBIT w 2 1", ":0"),
+            ("SETBIT w 9 1", ":0"),
+            ("BITOP DIFF d x y w", ":2"),
+            ("BITFIELD d GET u16 0", "*1 :32768"),
+            ("BITOP DIFF1 d x y w", ":2"),
+            ("BITFIELD d GET u16 0", "*1 :8256"),
+            ("BITOP ANDOR d x y w", ":2"),
+            ("BITFIELD d GET u16 0", "*1 :16384"),
+            ("BITOP ONE d x y w", ":2"),
+            ("BITFIELD d GET u16 0", "*1 :32832"),
+            ("BITOP ONE d x", ":1"),
+            ("BITOP diff d x", "-ERR BITOP DIFF must be called with at least two source keys."),
+        ],
+    );
+}
+
+#[test]
+fn many_elements_move_between_lists() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.port);
+    let refill = "DEL src dst";
+    for (words, reply, left, there) in [
+        ("LMOVEM src dst LEFT RIGHT", "*1 $1 a", "*3 $1 b $1 c $1 d", "*2 $1 x $1 a"),
+        (
+            "LMOVEM src dst LEFT RIGHT COUNT 2 BULK",
+            "*2 $1 a $1 b",
+            "*2 $1 c $1 d",
+            "*3 $1 x $1 a $1 b",
+        ),
+        (
+            "LMOVEM src dst LEFT RIGHT COUNT 2 OBO",
+            "*2 $1 a $1 b",
+            "*2 $1 c $1 d",
+            "*3 $1 x $1 a $1 b",
+        ),
+        (
+            "LMOVEM src dst LEFT LEFT COUNT 2 BULK",
+            "*2 $1 a $1 b",
+            "*2 $1 c $1 d",
+            "*3 $1 a $1 b $1 x",
+        ),
+        (
+            "LMOVEM src dst LEFT LEFT COUNT 2 OBO",
+            "*2 $1 b $1 a",
+            "*2 $1 c $1 d",
+            "*3 $1 b $1 a $1 x",
+        ),
+        (
+            "LMOVEM src dst RIGHT LEFT COUNT 2 OBO",
+            "*2 $1 c $1 d",
+            "*2 $1 a $1 b",
+            "*3 $1 c $1 d $1 x",
+        ),
+        (
+            "LMOVEM src dst RIGHT RIGHT COUNT 2 OBO",
+            "*2 $1 d $1 c",
+            "*2 $1 a $1 b",
+            "*3 $1 x $1 d $1 c",
+        ),
+        (
+            "LMOVEM src dst RIGHT RIGHT COUNT 2 BULK",
+            "*2 $1 c $1 d",
+            "*2 $1 a $1 b",
+            "*3 $1 x $1 c $1 d",
+        ),
+        (
+            "LMOVEM src dst LEFT RIGHT COUNT 9 BULK",
+            "*4 $1 a $1 b $1 c $1 d",
+            "*0",
+            "*5 $1 x $1 a $1 b $1 c $1 d",
+        ),
+        ("LMOVEM src dst LEFT RIGHT EXACTLY 5 BULK", "*-1", "*4 $1 a $1 b $1 c $1 d", "*1 $1 x"),
+        (
+            "LMOVEM src src LEFT RIGHT COUNT 3 OBO",
+            "*3 $1 a $1 b $1 c",
+            "*4 $1 d $1 a $1 b $1 c",
+            "*1 $1 x",
+        ),
+        ("LMOVEM none dst LEFT RIGHT COUNT 3 OBO", "*-1", "*4 $1 a $1 b $1 c $1 d", "*1 $1 x"),
+        (
+            "BLMOVEM src dst LEFT RIGHT 1 EXACTLY 4 OBO",
+            "*4 $1 a $1 b $1 c $1 d",
+            "*0",
+            "*5 $1 x $1 a $1 b $1 c $1 d",
+        ),
+    ] {
+        client.call(refill);
+        client.call("RPUSH src a b c d");
+        client.call("RPUSH dst x");
+        expect(
+            &mut client,
+            &[(words, reply), ("LRANGE src 0 -1", left), ("LRANGE dst 0 -1", there)],
+        );
+    }
+    expect(
+        &mut client,
+        &[
+            ("LMOVEM src dst LEFT UP", "-ERR syntax error"),
+            ("LMOVEM src dst LEFT LEFT COUNT 2", "-ERR syntax error"),
+            ("LMOVEM src dst LEFT LEFT COUNT 0 OBO", "-ERR count should be greater than 0"),
+            ("LMOVEM src dst LEFT LEFT COUNT 2 OBO x", "-ERR syntax error"),
+            ("BLMOVEM src dst LEFT LEFT x", "-ERR timeout is not a float or out of range"),
+            ("BLMOVEM src dst LEFT LEFT 0.01", "*-1"),
+        ],
+    );
+}
+
+#[test]
+fn who_waits_for_many_elements_does_not_hold_up_others() {
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.port);
+    let (mut many, mut one) = (Client::connect(server.port), Client::connect(server.port));
+    many.send(&["BLMOVEM", "src", "dst", "LEFT", "RIGHT", "0", "EXACTLY", "3", "BULK"]);
+    let waiting = |client: &mut Client, count: usize| {
+        eventually("they wait", || {
+            client.call("INFO clients").contains(&format!("blocked_clients:{count}\r\n"))
+        });
+    };
+    waiting(&mut client, 1);
+    one.send(&["BLPOP", "src", "0"]);
+    waiting(&mut client, 2);
+    assert_eq!(client.call("RPUSH src a b"), ":2\r\n");
+    assert_eq!(one.receive(), "*2\r\n$3\r\nsrc\r\n$1\r\na\r\n");
+    assert_eq!(client.call("RPUSH src c"), ":2\r\n");
+    waiting(&mut client, 1);
+    assert_eq!(client.call("RPUSH src d e"), ":4\r\n");
+    assert_eq!(many.receive(), "*3\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n");
+    expect(
+        &mut client,
+        &[("LRANGE src 0 -1", "*1 $1 e"), ("LRANGE dst 0 -1", "*3 $1 b $1 c $1 d")],
+    );
+}
+
+#[test]
+fn clients_are_ended_by_age() {
+    let server = Server::start(&[]);
+    let mut old = Client::connect(server.port);
+    assert_eq!(old.call("CLIENT KILL MAXAGE 1000"), ":0\r\n");
+    expect(
+        &mut old,
+        &[
+            ("CLIENT KILL MAXAGE 0", "-ERR maxage should be greater than 0"),
+            ("CLIENT KILL MAXAGE x", "-ERR value is not an integer or out of range"),
+        ],
+    );
+    let mut new = None;
+    eventually("the first grows old", || {
+        let mut client = Client::connect(server.port);
+        let killed = client.call("CLIENT KILL MAXAGE 1 SKIPME yes");
+        new = Some(client);
+        killed == ":1\r\n"
+    });
+    assert!(old.is_closed());
+    assert_eq!(new.expect("a client").call("PING"), "+PONG\r\n");
+}
+
+#[test]
+fn what_is_repeated_is_known_to_older_servers() {
+    let primary = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    let replica = redstart_tests::proxy_support::Redis::start();
+    let mut first = Client::connect(primary.port);
+    let mut second = Client::connect(replica.port);
+    second.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    eventually("they are linked", || {
+        second.call("INFO replication").contains("master_link_status:up")
+    });
+    for words in [
+        "SET k v IFNE x",
+        "SET k w IFEQ v GET",
+        "SET k x IFEQ w EX 1000",
+        "SET k y IFEQ x KEEPTTL",
+        "MSETEX 2 a 1 b 2 PXAT 9999999999999",
+        "MSETEX 2 a 3 b 4 KEEPTTL",
+        "MSETEX 1 c 5",
+        "INCREX c BYINT 3",
+        "INCREX c BYINT 3 EX 100 ENX",
+        "INCREX f BYFLOAT 0.1",
+        "SET gone x",
+        "DELEX gone IFEQ x",
+        "SET gone2 x",
+        "DELIFEQ gone2 x",
+    ] {
+        assert!(!first.call(words).starts_with('-'), "{words}");
+    }
+    for read in ["DBSIZE", "MGET k a b c f", "PEXPIRETIME k", "PEXPIRETIME a", "PEXPIRETIME c"] {
+        eventually(read, || first.call(read) == second.call(read));
+    }
+    assert!(second.call("INFO replication").contains("master_link_status:up"));
+}
