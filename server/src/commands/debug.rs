@@ -7,7 +7,7 @@ use sha1::{Digest, Sha1};
 
 use super::Handlers;
 use super::options::integer;
-use crate::client::Flags;
+use crate::client::{Client, Flags};
 use crate::encoding::listpack::Element;
 use crate::engine::Call;
 use crate::engine::asks::{Ask, Source};
@@ -18,17 +18,19 @@ use crate::types::Object;
 
 pub(super) const HANDLERS: Handlers = &[("debug", debug)];
 
+/// Whether a client may use commands that are protected so.
+pub(super) fn is_allowed(client: &Client, protected: Protected) -> bool {
+    match protected {
+        Protected::Yes => true,
+        Protected::No => false,
+        Protected::Local => client.flags.any(Flags::UNIX) || client.address.starts_with("127."),
+    }
+}
+
 /// `DEBUG subcommand [argument ...]`
 pub fn debug(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
-    let allowed = match call.core.settings.enable_debug_command {
-        Protected::Yes => true,
-        Protected::No => false,
-        Protected::Local => {
-            call.client.flags.any(Flags::UNIX) || call.client.address.starts_with("127.")
-        }
-    };
-    if !allowed {
+    if !is_allowed(call.client, call.core.settings.enable_debug_command) {
         return Err(CommandError::new(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
              you can run it from a local connection, otherwise you need to set this option in the \

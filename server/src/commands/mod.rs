@@ -23,6 +23,7 @@ mod list;
 mod lolwut;
 mod memory;
 mod migrate;
+mod module;
 mod options;
 mod persistence;
 mod pubsub;
@@ -74,6 +75,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     lolwut::HANDLERS,
     memory::HANDLERS,
     migrate::HANDLERS,
+    module::HANDLERS,
     persistence::HANDLERS,
     pubsub::HANDLERS,
     replication::HANDLERS,

@@ -243,6 +243,7 @@ pub struct Settings {
     pub shutdown_on_sigint: [bool; 4],
     pub shutdown_on_sigterm: [bool; 4],
     pub enable_debug_command: Protected,
+    pub enable_module_command: Protected,
     pub enable_protected_configs: Protected,
     /// After so many seconds with so many changes a snapshot is wanted.
     pub save: Vec<(i64, i64)>,
@@ -343,6 +344,7 @@ impl Default for Settings {
             shutdown_on_sigint: [false; 4],
             shutdown_on_sigterm: [false; 4],
             enable_debug_command: Protected::No,
+            enable_module_command: Protected::No,
             enable_protected_configs: Protected::No,
             save_given: false,
             save: vec![(3600, 1), (300, 100), (60, 10_000)],

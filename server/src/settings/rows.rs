@@ -169,7 +169,7 @@ pub static ROWS: &[Row] = &[
     row("requirepass", Live, text!(requirepass)),
     row("enable-debug-command", Start, word!(enable_debug_command, Protected::NAMES)),
     row("enable-protected-configs", Start, word!(enable_protected_configs, Protected::NAMES)),
-    row("enable-module-command", Start, Kind::Dormant("no", Shape::Words(&["no", "yes", "local"]))),
+    row("enable-module-command", Start, word!(enable_module_command, Protected::NAMES)),
     row("aclfile", Start, text!(aclfile)),
     row("acllog-max-len", Live, number!(acllog_max_len, 0, i64::MAX)),
     row(

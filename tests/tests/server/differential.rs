@@ -521,3 +521,24 @@ fn a_scan_removes_what_is_past_its_deadline_only_where_it_was_asked_for() {
         compare("DEL late");
     }
 }
+
+#[test]
+fn there_are_no_modules() {
+    for allowed in ["yes", "local", "no"] {
+        let options = ["--enable-module-command", allowed];
+        let mut compare = alike(&options);
+        for call in [
+            "MODULE LIST",
+            "MODULE HELP",
+            "MODULE LOAD",
+            "MODULE LOAD /nope.so a b",
+            "MODULE LOADEX /nope.so",
+            "MODULE LOADEX /nope.so CONFIG a b ARGS x",
+            "MODULE UNLOAD x",
+            "MODULE NOPE",
+            "MODULE",
+        ] {
+            compare(call);
+        }
+    }
+}
