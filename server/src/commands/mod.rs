@@ -31,6 +31,7 @@ mod scripting;
 mod server;
 mod set;
 mod sort;
+mod stream;
 mod string;
 mod tracking;
 mod transactions;
@@ -79,6 +80,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     server::HANDLERS,
     set::HANDLERS,
     sort::HANDLERS,
+    stream::HANDLERS,
     string::HANDLERS,
     tracking::HANDLERS,
     transactions::HANDLERS,

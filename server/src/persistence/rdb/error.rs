@@ -7,8 +7,6 @@ use std::io;
 /// What a file may need and this server does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Feature {
-    /// A value is a stream.
-    Streams,
     /// A value, or what stands beside them, belongs to the module of this name.
     Module(String),
     /// A field of a hash has a deadline.
@@ -22,7 +20,6 @@ pub enum Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Streams => out.write_str("streams"),
             Self::Module(name) => write!(out, "the module '{name}'"),
             Self::FieldDeadlines => out.write_str("hash fields with a time to live"),
             Self::SlotImport => out.write_str("the import of slots into a cluster"),
