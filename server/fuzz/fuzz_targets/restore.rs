@@ -93,9 +93,10 @@ fn content(value: &Value) -> Content {
         }
         Object::Hash(hash) => {
             let mut fields = BTreeMap::new();
-            hash.for_each(|field: Element<'_>, value| {
-                assert!(hash.contains(&field.to_vec()));
-                fields.insert(field.to_vec(), value.to_vec());
+            hash.for_each_stored(|field: Element<'_>, value, deadline| {
+                assert_eq!(hash.deadline(&field.to_vec()), Some(deadline));
+                let value = [&value.to_vec(), format!(" until {deadline:?}").as_bytes()].concat();
+                fields.insert(field.to_vec(), value);
             });
             Content::Map(fields)
         }
@@ -116,6 +117,6 @@ fn content(value: &Value) -> Content {
         Content::Map(fields) => fields.len(),
         Content::Sorted(members) => members.len(),
     };
-    assert_eq!(length, object.len());
+    assert_eq!(length, object.stored_len());
     content
 }

@@ -15,7 +15,7 @@ use redstart_common::command::CommandId;
 pub use self::blocked::Blocked;
 pub use self::line::{allocated_bytes, describe};
 pub use self::multi::{Multi, Queued};
-pub use self::reply::Reply;
+pub use self::reply::{Open, Reply};
 
 /// States of a client that refuse, delay or colour what it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -217,6 +217,13 @@ impl Reply {
         self.output.insert(open.0, &head);
     }
 
+    /// Writes a string of bytes where the output ended when [`end`](Self::end) was `place`.
+    pub fn insert_bulk(&mut self, place: usize, bytes: &[u8]) {
+        let mut encoded = Vec::with_capacity(bytes.len() + AROUND);
+        encoded.bulk(bytes);
+        self.output.insert(place, &encoded);
+    }
+
     /// Takes back what was written since [`end`](Self::end) was `length`.
     #[inline]
     pub fn truncate(&mut self, length: usize) {

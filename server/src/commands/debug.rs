@@ -14,7 +14,8 @@ use crate::engine::asks::{Ask, Source};
 use crate::engine::{CommandError, CommandResult, NO_SUCH_KEY};
 use crate::keyspace::{Entry, Str};
 use crate::settings::Protected;
-use crate::types::Object;
+use crate::types::stream::StreamId;
+use crate::types::{Object, Stream};
 
 pub(super) const HANDLERS: Handlers = &[("debug", debug)];
 
@@ -238,7 +239,19 @@ fn each_text(entry: &Entry, mut visit: impl FnMut(&[u8])) {
             member.with_text(&mut visit);
             true
         }),
+        (None, Some(Object::Stream(stream))) => each_word(stream, visit),
         (None, None) => {}
+    }
+}
+
+/// Ids, as DEBUG DIGEST writes them, and fields of a stream.
+fn each_word(stream: &Stream, mut visit: impl FnMut(&[u8])) {
+    for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+        visit(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+        entry.for_each(|name, value| {
+            name.with_text(&mut visit);
+            value.with_text(&mut visit);
+        });
     }
 }
 
@@ -266,7 +279,7 @@ fn mix(digest: &mut Sum, text: &[u8]) {
 fn value_digest(entry: &Entry, mut digest: Sum) -> Sum {
     mix(&mut digest, &(entry.kind() as u32).to_be_bytes());
     match (entry.string(), entry.object()) {
-        (Some(_), _) | (None, Some(Object::List(_))) => {
+        (Some(_), _) | (None, Some(Object::List(_) | Object::Stream(_))) => {
             each_text(entry, |text| mix(&mut digest, text));
         }
         (None, Some(Object::Set(set))) => {

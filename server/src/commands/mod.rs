@@ -32,6 +32,7 @@ mod scripting;
 mod server;
 mod set;
 mod sort;
+mod stream;
 mod string;
 mod tracking;
 mod transactions;
@@ -83,6 +84,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     server::HANDLERS,
     set::HANDLERS,
     sort::HANDLERS,
+    stream::HANDLERS,
     string::HANDLERS,
     string::conditional::HANDLERS,
     string::increx::HANDLERS,

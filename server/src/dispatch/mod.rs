@@ -20,7 +20,7 @@ use self::unexpected::Peer;
 use crate::client::{Client, Flags, describe};
 use crate::engine::feed::Form;
 use crate::engine::{Call, CommandError, Core, Engine, Handler, Unblock};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Entry, Keyspace};
 use crate::settings::renames::Renames;
 
 /// The outcome of looking a call's row up.
@@ -271,11 +271,16 @@ impl Engine {
             self.core.clients.put_back(client);
             return true;
         }
-        let fits = self.keyspace.db(db).peek(key).is_some_and(|entry| entry.kind() == blocked.kind);
-        if !fits {
+        let kind = self.keyspace.db(db).peek(key).map(Entry::kind);
+        if kind != Some(blocked.kind) {
+            let is_gone = blocked.command == const { id_of("xreadgroup") };
             client.blocked = Some(blocked);
             self.core.clients.put_back(client);
-            return false;
+            if is_gone {
+                self.core.unblock(id, Unblock::StreamGone);
+            }
+            // Who waits for something else may be behind.
+            return kind.is_some() || self.core.blocking.has_group_readers();
         }
         let handler = self.core.handlers.of(blocked.command);
         client.flags.clear(Flags::BLOCKED);

@@ -457,7 +457,10 @@ impl Listpack {
 
     /// Puts another element in the place of the one at `position`.
     pub fn replace(&mut self, position: usize, text: &[u8]) {
-        let encoded = Encoded::of(text);
+        self.replace_encoded(position, &Encoded::of(text));
+    }
+
+    fn replace_encoded(&mut self, position: usize, encoded: &Encoded<'_>) {
         let old = self.size_at(position);
         let new = encoded.total();
         if old != new {
@@ -528,6 +531,18 @@ impl Listpack {
     pub fn get(&self, position: usize) -> Option<Element<'_>> {
         let bytes = self.as_bytes();
         (bytes[position] != END).then(|| decode(&bytes[position..]))
+    }
+
+    /// The element at a position and the position behind it, `None` at the end.
+    #[inline]
+    #[must_use]
+    pub fn read(&self, position: usize) -> Option<(Element<'_>, usize)> {
+        let rest = self.as_bytes().get(position..)?;
+        if rest.first().is_none_or(|first| *first == END) {
+            return None;
+        }
+        let length = encoded_length(rest)?;
+        Some((decode(rest), position + length + back_length_size(length)))
     }
 
     /// The position of the element with an index, counted from the nearer end.

@@ -51,6 +51,8 @@ pub enum Unblock {
     RoleChange,
     /// The server does not end after all.
     Lives,
+    /// The stream that it waits for is gone.
+    StreamGone,
 }
 
 impl<'a> Call<'a> {
@@ -102,6 +104,15 @@ impl<'a> Call<'a> {
         self.modified_in(self.client.db, key);
     }
 
+    /// A key of the client's database has changed in a way that neither watchers nor waiters hear of: who reads it may have
+    /// to wait for the log all the same.
+    #[inline]
+    pub fn modified_unheard(&mut self, key: &[u8]) {
+        if self.core.unsynced.is_on() {
+            self.core.unsynced.note(key);
+        }
+    }
+
     /// A key of database `db` has changed.
     #[inline]
     pub fn modified_in(&mut self, db: usize, key: &[u8]) {
@@ -133,6 +144,9 @@ impl<'a> Call<'a> {
 
     /// A key past its deadline was removed, and may have been set again by now.
     fn expired(&mut self, db: usize, key: &[u8]) {
+        if self.core.blocking.has_group_readers() {
+            self.core.blocking.note(db, key);
+        }
         if !self.core.tracking.is_idle() {
             let Core { tracking, clients, .. } = &mut *self.core;
             tracking.changed(clients, self.client, key);
@@ -249,6 +263,15 @@ impl<'a> Call<'a> {
         self.core.feed.push(self.client.db, args);
     }
 
+    /// Has the command propagated as it came, with other words in some places.
+    pub fn propagate_changed(&mut self, changes: &[(usize, &[u8])]) {
+        if self.keyspace.shared.has_incidents() {
+            self.settle();
+        }
+        self.core.feed.form = Form::Replaced;
+        self.core.feed.push_changed(self.client.db, self.args, changes);
+    }
+
     /// Has nothing propagated for this command but what the handler adds.
     pub fn propagate_nothing(&mut self) {
         self.core.feed.form = Form::Replaced;
@@ -285,6 +308,19 @@ impl<'a> Call<'a> {
         timeout_ms: i64,
         nothing: Nothing,
     ) {
+        let args = self.args;
+        self.block_as(kind, keys, timeout_ms, nothing, || OwnedArgs::from_args(args));
+    }
+
+    /// As [`Call::block`]; when the client is served, its command has the arguments that `args` makes now.
+    pub fn block_as<'k>(
+        &mut self,
+        kind: Kind,
+        keys: impl Iterator<Item = &'k [u8]>,
+        timeout_ms: i64,
+        nothing: Nothing,
+        args: impl FnOnce() -> OwnedArgs,
+    ) {
         if !self.may_block() {
             return self.answer_nothing(nothing);
         }
@@ -300,7 +336,7 @@ impl<'a> Call<'a> {
             deadline_ms,
             nothing,
             command: self.row,
-            args: OwnedArgs::from_args(self.args),
+            args: args(),
             place: 0,
         };
         self.core.blocking.add(self.client.id, &mut blocked);
@@ -392,6 +428,12 @@ impl Core {
                 let text = "ERR Errors trying to SHUTDOWN. Check logs.";
                 client.reply.error(text);
                 self.stats.count_error(text);
+            }
+            (Unblock::StreamGone, _) => {
+                let text = "UNBLOCKED the stream key no longer exists";
+                client.reply.error(text);
+                self.stats.count_error(text);
+                self.stats.waited(blocked.command, 0, true);
             }
             (Unblock::Error, _) => {
                 let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";

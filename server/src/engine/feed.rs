@@ -176,6 +176,19 @@ impl Feed {
         }
     }
 
+    /// As [`Feed::push_args`], with other words in some places.
+    pub fn push_changed(&mut self, db: usize, args: Args<'_>, changes: &[(usize, &[u8])]) {
+        let to = self.wanted_by.and(self.limit);
+        if !to.is_nobody() {
+            self.batch.bytes.array_len(args.len());
+            for (place, arg) in args.iter().enumerate() {
+                let changed = changes.iter().find(|(at, _)| *at == place);
+                self.batch.bytes.bulk(changed.map_or(arg, |(_, word)| word));
+            }
+            self.note(db, to);
+        }
+    }
+
     fn note(&mut self, db: usize, to: Audience) {
         let end = self.batch.bytes.len();
         self.batch.records.push(Record::Command { db: db as u32, end, to });

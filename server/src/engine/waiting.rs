@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use hashbrown::HashMap;
+use redstart_common::command::id_of;
 
 pub use crate::client::blocked::{Blocked, Nothing};
 
@@ -34,7 +35,13 @@ pub struct Blocking {
     ready: VecDeque<(usize, Box<[u8]>)>,
     count: usize,
     keys: usize,
+    /// Those who read a stream for a group: they hear of it when it goes.
+    group_readers: usize,
     last_place: u64,
+}
+
+fn reads_for_group(blocked: &Blocked) -> bool {
+    blocked.command == const { id_of("xreadgroup") }
 }
 
 impl Blocking {
@@ -57,6 +64,13 @@ impl Blocking {
         self.count == 0
     }
 
+    /// Whether anybody reads a stream for a group, and so has to hear of it when it goes.
+    #[inline]
+    #[must_use]
+    pub fn has_group_readers(&self) -> bool {
+        self.group_readers > 0
+    }
+
     /// How many of them give up some time.
     #[must_use]
     pub fn with_deadline(&self) -> usize {
@@ -66,6 +80,7 @@ impl Blocking {
     /// Adds a waiter behind those who came before, and notes its place.
     pub fn add(&mut self, client: u64, blocked: &mut Blocked) {
         self.count += 1;
+        self.group_readers += usize::from(reads_for_group(blocked));
         self.last_place += 1;
         blocked.place = self.last_place;
         for key in &blocked.keys {
@@ -81,6 +96,7 @@ impl Blocking {
     /// Takes a waiter out of all queues.
     pub fn remove(&mut self, client: u64, blocked: &Blocked) {
         self.count -= 1;
+        self.group_readers -= usize::from(reads_for_group(blocked));
         for key in &blocked.keys {
             if let Some(queue) = self.dbs[blocked.db].get_mut(&**key) {
                 queue.waiters.remove(&blocked.place);
@@ -152,7 +168,6 @@ impl Blocking {
 
 #[cfg(test)]
 mod tests {
-    use redstart_common::command::id_of;
     use redstart_common::resp::OwnedArgs;
 
     use super::*;

@@ -323,6 +323,17 @@ impl Db {
         }
     }
 
+    /// The collection at `key`, to read without a trace.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    pub fn peek_as<C: Collection>(&mut self, key: &[u8]) -> Result<Option<&C>, WrongType> {
+        match self.peek(key) {
+            None => Ok(None),
+            Some(entry) => entry.object().and_then(C::of).map(Some).ok_or(WrongType),
+        }
+    }
+
     /// The collection at `key`, to change. Whoever empties it calls [`Db::remove`].
     ///
     /// # Errors

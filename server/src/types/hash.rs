@@ -159,7 +159,8 @@ impl Hash {
         let is_distinct = match self {
             Self::Packed(pack) => pack.is_map(),
             // What was there twice is so but once now.
-            Self::Table(_) | Self::Timed(_) => true,
+            Self::Table(_) => true,
+            Self::Timed(timed) => timed.is_distinct(),
         };
         is_distinct && self.stored_len() == count
     }

@@ -1,16 +1,18 @@
-//! What values mean: lists, sets, hashes and sorted sets, with no word of clients or replies.
+//! What values mean: lists, sets, hashes, sorted sets and streams, with no word of clients or replies.
 
 pub mod geo;
 pub mod hash;
 mod kind;
 pub mod list;
 pub mod set;
+pub mod stream;
 pub mod zset;
 
 pub use hash::Hash;
 pub use kind::Kind;
 pub use list::List;
 pub use set::Set;
+pub use stream::Stream;
 pub use zset::Zset;
 
 /// How large collections may be in their packed forms.
@@ -28,6 +30,10 @@ pub struct Limits {
     pub zset_value: usize,
     /// Size of a list's node: elements when positive, else -1 to -5 for 4 to 64 KiB.
     pub list_node: i64,
+    /// Bytes of a stream's node; 0 is no limit.
+    pub stream_node_bytes: usize,
+    /// Entries of a stream's node, deleted ones included; 0 is no limit.
+    pub stream_node_entries: u64,
 }
 
 impl Default for Limits {
@@ -39,6 +45,8 @@ impl Default for Limits {
             zset_entries: 128,
             zset_value: 64,
             list_node: -2,
+            stream_node_bytes: 4096,
+            stream_node_entries: 100,
         }
     }
 }
@@ -54,6 +62,8 @@ pub enum Object {
     Hash(Hash),
     /// A sorted set.
     Zset(Zset),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 impl Object {
@@ -65,6 +75,7 @@ impl Object {
             Self::Set(_) => Kind::Set,
             Self::Hash(_) => Kind::Hash,
             Self::Zset(_) => Kind::Zset,
+            Self::Stream(_) => Kind::Stream,
         }
     }
 
@@ -100,6 +111,7 @@ impl Object {
             Self::Set(set) => set.encoding_name(),
             Self::Hash(hash) => hash.encoding_name(),
             Self::Zset(zset) => zset.encoding_name(),
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -118,7 +130,7 @@ impl Object {
         }
     }
 
-    /// Elements in the collection.
+    /// Elements in the collection; of a stream, all parts that take time (see [`Stream::parts`]).
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -126,6 +138,7 @@ impl Object {
             Self::Set(set) => set.len(),
             Self::Hash(hash) => hash.len(),
             Self::Zset(zset) => zset.len(),
+            Self::Stream(stream) => stream.parts(),
         }
     }
 
@@ -137,13 +150,14 @@ impl Object {
             Self::Set(set) => set.allocated_bytes(samples),
             Self::Hash(hash) => hash.allocated_bytes(samples),
             Self::Zset(zset) => zset.allocated_bytes(samples),
+            Self::Stream(stream) => stream.allocated_bytes(samples),
         }
     }
 
-    /// Whether nothing is left; such a key is removed.
+    /// Whether nothing is left; such a key is removed. A stream stays without entries too.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.stored_len() == 0
+        !matches!(self, Self::Stream(_)) && self.stored_len() == 0
     }
 }
 
@@ -174,3 +188,17 @@ macro_rules! collection {
 }
 
 collection!(List, Set, Hash, Zset);
+
+impl Collection for Stream {
+    fn of(object: &Object) -> Option<&Self> {
+        if let Object::Stream(inner) = object { Some(inner) } else { None }
+    }
+
+    fn of_mut(object: &mut Object) -> Option<&mut Self> {
+        if let Object::Stream(inner) = object { Some(inner) } else { None }
+    }
+
+    fn create() -> Object {
+        Object::Stream(Box::default())
+    }
+}

@@ -152,7 +152,16 @@ impl Node {
     /// element takes.
     #[inline]
     pub fn push(&mut self, side: Side, text: &[u8], most: usize) {
-        let encoded = Encoded::of(text);
+        self.push_encoded(side, &Encoded::of(text), most);
+    }
+
+    /// Adds an integer at the end. See [`Node::push`].
+    #[inline]
+    pub fn push_back_int(&mut self, number: i64, most: usize) {
+        self.push_encoded(Side::Back, &Encoded::int(number), most);
+    }
+
+    fn push_encoded(&mut self, side: Side, encoded: &Encoded<'_>, most: usize) {
         let size = encoded.total();
         let room = match side {
             Side::Front => self.gap as usize,
@@ -227,6 +236,25 @@ impl Node {
         true
     }
 
+    /// Makes the allocation `capacity` bytes large, if it is smaller; the room is behind the last element.
+    pub fn reserve(&mut self, capacity: usize) {
+        if self.allocated_bytes() < capacity {
+            self.relocate(capacity, Side::Back);
+        }
+    }
+
+    /// Puts an integer in the place of the element at a position. One of the same size moves nothing.
+    #[inline]
+    pub fn replace_int(&mut self, position: usize, number: i64) {
+        let encoded = Encoded::int(number);
+        let size = encoded.total();
+        if self.size_at(position) == size {
+            encoded.write(&mut self.pack.bytes_mut()[position..position + size]);
+        } else {
+            self.exact().replace_encoded(position, &encoded);
+        }
+    }
+
     /// Gives back room that a smaller allocation would do without.
     pub fn trim(&mut self) {
         if size_class(self.total()) < self.capacity as usize {
@@ -280,7 +308,7 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_like_a_deque(
-            steps in prop::collection::vec((0_u8..8, prop::collection::vec(any::<u8>(), 0..400)), 1..200),
+            steps in prop::collection::vec((0_u8..10, prop::collection::vec(any::<u8>(), 0..400)), 1..200),
         ) {
             let mut node = Node::from(Listpack::new());
             let mut model: VecDeque<Vec<u8>> = VecDeque::new();
@@ -305,6 +333,17 @@ mod tests {
                         prop_assert_eq!(taken, model.pop_back());
                     }
                     6 => node.exact().push_back(b"exact"),
+                    8 if !model.is_empty() => {
+                        let (index, number) = (text.len() % model.len(), text.len() as i64 * 77 - 9000);
+                        node.replace_int(node.seek(index).expect("there"), number);
+                        model[index] = number.to_string().into_bytes();
+                    }
+                    9 => {
+                        node.reserve(text.len() * 4);
+                        prop_assert!(node.allocated_bytes() >= text.len() * 4);
+                        node.push_back_int(text.len() as i64 - 200, 512);
+                        model.push_back((text.len() as i64 - 200).to_string().into_bytes());
+                    }
                     _ if text.len() % 2 == 0 => node = node.clone(),
                     _ => {
                         node.trim();

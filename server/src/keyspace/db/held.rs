@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use redstart_common::number::parse_i64;
 
-use super::{Db, Deadline, Entry, Kind, Payload, Str, WrongType};
+use super::{Collection, Db, Deadline, Entry, Kind, Payload, Str, WrongType};
 use crate::encoding::table;
 use crate::keyspace::shared::IncidentKind;
 
@@ -99,6 +99,26 @@ impl<'d> Held<'d> {
     #[inline]
     pub fn string(&self) -> Result<Str<'_>, WrongType> {
         self.entry().string().ok_or(WrongType)
+    }
+
+    /// The collection that lies there.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    #[inline]
+    pub fn collection<C: Collection>(&self) -> Result<&C, WrongType> {
+        self.entry().object().and_then(C::of).ok_or(WrongType)
+    }
+
+    /// The collection that lies there, to be changed.
+    ///
+    /// # Errors
+    /// When the key holds something else.
+    #[inline]
+    pub fn collection_mut<C: Collection>(&mut self) -> Result<&mut C, WrongType> {
+        self.db.change(self.entry);
+        // SAFETY: alive for as long as `self` is, which borrows the database mutably.
+        unsafe { self.entry.as_mut() }.object_mut().and_then(C::of_mut).ok_or(WrongType)
     }
 
     /// Touches the eviction data once more, where Redis looks the key up twice.

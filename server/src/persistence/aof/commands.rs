@@ -3,6 +3,7 @@
 use redstart_common::number::FloatText;
 use redstart_common::resp::RespWrite;
 
+use super::stream;
 use crate::encoding::listpack::Element;
 use crate::keyspace::Value;
 use crate::types::list::End;
@@ -75,7 +76,7 @@ impl Commands {
     }
 }
 
-fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
+pub(super) fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
     out.array_len(words.len());
     words.iter().for_each(|word| out.bulk(word));
 }
@@ -86,6 +87,7 @@ fn collection(out: &mut Vec<u8>, key: &[u8], object: &Object) {
         Object::Set(_) => (b"SADD", 1),
         Object::Hash(_) => (b"HMSET", 2),
         Object::Zset(_) => (b"ZADD", 2),
+        Object::Stream(held) => return stream::stream(out, key, held),
     };
     let mut batches = Batches { out, name, key, left: object.stored_len(), words, open: 0 };
     match object {
@@ -113,6 +115,7 @@ fn collection(out: &mut Vec<u8>, key: &[u8], object: &Object) {
                 true
             });
         }
+        Object::Stream(_) => {}
     }
 }
 

@@ -21,6 +21,7 @@ pub mod load;
 pub mod log;
 pub mod manifest;
 pub mod scan;
+mod stream;
 pub mod sync;
 
 #[cfg(test)]

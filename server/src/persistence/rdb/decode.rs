@@ -421,10 +421,6 @@ impl<R: Read> Decoder<R> {
     fn value(&mut self, kind: u8) -> Result<Option<Value>, Fault> {
         if self.options.passes_over {
             match kind {
-                kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => {
-                    foreign::skip_stream(&mut self.input, &mut self.rooms, kind)?;
-                    return Ok(None);
-                }
                 kind::MODULE_2 => {
                     let name = foreign::module_name(number(&mut self.input)?);
                     foreign::skip_module(&mut self.input, &mut self.rooms, &name)?;

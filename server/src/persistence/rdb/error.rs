@@ -7,8 +7,6 @@ use std::io;
 /// What a file may need and this server does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Feature {
-    /// A value is a stream.
-    Streams,
     /// A value, or what stands beside them, belongs to the module of this name.
     Module(String),
     /// Slots of a cluster were being moved to the writer.
@@ -20,7 +18,6 @@ pub enum Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Streams => out.write_str("streams"),
             Self::Module(name) => write!(out, "the module '{name}'"),
             Self::SlotImport => out.write_str("the import of slots into a cluster"),
             Self::Type(number @ 100..=127) => {

@@ -1,13 +1,9 @@
 //! What this server has no type for, passed over: a check of a file wants to know whether it is whole.
 
 use super::error::{Fault, Problem, corrupt};
-use super::format::{kind, module};
+use super::format::module;
 use super::input::Input;
 use super::value::{Rooms, array, number, text};
-use crate::encoding::listpack::Listpack;
-
-/// Bytes of the id of an entry of a stream.
-const STREAM_ID_BYTES: usize = 16;
 
 /// The name of a module that is packed into the id of its type, six bits a letter; ten bits beside are a version.
 pub(super) fn module_name(id: u64) -> String {
@@ -53,75 +49,6 @@ pub(super) fn skip_module(
 
 fn skip_text(input: &mut impl Input, rooms: &mut Rooms) -> Result<(), Fault> {
     rooms.skip_text(input)
-}
-
-/// Passes over a stream of a type, with its groups.
-pub(super) fn skip_stream(
-    input: &mut impl Input,
-    rooms: &mut Rooms,
-    kind: u8,
-) -> Result<(), Fault> {
-    let nodes = told(number(input), "Stream listpacks len loading failed.", 2327)?;
-    for _ in 0..nodes {
-        skip_stream_node(input, rooms)?;
-    }
-    // Entries and the last id; then the first id, the highest that was deleted, and entries ever added.
-    let numbers = if kind == kind::STREAM { 3 } else { 8 };
-    let mut entries = None;
-    for _ in 0..numbers {
-        let read = told(number(input), "Stream object metadata loading failed.", 2424)?;
-        entries.get_or_insert(read);
-    }
-    if entries != Some(0) && nodes == 0 {
-        return Err(corrupt("Stream length inconsistent with rax entries", 2430));
-    }
-    for _ in 0..told(number(input), "Stream cgroup count loading failed.", 2438)? {
-        skip_group(input, rooms, kind)?;
-    }
-    Ok(())
-}
-
-fn skip_stream_node(input: &mut impl Input, rooms: &mut Rooms) -> Result<(), Fault> {
-    let id = rooms.text(input);
-    let id = told(id, "Stream master ID loading failed: invalid encoding or I/O error.", 2338)?;
-    if id.len() != STREAM_ID_BYTES {
-        return Err(corrupt("Stream node key entry is not the size of a stream ID", 2343));
-    }
-    let pack = told(rooms.text(input), "Stream listpacks loading failed.", 2355)?;
-    match Listpack::from_bytes(pack) {
-        None => Err(corrupt("Stream listpack integrity check failed.", 2362)),
-        Some(pack) if pack.is_empty() => Err(corrupt("Empty listpack inside stream", 2374)),
-        Some(_) => Ok(()),
-    }
-}
-
-fn skip_group(input: &mut impl Input, rooms: &mut Rooms, kind: u8) -> Result<(), Fault> {
-    told(skip_text(input, rooms), "Error reading the consumer group name from Stream", 2449)?;
-    for _ in 0..2 {
-        told(number(input), "Stream cgroup ID loading failed.", 2458)?;
-    }
-    if kind != kind::STREAM {
-        told(number(input), "Stream cgroup offset loading failed.", 2469)?;
-    }
-    for _ in 0..told(number(input), "Stream PEL size loading failed.", 2495)? {
-        told(array::<STREAM_ID_BYTES>(input), "Stream PEL ID loading failed.", 2502)?;
-        // When it was handed out, and how often.
-        told(array::<8>(input), "Stream PEL NACK loading failed.", 2510)?;
-        told(number(input), "Stream PEL NACK loading failed.", 2510)?;
-    }
-    for _ in 0..told(number(input), "Stream consumers num loading failed.", 2527)? {
-        let name = skip_text(input, rooms);
-        told(name, "Error reading the consumer name from Stream group.", 2534)?;
-        // When it was seen last, and when it did something last.
-        for _ in 0..if kind == kind::STREAM_3 { 2 } else { 1 } {
-            told(array::<8>(input), "Stream short read reading seen time.", 2549)?;
-        }
-        for _ in 0..told(number(input), "Stream consumer PEL num loading failed.", 2558)? {
-            let id = array::<STREAM_ID_BYTES>(input);
-            told(id, "Stream short read reading PEL streamID.", 2566)?;
-        }
-    }
-    Ok(())
 }
 
 impl Rooms {

@@ -20,6 +20,7 @@ mod foreign;
 mod format;
 mod input;
 mod slicer;
+mod stream;
 pub(super) mod value;
 
 #[cfg(test)]

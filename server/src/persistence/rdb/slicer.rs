@@ -3,6 +3,7 @@
 use super::decode::Usage;
 use super::encode::{self, Draft};
 use super::format::{NODE_PACKED, kind};
+use super::stream::StreamSlicer;
 use crate::encoding::bag::{Bag, Extra, Thin};
 use crate::encoding::listpack::Element;
 use crate::keyspace::{Entry, Str};
@@ -56,6 +57,7 @@ impl Content<'_> {
             Self::Object(Object::Hash(_)) => kind::HASH,
             Self::Object(Object::Zset(Zset::Packed(_))) => kind::ZSET_LISTPACK,
             Self::Object(Object::Zset(_)) => kind::ZSET,
+            Self::Object(Object::Stream(_)) => kind::STREAM_2,
         }
     }
 }
@@ -67,6 +69,7 @@ pub struct Slicer {
     is_begun: bool,
     /// How far it is: bytes of a string, nodes of a list, buckets of a table, members of a sorted set.
     place: usize,
+    stream: StreamSlicer,
 }
 
 impl Slicer {
@@ -166,6 +169,7 @@ impl Slicer {
                 });
                 self.place >= zset.len()
             }
+            Object::Stream(stream) => self.stream.advance(draft, stream, most),
         }
     }
 

@@ -8,7 +8,8 @@ use super::*;
 use crate::encoding::listpack::Listpack;
 use crate::keyspace::{Deadline, Keyspace, Str, Value};
 use crate::types::list::End;
-use crate::types::{Hash, Limits, List, Object, Set, Zset};
+use crate::types::stream::{Delivery, Group, StreamId, Wanted};
+use crate::types::{Hash, Limits, List, Object, Set, Stream, Zset};
 
 /// A value as a plain program would hold it.
 #[derive(Debug, PartialEq, Clone)]
@@ -17,6 +18,8 @@ enum Plain {
     List(Vec<Vec<u8>>),
     Map(BTreeMap<Vec<u8>, Vec<u8>>),
     Sorted(Vec<(Vec<u8>, f64)>),
+    /// All of a stream: entries, facts, groups with what is pending.
+    Stream(Vec<String>),
 }
 
 fn plain_object(object: &Object) -> Plain {
@@ -56,7 +59,48 @@ fn plain_object(object: &Object) -> Plain {
             });
             Plain::Sorted(members)
         }
+        Object::Stream(stream) => Plain::Stream(plain_stream(stream)),
     }
+}
+
+fn plain_stream(stream: &Stream) -> Vec<String> {
+    let mut all = vec![format!("{:?}", stream.facts())];
+    for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+        let mut fields = Vec::new();
+        entry.for_each(|name, value| fields.push((name.to_vec(), value.to_vec())));
+        all.push(format!("{:?} {fields:?}", entry.id));
+    }
+    for group in stream.groups() {
+        all.push(format!("{:?} {:?} {}", group.name(), group.last_id, group.entries_read));
+        for (id, held) in group.pending().iter() {
+            let name = group.consumer(held.consumer).name();
+            all.push(format!("{id:?} {name:?} {} {}", held.delivered_ms, held.deliveries));
+        }
+        for consumer in group.consumers() {
+            let own: Vec<_> = consumer.pending().iter().map(|(id, ())| id).collect();
+            all.push(format!("{:?} {} {own:?}", consumer.name(), consumer.seen_ms));
+        }
+    }
+    all
+}
+
+/// A stream of texts, some of them deleted, some pending.
+fn stream_of(texts: &[Vec<u8>], limits: &Limits) -> Stream {
+    let mut stream = Stream::default();
+    for text in texts {
+        let pairs = [(&text[..text.len() / 2], &text[..])];
+        stream.add(Wanted::Next, 7, pairs.into_iter(), limits).expect("added");
+    }
+    for (number, text) in texts.iter().take(4).enumerate() {
+        let mut group = Group::new(text, StreamId::MIN, number as i64 - 1);
+        let consumer = group.add_consumer(text, 1 << 40).expect("the first");
+        group.add_consumer(&[text, &b"other"[..]].concat(), -1);
+        stream.add_group(group);
+        let delivery = Delivery { consumer, is_pending: number < 3, now_ms: 5, most: 100 * number };
+        stream.with_group(text, |stream, group| group.deliver(stream, delivery, |_, _| {}));
+    }
+    stream.remove((0..texts.len() as u64 / 3).map(|seq| StreamId::new(7, seq * 3)));
+    stream
 }
 
 fn plain(value: &Value) -> Plain {
@@ -153,7 +197,8 @@ fn collections(texts: &[Vec<u8>], limits: &Limits) -> Vec<Object> {
     }
     lasting.make_timed();
     let hashes = [hash, timed, lasting].map(Object::Hash);
-    let others = [Object::List(list), Object::Set(set), Object::Zset(zset)];
+    let stream = Object::Stream(Box::new(stream_of(texts, limits)));
+    let others = [Object::List(list), Object::Set(set), Object::Zset(zset), stream];
     hashes.into_iter().chain(others).collect()
 }
 
@@ -358,6 +403,15 @@ fn hashes_with_room_for_deadlines_are_read() {
         (kind::HASH_LISTPACK_DEADLINES_EARLY, pack_of(&["a", "1", "-77"])),
         (kind::HASH_LISTPACK_DEADLINES_EARLY, pack_of(&["a", "1", "soon"])),
         (kind::HASH_LISTPACK_DEADLINES_EARLY, pack_of(&["a", "1", "7", "a", "2", "0"])),
+        // Twice before the first that has a deadline.
+        (
+            kind::HASH_DEADLINES,
+            b"\x4d\0\0\0\0\0\0\0\x03\0\x01a\x011\0\x01a\x012\x01\x01b\x013".to_vec(),
+        ),
+        (
+            kind::HASH_LISTPACK_DEADLINES_EARLY,
+            pack_of(&["a", "1", "0", "a", "2", "0", "b", "3", "77"]),
+        ),
         (kind::HASH_DEADLINES, b"\0\0\0\0\0\0\0\0\x01\x01\x01a\x011".to_vec()),
         (kind::HASH_DEADLINES, b"\xff\xff\xff\xff\xff\xff\xff\x7f\x01\x02\x01a\x011".to_vec()),
     ] {
@@ -370,8 +424,7 @@ fn hashes_with_room_for_deadlines_are_read() {
 #[test]
 fn what_this_server_has_not_is_refused_by_name() {
     for (kind, body, feature) in [
-        (kind::STREAM_2, &b""[..], "needs streams,"),
-        (kind::MODULE_2, b"\x81\x45\xe2\x48\xe3\x7d\x12\x4c\x00", "needs the module '"),
+        (kind::MODULE_2, &b"\x81\x45\xe2\x48\xe3\x7d\x12\x4c\x00"[..], "needs the module '"),
         (kind::MODULE, b"\x05", "needs the module 'AAAAAAAAA'"),
     ] {
         let said = problem(&file_of(kind, body));

@@ -247,7 +247,9 @@ impl<I: Input> Reader<'_, I> {
             kind::HASH_LISTPACK_DEADLINES | kind::HASH_LISTPACK_DEADLINES_EARLY => {
                 Object::Hash(self.packed_hash_with_deadlines(kind)?)
             }
-            kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => return Err(Feature::Streams.into()),
+            kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => {
+                Object::Stream(Box::new(self.stream(kind)?))
+            }
             kind::MODULE | kind::MODULE_2 => {
                 let id = number(self.input)?;
                 return Err(Feature::Module(foreign::module_name(id)).into());
@@ -257,7 +259,7 @@ impl<I: Input> Reader<'_, I> {
         if object.is_empty() { Err(Fault::Empty) } else { Ok(object) }
     }
 
-    fn text(&mut self) -> Result<&[u8], Fault> {
+    pub(super) fn text(&mut self) -> Result<&[u8], Fault> {
         text(self.input, &mut self.rooms.text, &mut self.rooms.packed)
     }
 
@@ -278,7 +280,7 @@ impl<I: Input> Reader<'_, I> {
     }
 
     /// A packed value, which may be empty; `None` is damage.
-    fn listpack(&mut self) -> Result<Option<Listpack>, Fault> {
+    pub(super) fn listpack(&mut self) -> Result<Option<Listpack>, Fault> {
         self.checked += 1;
         Ok(Listpack::from_bytes(self.text()?))
     }

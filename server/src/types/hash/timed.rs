@@ -5,7 +5,7 @@
 //! by [`Timed::take_due`]. What saves or copies the hash sees all ([`Timed::for_each_stored`]).
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rand::Rng;
 
@@ -154,6 +154,19 @@ impl Timed {
     #[must_use]
     pub fn is_packed(&self) -> bool {
         matches!(self.store, Store::Packed(_))
+    }
+
+    /// Whether all fields differ, which is so but for those that were added without a look while the hash was packed and
+    /// had no deadlines.
+    #[must_use]
+    pub fn is_distinct(&self) -> bool {
+        match &self.store {
+            Store::Packed(pack) => {
+                let mut seen = HashSet::new();
+                triples(pack).all(|(field, _, _)| seen.insert(field))
+            }
+            Store::Table { .. } => true,
+        }
     }
 
     /// Bytes that the hash has allocated, told from `samples` of its fields when it is a large one.

@@ -1,0 +1,426 @@
+//! XREAD and XREADGROUP, at once and when something comes.
+
+use redstart_common::number::parse_i64;
+use redstart_common::resp::{Args, OwnedArgs, Proto, error};
+
+use super::super::options::integer;
+use super::{answer_entry, answer_id, begin_effects, id, propagate_claim, propagate_last_id};
+use crate::client::{Flags, Open, Reply};
+use crate::engine::waiting::Nothing;
+use crate::engine::{Call, CommandError, CommandResult, SYNTAX, TIMEOUT_NEGATIVE};
+use crate::keyspace::{Kind, Place};
+use crate::settings::notify::Classes;
+use crate::types::Stream;
+use crate::types::stream::{Delivery, Group, StreamId};
+
+/// Entries that a waiter is handed at most where it does not say how many.
+const COUNT_AFTER_WAITING: usize = 1000;
+
+/// What is to be read.
+struct Reading<'a> {
+    /// The group and its consumer.
+    group: Option<(&'a [u8], &'a [u8])>,
+    is_pending: bool,
+    /// Entries of a stream at most; 0 is any number.
+    count: usize,
+    timeout_ms: Option<i64>,
+    /// The index of the first key, and how many there are; as many ids follow.
+    streams: (usize, usize),
+}
+
+/// From where on a stream is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Behind this id.
+    After(StreamId),
+    /// What the group was not handed yet.
+    New,
+}
+
+fn timeout(call: &Call<'_>, arg: &[u8]) -> Result<i64, CommandError> {
+    let ms = parse_i64(arg).ok_or(CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
+    if ms < 0 {
+        return Err(TIMEOUT_NEGATIVE);
+    }
+    if ms > i64::MAX - call.now_ms() {
+        return Err(CommandError::new(error::TIMEOUT_OUT_OF_RANGE));
+    }
+    Ok(ms)
+}
+
+fn only_for_groups(option: &str) -> CommandError {
+    CommandError::made(format!(
+        "ERR The {option} option is only supported by XREADGROUP. You called XREAD instead."
+    ))
+}
+
+fn request<'a>(call: &Call<'a>, for_group: bool) -> Result<Reading<'a>, CommandError> {
+    let args = call.args;
+    let mut reading =
+        Reading { group: None, is_pending: true, count: 0, timeout_ms: None, streams: (0, 0) };
+    let mut at = 1;
+    while let Some(word) = args.get(at) {
+        let more = args.len() - at - 1;
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        if is(b"BLOCK") && more > 0 {
+            if call.client.flags.any(Flags::SCRIPT) {
+                let after = " command is not allowed with BLOCK option from scripts";
+                return Err(CommandError::about("ERR ", args.at(0), after));
+            }
+            at += 1;
+            reading.timeout_ms = Some(timeout(call, args.at(at))?);
+        } else if is(b"COUNT") && more > 0 {
+            at += 1;
+            reading.count = usize::try_from(integer(args.at(at))?).unwrap_or(0);
+        } else if is(b"STREAMS") && more > 0 {
+            if more % 2 != 0 {
+                return Err(CommandError::new(
+                    "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must \
+                     be specified.",
+                ));
+            }
+            reading.streams = (at + 1, more / 2);
+            break;
+        } else if is(b"GROUP") && more >= 2 {
+            if !for_group {
+                return Err(only_for_groups("GROUP"));
+            }
+            reading.group = Some((args.at(at + 1), args.at(at + 2)));
+            at += 2;
+        } else if is(b"NOACK") {
+            if !for_group {
+                return Err(only_for_groups("NOACK"));
+            }
+            reading.is_pending = false;
+        } else {
+            return Err(SYNTAX);
+        }
+        at += 1;
+    }
+    if reading.streams.0 == 0 {
+        return Err(SYNTAX);
+    }
+    if for_group && reading.group.is_none() {
+        return Err(CommandError::new("ERR Missing GROUP option for XREADGROUP"));
+    }
+    Ok(reading)
+}
+
+fn meaningless(sign: &str) -> CommandError {
+    CommandError::made(format!(
+        "ERR The {sign} ID is meaningless in the context of XREADGROUP: you want to read the history \
+         of this consumer by specifying a proper ID, or use the > ID to get new messages. The \
+         {sign} ID would just return an empty result set."
+    ))
+}
+
+/// From where on a stream is to be read, which may not be there.
+fn from(arg: &[u8], for_group: bool, stream: Option<&Stream>) -> Result<From, CommandError> {
+    let last = |stream: &Stream| stream.facts().last_id;
+    Ok(match arg {
+        b"$" if for_group => return Err(meaningless("$")),
+        b"$" => From::After(stream.map_or(StreamId::MIN, last)),
+        b"+" if for_group => return Err(meaningless("+")),
+        // Redis 7.4: the last entry, or what comes next.
+        b"+" => From::After(stream.map_or(StreamId::MIN, |stream| {
+            stream.last_entry_id().and_then(StreamId::previous).unwrap_or_else(|| last(stream))
+        })),
+        b">" if for_group => From::New,
+        b">" => {
+            return Err(CommandError::new(
+                "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> \
+                 <consumer> option.",
+            ));
+        }
+        _ => match id(arg)? {
+            // The original has no other sign for `>`.
+            StreamId::MAX if for_group => From::New,
+            id => From::After(id),
+        },
+    })
+}
+
+impl<'a> Reading<'a> {
+    fn keys(&self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (first, count) = self.streams;
+        args.iter().skip(first).take(count)
+    }
+
+    fn most(&self) -> usize {
+        if self.count == 0 { usize::MAX } else { self.count }
+    }
+}
+
+/// The streams that are answered, begun with the first: pairs of a key and entries, or a map in RESP3.
+#[derive(Default)]
+struct Answer {
+    /// There can be one only, so that nothing is left to be told at the end.
+    is_one: bool,
+    open: Option<Open>,
+    streams: usize,
+}
+
+impl Answer {
+    fn of(streams: usize) -> Self {
+        Self { is_one: streams == 1, ..Self::default() }
+    }
+
+    fn begin_stream(&mut self, reply: &mut Reply, key: &[u8]) {
+        let is_map = reply.proto == Proto::Resp3;
+        match self.streams {
+            0 if !self.is_one => self.open = Some(reply.begin()),
+            0 if is_map => reply.map(1),
+            0 => reply.array(1),
+            _ => {}
+        }
+        self.streams += 1;
+        if !is_map {
+            reply.array(2);
+        }
+        reply.bulk(key);
+    }
+
+    /// Answers whether there was any.
+    fn end(self, reply: &mut Reply) -> bool {
+        match (self.open, reply.proto) {
+            (Some(open), Proto::Resp2) => reply.end_array(open, self.streams),
+            (Some(open), Proto::Resp3) => reply.end_map(open, self.streams),
+            (None, _) => {}
+        }
+        self.streams > 0
+    }
+}
+
+/// `XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]`
+pub(super) fn xread(call: &mut Call<'_>) -> CommandResult {
+    let reading = request(call, false)?;
+    let args = call.args;
+    if call.client.flags.any(Flags::SERVING) {
+        return serve(call, &reading);
+    }
+    let (first, count) = reading.streams;
+    let mut ids = Vec::with_capacity(count);
+    for (key, arg) in reading.keys(args).zip(args.iter().skip(first + count)) {
+        let stream = call.keyspace.db(call.client.db).read_as::<Stream>(key)?;
+        ids.push(from(arg, false, stream)?);
+    }
+    let most = call.output_most();
+    let mut answer = Answer::of(count);
+    for (key, from) in reading.keys(args).zip(&ids) {
+        let stream = call.keyspace.db(call.client.db).read_as::<Stream>(key)?;
+        let (Some(stream), From::After(after)) = (stream, *from) else { continue };
+        if stream.last_entry_id().is_some_and(|last| last > after) {
+            let reply = &mut call.client.reply;
+            answer.begin_stream(reply, key);
+            answer_after(reply, stream, after, reading.most(), most);
+        }
+    }
+    if !answer.end(&mut call.client.reply) {
+        wait(call, &reading, &ids);
+    }
+    Ok(())
+}
+
+/// Answers the entries behind an id.
+fn answer_after(reply: &mut Reply, stream: &Stream, after: StreamId, count: usize, most: usize) {
+    let open = reply.begin();
+    let mut written = 0;
+    if let Some(start) = after.next() {
+        for entry in stream.range(start, StreamId::MAX).take(count) {
+            if reply.pending() > most {
+                break;
+            }
+            answer_entry(reply, entry);
+            written += 1;
+        }
+    }
+    reply.end_array(open, written);
+}
+
+/// Nothing is there: the client waits if it wants to. What its ids mean now is what they mean when something comes.
+fn wait(call: &mut Call<'_>, reading: &Reading<'_>, ids: &[From]) {
+    let Some(timeout_ms) = reading.timeout_ms else {
+        call.client.reply.null_array();
+        return;
+    };
+    let args = call.args;
+    let (first, count) = reading.streams;
+    call.block_as(Kind::Stream, reading.keys(args), timeout_ms, Nothing::NullArray, || {
+        let mut fixed = OwnedArgs::new();
+        args.iter().take(first + count).for_each(|arg| fixed.push(arg));
+        for from in ids {
+            match from {
+                From::After(id) => fixed.push(id.text().as_bytes()),
+                From::New => fixed.push(b">"),
+            }
+        }
+        fixed
+    });
+}
+
+/// `XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]`
+pub(super) fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
+    let reading = request(call, true)?;
+    let args = call.args;
+    begin_effects(call);
+    if call.client.flags.any(Flags::SERVING) {
+        return serve(call, &reading);
+    }
+    let Some((group, _)) = reading.group else { return Err(SYNTAX) };
+    let (first, count) = reading.streams;
+    let mut ids = Vec::with_capacity(count);
+    for (key, arg) in reading.keys(args).zip(args.iter().skip(first + count)) {
+        let stream = call.keyspace.db(call.client.db).read_as::<Stream>(key)?;
+        if stream.is_none_or(|stream| stream.group(group).is_none()) {
+            let parts = [
+                "NOGROUP No such key '",
+                "' or consumer group '",
+                "' in XREADGROUP with GROUP option",
+            ];
+            return Err(super::about(parts, [key, group]));
+        }
+        ids.push(from(arg, true, stream)?);
+    }
+    let mut answer = Answer::of(count);
+    for (key, from) in reading.keys(args).zip(&ids) {
+        let has_any = |group: &Group, stream: &Stream| match from {
+            From::After(_) => true,
+            From::New => stream.last_entry_id().is_some_and(|last| last > group.last_id),
+        };
+        hand_out(call, &reading, key, *from, &mut answer, reading.most(), has_any)?;
+    }
+    if !answer.end(&mut call.client.reply) {
+        wait(call, &reading, &ids);
+    }
+    Ok(())
+}
+
+/// Hands a consumer entries of a stream, if there are any to hand out; its consumer is made where it is not there.
+fn hand_out(
+    call: &mut Call<'_>,
+    reading: &Reading<'_>,
+    key: &[u8],
+    from: From,
+    answer: &mut Answer,
+    most: usize,
+    has_any: impl Fn(&Group, &Stream) -> bool,
+) -> CommandResult {
+    let Some((group_name, consumer_name)) = reading.group else { return Ok(()) };
+    let is_served = call.client.flags.any(Flags::SERVING);
+    let now_ms = call.now_ms();
+    let db = call.keyspace.db(call.client.db);
+    // Redis looks a second time, and counts that, but for who has waited.
+    let place = if is_served { db.place_to_write(key) } else { db.place_to_read(key) };
+    let Place::Held(mut held) = place else { return Ok(()) };
+    let stream = held.collection::<Stream>()?;
+    if !stream.group(group_name).is_some_and(|group| has_any(group, stream)) {
+        return Ok(());
+    }
+    let (reply, feed, db) = (&mut call.client.reply, &mut call.core.feed, call.client.db);
+    answer.begin_stream(reply, key);
+    let stream = held.collection_mut::<Stream>()?;
+    let is_new = stream.with_group(group_name, |stream, group| {
+        let (consumer, is_new) = group.find_or_add(consumer_name, now_ms);
+        if is_new && !reading.is_pending {
+            feed.push(db, &[b"XGROUP", b"CREATECONSUMER", key, group_name, consumer_name]);
+        }
+        let open = reply.begin();
+        let written = match from {
+            From::After(id) => {
+                let own = group.consumer(consumer).pending();
+                let start = id.next();
+                let ids: Vec<StreamId> = start
+                    .into_iter()
+                    .flat_map(|start| own.iter_from(start).map(|(id, ())| id).take(most))
+                    .collect();
+                ids.iter().for_each(|id| hand_again(reply, stream, group, *id, now_ms));
+                ids.len()
+            }
+            From::New => {
+                let is_pending = reading.is_pending;
+                let delivery = Delivery { consumer, is_pending, now_ms, most };
+                let count = group.deliver(stream, delivery, |entry, group| {
+                    answer_entry(reply, entry);
+                    if is_pending
+                        && feed.wanted()
+                        && let Some(held) = group.pending().get(entry.id)
+                    {
+                        propagate_claim(db, feed, key, group, entry.id, held);
+                    }
+                });
+                if count > 0 && !is_pending {
+                    propagate_last_id(db, feed, key, group);
+                }
+                count
+            }
+        };
+        reply.end_array(open, written);
+        is_new
+    });
+    call.modified_unheard(key);
+    if is_new == Some(true) {
+        call.dirty(1);
+        call.notify(Classes::STREAM, "xgroup-createconsumer", key);
+    }
+    call.dirty(1);
+    Ok(())
+}
+
+/// Answers an entry that a consumer has already; one that is deleted is told by its id.
+fn hand_again(reply: &mut Reply, stream: &Stream, group: &mut Group, id: StreamId, now_ms: i64) {
+    match stream.get(id) {
+        Some(entry) => {
+            answer_entry(reply, entry);
+            group.hand_again(id, now_ms);
+        }
+        None => {
+            reply.array(2);
+            answer_id(reply, id);
+            reply.null_array();
+        }
+    }
+}
+
+/// Serves a client that has waited, from the stream that was written. If that has nothing for it, it waits on.
+fn serve(call: &mut Call<'_>, reading: &Reading<'_>) -> CommandResult {
+    let args = call.args;
+    let (first, count) = reading.streams;
+    let served = reading.keys(args).zip(args.iter().skip(first + count));
+    let Some((key, arg)) = served.into_iter().find(|(key, _)| call.may_take(key)) else {
+        return Ok(());
+    };
+    let count = if reading.count == 0 { COUNT_AFTER_WAITING } else { reading.count };
+    let Some(stream) = call.keyspace.db(call.client.db).peek_as::<Stream>(key)? else {
+        return Ok(());
+    };
+    let from = from(arg, reading.group.is_some(), None)?;
+    let group = match reading.group {
+        Some((group, _)) => Some(stream.group(group).ok_or(CommandError::new(
+            "NOGROUP the consumer group this client was blocked on no longer exists",
+        ))?),
+        None => None,
+    };
+    let after = match (group, from) {
+        (Some(group), _) => group.last_id,
+        (None, From::After(id)) => id,
+        (None, From::New) => return Err(SYNTAX),
+    };
+    if stream.facts().last_id <= after {
+        call.block(Kind::Stream, reading.keys(args), 0, Nothing::NullArray);
+        return Ok(());
+    }
+    let mut answer = Answer::of(1);
+    if reading.group.is_some() {
+        hand_out(call, reading, key, From::New, &mut answer, count, |_, _| true)?;
+    } else {
+        let most = call.output_most();
+        let db = call.keyspace.db(call.client.db);
+        if let Some(stream) = db.peek_as::<Stream>(key)? {
+            let reply = &mut call.client.reply;
+            answer.begin_stream(reply, key);
+            answer_after(reply, stream, after, count, most);
+        }
+    }
+    answer.end(&mut call.client.reply);
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! The options of XADD and XTRIM that say what is to stay.
+
+use redstart_common::resp::Args;
+
+use super::super::options::integer;
+use super::id;
+use crate::client::Origin;
+use crate::engine::{Call, CommandError, SYNTAX};
+use crate::types::Stream;
+use crate::types::stream::{Keep, StreamId, Trim, Wanted};
+
+/// What XADD or XTRIM wants.
+pub(super) struct Request {
+    /// How the stream is cut, and the index of the argument that says up to where.
+    pub trim: Option<(Trim, usize)>,
+    /// XADD: the stream must be there.
+    pub only_if_present: bool,
+    /// XADD: the id that is wanted.
+    pub wanted: Wanted,
+    /// XADD: the index of the argument that says so.
+    pub id_at: usize,
+}
+
+const BOTH: CommandError = CommandError::new(
+    "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
+);
+const LIMIT_ALONE: CommandError = CommandError::new(
+    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
+);
+const NO_STRATEGY: CommandError =
+    CommandError::new("ERR syntax error, XTRIM must be called with a trimming strategy");
+const LIMIT_OF_EXACT: CommandError =
+    CommandError::new("ERR syntax error, LIMIT cannot be used without the special ~ option");
+
+fn not_negative(arg: &[u8], error: &'static str) -> Result<u64, CommandError> {
+    u64::try_from(integer(arg)?).map_err(|_| CommandError::new(error))
+}
+
+/// Entries that go at most where nobody says how many: those of a hundred nodes.
+fn usual_limit(node_entries: u64) -> u64 {
+    match node_entries.saturating_mul(100) {
+        0 => 10_000,
+        entries => entries.min(1_000_000),
+    }
+}
+
+/// Reads `[~ | =] threshold` behind the word at `at`. Answers what stays, whether about so, and the index of the threshold.
+fn strategy(args: Args<'_>, at: usize) -> Result<(Keep, bool, usize), CommandError> {
+    let has_operator = at + 2 < args.len();
+    let (by_nodes, is_given) = match args.at(at + 1) {
+        b"~" if has_operator => (true, true),
+        b"=" if has_operator => (false, true),
+        _ => (false, false),
+    };
+    let place = at + 1 + usize::from(is_given);
+    let threshold = args.at(place);
+    let keep = if args.at(at).eq_ignore_ascii_case(b"maxlen") {
+        Keep::Newest(not_negative(threshold, "ERR The MAXLEN argument must be >= 0.")?)
+    } else {
+        Keep::From(id(threshold)?)
+    };
+    Ok((keep, by_nodes, place))
+}
+
+/// Reads the options of XADD, up to the id, or those of XTRIM.
+pub(super) fn request(call: &Call<'_>, adds: bool) -> Result<Request, CommandError> {
+    let args = call.args;
+    let mut found =
+        Request { trim: None, only_if_present: false, wanted: Wanted::Next, id_at: args.len() };
+    let (mut limit, mut at) = (None, 2);
+    while let Some(word) = args.get(at) {
+        let has_more = at + 1 < args.len();
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        if adds && word == b"*" {
+            found.id_at = at;
+            break;
+        } else if (is(b"maxlen") || is(b"minid")) && has_more {
+            if found.trim.is_some() {
+                return Err(BOTH);
+            }
+            let (keep, by_nodes, place) = strategy(args, at)?;
+            found.trim = Some((Trim { keep, by_nodes, limit: 0 }, place));
+            at = place;
+        } else if is(b"limit") && has_more {
+            at += 1;
+            limit = Some(not_negative(args.at(at), "ERR The LIMIT argument must be >= 0.")?);
+        } else if adds && is(b"nomkstream") {
+            found.only_if_present = true;
+        } else if adds {
+            found.wanted = StreamId::parse_wanted(word).ok_or(super::INVALID_ID)?;
+            found.id_at = at;
+            break;
+        } else {
+            return Err(SYNTAX);
+        }
+        at += 1;
+    }
+    let Some((trim, _)) = &mut found.trim else {
+        return match limit {
+            Some(1..) => Err(LIMIT_ALONE),
+            _ if !adds => Err(NO_STRATEGY),
+            _ => Ok(found),
+        };
+    };
+    // What the primary and the log say was rewritten to be exact.
+    if call.client.origin == Origin::Client {
+        trim.limit = match limit {
+            Some(_) if !trim.by_nodes => return Err(LIMIT_OF_EXACT),
+            Some(limit) => limit,
+            None if trim.by_nodes => usual_limit(call.core.settings.packed.stream_node_entries),
+            None => 0,
+        };
+    }
+    Ok(found)
+}
+
+/// The threshold that gives what `trim` gave, however the nodes are.
+pub(super) fn exact_threshold(stream: &Stream, trim: &Trim) -> Vec<u8> {
+    match trim.keep {
+        Keep::Newest(_) => stream.len().to_string().into_bytes(),
+        Keep::From(_) => stream.first_kept_id().text().as_bytes().to_vec(),
+    }
+}

@@ -1,0 +1,205 @@
+//! Adding and removing entries.
+
+use redstart_common::resp::Args;
+
+use super::super::options::integer;
+use super::{INVALID_ID, id, trim};
+use crate::engine::{Call, CommandError, CommandResult, NO_SUCH_KEY, SYNTAX};
+use crate::keyspace::Place;
+use crate::settings::notify::Classes;
+use crate::types::Stream;
+use crate::types::stream::{AddError, StreamId, Wanted};
+
+const NOT_ABOVE_ZERO: CommandError =
+    CommandError::new("ERR The ID specified in XADD must be greater than 0-0");
+
+fn refused(why: AddError) -> CommandError {
+    CommandError::new(match why {
+        AddError::Exhausted => {
+            "ERR The stream has exhausted the last possible ID, unable to add more items"
+        }
+        AddError::NotAbove => {
+            "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+        }
+        AddError::TooLong => "ERR Elements are too large to be stored",
+    })
+}
+
+/// Names and values.
+#[derive(Clone)]
+struct Pairs<'a> {
+    args: Args<'a>,
+    at: usize,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let value = self.args.get(self.at + 1)?;
+        let name = self.args.at(self.at);
+        self.at += 2;
+        Some((name, value))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = (self.args.len() - self.at) / 2;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Pairs<'_> {}
+
+/// `XADD key [NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold [LIMIT count]] * | id field value [field value ...]`
+pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let request = trim::request(call, true)?;
+    let first = request.id_at + 1;
+    if args.len() < first + 2 || (args.len() - first) % 2 == 1 {
+        return Err(CommandError::arity("xadd"));
+    }
+    if request.wanted == Wanted::Exactly(StreamId::MIN) {
+        return Err(NOT_ABOVE_ZERO);
+    }
+    let pairs = Pairs { args, at: first };
+    // Before the key is there for nothing.
+    if args.bytes_total() > 1 << 30
+        && pairs.clone().map(|(name, value)| name.len() + value.len()).sum::<usize>() > 1 << 30
+    {
+        return Err(refused(AddError::TooLong));
+    }
+    let key = args.at(1);
+    let now_ms = u64::try_from(call.now_ms()).unwrap_or(0);
+    let limits = &call.core.settings.packed;
+    let db = call.keyspace.db(call.client.db);
+    let stream = if request.only_if_present {
+        match db.write_as::<Stream>(key)? {
+            Some(stream) => stream,
+            None => {
+                call.client.reply.null();
+                return Ok(());
+            }
+        }
+    } else {
+        db.write_or_create::<Stream>(key)?
+    };
+    let id = stream.add(request.wanted, now_ms, pairs, limits).map_err(refused)?;
+    let removed = request.trim.as_ref().map_or(0, |(trim, _)| stream.trim(trim));
+    let about = request.trim.as_ref().filter(|(trim, _)| trim.by_nodes);
+    let threshold = about
+        .filter(|_| call.core.feed.wanted())
+        .map(|(trim, at)| (*at, trim::exact_threshold(stream, trim)));
+    let text = id.text();
+    call.client.reply.bulk(text.as_bytes());
+    call.modified(key);
+    call.notify(Classes::STREAM, "xadd", key);
+    call.dirty(1);
+    if removed > 0 {
+        call.notify(Classes::STREAM, "xtrim", key);
+    }
+    let made = (request.id_at, text.as_bytes());
+    match &threshold {
+        Some((at, threshold)) => {
+            call.propagate_changed(&[(at - 1, b"="), (*at, threshold), made]);
+        }
+        None if call.core.feed.wanted() && !matches!(request.wanted, Wanted::Exactly(_)) => {
+            call.propagate_changed(&[made]);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// `XTRIM key MAXLEN | MINID [= | ~] threshold [LIMIT count]`
+pub(super) fn xtrim(call: &mut Call<'_>) -> CommandResult {
+    let request = trim::request(call, false)?;
+    let key = call.arg(1);
+    let stream = call.keyspace.db(call.client.db).write_as::<Stream>(key)?;
+    let (Some(stream), Some((trim, at))) = (stream, &request.trim) else {
+        call.client.reply.integer(0);
+        return Ok(());
+    };
+    let removed = stream.trim(trim);
+    call.client.reply.integer(removed as i64);
+    if removed == 0 {
+        return Ok(());
+    }
+    let threshold = trim.by_nodes.then(|| trim::exact_threshold(stream, trim));
+    call.notify(Classes::STREAM, "xtrim", key);
+    if let Some(threshold) = threshold {
+        call.propagate_changed(&[(at - 1, b"="), (*at, &threshold)]);
+    }
+    call.modified(key);
+    call.dirty(removed);
+    Ok(())
+}
+
+/// `XDEL key id [id ...]`
+pub(super) fn xdel(call: &mut Call<'_>) -> CommandResult {
+    let key = call.arg(1);
+    let ids = call.args.tail(2);
+    let Place::Held(mut held) = call.keyspace.db(call.client.db).place_to_write(key) else {
+        call.client.reply.integer(0);
+        return Ok(());
+    };
+    held.collection::<Stream>()?;
+    // All of it or nothing.
+    ids.iter().try_for_each(|arg| id(arg).map(|_| ()))?;
+    let stream = held.collection_mut::<Stream>()?;
+    let removed = stream.remove(ids.iter().filter_map(|arg| StreamId::parse(arg, 0)));
+    call.client.reply.count(removed);
+    if removed > 0 {
+        call.modified(key);
+        call.notify(Classes::STREAM, "xdel", key);
+        call.dirty(removed as u64);
+    }
+    Ok(())
+}
+
+/// `XSETID key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]`
+pub(super) fn xsetid(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let last_id = id(args.at(2))?;
+    let (mut added, mut max_deleted, mut at) = (None, None, 3);
+    while let Some(word) = args.get(at) {
+        let value = args.get(at + 1).ok_or(SYNTAX)?;
+        if word.eq_ignore_ascii_case(b"ENTRIESADDED") {
+            let wrong = CommandError::new("ERR entries_added must be positive");
+            added = Some(u64::try_from(integer(value)?).map_err(|_| wrong)?);
+        } else if word.eq_ignore_ascii_case(b"MAXDELETEDID") {
+            let id = StreamId::parse(value, 0).ok_or(INVALID_ID)?;
+            if last_id < id {
+                return Err(CommandError::new(
+                    "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id",
+                ));
+            }
+            max_deleted = Some(id);
+        } else {
+            return Err(SYNTAX);
+        }
+        at += 2;
+    }
+    let key = args.at(1);
+    let Place::Held(mut held) = call.keyspace.db(call.client.db).place_to_write(key) else {
+        return Err(NO_SUCH_KEY);
+    };
+    let stream = held.collection::<Stream>()?;
+    if stream.last_entry_id().is_some_and(|top| last_id < top) {
+        return Err(CommandError::new(
+            "ERR The ID specified in XSETID is smaller than the target stream top item",
+        ));
+    }
+    if added.is_some_and(|added| added < stream.len()) {
+        return Err(CommandError::new(
+            "ERR The entries_added specified in XSETID is smaller than the target stream length",
+        ));
+    }
+    let max_deleted = max_deleted.filter(|id| *id != StreamId::MIN);
+    held.collection_mut::<Stream>()?.set_facts(last_id, added, max_deleted);
+    call.client.reply.ok();
+    call.modified_unheard(key);
+    call.dirty(1);
+    call.notify(Classes::STREAM, "xsetid", key);
+    Ok(())
+}
