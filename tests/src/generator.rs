@@ -18,6 +18,8 @@ const TEMPLATES: &str = include_str!("templates.txt");
 pub struct Generator {
     random: Random,
     templates: Vec<&'static str>,
+    /// The time in the last id that was made for an entry of a stream.
+    id: usize,
 }
 
 impl Generator {
@@ -37,7 +39,7 @@ impl Generator {
                 handlers().of(id).is_some() || !id.spec().subcommands().is_empty()
             })
             .collect();
-        Self { random: Random::new(seed), templates }
+        Self { random: Random::new(seed), templates, id: 0 }
     }
 
     /// The next command.
@@ -123,12 +125,12 @@ impl Generator {
     fn fill(&mut self, word: &str) -> Vec<u8> {
         let random = &mut self.random;
         match word {
-            // Keys: of strings, lists, hashes, sets (t), sorted sets, bitmaps, HyperLogLogs (p); some of them of
-            // another type than expected.
-            "<s>" | "<l>" | "<h>" | "<t>" | "<z>" | "<b>" | "<hll>" | "<k>" => {
+            // Keys: of strings, lists, hashes, sets (t), sorted sets, bitmaps, HyperLogLogs (p), streams (q); some of
+            // them of another type than expected.
+            "<s>" | "<l>" | "<h>" | "<t>" | "<z>" | "<b>" | "<q>" | "<hll>" | "<k>" => {
                 let own = if word == "<hll>" { "p" } else { &word[1..2] };
                 let kind = if own == "k" || random.chance(7) {
-                    random.pick(&["s", "l", "h", "t", "z", "b", "p"])
+                    random.pick(&["s", "l", "h", "t", "z", "b", "p", "q"])
                 } else {
                     own
                 };
@@ -136,6 +138,25 @@ impl Generator {
             }
             // Sorted sets whose members have the same score.
             "<y>" => format!("y{}", random.below(2)).into_bytes(),
+            // Ids of entries: of one that is added, of one that may be there, and where a range begins or ends.
+            "<next>" => {
+                self.id += 1 + random.below(2) * random.below(3);
+                format!("{}-{}", self.id, random.pick(&["*", "0", "1", "300"])).into_bytes()
+            }
+            "<id>" => {
+                let ms = self.id.saturating_sub(random.below(40));
+                let seq = ["", "-0", "-0", "-1", "-300"][random.below(5)];
+                format!("{ms}{seq}").into_bytes()
+            }
+            "<from>" => match random.below(4) {
+                0 => random
+                    .pick(&["-", "+", "(0-0", "(18446744073709551615", "(-"])
+                    .as_bytes()
+                    .to_vec(),
+                1 => [&b"("[..], &self.fill("<id>")].concat(),
+                _ => self.fill("<id>"),
+            },
+            "<g>" => random.pick(&["g1", "g1", "g2"]).as_bytes().to_vec(),
             "<v>" => self.value(),
             "<m>" => self.member(),
             "<i>" => random

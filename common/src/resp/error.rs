@@ -49,6 +49,8 @@ pub const TIMEOUT_NOT_AN_INTEGER: &str = "ERR timeout is not an integer or out o
 pub const TIMEOUT_NEGATIVE: &str = "ERR timeout is negative";
 /// Of WAIT and WAITAOF, in versions after 7.0.15.
 pub const TIMEOUT_OUT_OF_RANGE: &str = "ERR timeout is out of range";
+/// To who waits for a stream, for a group, and the stream goes.
+pub const STREAM_GONE: &str = "UNBLOCKED the stream key no longer exists";
 /// `INCR` and its kin would pass 64 bits.
 pub const INCREMENT_OVERFLOW: &str = "ERR increment or decrement would overflow";
 /// `DECRBY` with the one number that has no negative.

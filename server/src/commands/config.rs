@@ -175,6 +175,7 @@ pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
     shared.expiry_cut_short.set(0);
     shared.expiry_time.take();
     shared.stale_percent.set(0.0);
+    crate::keyspace::lazyfree::reset_freed();
     call.client.reply.ok();
     Ok(())
 }

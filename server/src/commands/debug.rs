@@ -12,7 +12,7 @@ use crate::encoding::listpack::Element;
 use crate::engine::Call;
 use crate::engine::asks::{Ask, Source};
 use crate::engine::{CommandError, CommandResult, NO_SUCH_KEY};
-use crate::keyspace::{Entry, Str};
+use crate::keyspace::{Entry, Kind, Str};
 use crate::settings::Protected;
 use crate::types::stream::StreamId;
 use crate::types::{Object, Stream};
@@ -65,7 +65,7 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
                     Some(entry) => value_digest(entry, [0; 20]),
                     None => [0; 20],
                 };
-                call.client.reply.bulk(hex(digest).as_bytes());
+                call.client.reply.simple(&hex(digest));
             }
             Ok(())
         }
@@ -274,10 +274,18 @@ fn mix(digest: &mut Sum, text: &[u8]) {
     *digest = Sha1::digest(*digest).into();
 }
 
+/// A type's number in Redis, where modules have the 5.
+fn kind_number(kind: Kind) -> u32 {
+    match kind {
+        Kind::Stream => 6,
+        other => other as u32,
+    }
+}
+
 /// The digest of one value, by Redis's rules, so that equal data gives equal digests whatever its form and whoever holds
 /// it. It goes on from that of the key.
 fn value_digest(entry: &Entry, mut digest: Sum) -> Sum {
-    mix(&mut digest, &(entry.kind() as u32).to_be_bytes());
+    mix(&mut digest, &kind_number(entry.kind()).to_be_bytes());
     match (entry.string(), entry.object()) {
         (Some(_), _) | (None, Some(Object::List(_) | Object::Stream(_))) => {
             each_text(entry, |text| mix(&mut digest, text));

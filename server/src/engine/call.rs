@@ -1,7 +1,7 @@
 //! What a handler is given: the arguments, the keyspace, the client, and the engine's other parts.
 
 use redstart_common::command::CommandId;
-use redstart_common::resp::{Args, OwnedArgs};
+use redstart_common::resp::{Args, OwnedArgs, error};
 
 use super::feed::Form;
 use super::waiting::{Blocked, Nothing};
@@ -430,7 +430,7 @@ impl Core {
                 self.stats.count_error(text);
             }
             (Unblock::StreamGone, _) => {
-                let text = "UNBLOCKED the stream key no longer exists";
+                let text = error::STREAM_GONE;
                 client.reply.error(text);
                 self.stats.count_error(text);
                 self.stats.waited(blocked.command, 0, true);

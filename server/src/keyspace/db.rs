@@ -416,7 +416,7 @@ impl Db {
             self.change(found);
             // SAFETY: a live entry of this database; a collection taken out of it leaves an empty one behind.
             if let Some(object) = unsafe { found.as_mut() }.object_mut()
-                && object.stored_len() > super::lazyfree::THRESHOLD
+                && object.parts_to_free() > super::lazyfree::THRESHOLD
             {
                 let empty = crate::types::List::create();
                 super::lazyfree::free(std::mem::replace(object, empty));

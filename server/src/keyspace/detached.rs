@@ -37,7 +37,7 @@ impl Drop for Detached {
         // SAFETY: we own it, and it is not used again.
         unsafe {
             if let Some(object) = self.0.as_mut().object_mut()
-                && object.stored_len() > lazyfree::THRESHOLD
+                && object.parts_to_free() > lazyfree::THRESHOLD
             {
                 lazyfree::free(std::mem::replace(object, List::create()));
             }

@@ -11,7 +11,7 @@ use super::entry::Entry;
 use crate::encoding::table::Table;
 use crate::types::Object;
 
-/// Elements above which a collection is worth another thread's time.
+/// Parts above which a collection is worth another thread's time.
 pub const THRESHOLD: usize = 64;
 
 enum Garbage {
@@ -88,6 +88,11 @@ pub fn free_entries(table: Table<Entry>) {
 #[must_use]
 pub fn pending() -> usize {
     PENDING.load(Ordering::Relaxed)
+}
+
+/// Counts the freed values from nought on, as CONFIG RESETSTAT does.
+pub fn reset_freed() {
+    FREED.store(0, Ordering::Relaxed);
 }
 
 /// Values freed by the other thread so far.

@@ -142,6 +142,15 @@ impl Object {
         }
     }
 
+    /// Parts that have to be freed one by one, about.
+    #[must_use]
+    pub fn parts_to_free(&self) -> usize {
+        match self {
+            Self::Stream(stream) => stream.parts_to_free(),
+            other => other.stored_len(),
+        }
+    }
+
     /// Bytes that the collection has allocated beside its entry, told from `samples` of its parts when they are many.
     #[must_use]
     pub fn allocated_bytes(&self, samples: usize) -> usize {

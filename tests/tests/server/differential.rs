@@ -23,6 +23,8 @@ struct Open {
 const OPEN: &[Open] = &[
     // The original reads an `errno` that an earlier command may have left, and then refuses what is a number.
     Open { commands: &["SORT", "SORT_RO"], theirs: "scores can't be converted", ours: "" },
+    // The original asks for room for as many ids as are wanted, however few there are.
+    Open { commands: &["XAUTOCLAIM"], theirs: "Insufficient memory", ours: "" },
 ];
 
 /// How many differences are gathered before the test gives up.
@@ -70,6 +72,24 @@ fn integer(reply: &[u8]) -> Option<i64> {
     std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()
 }
 
+/// Whether two replies to XPENDING or XINFO CONSUMERS are the same but for how long something was idle, which is the
+/// element `idle` of each row.
+fn rows_alike(theirs: &[u8], ours: &[u8], idle: usize) -> bool {
+    let rows = |reply| -> Option<Vec<Vec<&[u8]>>> {
+        let rows = elements(reply)?.1;
+        rows.into_iter().map(|row| elements(row).map(|(_, row)| row)).collect()
+    };
+    let (Some(theirs), Some(ours)) = (rows(theirs), rows(ours)) else { return false };
+    let alike = |(theirs, ours): (&Vec<&[u8]>, &Vec<&[u8]>)| {
+        let mut cells = theirs.iter().zip(ours).enumerate();
+        let same = |(at, (a, b)): (usize, (&&[u8], &&[u8]))| {
+            a == b || (at == idle && integer(a).is_some() && integer(b).is_some())
+        };
+        theirs.len() == ours.len() && cells.all(same)
+    };
+    theirs.len() == ours.len() && theirs.iter().zip(&ours).all(alike)
+}
+
 /// A command of a transaction, the original's reply to it, and ours.
 type Answered<'a> = (&'a Words, &'a [u8], &'a [u8]);
 
@@ -100,6 +120,8 @@ fn same(words: &Words, queue: &[Words], theirs: &[u8], ours: &[u8]) -> bool {
             .is_some_and(|inner| inner.iter().all(|(words, a, b)| same(words, &[], a, b))),
         // Keys that were set past their deadline count until the regular work finds them; see `Pair::step`.
         "DBSIZE" => integer(theirs).is_some() && integer(ours).is_some(),
+        "XPENDING" if words.len() > 3 => rows_alike(theirs, ours, 2),
+        "XINFO" if words[1].eq_ignore_ascii_case(b"CONSUMERS") => rows_alike(theirs, ours, 5),
         // How long idle; the small numbers that the original shares among keys were so longer.
         "OBJECT" => integer(theirs).is_some() && integer(ours).is_some(),
         "SORT" | "SORT_RO" if words.iter().any(|word| word.eq_ignore_ascii_case(b"LIMIT")) => {
@@ -264,7 +286,7 @@ impl Pair {
         let mut story = String::new();
         let earlier = self.history.iter().rev().skip(1);
         // Those that name the same keys and may have changed them.
-        let is_key = |word: &&Vec<u8>| word.len() == 2 && b"slhtzybp".contains(&word[0]);
+        let is_key = |word: &&Vec<u8>| word.len() == 2 && b"slhtzybpq".contains(&word[0]);
         let told = |words: &&Words| {
             name_of(words) != "OBJECT"
                 && lookup(&words[0]).is_none_or(|id| !id.spec().flags.contains(Flags::READONLY))
@@ -306,7 +328,9 @@ impl Pair {
         let hashed = encoding.ends_with(b"hashtable\r\n");
         // And a list that SORT has stored goes by the usual limits in the original, whatever the configuration says.
         let divided = self.small && encoding.ends_with(b"quicklist\r\n");
-        let one_form = !self.compressed && !hashed && !divided;
+        // What is pending was handed out at other times, and consumers were seen at others.
+        let timed = encoding.ends_with(b"stream\r\n");
+        let one_form = !self.compressed && !hashed && !divided && !timed;
         self.history.push(dump);
         if !theirs.starts_with(b"$") || theirs.starts_with(b"$-1") {
             // A difference was found just before, and all was removed.
@@ -335,11 +359,27 @@ impl Pair {
         let mut words: Words = read.iter().map(|word| word.as_bytes().to_vec()).collect();
         words.insert(1, COPY.into());
         self.step(words);
+        if timed {
+            self.compare_stream(COPY);
+        }
         self.step(vec![b"DEL".into(), COPY.into()]);
     }
 
+    /// Compares what a stream says of itself and of its groups.
+    fn compare_stream(&mut self, key: &[u8]) {
+        for about in ["STREAM", "GROUPS"] {
+            self.step(vec![b"XINFO".into(), about.into(), key.into()]);
+        }
+        for group in ["g1", "g2"] {
+            self.step(vec![b"XPENDING".into(), key.into(), group.into()]);
+            let all = ["-", "+", "1000"].map(|word| word.as_bytes().to_vec());
+            self.step([vec![b"XPENDING".into(), key.into(), group.into()], all.to_vec()].concat());
+            self.step(vec![b"XINFO".into(), b"CONSUMERS".into(), key.into(), group.into()]);
+        }
+    }
+
     fn compare_database(&mut self) {
-        for kind in ["s", "l", "h", "t", "z", "y", "b", "p"] {
+        for kind in ["s", "l", "h", "t", "z", "y", "b", "p", "q"] {
             for number in 0..4 {
                 let key = format!("{kind}{number}").into_bytes();
                 let (found, _) = self.both(&vec![b"TYPE".to_vec(), key.clone()]);
@@ -350,11 +390,15 @@ impl Pair {
                     b"+hash\r\n" => &["HGETALL"],
                     b"+set\r\n" => &["SMEMBERS"],
                     b"+zset\r\n" => &["ZRANGE", "0", "-1", "WITHSCORES"],
+                    b"+stream\r\n" => &["XRANGE", "-", "+"],
                     _ => continue,
                 };
                 let mut words: Words = read.iter().map(|word| word.as_bytes().to_vec()).collect();
                 words.insert(1, key.clone());
                 self.step(words);
+                if found == b"+stream\r\n" {
+                    self.compare_stream(&key);
+                }
                 self.exchange(key, read);
             }
         }
@@ -435,6 +479,8 @@ const SMALL: &[&str] = &[
     "4",
     "--hll-sparse-max-bytes",
     "80",
+    "--stream-node-max-entries",
+    "4",
     "--rdbcompression",
     "no",
     "--proto-max-bulk-len",

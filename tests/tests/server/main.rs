@@ -29,5 +29,6 @@ mod scripts;
 mod snapshots;
 mod spill;
 mod start;
+mod streams;
 mod users;
 mod waiting;

@@ -10,7 +10,8 @@ use redstart_server::persistence::rdb::{
 };
 use redstart_server::persistence::value::restore;
 use redstart_server::types::list::End;
-use redstart_server::types::{Hash, Limits, List, Object, Set, Zset};
+use redstart_server::types::stream::{Delivery, Group, StreamId, Wanted};
+use redstart_server::types::{Hash, Limits, List, Object, Set, Stream, Zset};
 use redstart_tests::proxy_support::{Client, Folder, Redis, free_port};
 use redstart_tests::server_support::{Peer, run};
 
@@ -45,11 +46,59 @@ fn plain(value: &Value) -> Plain {
                     row.push(score.to_string().into_bytes());
                     true
                 }),
+                Object::Stream(stream) => row = plain_stream(stream),
             }
             object.encoding_name()
         }
     };
     (map, row, name)
+}
+
+/// All of a stream: entries, facts, and groups with what is pending.
+fn plain_stream(stream: &Stream) -> Vec<Vec<u8>> {
+    let mut row = vec![format!("{:?}", stream.facts()).into_bytes()];
+    for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+        row.push(entry.id.text().as_bytes().to_vec());
+        entry.for_each(|name, value| row.extend([name.to_vec(), value.to_vec()]));
+    }
+    for group in stream.groups() {
+        row.push(format!("{:?} {:?} {}", group.name(), group.last_id, group.entries_read).into());
+        for (id, held) in group.pending().iter() {
+            let name = group.consumer(held.consumer).name();
+            row.push(format!("{id:?} {name:?} {} {}", held.delivered_ms, held.deliveries).into());
+        }
+        for consumer in group.consumers() {
+            let pending: Vec<_> = consumer.pending().iter().map(|(id, ())| id).collect();
+            row.push(format!("{:?} {} {pending:?}", consumer.name(), consumer.seen_ms).into());
+        }
+    }
+    row
+}
+
+/// A stream of so many texts, of which some are deleted and some are pending.
+fn stream_of(texts: &[String], limits: &Limits) -> Stream {
+    let mut stream = Stream::default();
+    for (at, text) in texts.iter().enumerate() {
+        let pairs = [(&b"text"[..], text.as_bytes()), (b"more", &text.as_bytes()[..at % 2])];
+        let pairs = pairs.into_iter().take(1 + at / 50 % 2).collect::<Vec<_>>();
+        stream.add(Wanted::Next, at as u64 / 3, pairs.into_iter(), limits).expect("added");
+    }
+    stream.add_group(Group::new(b"none", StreamId::MIN, -1));
+    let mut group = Group::new(b"some", StreamId::MIN, 0);
+    let consumer = group.add_consumer(b"busy", 1_700_000_000_123).expect("the first");
+    group.add_consumer(b"idle", 0);
+    stream.add_group(group);
+    let most = texts.len() * 2 / 3;
+    let delivery = Delivery { consumer, is_pending: true, now_ms: 1_700_000_000_456, most };
+    stream.with_group(b"some", |stream, group| group.deliver(stream, delivery, |_, _| {}));
+    let some: Vec<StreamId> = stream
+        .range(StreamId::MIN, StreamId::MAX)
+        .step_by(4)
+        .skip(1)
+        .map(|entry| entry.id)
+        .collect();
+    stream.remove(some);
+    stream
 }
 
 /// An entry: its value, when it dies, and how much it was used.
@@ -146,6 +195,7 @@ fn fill(keyspace: &mut Keyspace) {
     for members in [1_u32, 5, 40, 200, 3000] {
         let (mut list, mut set, mut ints) = (List::default(), Set::default(), Set::default());
         let (mut hash, mut zset) = (Hash::default(), Zset::default());
+        let mut texts = Vec::new();
         for at in 0..members {
             let text = match at % 3 {
                 0 => at.to_string(),
@@ -157,6 +207,7 @@ fn fill(keyspace: &mut Keyspace) {
             ints.insert((i64::from(at) * 70_001).to_string().as_bytes(), &limits);
             hash.set(text.as_bytes(), &noise[..at as usize % 90], &limits);
             zset.set(text.as_bytes(), f64::from(at) * 0.3 - 7.0, &limits);
+            texts.push(text);
         }
         if members > 1000 {
             zset.set(b"lowest", f64::NEG_INFINITY, &limits);
@@ -169,6 +220,7 @@ fn fill(keyspace: &mut Keyspace) {
             ("ints", Object::Set(ints)),
             ("hash", Object::Hash(hash)),
             ("zset", Object::Zset(zset)),
+            ("stream", Object::Stream(Box::new(stream_of(&texts, &limits)))),
         ];
         for (name, object) in objects {
             keyspace.db(0).set_object(format!("{name} {members}").as_bytes(), object, far);

@@ -37,15 +37,13 @@ enum From {
     New,
 }
 
-fn timeout(call: &Call<'_>, arg: &[u8]) -> Result<i64, CommandError> {
-    let ms = parse_i64(arg).ok_or(CommandError::new(error::TIMEOUT_NOT_AN_INTEGER))?;
-    if ms < 0 {
-        return Err(TIMEOUT_NEGATIVE);
+/// Milliseconds to wait; 0 is for ever.
+fn timeout(arg: &[u8]) -> Result<i64, CommandError> {
+    match parse_i64(arg) {
+        None => Err(CommandError::new(error::TIMEOUT_NOT_AN_INTEGER)),
+        Some(..0) => Err(TIMEOUT_NEGATIVE),
+        Some(ms) => Ok(ms),
     }
-    if ms > i64::MAX - call.now_ms() {
-        return Err(CommandError::new(error::TIMEOUT_OUT_OF_RANGE));
-    }
-    Ok(ms)
 }
 
 fn only_for_groups(option: &str) -> CommandError {
@@ -68,12 +66,12 @@ fn request<'a>(call: &Call<'a>, for_group: bool) -> Result<Reading<'a>, CommandE
                 return Err(CommandError::about("ERR ", args.at(0), after));
             }
             at += 1;
-            reading.timeout_ms = Some(timeout(call, args.at(at))?);
+            reading.timeout_ms = Some(timeout(args.at(at))?);
         } else if is(b"COUNT") && more > 0 {
             at += 1;
             reading.count = usize::try_from(integer(args.at(at))?).unwrap_or(0);
         } else if is(b"STREAMS") && more > 0 {
-            if more % 2 != 0 {
+            if !more.is_multiple_of(2) {
                 return Err(CommandError::new(
                     "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must \
                      be specified.",
@@ -140,6 +138,15 @@ fn from(arg: &[u8], for_group: bool, stream: Option<&Stream>) -> Result<From, Co
     })
 }
 
+/// Room for what so many streams are read from; that of one needs no allocation.
+fn room<'r>(count: usize, one: &'r mut [From], many: &'r mut Vec<From>) -> &'r mut [From] {
+    if count == 1 {
+        return one;
+    }
+    many.resize(count, From::New);
+    many
+}
+
 impl<'a> Reading<'a> {
     fn keys(&self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (first, count) = self.streams;
@@ -199,14 +206,15 @@ pub(super) fn xread(call: &mut Call<'_>) -> CommandResult {
         return serve(call, &reading);
     }
     let (first, count) = reading.streams;
-    let mut ids = Vec::with_capacity(count);
-    for (key, arg) in reading.keys(args).zip(args.iter().skip(first + count)) {
+    let (mut one, mut many) = ([From::New], Vec::new());
+    let ids = room(count, &mut one, &mut many);
+    for ((key, arg), id) in reading.keys(args).zip(args.iter().skip(first + count)).zip(&mut *ids) {
         let stream = call.keyspace.db(call.client.db).read_as::<Stream>(key)?;
-        ids.push(from(arg, false, stream)?);
+        *id = from(arg, false, stream)?;
     }
     let most = call.output_most();
     let mut answer = Answer::of(count);
-    for (key, from) in reading.keys(args).zip(&ids) {
+    for (key, from) in reading.keys(args).zip(&*ids) {
         let stream = call.keyspace.db(call.client.db).read_as::<Stream>(key)?;
         let (Some(stream), From::After(after)) = (stream, *from) else { continue };
         if stream.last_entry_id().is_some_and(|last| last > after) {
@@ -216,7 +224,7 @@ pub(super) fn xread(call: &mut Call<'_>) -> CommandResult {
         }
     }
     if !answer.end(&mut call.client.reply) {
-        wait(call, &reading, &ids);
+        wait(call, &reading, ids);
     }
     Ok(())
 }
@@ -268,8 +276,9 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
     }
     let Some((group, _)) = reading.group else { return Err(SYNTAX) };
     let (first, count) = reading.streams;
-    let mut ids = Vec::with_capacity(count);
-    for (key, arg) in reading.keys(args).zip(args.iter().skip(first + count)) {
+    let (mut one, mut many) = ([From::New], Vec::new());
+    let ids = room(count, &mut one, &mut many);
+    for ((key, arg), id) in reading.keys(args).zip(args.iter().skip(first + count)).zip(&mut *ids) {
         let stream = call.keyspace.db(call.client.db).read_as::<Stream>(key)?;
         if stream.is_none_or(|stream| stream.group(group).is_none()) {
             let parts = [
@@ -279,10 +288,10 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
             ];
             return Err(super::about(parts, [key, group]));
         }
-        ids.push(from(arg, true, stream)?);
+        *id = from(arg, true, stream)?;
     }
     let mut answer = Answer::of(count);
-    for (key, from) in reading.keys(args).zip(&ids) {
+    for (key, from) in reading.keys(args).zip(&*ids) {
         let has_any = |group: &Group, stream: &Stream| match from {
             From::After(_) => true,
             From::New => stream.last_entry_id().is_some_and(|last| last > group.last_id),
@@ -290,7 +299,7 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
         hand_out(call, &reading, key, *from, &mut answer, reading.most(), has_any)?;
     }
     if !answer.end(&mut call.client.reply) {
-        wait(call, &reading, &ids);
+        wait(call, &reading, ids);
     }
     Ok(())
 }
@@ -391,6 +400,11 @@ fn serve(call: &mut Call<'_>, reading: &Reading<'_>) -> CommandResult {
     };
     let count = if reading.count == 0 { COUNT_AFTER_WAITING } else { reading.count };
     let Some(stream) = call.keyspace.db(call.client.db).peek_as::<Stream>(key)? else {
+        // It was past its deadline.
+        if reading.group.is_some() {
+            return Err(CommandError::new(error::STREAM_GONE));
+        }
+        call.block(Kind::Stream, reading.keys(args), 0, Nothing::NullArray);
         return Ok(());
     };
     let from = from(arg, reading.group.is_some(), None)?;

@@ -95,15 +95,17 @@ pub(super) fn request(call: &Call<'_>, adds: bool) -> Result<Request, CommandErr
         }
         at += 1;
     }
+    let obeys = call.client.origin != Origin::Client;
     let Some((trim, _)) = &mut found.trim else {
         return match limit {
             Some(1..) => Err(LIMIT_ALONE),
             _ if !adds => Err(NO_STRATEGY),
+            Some(0) if !obeys => Err(LIMIT_OF_EXACT),
             _ => Ok(found),
         };
     };
     // What the primary and the log say was rewritten to be exact.
-    if call.client.origin == Origin::Client {
+    if !obeys {
         trim.limit = match limit {
             Some(_) if !trim.by_nodes => return Err(LIMIT_OF_EXACT),
             Some(limit) => limit,

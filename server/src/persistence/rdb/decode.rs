@@ -419,15 +419,10 @@ impl<R: Read> Decoder<R> {
 
     /// The value of a type; `None` is a short string in its room, or what was passed over.
     fn value(&mut self, kind: u8) -> Result<Option<Value>, Fault> {
-        if self.options.passes_over {
-            match kind {
-                kind::MODULE_2 => {
-                    let name = foreign::module_name(number(&mut self.input)?);
-                    foreign::skip_module(&mut self.input, &mut self.rooms, &name)?;
-                    return Ok(None);
-                }
-                _ => {}
-            }
+        if self.options.passes_over && kind == kind::MODULE_2 {
+            let name = foreign::module_name(number(&mut self.input)?);
+            foreign::skip_module(&mut self.input, &mut self.rooms, &name)?;
+            return Ok(None);
         }
         let mut reader = Reader {
             input: &mut self.input,

@@ -40,7 +40,7 @@ impl StreamSlicer {
     /// Writes more, until the draft has about `most` bytes. Answers whether that was the end.
     pub(super) fn advance(&mut self, draft: &mut Draft, stream: &Stream, most: usize) -> bool {
         loop {
-            let group_at = |at: usize| stream.groups().get(at).map(|group| &**group);
+            let group_at = |at: usize| stream.groups().get(at);
             self.stage = match self.stage {
                 Stage::Count => {
                     draft.put_length(stream.nodes().len() as u64);

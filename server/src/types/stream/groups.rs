@@ -278,7 +278,7 @@ impl Group {
         Some(held)
     }
 
-    /// Bytes that the group has allocated, its own place included.
+    /// Bytes that the group has allocated beside its own place.
     #[must_use]
     pub fn allocated_bytes(&self) -> usize {
         /// What a tree takes for a name, beside the name.
@@ -289,8 +289,7 @@ impl Group {
                 + NAME_BYTES
                 + consumer.pending.allocated_bytes()
         });
-        size_of::<Self>()
-            + self.name.len()
+        self.name.len()
             + self.pending.allocated_bytes()
             + self.consumers.capacity() * size_of::<Option<Box<Consumer>>>()
             + consumers.sum::<usize>()
@@ -300,7 +299,7 @@ impl Group {
 impl Stream {
     /// The groups, by name.
     #[must_use]
-    pub fn groups(&self) -> &[Box<Group>] {
+    pub fn groups(&self) -> &[Group] {
         &self.groups
     }
 
@@ -311,12 +310,12 @@ impl Stream {
     /// The group of this name.
     #[must_use]
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
-        self.find_group(name).ok().map(|at| &*self.groups[at])
+        self.find_group(name).ok().map(|at| &self.groups[at])
     }
 
     /// The group of this name, to be changed.
     pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.find_group(name).ok().map(|at| &mut *self.groups[at])
+        self.find_group(name).ok().map(|at| &mut self.groups[at])
     }
 
     /// Adds a group. Answers whether there was none of its name.
@@ -327,14 +326,14 @@ impl Stream {
                 if self.groups.is_empty() {
                     self.groups.reserve_exact(1);
                 }
-                self.groups.insert(at, Box::new(group));
+                self.groups.insert(at, group);
                 true
             }
         }
     }
 
     /// Takes the group of this name out.
-    pub fn remove_group(&mut self, name: &[u8]) -> Option<Box<Group>> {
+    pub fn remove_group(&mut self, name: &[u8]) -> Option<Group> {
         self.find_group(name).ok().map(|at| self.groups.remove(at))
     }
 

@@ -34,7 +34,7 @@ pub struct Stream {
     nodes: Row<Node>,
     facts: Facts,
     /// By name.
-    groups: Vec<Box<Group>>,
+    groups: Vec<Group>,
 }
 
 /// Why an entry was not added.
@@ -83,11 +83,21 @@ impl Stream {
         &self.nodes
     }
 
-    /// Parts that take time to read or to free: entries, and those that wait for an acknowledgement.
+    fn pending(&self) -> usize {
+        self.groups.iter().map(|group| group.pending().len()).sum()
+    }
+
+    /// Parts that take time to read: entries, and those that wait for an acknowledgement.
     #[must_use]
     pub fn parts(&self) -> usize {
-        let pending = self.groups.iter().map(|group| group.pending().len()).sum::<usize>();
-        usize::try_from(self.facts.length).unwrap_or(usize::MAX).saturating_add(pending)
+        usize::try_from(self.facts.length).unwrap_or(usize::MAX).saturating_add(self.pending())
+    }
+
+    /// Parts that are freed one by one: nodes, groups, consumers, and chunks of what is pending.
+    #[must_use]
+    pub fn parts_to_free(&self) -> usize {
+        let consumers = self.groups.iter().map(|group| group.consumer_count()).sum::<usize>();
+        self.nodes.len() + self.groups.len() + consumers + self.pending() / 64
     }
 
     /// The id that the next entry gets.
@@ -254,11 +264,11 @@ impl Stream {
             }
             _ => sampled,
         };
-        let groups: usize = self.groups.iter().map(|group| group.allocated_bytes()).sum();
+        let groups: usize = self.groups.iter().map(Group::allocated_bytes).sum();
         size_of::<Self>()
             + self.nodes.allocated_bytes()
             + nodes
-            + self.groups.capacity() * size_of::<Box<Group>>()
+            + self.groups.capacity() * size_of::<Group>()
             + groups
     }
 }

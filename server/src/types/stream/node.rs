@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The form is Redis's, for it goes into files as it is. The id of an entry is told by its distance from the node's,
-//! which is the id of the first entry. What is deleted is marked and stays until all of the node is. The number of
+//! which is the id of the first entry. What is deleted is marked and stays while the node does. The number of
 //! elements at the end of each entry leads back to its beginning; behind the names, 0 stands in its place.
 //!
 //! Entries are in the order of their ids, but for deleted ones: XSETID may have set the stream back behind those.
@@ -187,7 +187,7 @@ impl<'a> Walk<'a> {
 
 /// What a node from outside holds that is not deleted.
 pub(super) struct Checked {
-    /// Entries. A node of none may be in files of Redis, where trimming has stopped at a deleted one.
+    /// Entries. A node has none where trimming has stopped at a deleted one.
     pub live: u64,
     /// The lowest and the highest id.
     pub bounds: Option<(StreamId, StreamId)>,

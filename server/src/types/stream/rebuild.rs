@@ -61,8 +61,8 @@ impl Rebuild {
         self.live = self.live.saturating_add(checked.live);
         if let Some((_, last)) = checked.bounds {
             self.entry = Some(last);
-            self.stream.nodes.insert(id, Node::of(pack));
         }
+        self.stream.nodes.insert(id, Node::of(pack));
         Ok(())
     }
 

@@ -67,11 +67,11 @@ impl Stream {
         self.facts.length = self.facts.length.saturating_sub(live);
     }
 
-    /// Removes up to `most` entries from the front of the first node.
+    /// Removes up to `most` entries from the front of the first node, which stays as it does in Redis, though all of it may
+    /// be deleted.
     fn trim_first_node(&mut self, keep: Keep, most: u64) -> u64 {
         let place = super::Place::default();
         let Some((id, node)) = self.nodes.at(place) else { return 0 };
-        let (live, _) = node.counts();
         let walk = node.walk(id);
         let (mut at, mut going) = (walk.first(), Vec::new());
         while let Some(found) = walk.read(at).filter(|_| (going.len() as u64) < most) {
@@ -84,10 +84,6 @@ impl Stream {
             }
         }
         let removed = going.len() as u64;
-        if removed == live {
-            self.drop_first_node(live);
-            return removed;
-        }
         if let Some(node) = self.nodes.at_mut(place).filter(|_| removed > 0) {
             // From the back: a mark may move what is behind it.
             going.into_iter().rev().for_each(|at| node.mark_deleted(at));

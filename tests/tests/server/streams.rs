@@ -1,0 +1,674 @@
+//! Streams, beside the original: replies and errors, who is served in which order, what is published, and what replicas and
+//! files hold.
+
+use std::process::Command;
+
+use redstart_tests::proxy_support::{Client, Folder, Listening, eventually, free_port};
+use redstart_tests::server_support::{Peer, figure, server_binary};
+
+const FIXED: &[&str] = &[
+    "XADD s 5-1 name value",
+    "XADD s 5-1 name value",
+    "XADD s 5 name value",
+    "XADD s 5-* name other",
+    "XADD s 6-* name other more 12",
+    "XADD s 0-0 a b",
+    "XADD new 0-0 a b",
+    "XADD new 0-* a b",
+    "XADD new 0 a b",
+    "EXISTS new",
+    "XADD s 7-1 a",
+    "XADD s 7-1",
+    "XADD s 7-1 a b c",
+    "XADD s *-1 a b",
+    "XADD s 7-x a b",
+    "XADD s -7 a b",
+    "XADD s 7--1 a b",
+    "XADD s 7-01 a b",
+    "XADD s +8 a b",
+    "XADD s 18446744073709551616 a b",
+    "XADD s NOMKSTREAM 9-1 a b",
+    "XADD none NOMKSTREAM 9-1 a b",
+    "XADD s MAXLEN 2 MINID 3 9-2 a b",
+    "XADD s MAXLEN -1 9-2 a b",
+    "XADD s MAXLEN x 9-2 a b",
+    "XADD s MAXLEN",
+    "XADD s MAXLEN ~ 2 LIMIT -1 9-2 a b",
+    "XADD s MAXLEN 2 LIMIT 5 9-2 a b",
+    "XADD s MAXLEN = 2 LIMIT 5 9-2 a b",
+    "XADD s LIMIT 5 9-2 a b",
+    "XADD s LIMIT 0 9-2 a b",
+    "XADD s MINID - 9-3 a b",
+    "XADD s MAXLEN ~ 4 LIMIT 0 9-3 a b",
+    "XADD s MINID = 5-3 9-4 a b",
+    "XADD text 1-1 a b",
+    "XLEN s",
+    "XLEN none",
+    "XLEN text",
+    "XRANGE s - +",
+    "XRANGE s 5 6",
+    "XRANGE s (5-3 (9-4",
+    "XRANGE s (5 (9",
+    "XRANGE s ( +",
+    "XRANGE s (- +",
+    "XRANGE s (18446744073709551615-18446744073709551615 +",
+    "XRANGE s - (0-0",
+    "XRANGE s - + COUNT 2",
+    "XRANGE s - + COUNT 2 COUNT 1",
+    "XRANGE s - + COUNT 0",
+    "XRANGE s - + COUNT -5",
+    "XRANGE s - + COUNT",
+    "XRANGE s - + COUNT x",
+    "XRANGE s - + LIMIT 1",
+    "XRANGE none - + COUNT 0",
+    "XRANGE none - x",
+    "XRANGE text - +",
+    "XREVRANGE s + -",
+    "XREVRANGE s 9 (6 COUNT 1",
+    "XREVRANGE s - +",
+    "XDEL s 6-0 6-0 77-0",
+    "XDEL s 9-1 x",
+    "XDEL none x",
+    "XDEL none 1-1",
+    "XDEL text x",
+    "XINFO STREAM s",
+    "XINFO STREAM s FULL",
+    "XINFO STREAM s FULL COUNT 1",
+    "XINFO STREAM s FULL COUNT 0",
+    "XINFO STREAM s FULL COUNT -1",
+    "XINFO STREAM s FULL COUNT x",
+    "XINFO STREAM s FULL COUNT",
+    "XINFO STREAM s COUNT 1",
+    "XINFO STREAM none",
+    "XINFO STREAM text",
+    "XINFO STREAM",
+    "XINFO NOSUCH s",
+    "XINFO",
+    "XINFO HELP",
+    "XINFO HELP me",
+    "XGROUP",
+    "XGROUP HELP",
+    "XGROUP NOSUCH s g",
+    "XGROUP CREATE s g 0",
+    "XGROUP CREATE s g 0",
+    "XGROUP CREATE s other $ ENTRIESREAD 2",
+    "XGROUP CREATE s third - ",
+    "XGROUP CREATE s third 5 ENTRIESREAD -2",
+    "XGROUP CREATE s third 5 ENTRIESREAD x",
+    "XGROUP CREATE s third 5 ENTRIESREAD",
+    "XGROUP CREATE s third 5 MKSTREAM MKSTREAM MKSTREAM MKSTREAM",
+    "XGROUP CREATE none g 0",
+    "XGROUP CREATE none g 0 MKSTREAM MKSTREAM MKSTREAM MKSTREAM",
+    "XGROUP CREATE text g 0 MKSTREAM",
+    "XGROUP CREATE made g $ MKSTREAM",
+    "XGROUP SETID s g 5-3",
+    "XGROUP SETID s g + ENTRIESREAD 3",
+    "XGROUP SETID s g -",
+    "XGROUP SETID s none 5",
+    "XGROUP SETID none g 5",
+    "XGROUP SETID s g 5 ENTRIESREAD",
+    "XGROUP SETID s g 5 ENTRIESREAD 3 ENTRIESREAD 4",
+    "XGROUP SETID s g 0 ENTRIESREAD 0",
+    "XGROUP CREATECONSUMER s g joe",
+    "XGROUP CREATECONSUMER s g joe",
+    "XGROUP CREATECONSUMER s none joe",
+    "XGROUP DELCONSUMER s g nobody",
+    "XGROUP DESTROY s none",
+    "XGROUP DESTROY none g",
+    "XGROUP DESTROY text g",
+    "XREAD COUNT 1 STREAMS s 0",
+    "XREAD COUNT 0 STREAMS s s 9 6-0",
+    "XREAD STREAMS s none $ 0",
+    "XREAD BLOCK 1 STREAMS s $",
+    "XREAD BLOCK -1 STREAMS s $",
+    "XREAD BLOCK x STREAMS s $",
+    "XREAD BLOCK 9223372036854775808 STREAMS s $",
+    "XREAD COUNT x STREAMS s 0",
+    "XREAD STREAMS s",
+    "XREAD STREAMS s t 0",
+    "XREAD COUNT 1 BLOCK 1",
+    "XREAD GROUP g joe STREAMS s >",
+    "XREAD NOACK STREAMS s 0",
+    "XREAD STREAMS s >",
+    "XREAD STREAMS text 0",
+    "XREAD STREAMS s x",
+    "XREAD STREAMS s -",
+    "XREADGROUP GROUP g joe STREAMS s $",
+    "XREADGROUP GROUP g joe COUNT 1 STREAMS s",
+    "XREADGROUP COUNT 1 NOACK BLOCK 1 STREAMS s >",
+    "XREADGROUP GROUP none joe STREAMS s >",
+    "XREADGROUP GROUP g joe STREAMS none >",
+    "XREADGROUP GROUP g joe STREAMS text >",
+    "XREADGROUP GROUP g joe COUNT 1 STREAMS s >",
+    "XREADGROUP GROUP g ann COUNT 1 STREAMS s >",
+    "XREADGROUP GROUP g ann NOACK COUNT 1 STREAMS s >",
+    "XREADGROUP GROUP g joe STREAMS s made > >",
+    "XREADGROUP GROUP g joe STREAMS s >",
+    "XREADGROUP GROUP g joe BLOCK 1 STREAMS s >",
+    "XREADGROUP GROUP g joe STREAMS s 0",
+    "XREADGROUP GROUP g joe COUNT 1 STREAMS s 9-1",
+    "XREADGROUP GROUP g late STREAMS s 0",
+    "XREADGROUP GROUP g late STREAMS s 18446744073709551615-18446744073709551615",
+    "XINFO GROUPS s",
+    "XINFO GROUPS made",
+    "XINFO GROUPS none",
+    "XINFO CONSUMERS s none",
+    "XINFO CONSUMERS none g",
+    "XPENDING s g",
+    "XPENDING s other",
+    "XPENDING s none",
+    "XPENDING none g",
+    "XPENDING text g",
+    "XPENDING s g - +",
+    "XPENDING s g - + x",
+    "XPENDING s g - + 10 nobody",
+    "XPENDING s g IDLE 5 - +",
+    "XPENDING s g IDLE x - + 5",
+    "XPENDING s g IDLE 1000000 - + 5",
+    "XPENDING s g ( + 5",
+    "XPENDING s g - (0-0 5",
+    "XPENDING s g - + -5",
+    "XDEL s 9-1",
+    "XREADGROUP GROUP g ann STREAMS s 0",
+    "XCLAIM s g joe x 9-1",
+    "XCLAIM s g joe 0 9-1 JUSTID",
+    "XCLAIM s g joe 0 5-3 NOSUCH",
+    "XCLAIM s g joe 0 5-3 IDLE",
+    "XCLAIM s g joe 0 5-3 IDLE x",
+    "XCLAIM s g joe 0 5-3 TIME x",
+    "XCLAIM s g joe 0 5-3 RETRYCOUNT x",
+    "XCLAIM s g joe 0 5-3 LASTID x",
+    "XCLAIM s g joe 0 5-3 FORCE 9-3",
+    "XCLAIM s none joe 0 5-3",
+    "XCLAIM none g joe 0 5-3",
+    "XCLAIM text g joe 0 5-3",
+    "XCLAIM s g new 0 5-3 9-3 RETRYCOUNT 7",
+    "XCLAIM s g ann 1000000 9-3",
+    "XCLAIM s other ann 0 9-3",
+    "XCLAIM s other ann 0 9-3 99-1 FORCE JUSTID",
+    "XCLAIM s other ann 0 9-3 IDLE 5 RETRYCOUNT -1",
+    "XAUTOCLAIM s g ann 0 - COUNT 1",
+    "XAUTOCLAIM s g ann 0 (5 COUNT 5 JUSTID",
+    "XAUTOCLAIM s g ann 0 - COUNT 0",
+    "XAUTOCLAIM s g ann 0 - COUNT x",
+    "XAUTOCLAIM s g ann 0 - COUNT",
+    "XAUTOCLAIM s g ann x -",
+    "XAUTOCLAIM s g ann 0 x",
+    "XAUTOCLAIM s g ann 0 - NOSUCH",
+    "XAUTOCLAIM s none ann 0 -",
+    "XAUTOCLAIM none g ann 0 -",
+    "XAUTOCLAIM text g ann 0 -",
+    "XAUTOCLAIM text g ann 0 - NOSUCH",
+    "XACK s g 5-3",
+    "XACK s g 5-3 9-3 x",
+    "XACK s none x",
+    "XACK none g x",
+    "XACK text g x",
+    "XPENDING s g",
+    "XINFO GROUPS s",
+    "XTRIM s MAXLEN 3",
+    "XTRIM s MAXLEN ~ 1",
+    "XTRIM s MINID 9-3",
+    "XTRIM s",
+    "XTRIM s NOSUCH 1",
+    "XTRIM s MAXLEN 1 MAXLEN 1",
+    "XTRIM s MAXLEN 1 LIMIT 5",
+    "XTRIM none MAXLEN 1",
+    "XTRIM text MAXLEN 1",
+    "XSETID s 1-1",
+    "XSETID s 20-1 ENTRIESADDED -1",
+    "XSETID s 20-1 ENTRIESADDED 0",
+    "XSETID s 20-1 MAXDELETEDID 21-1",
+    "XSETID s 20-1 ENTRIESADDED",
+    "XSETID s 20-1 ENTRIESADDED 100 MAXDELETEDID 19-1",
+    "XSETID none 20-1",
+    "XSETID text 20-1",
+    "XINFO STREAM s",
+    "XINFO GROUPS s",
+    "XGROUP DELCONSUMER s g ann",
+    "XGROUP DESTROY s g",
+    "TYPE s",
+    "OBJECT ENCODING s",
+    "SORT s",
+    "LPUSH s a",
+    "GET s",
+    "SCAN 0 MATCH s TYPE stream COUNT 100",
+    "COPY s copy",
+    "RENAME copy moved",
+    "DEBUG DIGEST-VALUE s moved made",
+    "DEBUG DIGEST",
+    "XADD last 18446744073709551615-18446744073709551615 a b",
+    "XADD last * a b",
+    "XADD edge 5-18446744073709551615 a b",
+    "COMMAND GETKEYS XREAD STREAMS a b 1 2",
+    "COMMAND GETKEYS XREADGROUP GROUP STREAMS STREAMS STREAMS STREAMS >",
+    "COMMAND GETKEYS XADD a MAXLEN 1 * b c",
+    "COMMAND GETKEYS XINFO STREAM a",
+    "COMMAND GETKEYS XGROUP CREATE a b c",
+];
+
+#[test]
+fn what_there_is_of_streams_is_answered_alike() {
+    let peers = Peer::both(&["--save", "", "--enable-debug-command", "yes"]);
+    for (protocol, entries) in [("2", "100"), ("3", "100"), ("2", "2"), ("3", "1")] {
+        let [mut theirs, mut ours] = peers.each_ref().map(Peer::client);
+        for client in [&mut theirs, &mut ours] {
+            client.call(&format!("HELLO {protocol}"));
+            client.call("FLUSHALL");
+            client.call("SET text x");
+            client.call(&format!("CONFIG SET stream-node-max-entries {entries}"));
+        }
+        for call in FIXED {
+            assert_eq!(ours.call(call), theirs.call(call), "{call}");
+        }
+    }
+}
+
+#[test]
+fn the_last_entry_is_read_by_its_sign() {
+    let [_, ours] = Peer::both(&[]);
+    let mut client = ours.client();
+    assert_eq!(client.call("XREAD STREAMS s +"), "*-1\r\n");
+    for ms in 1..=3 {
+        client.call(&format!("XADD s {ms}-1 n {ms}"));
+    }
+    let last = "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n3-1\r\n*2\r\n$1\r\nn\r\n$1\r\n3\r\n";
+    assert_eq!(client.call("XREAD STREAMS s +"), last);
+    client.call("XDEL s 3-1");
+    assert!(client.call("XREAD STREAMS s +").contains("2-1"));
+    client.call("XGROUP CREATE s g 0");
+    assert!(client.call("XREADGROUP GROUP g c STREAMS s +").starts_with("-ERR The + ID"));
+}
+
+fn wait(admin: &mut Client, count: u64) {
+    eventually("all wait", || figure(admin, "blocked_clients") == count);
+}
+
+/// Begins to wait.
+fn waiting(peer: &Peer, admin: &mut Client, request: &str) -> Client {
+    let before = figure(admin, "blocked_clients");
+    let mut waiter = peer.client();
+    waiter.send(&request.split(' ').collect::<Vec<_>>());
+    wait(admin, before + 1);
+    waiter
+}
+
+/// What those who wait are told, for each of some conversations.
+fn told(peer: &Peer, setup: &str, requests: &[&str], then: &str) -> Vec<String> {
+    println!("{}: {setup} / {requests:?} / {then}", peer.name());
+    let mut admin = peer.client();
+    admin.call("FLUSHALL");
+    setup.split('|').for_each(|line| {
+        admin.call(line);
+    });
+    let mut waiters: Vec<Client> =
+        requests.iter().map(|request| waiting(peer, &mut admin, request)).collect();
+    then.split('|').for_each(|line| {
+        admin.call(line);
+    });
+    let told = waiters.iter_mut().map(Client::receive).collect();
+    wait(&mut admin, 0);
+    told
+}
+
+#[test]
+fn those_who_wait_are_served_alike() {
+    let peers = Peer::both(&["--enable-debug-command", "yes"]);
+    let group = "XGROUP CREATE s g $ MKSTREAM|XGROUP CREATE t g $ MKSTREAM";
+    let for_group = "XREADGROUP GROUP g c BLOCK 0 STREAMS s >";
+    let both = "XREADGROUP GROUP g c BLOCK 0 STREAMS t s > >";
+    for (setup, requests, then) in [
+        ("PING", &["XREAD BLOCK 0 STREAMS s $", "XREAD BLOCK 0 STREAMS s 0"][..], "XADD s 1-1 a b"),
+        ("XADD s 5-1 a b", &["XREAD BLOCK 0 STREAMS s $"], "XADD s 5-2 c d|XADD s 5-3 e f"),
+        ("XADD s 5-1 a b", &["XREAD BLOCK 0 STREAMS s 9"], "XADD s 5-2 c d|XADD s 9-1 e f"),
+        (
+            "PING",
+            &["XREAD COUNT 1 BLOCK 0 STREAMS t s s 0 $ 0"],
+            "MULTI|XADD s 1-1 a b|XADD s 1-2 a b|XADD t 1-1 a b|EXEC",
+        ),
+        ("PING", &["XREAD BLOCK 0 STREAMS s $"], "MULTI|XADD s 1-1 a b|XDEL s 1-1|EXEC"),
+        ("PING", &["XREAD BLOCK 0 STREAMS s $"], "LPUSH s a|DEL s|XADD s 1-1 a b"),
+        ("PING", &["BLPOP s 0", "XREAD BLOCK 0 STREAMS s $"], "XADD s 1-1 a b|DEL s|LPUSH s a"),
+        (group, &[for_group, for_group], "XADD s 1-1 a b|XADD s 1-2 c d"),
+        (
+            group,
+            &[for_group, "XREADGROUP GROUP g other BLOCK 0 STREAMS s >"],
+            "MULTI|XADD s 1-1 a b|XADD s 1-2 c d|EXEC|XADD s 1-3 e f",
+        ),
+        (
+            group,
+            &["XREADGROUP GROUP g c COUNT 1 NOACK BLOCK 0 STREAMS s >", for_group],
+            "MULTI|XADD s 1-1 a b|XADD s 1-2 c d|EXEC",
+        ),
+        (group, &[both], "XADD s 1-1 a b"),
+        (group, &[both, for_group], "XGROUP DESTROY s g"),
+        (group, &[for_group, "XREAD BLOCK 0 STREAMS s $"], "DEL s|XADD s 1-1 a b"),
+        (group, &[both], "UNLINK t"),
+        (group, &[for_group], "SET s text"),
+        (group, &[for_group], "RENAME s other"),
+        (group, &[for_group], "RENAME t s|XADD s 1-1 a b"),
+        (group, &[for_group], "FLUSHALL"),
+        (group, &[for_group], "FLUSHDB ASYNC"),
+        (group, &[for_group], "SWAPDB 0 1"),
+        (group, &[for_group], "PEXPIRE s 1"),
+        (group, &[for_group], "EXPIRE s -1"),
+        (group, &[for_group], "MULTI|DEL s|XADD s 1-1 a b|EXEC"),
+        (group, &[for_group], "MULTI|DEL s|SADD s 1|EXEC"),
+        (group, &[for_group], "MULTI|DEL s|XGROUP CREATE s g 0 MKSTREAM|EXEC|XADD s 7-7 a b"),
+        (group, &[for_group], "XADD t 1-1 a b|XSETID s 5|XADD s 6 a b"),
+        (
+            group,
+            &["XREAD BLOCK 900 STREAMS s $", "XREADGROUP GROUP g c BLOCK 900 STREAMS s >"],
+            "PING",
+        ),
+    ] {
+        let [theirs, ours] = peers.each_ref().map(|peer| told(peer, setup, requests, then));
+        assert_eq!(ours, theirs, "{setup} / {requests:?} / {then}");
+    }
+}
+
+#[test]
+fn many_wait_and_are_served_in_their_order() {
+    for peer in Peer::both(&[]) {
+        let mut admin = peer.client();
+        admin.call("XGROUP CREATE s g $ MKSTREAM");
+        let mut waiters: Vec<Client> = (0..30)
+            .map(|at| {
+                let request = format!("XREADGROUP GROUP g c{at} COUNT 1 BLOCK 0 STREAMS s >");
+                waiting(&peer, &mut admin, &request)
+            })
+            .collect();
+        // One gives up.
+        waiters.remove(7);
+        wait(&mut admin, 29);
+        assert_eq!(admin.call("MULTI"), "+OK\r\n");
+        for at in 0..29 {
+            admin.call(&format!("XADD s 1-{} n {at}", at + 1));
+        }
+        assert!(admin.call("EXEC").starts_with("*29"));
+        for (at, mut waiter) in waiters.into_iter().enumerate() {
+            let said = waiter.receive();
+            assert!(said.contains(&format!("\r\n1-{}\r\n", at + 1)), "{}: {said}", peer.name());
+        }
+        assert!(admin.call("XPENDING s g").starts_with("*4\r\n:29\r\n$3\r\n1-1\r\n$4\r\n1-29\r\n"));
+    }
+}
+
+#[test]
+fn who_may_not_wait_is_told_so_at_once() {
+    let peers = Peer::both(&[]);
+    let [mut theirs, mut ours] = peers.each_ref().map(Peer::client);
+    for lines in [
+        &["XGROUP CREATE s g $ MKSTREAM"][..],
+        &["MULTI", "XREAD BLOCK 0 STREAMS s $", "XREADGROUP GROUP g c BLOCK 0 STREAMS s >", "EXEC"],
+        &["EVAL return(redis.call('xread','block','0','streams','s','$')) 0"],
+        &["EVAL return(redis.pcall('xreadGroup','group','g','c','block','0','streams','s','>')) 0"],
+        &["EVAL return(redis.call('xread','streams','s','0')) 0"],
+        &["XADD s 1-1 a b"],
+        &["EVAL return(redis.call('xreadgroup','group','g','c','streams','s','>')) 0"],
+        &["XPENDING s g"],
+    ] {
+        for line in lines {
+            assert_eq!(ours.call(line), theirs.call(line), "{line}");
+        }
+    }
+    for peer in &peers {
+        let mut admin = peer.client();
+        for (kind, said) in [
+            ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"),
+            ("TIMEOUT", "*-1\r\n"),
+        ] {
+            let mut waiter = peer.client();
+            let id = waiter.call("CLIENT ID");
+            waiter.send(&["XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "s", ">"]);
+            wait(&mut admin, 1);
+            let id = id.trim_start_matches(':').trim();
+            assert_eq!(admin.call(&format!("CLIENT UNBLOCK {id} {kind}")), ":1\r\n");
+            assert_eq!(waiter.receive(), said, "{}", peer.name());
+        }
+    }
+}
+
+const PUBLISHED: &[&str] = &[
+    "XADD s 1-1 a b",
+    "XADD s MAXLEN 5 2-1 a b",
+    "XADD s MAXLEN 1 3-1 a b",
+    "XTRIM s MAXLEN 1",
+    "XADD s 4-1 a b",
+    "XTRIM s MAXLEN ~ 1",
+    "XTRIM s MAXLEN 1",
+    "XDEL s 4-1 9-9",
+    "XDEL s 9-9",
+    "XGROUP CREATE s g 0",
+    "XGROUP CREATE t g 0 MKSTREAM",
+    "XGROUP CREATE t g 0 MKSTREAM",
+    "XGROUP CREATECONSUMER s g c",
+    "XGROUP CREATECONSUMER s g c",
+    "XADD s 5-1 a b",
+    "XADD s 5-2 a b",
+    "XREADGROUP GROUP g c COUNT 1 STREAMS s >",
+    "XREADGROUP GROUP g new STREAMS s >",
+    "XREADGROUP GROUP g empty STREAMS s 0",
+    "XREADGROUP GROUP g nobody STREAMS s >",
+    "XCLAIM s g claimer 0 5-1",
+    "XCLAIM s g nothing 1000000 5-2",
+    "XAUTOCLAIM s g auto 0 -",
+    "XACK s g 5-1",
+    "XSETID s 9-9",
+    "XGROUP SETID s g 0",
+    "XGROUP DELCONSUMER s g c",
+    "XGROUP DELCONSUMER s g c",
+    "XGROUP DESTROY s g",
+    "XGROUP DESTROY s g",
+    "DEL s",
+    "PUBLISH end end",
+];
+
+#[test]
+fn the_same_is_published_in_the_same_order() {
+    let peers = Peer::both(&["--notify-keyspace-events", "KEA"]);
+    let heard = peers.each_ref().map(|peer| {
+        let (mut admin, mut listener) = (peer.client(), peer.client());
+        listener.call("PSUBSCRIBE *");
+        for line in PUBLISHED {
+            admin.call(line);
+        }
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|last: &String| !last.contains("end")) {
+            heard.push(listener.receive());
+        }
+        heard
+    });
+    let [theirs, ours] = heard;
+    assert_eq!(ours, theirs);
+}
+
+/// What changes a key for those who watch it, and for those who keep it.
+#[test]
+fn watchers_and_caches_hear_of_the_same_changes() {
+    let peers = Peer::both(&[]);
+    for line in PUBLISHED.iter().filter(|line| line.starts_with('X')) {
+        let heard = peers.each_ref().map(|peer| {
+            let (mut admin, mut client) = (peer.client(), peer.client());
+            admin.call("FLUSHALL");
+            for line in ["XADD s 1-1 a b", "XADD s 4-1 a b", "XGROUP CREATE s g 0 ENTRIESREAD 0"] {
+                admin.call(line);
+            }
+            for line in ["XADD s 5-1 a b", "XREADGROUP GROUP g c COUNT 2 STREAMS s >"] {
+                admin.call(line);
+            }
+            let mut said = Vec::new();
+            client.call("HELLO 3");
+            client.call("CLIENT TRACKING ON");
+            client.call("XRANGE s - +");
+            client.call("WATCH s t");
+            admin.call(line);
+            client.call("MULTI");
+            client.call("PING");
+            said.push(client.call("EXEC"));
+            said.push(client.call("PING"));
+            said
+        });
+        assert_eq!(heard[1], heard[0], "{line}");
+    }
+}
+
+/// A busy stream: what a replica or a file that repeats it must come to.
+const BUSY: &[&str] = &[
+    "XADD s * name value",
+    "XADD s * name other",
+    "XADD s 9999999999999-* name other more 12",
+    "XADD s MAXLEN ~ 100 * name trimmed",
+    "XADD s MAXLEN 40 * name trimmed",
+    "XGROUP CREATE s g 0",
+    "XREADGROUP GROUP g joe COUNT 7 STREAMS s >",
+    "XREADGROUP GROUP g ann NOACK COUNT 2 STREAMS s >",
+    "XREADGROUP GROUP g ann COUNT 5 STREAMS s >",
+    "XGROUP CREATECONSUMER s g idle",
+    "XAUTOCLAIM s g sue 0 - COUNT 3",
+    "XGROUP CREATE made g $ MKSTREAM",
+    "XTRIM s MAXLEN ~ 20",
+    "XSETID made 7-7 ENTRIESADDED 9 MAXDELETEDID 3-3",
+];
+
+/// What there is to say of the streams, but for times, and for how many entries were read: XCLAIM, which is what is
+/// repeated of XREADGROUP, does not say it.
+fn state(client: &mut Client) -> Vec<String> {
+    [
+        "DEBUG DIGEST",
+        "XINFO STREAM s",
+        "XPENDING s g",
+        "XPENDING s g - + 1000 joe",
+        "XINFO STREAM made",
+        "XINFO GROUPS made",
+    ]
+    .map(|line| {
+        let said = client.call(line);
+        // How long ago something was handed out is not the same twice.
+        let is_idle = |part: &&str| !(line.ends_with("joe") && part.starts_with(':'));
+        said.split("\r\n").filter(is_idle).collect::<Vec<_>>().join(" ")
+    })
+    .into()
+}
+
+fn fill(client: &mut Client) {
+    for _ in 0..20 {
+        for line in BUSY {
+            let said = client.call(line);
+            assert!(!said.starts_with('-') || said.starts_with("-BUSYGROUP"), "{line}: {said}");
+        }
+        let first = client.call("XRANGE s - + COUNT 1");
+        let id = first.split("\r\n").nth(3).expect("an id").to_owned();
+        assert_eq!(client.call(&format!("XDEL s {id}")), ":1\r\n");
+        client.call("XREADGROUP GROUP g joe COUNT 1 STREAMS s >");
+        let pending = client.call("XPENDING s g");
+        let id = pending.split("\r\n").nth(3).expect("an id");
+        client.call(&format!("XACK s g {id}"));
+    }
+}
+
+#[test]
+fn a_replica_of_either_kind_follows() {
+    let options = ["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"];
+    for (primary, replica) in [(0, 1), (1, 0), (1, 1)] {
+        let primary = &Peer::both(&options)[primary];
+        let replica = &Peer::both(&options)[replica];
+        let (mut writer, mut reader) = (primary.client(), replica.client());
+        fill(&mut writer);
+        reader.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+        eventually("the link is up", || {
+            reader.call("INFO replication").contains("master_link_status:up")
+        });
+        fill(&mut writer);
+        assert_eq!(writer.call("WAIT 1 10000"), ":1\r\n");
+        assert_eq!(state(&mut reader), state(&mut writer), "{}", primary.name());
+    }
+}
+
+fn start_in(program: &std::ffi::OsStr, folder: Folder, options: &[&str]) -> Listening {
+    let port = free_port();
+    let mut command = Command::new(program);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+    command.args(["--enable-debug-command", "yes"]).args(options);
+    let started = Listening::start(command, port, folder);
+    eventually("everything is loaded", || started.log().contains("eady to accept connections"));
+    started
+}
+
+#[test]
+fn files_of_either_kind_are_read_by_both() {
+    let programs = [std::ffi::OsStr::new("redis-server"), server_binary().as_os_str()];
+    for (preamble, rewrite) in [("no", true), ("yes", true), ("no", false)] {
+        let options = ["--appendonly", "yes", "--aof-use-rdb-preamble", preamble];
+        for writer in programs {
+            for reader in programs {
+                let mut writer = start_in(writer, Folder::new(), &options);
+                let mut client = writer.client();
+                fill(&mut client);
+                if rewrite {
+                    client.call("BGREWRITEAOF");
+                    eventually("the log is rewritten", || {
+                        figure(&mut client, "aof_rewrite_in_progress") == 0
+                            && figure(&mut client, "aof_rewrite_scheduled") == 0
+                    });
+                }
+                if preamble == "yes" || !rewrite {
+                    fill(&mut client);
+                }
+                let mut before = state(&mut client);
+                client.send(&["SHUTDOWN", "NOSAVE"]);
+                writer.process.ended();
+                let mut reader = start_in(reader, writer.folder, &options);
+                let mut after = state(&mut reader.client());
+                if preamble == "no" && rewrite {
+                    // XADD fills nodes anew, and what is pending but deleted cannot be said in commands.
+                    for said in [&mut before, &mut after] {
+                        said.drain(1..=3);
+                    }
+                }
+                assert_eq!(after, before, "preamble {preamble}");
+                reader.process.kill();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_stream_is_saved_as_it_was_while_it_is_written() {
+    let folder = Folder::new();
+    let server = start_in(server_binary().as_os_str(), folder, &[]);
+    let mut client = server.client();
+    client.call("XGROUP CREATE s g 0 MKSTREAM");
+    for _ in 0..60 {
+        client.send(&["MULTI"]);
+        for _ in 0..500 {
+            client.send(&["XADD", "s", "*", "name", &"value ".repeat(20)]);
+        }
+        client.send(&["EXEC"]);
+        (0..502).for_each(|_| {
+            client.receive();
+        });
+    }
+    for consumer in 0..30 {
+        let line = format!("XREADGROUP GROUP g c{consumer} COUNT 300 STREAMS s >");
+        client.call(&line);
+    }
+    let (digest, groups) = (client.call("DEBUG DIGEST-VALUE s"), client.call("XINFO GROUPS s"));
+    client.send(&["BGSAVE"]);
+    // At once behind it, while it is not written yet.
+    client.send(&["XADD", "s", "*", "late", "one"]);
+    client.send(&["XREADGROUP", "GROUP", "g", "late", "COUNT", "10", "STREAMS", "s", ">"]);
+    client.send(&["XTRIM", "s", "MAXLEN", "100"]);
+    client.send(&["DEL", "s"]);
+    (0..5).for_each(|_| {
+        assert!(!client.receive().starts_with('-'));
+    });
+    eventually("it is saved", || figure(&mut client, "rdb_bgsave_in_progress") == 0);
+    assert!(server.folder.join("dump.rdb").exists());
+    let Listening { folder, mut process, .. } = server;
+    process.kill();
+    let original = start_in(std::ffi::OsStr::new("redis-server"), folder, &[]);
+    let mut client = original.client();
+    assert_eq!(client.call("DEBUG DIGEST-VALUE s"), digest);
+    assert_eq!(client.call("XINFO GROUPS s"), groups);
+}
