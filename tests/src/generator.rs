@@ -63,6 +63,7 @@ impl Generator {
                 b"SORT",
                 b"ZADD",
                 b"ZRANK",
+                b"ZREVRANK",
             ]
             .contains(&name.as_slice());
         if !spared && self.random.chance(6) {
