@@ -32,6 +32,7 @@ WORDS = {
     "SADD": ["SADD", "bench:set", MEMBER],
     "HSET": ["HSET", "bench:hash", MEMBER, "VALUE"],
     "ZADD": ["ZADD", "bench:zset", "__rand_int__.RUN", MEMBER],
+    "XADD": ["XADD", "bench:stream", "MAXLEN", "~", "100000", "*", "name", "VALUE"],
     "LRANGE, 100 elements": ["LRANGE", RANGE, "0", "99"],
     "MSET, 10 keys": MSET_10,
     "MGET, 10 keys": ["MGET"] + [KEY] * 10,
@@ -58,7 +59,7 @@ class Case(typing.NamedTuple):
 SHORT = ["SET", "GET", "INCR", "LPUSH", "RPOP", "SADD", "HSET"]
 SERVER_CASES = [Case(command, 1, 1) for command in SHORT]
 SERVER_CASES += [Case(command, 16, 4) for command in SHORT]
-SERVER_CASES += [Case("ZADD", 16, 1), Case("LRANGE, 100 elements", 16, 0.5), Case("MSET, 10 keys", 16, 0.5)]
+SERVER_CASES += [Case("ZADD", 16, 1), Case("XADD", 16, 2), Case("LRANGE, 100 elements", 16, 0.5), Case("MSET, 10 keys", 16, 0.5)]
 # SET comes first: what it writes is what GET reads.
 PROXY_CASES = [Case(command, depth, share) for depth, share in ((1, 1), (16, 4), (100, 4)) for command in ("SET", "GET")]
 PROXY_CASES += [Case("MSET, 10 keys", 1, 0.5), Case("MGET, 10 keys", 1, 0.5)]
@@ -70,6 +71,7 @@ MEMORY_CASES = [
     ("set of 10", lambda n: ["SADD", f"key:{n:012d}"] + [f"member{i:03d}" for i in range(10)]),
     ("zset of 10", lambda n: ["ZADD", f"key:{n:012d}"] + [w for i in range(10) for w in (str(i), f"member{i:03d}")]),
     ("list of 10", lambda n: ["RPUSH", f"key:{n:012d}"] + [f"element{i:03d}" for i in range(10)]),
+    ("entry of one stream", lambda n: ["XADD", "stream", f"{n + 1}-1", "name", "v" * 32]),
     ("member of one zset", lambda n: ["ZADD", "zset", str(n), f"member:{n:09d}"]),
 ]
 

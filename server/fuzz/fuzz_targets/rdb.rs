@@ -13,7 +13,8 @@ use redstart_server::persistence::rdb::{
     About, Decoder, Draft, Finisher, Item, Options, Slicer, Usage, begin, end, entry, select,
 };
 use redstart_server::types::list::End;
-use redstart_server::types::{Hash, Limits, List, Object, Set, Zset};
+use redstart_server::types::stream::{Delivery, Group, StreamId, Wanted};
+use redstart_server::types::{Hash, Limits, List, Object, Set, Stream, Zset};
 
 /// What a byte of LZF can grow to, twice for what containers take besides, and something to begin with.
 const GROWTH_MAX: usize = 264 * 2;
@@ -107,16 +108,28 @@ fn sample(members: usize, large: bool) -> Vec<u8> {
     let limits = Limits::default();
     let (mut list, mut set) = (List::default(), Set::default());
     let (mut hash, mut zset) = (Hash::default(), Zset::default());
+    let mut stream = Stream::default();
     for at in 0..=members * if large { 90 } else { 1 } {
         let text = format!("{at} of them");
         list.push(End::Back, text.as_bytes(), &limits);
         set.insert(text.as_bytes(), &limits);
         hash.set(text.as_bytes(), b"12", &limits);
         zset.set(text.as_bytes(), at as f64, &limits);
+        let pairs = [(&b"name"[..], text.as_bytes()), (b"more", b"7")].into_iter().take(1 + at % 2);
+        stream.add(Wanted::Next, 9, pairs, &limits).expect("a higher id");
     }
+    let mut group = Group::new(b"group", StreamId::MIN, 0);
+    let consumer = group.add_consumer(b"consumer", 1 << 40).expect("the first");
+    group.add_consumer(b"idle", 0);
+    stream.add_group(group);
+    let delivery = Delivery { consumer, is_pending: true, now_ms: 1 << 41, most: members };
+    stream.with_group(b"group", |stream, group| group.deliver(stream, delivery, |_, _| {}));
+    stream.remove([StreamId::new(9, 1), StreamId::new(9, 2)]);
+    let stream = Object::Stream(Box::new(stream));
     let mut keyspace = Keyspace::new(1);
     let db = keyspace.db(0);
-    for object in [Object::List(list), Object::Set(set), Object::Hash(hash), Object::Zset(zset)] {
+    let rest = [Object::Set(set), Object::Hash(hash), Object::Zset(zset), stream];
+    for object in [Object::List(list)].into_iter().chain(rest) {
         db.set_object(format!("{:?}", object.kind()).as_bytes(), object, Deadline::At(1 << 45));
     }
     db.put(b"text", Taken { value: Value::Bytes(vec![b'a'; 100]), deadline: None });
@@ -134,5 +147,6 @@ fn limits(choice: u8) -> Limits {
         zset_entries: 3,
         zset_value: 8,
         list_node: if choice & 4 == 0 { 2 } else { -1 },
+        ..Limits::default()
     }
 }

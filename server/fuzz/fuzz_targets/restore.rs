@@ -13,7 +13,8 @@ use redstart_server::encoding::listpack::Element;
 use redstart_server::keyspace::{Keyspace, Taken, Value};
 use redstart_server::persistence::value::{VERSION, dump, restore};
 use redstart_server::types::list::End;
-use redstart_server::types::{Limits, Object};
+use redstart_server::types::stream::{Keep, StreamId, Trim};
+use redstart_server::types::{Limits, Object, Stream};
 
 /// What a byte of LZF can grow to, twice for what containers take besides, and something to begin with.
 const GROWTH_MAX: usize = 264 * 2;
@@ -56,6 +57,7 @@ fn limits(choice: u8) -> Limits {
         zset_entries: 3,
         zset_value: 8,
         list_node: if choice & 4 == 0 { 2 } else { -1 },
+        ..Limits::default()
     }
 }
 
@@ -66,6 +68,7 @@ enum Content {
     List(Vec<Vec<u8>>),
     Map(BTreeMap<Vec<u8>, Vec<u8>>),
     Sorted(Vec<(Vec<u8>, f64)>),
+    Stream(Vec<String>),
 }
 
 fn content(value: &Value) -> Content {
@@ -110,13 +113,56 @@ fn content(value: &Value) -> Content {
             });
             Content::Sorted(members)
         }
+        Object::Stream(stream) => return Content::Stream(stream_content(stream)),
     };
     let length = match &content {
-        Content::Text(_) => unreachable!("left above"),
+        Content::Text(_) | Content::Stream(_) => unreachable!("left above"),
         Content::List(texts) => texts.len(),
         Content::Map(fields) => fields.len(),
         Content::Sorted(members) => members.len(),
     };
     assert_eq!(length, object.stored_len());
     content
+}
+
+/// All of a stream; it is emptied on the way, in two manners, which must leave nothing.
+fn stream_content(stream: &Stream) -> Vec<String> {
+    let mut all = vec![format!("{:?}", stream.facts())];
+    let (mut ids, mut back) = (Vec::new(), Vec::new());
+    for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+        let mut fields = Vec::new();
+        entry.for_each(|name, value| fields.push((name.to_vec(), value.to_vec())));
+        assert_eq!(fields.len(), entry.len());
+        all.push(format!("{:?} {fields:?}", entry.id));
+        ids.push(entry.id);
+    }
+    back.extend(stream.range_back(StreamId::MIN, StreamId::MAX).map(|entry| entry.id));
+    back.reverse();
+    assert!(ids == back && ids.len() as u64 == stream.len() && ids.is_sorted());
+    for group in stream.groups() {
+        all.push(format!("{:?} {:?} {}", group.name(), group.last_id, group.entries_read));
+        for (id, held) in group.pending().iter() {
+            let name = group.consumer(held.consumer).name();
+            all.push(format!("{id:?} {name:?} {} {}", held.delivered_ms, held.deliveries));
+        }
+        for consumer in group.consumers() {
+            let own: Vec<_> = consumer.pending().iter().map(|(id, ())| id).collect();
+            all.push(format!("{:?} {} {own:?}", consumer.name(), consumer.seen_ms));
+        }
+        assert!(stream.lag(group).is_none_or(|lag| lag != i64::MIN));
+    }
+    let (mut one, mut other) = (stream.clone(), stream.clone());
+    assert_eq!(one.remove(ids.iter().copied()), ids.len());
+    let trim = Trim { keep: Keep::Newest(ids.len() as u64 / 2), by_nodes: false, limit: 0 };
+    assert_eq!(other.trim(&trim), ids.len() as u64 - ids.len() as u64 / 2);
+    other.trim(&Trim { keep: Keep::From(StreamId::MAX), by_nodes: false, limit: 0 });
+    assert!(one.is_empty() && other.len() <= 1);
+    for group in stream.groups() {
+        one.with_group(group.name(), |_, own| {
+            let pending: Vec<_> = own.pending().iter().map(|(id, _)| id).collect();
+            assert!(pending.iter().all(|id| own.acknowledge(*id).is_some()));
+            assert!(own.consumers().all(|consumer| consumer.pending().is_empty()));
+        });
+    }
+    all
 }

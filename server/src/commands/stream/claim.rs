@@ -13,7 +13,7 @@ use crate::engine::feed::Feed;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::settings::notify::Classes;
 use crate::types::Stream;
-use crate::types::stream::{Claim, ConsumerId, Group, Pending, Row, StreamId};
+use crate::types::stream::{Claim, ConsumerId, Entry, Group, Pending, Row, StreamId};
 
 /// `XACK key group id [id ...]`
 pub(super) fn xack(call: &mut Call<'_>) -> CommandResult {
@@ -112,7 +112,8 @@ impl<'c, 'a> Claiming<'c, 'a> {
     }
 
     /// Gives a pending entry to the consumer, and answers it. One that was not pending (`held` is none) is made so.
-    fn take(&mut self, stream: &Stream, group: &mut Group, id: StreamId, held: Option<Pending>) {
+    fn take(&mut self, entry: Entry<'_>, group: &mut Group, held: Option<Pending>) {
+        let id = entry.id;
         let consumer = self.consumer(group);
         let before = held.map_or(1, |held| held.deliveries);
         let deliveries = match self.terms.deliveries {
@@ -127,9 +128,10 @@ impl<'c, 'a> Claiming<'c, 'a> {
         } else {
             group.add_pending(id, pending);
         }
-        match stream.get(id) {
-            Some(entry) if !self.terms.just_ids => answer_entry(self.reply, entry),
-            _ => answer_id(self.reply, id),
+        if self.terms.just_ids {
+            answer_id(self.reply, id);
+        } else {
+            answer_entry(self.reply, entry);
         }
         propagate_claim(self.db, self.feed, self.key, group, id, &pending);
         self.answered += 1;
@@ -237,11 +239,11 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> CommandResult {
             for arg in args.iter().skip(5).take(options.ids) {
                 let Some(id) = StreamId::parse(arg, 0) else { continue };
                 let held = group.pending().get(id).copied();
-                match (stream.contains(id), held) {
-                    (false, Some(held)) => claiming.forget(group, id, &held),
-                    (true, Some(held)) if claiming.is_too_young(&held) => {}
-                    (true, Some(held)) => claiming.take(stream, group, id, Some(held)),
-                    (true, None) if options.force => claiming.take(stream, group, id, None),
+                match (stream.get(id), held) {
+                    (None, Some(held)) => claiming.forget(group, id, &held),
+                    (Some(_), Some(held)) if claiming.is_too_young(&held) => {}
+                    (Some(entry), None) if options.force => claiming.take(entry, group, None),
+                    (Some(entry), Some(held)) => claiming.take(entry, group, Some(held)),
                     (_, None) => {}
                 }
             }
@@ -336,15 +338,15 @@ fn claim_from(
     while attempts > 0 && wanted > 0 {
         let Some((id, held)) = at(group.pending(), place) else { break };
         attempts -= 1;
-        if !stream.contains(id) {
+        let Some(entry) = stream.get(id) else {
             claiming.forget(group, id, &held);
             deleted.push(id);
             place = group.pending().seek(id);
             wanted -= 1;
             continue;
-        }
+        };
         if !claiming.is_too_young(&held) {
-            claiming.take(stream, group, id, Some(held));
+            claiming.take(entry, group, Some(held));
             wanted -= 1;
         }
         place = group.pending().after(place);

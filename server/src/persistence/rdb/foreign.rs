@@ -1,5 +1,7 @@
 //! What this server has no type for, passed over: a check of a file wants to know whether it is whole.
 
+use std::borrow::Cow;
+
 use super::error::{Fault, Problem, corrupt};
 use super::format::module;
 use super::input::Input;
@@ -12,9 +14,13 @@ pub(super) fn module_name(id: u64) -> String {
 }
 
 /// A file that ends here is told by what was being read.
-fn told<T>(result: Result<T, Fault>, reason: &str, line: u16) -> Result<T, Fault> {
+pub(super) fn told<T>(
+    result: Result<T, Fault>,
+    reason: impl Into<Cow<'static, str>>,
+    line: u16,
+) -> Result<T, Fault> {
     match result {
-        Err(Fault::Problem(Problem::Short)) => Err(corrupt(reason.to_owned(), line)),
+        Err(Fault::Problem(Problem::Short)) => Err(corrupt(reason, line)),
         other => other,
     }
 }
@@ -30,16 +36,16 @@ pub(super) fn skip_module(
         match number(input)? {
             module::END => return Ok(()),
             module::SINT | module::UINT => {
-                told(number(input), &error("integer"), 1540)?;
+                told(number(input), error("integer"), 1540)?;
             }
             module::STRING => {
-                told(skip_text(input, rooms), &error("string"), 1546)?;
+                told(skip_text(input, rooms), error("string"), 1546)?;
             }
             module::FLOAT => {
-                told(array::<4>(input), &error("float"), 1553)?;
+                told(array::<4>(input), error("float"), 1553)?;
             }
             module::DOUBLE => {
-                told(array::<8>(input), &error("double"), 1559)?;
+                told(array::<8>(input), error("double"), 1559)?;
             }
             // As redis-server, which takes the next number for a part then.
             _ => {}

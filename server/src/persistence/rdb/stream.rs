@@ -1,7 +1,8 @@
 //! Streams as RDB bytes, both ways.
 
 use super::encode::Draft;
-use super::error::{Fault, Problem, corrupt};
+use super::error::{Fault, corrupt};
+use super::foreign::told;
 use super::format::kind;
 use super::input::Input;
 use super::value::{Reader, array, number};
@@ -143,14 +144,6 @@ fn put_consumers(
         }
     }
     Stage::Group(at + 1)
-}
-
-/// A file that ends here is told by what was being read.
-fn told<T>(result: Result<T, Fault>, reason: &'static str, line: u16) -> Result<T, Fault> {
-    match result {
-        Err(Fault::Problem(Problem::Short)) => Err(corrupt(reason, line)),
-        other => other,
-    }
 }
 
 /// What redis-server says of damage, and where.

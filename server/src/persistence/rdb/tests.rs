@@ -1,15 +1,17 @@
+mod streams;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 
 use proptest::prelude::*;
 
+use self::streams::{plain_stream, stream_of};
 use super::format::{kind, opcode};
 use super::*;
 use crate::encoding::listpack::Listpack;
 use crate::keyspace::{Deadline, Keyspace, Str, Value};
 use crate::types::list::End;
-use crate::types::stream::{Delivery, Group, StreamId, Wanted};
-use crate::types::{Hash, Limits, List, Object, Set, Stream, Zset};
+use crate::types::{Hash, Limits, List, Object, Set, Zset};
 
 /// A value as a plain program would hold it.
 #[derive(Debug, PartialEq, Clone)]
@@ -61,46 +63,6 @@ fn plain_object(object: &Object) -> Plain {
         }
         Object::Stream(stream) => Plain::Stream(plain_stream(stream)),
     }
-}
-
-fn plain_stream(stream: &Stream) -> Vec<String> {
-    let mut all = vec![format!("{:?}", stream.facts())];
-    for entry in stream.range(StreamId::MIN, StreamId::MAX) {
-        let mut fields = Vec::new();
-        entry.for_each(|name, value| fields.push((name.to_vec(), value.to_vec())));
-        all.push(format!("{:?} {fields:?}", entry.id));
-    }
-    for group in stream.groups() {
-        all.push(format!("{:?} {:?} {}", group.name(), group.last_id, group.entries_read));
-        for (id, held) in group.pending().iter() {
-            let name = group.consumer(held.consumer).name();
-            all.push(format!("{id:?} {name:?} {} {}", held.delivered_ms, held.deliveries));
-        }
-        for consumer in group.consumers() {
-            let own: Vec<_> = consumer.pending().iter().map(|(id, ())| id).collect();
-            all.push(format!("{:?} {} {own:?}", consumer.name(), consumer.seen_ms));
-        }
-    }
-    all
-}
-
-/// A stream of texts, some of them deleted, some pending.
-fn stream_of(texts: &[Vec<u8>], limits: &Limits) -> Stream {
-    let mut stream = Stream::default();
-    for text in texts {
-        let pairs = [(&text[..text.len() / 2], &text[..])];
-        stream.add(Wanted::Next, 7, pairs.into_iter(), limits).expect("added");
-    }
-    for (number, text) in texts.iter().take(4).enumerate() {
-        let mut group = Group::new(text, StreamId::MIN, number as i64 - 1);
-        let consumer = group.add_consumer(text, 1 << 40).expect("the first");
-        group.add_consumer(&[text, &b"other"[..]].concat(), -1);
-        stream.add_group(group);
-        let delivery = Delivery { consumer, is_pending: number < 3, now_ms: 5, most: 100 * number };
-        stream.with_group(text, |stream, group| group.deliver(stream, delivery, |_, _| {}));
-    }
-    stream.remove((0..texts.len() as u64 / 3).map(|seq| StreamId::new(7, seq * 3)));
-    stream
 }
 
 fn plain(value: &Value) -> Plain {

@@ -6,7 +6,8 @@ use super::*;
 use crate::keyspace::{Deadline, Value};
 use crate::persistence::rdb::{Decoder, Finisher, Item, Options};
 use crate::types::list::End;
-use crate::types::{Limits, List, Object};
+use crate::types::stream::{Delivery, Group, StreamId, Wanted};
+use crate::types::{Limits, List, Object, Stream};
 
 /// What a data set holds: by database and key, a description of the value and its deadline.
 type Model = BTreeMap<(usize, Vec<u8>), (String, Option<i64>)>;
@@ -22,6 +23,20 @@ fn described(value: &Value) -> String {
                 text.push(' ');
                 true
             });
+            text
+        }
+        Value::Object(Object::Stream(stream)) => {
+            let mut text = format!("{:?}:", stream.facts());
+            for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+                text.push_str(&String::from_utf8_lossy(entry.id.text().as_bytes()));
+                text.push(' ');
+            }
+            for group in stream.groups() {
+                text.push_str(&format!("{:?} {}: ", group.last_id, group.entries_read));
+                group.pending().iter().for_each(|(id, held)| {
+                    text.push_str(&format!("{}-{} {} ", id.ms, id.seq, held.deliveries));
+                });
+            }
             text
         }
         Value::Object(other) => format!("{} of {}", other.encoding_name(), other.len()),
@@ -74,6 +89,28 @@ fn large_list(tag: u8) -> Object {
     Object::List(list)
 }
 
+/// A stream, all of which is pending; a large one is written in several slices.
+fn stream(large: bool) -> Object {
+    let mut stream = Stream::default();
+    stream.add_group(Group::new(b"g", StreamId::MIN, 0));
+    let entries = if large { crate::keyspace::shared::LARGE_ELEMENTS } else { 5 };
+    for _ in 0..entries {
+        read(&mut stream);
+    }
+    Object::Stream(Box::new(stream))
+}
+
+/// Adds an entry and hands one out.
+fn read(stream: &mut Stream) {
+    let pairs = [(&b"name"[..], &b"a value of some length"[..])];
+    let _ = stream.add(Wanted::Next, 1, pairs.into_iter(), &Limits::default());
+    stream.with_group(b"g", |stream, group| {
+        let (consumer, _) = group.find_or_add(b"c", 7);
+        let delivery = Delivery { consumer, is_pending: true, now_ms: 8, most: 1 };
+        group.deliver(stream, delivery, |_, _| {})
+    });
+}
+
 fn take_all(snapshot: &Snapshot, into: &mut Vec<Draft>) {
     while let Some((draft, _)) = snapshot.take_draft() {
         into.push(draft);
@@ -85,6 +122,8 @@ enum Op {
     Set(usize, u8, u8),
     SetLarge(usize, u8),
     Push(usize, u8),
+    SetStream(usize, u8, bool),
+    Read(usize, u8, u8),
     Remove(usize, u8),
     Unlink(usize, u8),
     Expire(usize, u8, i64),
@@ -102,6 +141,9 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0_usize..2, key.clone(), any::<u8>()).prop_map(|(db, key, value)| Op::Set(db, key, value)),
         1 => (0_usize..2, key.clone()).prop_map(|(db, key)| Op::SetLarge(db, key)),
         2 => (0_usize..2, key.clone()).prop_map(|(db, key)| Op::Push(db, key)),
+        1 => (0_usize..2, key.clone(), any::<bool>())
+            .prop_map(|(db, key, large)| Op::SetStream(db, key, large)),
+        2 => (0_usize..2, key.clone(), 0_u8..10).prop_map(|(db, key, seq)| Op::Read(db, key, seq)),
         2 => (0_usize..2, key.clone()).prop_map(|(db, key)| Op::Remove(db, key)),
         1 => (0_usize..2, key.clone()).prop_map(|(db, key)| Op::Unlink(db, key)),
         1 => (0_usize..2, key.clone(), 1_i64..1000).prop_map(|(db, key, at)| Op::Expire(db, key, at)),
@@ -128,6 +170,17 @@ fn apply(keyspace: &mut Keyspace, snapshot: Option<&Snapshot>, op: &Op) {
             // A key of another type refuses, which is as good as no change.
             if let Ok(list) = keyspace.db(*db).write_or_create::<List>(&name(key)) {
                 list.push(End::Front, b"pushed", &Limits::default());
+            }
+        }
+        Op::SetStream(db, key, large) => {
+            keyspace.db(*db).set_object(&name(key), stream(*large), Deadline::Clear);
+        }
+        Op::Read(db, key, seq) => {
+            if let Ok(Some(stream)) = keyspace.db(*db).write_as::<Stream>(&name(key)) {
+                let id = StreamId::new(1, u64::from(*seq));
+                stream.remove([id]);
+                stream.group_mut(b"g").map(|group| group.acknowledge(id));
+                read(stream);
             }
         }
         Op::Remove(db, key) => _ = keyspace.db(*db).remove(&name(key)),

@@ -242,6 +242,9 @@ impl<V> Row<V> {
                 chunk.first = *first;
                 if chunk.values.len() < CHUNK_FEW {
                     self.join(place.chunk);
+                    if let Some(before) = place.chunk.checked_sub(1) {
+                        self.join(before);
+                    }
                 }
             }
             // A row that is filled and emptied all the time keeps its memory, if it is little.
