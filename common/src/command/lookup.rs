@@ -108,6 +108,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     cluster::COMMANDS,
     sentinel::COMMANDS,
     newer::COMMANDS,
+    newer::bloom::COMMANDS,
     newer::collections::COMMANDS,
     newer::hash::COMMANDS,
     newer::string::COMMANDS,

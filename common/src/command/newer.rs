@@ -1,6 +1,7 @@
 //! Commands that Redis has added since 7.0.15, as the version that brought them tells of them. The other files of rows are
 //! recorded from a redis-server 7.0.15; this one is written by hand.
 
+pub(super) mod bloom;
 pub(super) mod collections;
 pub(super) mod hash;
 pub(super) mod string;

@@ -80,6 +80,8 @@ named_enum! {
         Stream = "stream",
         /// Bitmaps.
         Bitmap = "bitmap",
+        /// What Redis has from a module.
+        Module = "module",
     }
 }
 

@@ -14,7 +14,7 @@ use redstart_server::persistence::rdb::{
 };
 use redstart_server::types::list::End;
 use redstart_server::types::stream::{Delivery, Group, StreamId, Wanted};
-use redstart_server::types::{Hash, Limits, List, Object, Set, Stream, Zset};
+use redstart_server::types::{Bloom, Hash, Limits, List, Object, Set, Stream, Zset};
 
 /// What a byte of LZF can grow to, twice for what containers take besides, and something to begin with.
 const GROWTH_MAX: usize = 264 * 2;
@@ -132,6 +132,16 @@ fn sample(members: usize, large: bool) -> Vec<u8> {
     for object in [Object::List(list)].into_iter().chain(rest) {
         db.set_object(format!("{:?}", object.kind()).as_bytes(), object, Deadline::At(1 << 45));
     }
+    let (mut timed, mut filter) = (Hash::default(), Bloom::new(9, 0.01, 2, true).expect("one"));
+    for at in 0..=members {
+        let text = at.to_string();
+        timed.set(text.as_bytes(), b"12", &limits);
+        let deadline = (at % 3 != 0).then_some(1 << 41 | at as i64);
+        timed.make_timed().set_deadline(text.as_bytes(), deadline);
+        filter.add(text.as_bytes()).expect("room");
+    }
+    db.set_object(b"timed", Object::Hash(timed), Deadline::Clear);
+    db.set_object(b"filter", Object::Bloom(Box::new(filter)), Deadline::Clear);
     db.put(b"text", Taken { value: Value::Bytes(vec![b'a'; 100]), deadline: None });
     write(&mut keyspace, false)
 }

@@ -114,6 +114,10 @@ fn content(value: &Value) -> Content {
             Content::Sorted(members)
         }
         Object::Stream(stream) => return Content::Stream(stream_content(stream)),
+        Object::Bloom(filter) => {
+            let bits = filter.links().iter().map(|link| link.data.clone());
+            return Content::List(std::iter::once(filter.header()).chain(bits).collect());
+        }
     };
     let length = match &content {
         Content::Text(_) | Content::Stream(_) => unreachable!("left above"),

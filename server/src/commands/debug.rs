@@ -240,6 +240,10 @@ fn each_text(entry: &Entry, mut visit: impl FnMut(&[u8])) {
             true
         }),
         (None, Some(Object::Stream(stream))) => each_word(stream, visit),
+        (None, Some(Object::Bloom(filter))) => {
+            visit(&filter.header());
+            filter.links().iter().for_each(|link| visit(&link.data));
+        }
         (None, None) => {}
     }
 }
@@ -278,6 +282,7 @@ fn mix(digest: &mut Sum, text: &[u8]) {
 fn kind_number(kind: Kind) -> u32 {
     match kind {
         Kind::Stream => 6,
+        Kind::Bloom => 5,
         other => other as u32,
     }
 }
@@ -287,7 +292,7 @@ fn kind_number(kind: Kind) -> u32 {
 fn value_digest(entry: &Entry, mut digest: Sum) -> Sum {
     mix(&mut digest, &kind_number(entry.kind()).to_be_bytes());
     match (entry.string(), entry.object()) {
-        (Some(_), _) | (None, Some(Object::List(_) | Object::Stream(_))) => {
+        (Some(_), _) | (None, Some(Object::List(_) | Object::Stream(_) | Object::Bloom(_))) => {
             each_text(entry, |text| mix(&mut digest, text));
         }
         (None, Some(Object::Set(set))) => {

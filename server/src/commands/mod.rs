@@ -3,6 +3,7 @@
 
 mod acl;
 mod bitmap;
+mod bloom;
 pub mod client;
 mod cluster;
 mod command;
@@ -57,6 +58,7 @@ pub(crate) type Handlers = &'static [(&'static str, Handler)];
 pub(crate) const GROUPS: &[Handlers] = &[
     acl::HANDLERS,
     bitmap::HANDLERS,
+    bloom::HANDLERS,
     client::HANDLERS,
     cluster::HANDLERS,
     command::HANDLERS,

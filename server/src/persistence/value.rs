@@ -273,7 +273,7 @@ mod tests {
                         list.walk(End::Front, |_, element| element.is(expected.next().expect("as many")));
                         prop_assert!(expected.next().is_none());
                     }
-                    Object::Stream(_) => unreachable!("there was none"),
+                    Object::Stream(_) | Object::Bloom(_) => unreachable!("there was none"),
                 }
             }
         }

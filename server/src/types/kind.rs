@@ -16,6 +16,8 @@ pub enum Kind {
     Hash = 4,
     /// A stream.
     Stream = 5,
+    /// A Bloom filter.
+    Bloom = 6,
 }
 
 impl Kind {
@@ -29,6 +31,8 @@ impl Kind {
             Self::Zset => "zset",
             Self::Hash => "hash",
             Self::Stream => "stream",
+            // As the module that brought them to Redis.
+            Self::Bloom => "MBbloom--",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What values mean: lists, sets, hashes, sorted sets and streams, with no word of clients or replies.
 
+pub mod bloom;
 pub mod geo;
 pub mod hash;
 mod kind;
@@ -8,6 +9,7 @@ pub mod set;
 pub mod stream;
 pub mod zset;
 
+pub use bloom::Bloom;
 pub use hash::Hash;
 pub use kind::Kind;
 pub use list::List;
@@ -64,6 +66,8 @@ pub enum Object {
     Zset(Zset),
     /// A stream.
     Stream(Box<Stream>),
+    /// A Bloom filter.
+    Bloom(Box<Bloom>),
 }
 
 impl Object {
@@ -76,6 +80,7 @@ impl Object {
             Self::Hash(_) => Kind::Hash,
             Self::Zset(_) => Kind::Zset,
             Self::Stream(_) => Kind::Stream,
+            Self::Bloom(_) => Kind::Bloom,
         }
     }
 
@@ -112,6 +117,8 @@ impl Object {
             Self::Hash(hash) => hash.encoding_name(),
             Self::Zset(zset) => zset.encoding_name(),
             Self::Stream(_) => "stream",
+            // As a value of a module.
+            Self::Bloom(_) => "raw",
         }
     }
 
@@ -139,6 +146,7 @@ impl Object {
             Self::Hash(hash) => hash.len(),
             Self::Zset(zset) => zset.len(),
             Self::Stream(stream) => stream.parts(),
+            Self::Bloom(filter) => filter.parts(),
         }
     }
 
@@ -147,6 +155,8 @@ impl Object {
     pub fn parts_to_free(&self) -> usize {
         match self {
             Self::Stream(stream) => stream.parts_to_free(),
+            // Few allocations, however large.
+            Self::Bloom(filter) => filter.links().len(),
             other => other.stored_len(),
         }
     }
@@ -160,6 +170,7 @@ impl Object {
             Self::Hash(hash) => hash.allocated_bytes(samples),
             Self::Zset(zset) => zset.allocated_bytes(samples),
             Self::Stream(stream) => stream.allocated_bytes(samples),
+            Self::Bloom(filter) => filter.allocated_bytes(),
         }
     }
 
@@ -209,5 +220,20 @@ impl Collection for Stream {
 
     fn create() -> Object {
         Object::Stream(Box::default())
+    }
+}
+
+impl Collection for Bloom {
+    fn of(object: &Object) -> Option<&Self> {
+        if let Object::Bloom(inner) = object { Some(inner) } else { None }
+    }
+
+    fn of_mut(object: &mut Object) -> Option<&mut Self> {
+        if let Object::Bloom(inner) = object { Some(inner) } else { None }
+    }
+
+    /// One without a link, which takes nothing: filters are made with a capacity.
+    fn create() -> Object {
+        Object::Bloom(Box::default())
     }
 }

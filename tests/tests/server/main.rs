@@ -1,6 +1,7 @@
 //! Process tests of the server, one executable for all: linking is what a test run waits for.
 
 mod aof;
+mod bloom;
 mod busy_scripts;
 mod clients;
 mod config;

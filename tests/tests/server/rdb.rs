@@ -47,6 +47,10 @@ fn plain(value: &Value) -> Plain {
                     true
                 }),
                 Object::Stream(stream) => row = plain_stream(stream),
+                Object::Bloom(filter) => {
+                    row.push(filter.header());
+                    row.extend(filter.links().iter().map(|link| link.data.clone()));
+                }
             }
             object.encoding_name()
         }

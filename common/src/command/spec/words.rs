@@ -53,6 +53,8 @@ word_set! {
         PROTECTED = 22, "";
         /// May touch, and so expire, any key.
         TOUCHES_ARBITRARY_KEYS = 23, "";
+        /// Redis has it from a module.
+        MODULE = 24, "module";
     }
 }
 

@@ -6,8 +6,9 @@ use redstart_common::resp::RespWrite;
 use super::stream;
 use crate::encoding::listpack::Element;
 use crate::keyspace::Value;
+use crate::types::bloom::CHUNK_BYTES;
 use crate::types::list::End;
-use crate::types::{Hash, Object};
+use crate::types::{Bloom, Hash, Object};
 
 /// Elements that one command adds, at most.
 const ELEMENTS_MAX: usize = 64;
@@ -88,6 +89,7 @@ fn collection(out: &mut Vec<u8>, key: &[u8], object: &Object) {
         Object::Hash(_) => (b"HMSET", 2),
         Object::Zset(_) => (b"ZADD", 2),
         Object::Stream(held) => return stream::stream(out, key, held),
+        Object::Bloom(filter) => return bloom(out, key, filter),
     };
     let mut batches = Batches { out, name, key, left: object.stored_len(), words, open: 0 };
     match object {
@@ -115,7 +117,17 @@ fn collection(out: &mut Vec<u8>, key: &[u8], object: &Object) {
                 true
             });
         }
-        Object::Stream(_) => {}
+        Object::Stream(_) | Object::Bloom(_) => {}
+    }
+}
+
+/// A filter in the pieces that BF.SCANDUMP would give.
+fn bloom(out: &mut Vec<u8>, key: &[u8], filter: &Bloom) {
+    command(out, &[b"BF.LOADCHUNK", key, b"1", &filter.header()]);
+    let mut offset = 0;
+    while let Some(chunk) = filter.chunk(offset, CHUNK_BYTES) {
+        offset += chunk.len();
+        command(out, &[b"BF.LOADCHUNK", key, (offset + 1).to_string().as_bytes(), chunk]);
     }
 }
 

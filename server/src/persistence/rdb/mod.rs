@@ -10,6 +10,7 @@
 //! with all forms that values ever had; what this server has no type for is refused by its name ([`Feature`]).
 
 pub mod batch;
+mod bloom;
 pub mod check;
 mod decode;
 mod encode;

@@ -1,5 +1,6 @@
 //! A value as RDB bytes, in slices when it is large.
 
+use super::bloom::BloomSlicer;
 use super::decode::Usage;
 use super::encode::{self, Draft};
 use super::format::{NODE_PACKED, kind};
@@ -58,6 +59,7 @@ impl Content<'_> {
             Self::Object(Object::Zset(Zset::Packed(_))) => kind::ZSET_LISTPACK,
             Self::Object(Object::Zset(_)) => kind::ZSET,
             Self::Object(Object::Stream(_)) => kind::STREAM_2,
+            Self::Object(Object::Bloom(_)) => kind::MODULE_2,
         }
     }
 }
@@ -70,6 +72,7 @@ pub struct Slicer {
     /// How far it is: bytes of a string, nodes of a list, buckets of a table, members of a sorted set.
     place: usize,
     stream: StreamSlicer,
+    bloom: BloomSlicer,
 }
 
 impl Slicer {
@@ -170,6 +173,7 @@ impl Slicer {
                 self.place >= zset.len()
             }
             Object::Stream(stream) => self.stream.advance(draft, stream, most),
+            Object::Bloom(filter) => self.bloom.advance(draft, filter, most),
         }
     }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::encoding::listpack::Listpack;
 use crate::keyspace::{Deadline, Keyspace, Str, Value};
 use crate::types::list::End;
-use crate::types::{Hash, Limits, List, Object, Set, Zset};
+use crate::types::{Bloom, Hash, Limits, List, Object, Set, Zset};
 
 /// A value as a plain program would hold it.
 #[derive(Debug, PartialEq, Clone)]
@@ -62,6 +62,10 @@ fn plain_object(object: &Object) -> Plain {
             Plain::Sorted(members)
         }
         Object::Stream(stream) => Plain::Stream(plain_stream(stream)),
+        Object::Bloom(filter) => {
+            let bits = filter.links().iter().map(|link| link.data.clone());
+            Plain::List(std::iter::once(filter.header()).chain(bits).collect())
+        }
     }
 }
 
@@ -159,8 +163,13 @@ fn collections(texts: &[Vec<u8>], limits: &Limits) -> Vec<Object> {
     }
     lasting.make_timed();
     let hashes = [hash, timed, lasting].map(Object::Hash);
+    let mut filter = Bloom::new(5, 0.01, 2, true).expect("a filter");
+    for text in texts {
+        filter.add(text).expect("room");
+    }
     let stream = Object::Stream(Box::new(stream_of(texts, limits)));
-    let others = [Object::List(list), Object::Set(set), Object::Zset(zset), stream];
+    let filter = Object::Bloom(Box::new(filter));
+    let others = [Object::List(list), Object::Set(set), Object::Zset(zset), stream, filter];
     hashes.into_iter().chain(others).collect()
 }
 

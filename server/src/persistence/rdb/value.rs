@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use redstart_common::number::{parse_f64, parse_i64};
 
+use super::bloom;
 use super::error::{Fault, Feature, Problem, corrupt};
 use super::foreign;
 use super::format::{NODE_PACKED, NODE_PLAIN, kind, special};
@@ -252,11 +253,19 @@ impl<I: Input> Reader<'_, I> {
             }
             kind::MODULE | kind::MODULE_2 => {
                 let id = number(self.input)?;
+                if kind == kind::MODULE_2 && id == bloom::ID {
+                    return Ok(Object::Bloom(Box::new(self.bloom()?)));
+                }
                 return Err(Feature::Module(foreign::module_name(id)).into());
             }
             other => return Err(Feature::Type(other).into()),
         };
         if object.is_empty() { Err(Fault::Empty) } else { Ok(object) }
+    }
+
+    /// The next text, in an allocation of its own.
+    pub(super) fn text_into(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        text_into(self.input, out, &mut self.rooms.packed)
     }
 
     pub(super) fn text(&mut self) -> Result<&[u8], Fault> {
