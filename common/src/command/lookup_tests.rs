@@ -143,7 +143,7 @@ fn rows_keep_the_rules_of_the_table() {
     for row in all() {
         let name = row.name;
         assert!(
-            name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_|0123456789".contains(&byte)),
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_|.0123456789".contains(&byte)),
             "{name}"
         );
         assert!(!row.summary.is_empty() && !row.since.is_empty(), "{name}");
