@@ -7,6 +7,7 @@ pub mod choose;
 pub mod dispatch;
 pub mod forward;
 pub mod pending;
+pub mod redirect;
 pub mod request;
 pub mod session;
 pub mod split;
@@ -437,6 +438,13 @@ impl Clients {
         {
             client.dirty = true;
             self.dirty.push(id);
+        }
+    }
+
+    /// No client of a pool is listened to until all it has asked for is answered.
+    pub fn hold_until_answered(&mut self, pool: PoolId) {
+        for (_, client) in &mut self.slab {
+            client.barrier |= client.pool == pool && !client.pending.is_empty();
         }
     }
 

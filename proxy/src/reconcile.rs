@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
-use crate::client::forward;
-use crate::topology::{PoolId, ServerId, ShardId, Topology};
+use crate::client::{forward, redirect};
+use crate::route::distribution::{Distribution, ShardIndex};
+use crate::topology::{Endpoint, PoolId, ServerId, ShardId, Topology};
 use crate::worker::Core;
 
 /// Said of a write that was sent to a primary which has been replaced before it answered.
@@ -23,7 +25,8 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
     let per_server = it.connections_per_server();
     let numbers = it.shared.settings.server_connections;
     let preconnect = it.shared.settings.preconnect;
-    let keeps = it.shared.settings.failover_hold_ms > 0;
+    let keeps = it.shared.settings.keeps();
+    let follows = it.shared.settings.cluster.is_some();
     let mut before = std::mem::take(&mut it.links);
     let mut links: HashMap<ServerId, Vec<u32>> = HashMap::with_capacity(fresh.shards.len());
     let mut routes = Vec::with_capacity(fresh.shards.len() * per_server);
@@ -34,6 +37,7 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
                 let duty = Duty::Shared { shard: shard.id, lane: lane as u32 };
                 let resp3 = lane >= numbers;
                 let place = core.up.add(pool, Arc::clone(endpoint), resp3, keeps, duty);
+                core.up.get_mut(place as usize).follows = follows;
                 if preconnect && !resp3 {
                     core.up.want(place as usize, now_us);
                 }
@@ -44,11 +48,61 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         routes.extend_from_slice(&places);
         links.insert(endpoint.id, places);
     }
+    if follows && it.limbo.is_empty() {
+        let nobody = Arc::new(Endpoint {
+            id: ServerId::new(0),
+            name: "no node".into(),
+            address: None,
+            is_told_down: AtomicBool::new(true),
+        });
+        let add = |lane| core.up.add_limbo(pool, Arc::clone(&nobody), lane >= numbers);
+        it.limbo = (0..per_server).map(add).collect();
+    }
     let old = std::mem::replace(&mut it.topology, fresh);
     it.routes = routes;
     it.links = links;
+    if follows && have_moved(&old, &core.pools[pool].topology) {
+        // What is under way follows its slot; what comes next must not be there first.
+        core.down.clients.hold_until_answered(pool);
+    }
     for place in before.into_values().flatten() {
         let_go(core, place as usize, &old);
+    }
+    leave_limbo(core, pool);
+}
+
+/// Whether a slot that was served is served by another server.
+fn have_moved(old: &Topology, new: &Topology) -> bool {
+    let (Distribution::Slots(before), Distribution::Slots(after)) =
+        (&old.distribution, &new.distribution)
+    else {
+        return false;
+    };
+    let server = |topology: &Topology, shard: Option<ShardIndex>| {
+        Some(topology.primary(&topology.shards[usize::from(shard?)]).endpoint.id)
+    };
+    before.iter().zip(after.iter()).any(|(before, after)| {
+        let before = server(old, before);
+        before.is_some() && before != server(new, after)
+    })
+}
+
+/// What waited for somebody to serve its slot goes there, or waits on.
+fn leave_limbo(core: &mut Core, pool: PoolId) {
+    let now_us = core.clock.now_us();
+    for (lane, place) in (0..).zip(core.pools[pool].limbo.clone()) {
+        let place = place as usize;
+        if core.up.get_mut(place).pipeline.is_empty() {
+            continue;
+        }
+        // All of it has not been sent: none is lost.
+        let (waiting, _) = core.up.take_waiting(place, now_us, |_| {});
+        let mut at = 0;
+        for slot in waiting.slots {
+            let request = &waiting.bytes[at..at + slot.bytes as usize];
+            at += request.len();
+            redirect::by_map(core, pool, lane, slot, request);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! a row in [`rows`], which is what the parser accepts, what `--help-config` prints and what the sample files in
 //! `config/` are tested against.
 
+mod cluster;
 mod error;
 mod file;
 mod groups;
@@ -88,6 +89,8 @@ pub enum DistributionKind {
     Modula,
     /// Any server, a new one for each key.
     Random,
+    /// By the 16,384 slots of a Redis Cluster, as its nodes say.
+    Slots,
 }
 
 impl DistributionKind {
@@ -98,6 +101,7 @@ impl DistributionKind {
             Self::Ketama => "ketama",
             Self::Modula => "modula",
             Self::Random => "random",
+            Self::Slots => "slots",
         }
     }
 }
@@ -131,6 +135,13 @@ pub struct SentinelSettings {
     pub user: Option<String>,
     /// The password towards sentinels.
     pub password: Option<String>,
+}
+
+/// What a pool over a Redis Cluster is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// The nodes that are asked first; others are learnt from them.
+    pub seeds: Vec<ServerAddress>,
 }
 
 /// One pool: an endpoint over servers.
@@ -184,6 +195,8 @@ pub struct PoolSettings {
     pub servers: Vec<ServerSettings>,
     /// The sentinels that tell the servers, where those are not fixed.
     pub sentinel: Option<SentinelSettings>,
+    /// The Redis Cluster that the servers are nodes of.
+    pub cluster: Option<ClusterSettings>,
     /// Set for the pool of in-process engines.
     pub embedded: bool,
 }
@@ -217,6 +230,7 @@ impl PoolSettings {
             failover_hold_ms: 0,
             servers,
             sentinel: None,
+            cluster: None,
             embedded: false,
         }
     }
@@ -231,12 +245,32 @@ impl PoolSettings {
         }
     }
 
+    /// Whether somebody has to be asked which servers there are.
+    #[must_use]
+    pub fn is_discovered(&self) -> bool {
+        self.sentinel.is_some() || self.cluster.is_some()
+    }
+
+    /// Whether what was sent is kept, to be sent again, and requests wait for a server that is away. In a cluster they must
+    /// be able to follow their slots at least.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.failover_hold_ms > 0 || self.cluster.is_some()
+    }
+
+    /// The password towards servers.
+    #[must_use]
+    pub fn password_of_servers(&self) -> Option<&str> {
+        self.server_password.as_deref().or(self.redis_auth.as_deref())
+    }
+
     /// What it is made of, in words.
     #[must_use]
     pub fn made_of(&self) -> String {
         match self.sentinel.as_ref().map(|sentinel| &sentinel.groups) {
             Some(Groups::Named(groups)) => format!("{} sentinel group(s)", groups.len()),
             Some(Groups::All) => "all groups of the sentinels".to_owned(),
+            None if self.cluster.is_some() => "a Redis Cluster".to_owned(),
             None => format!("{} server(s)", self.servers.len()),
         }
     }

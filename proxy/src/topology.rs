@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!   discovery ──changes──▶ roster ──picture──▶ ArcSwap ──▶ every worker: connections, routes
-//!   (fixed, sentinels)     (who is there,                  (reconcile)
-//!   health, the door        by identity)
+//!   (fixed, sentinels,     (who is there,                  (reconcile)
+//!   cluster, health,        by identity)
+//!   the door
 //! ```
 //!
 //! Servers and shards have identities that are never given twice. A place (`ShardIndex`) is only good in the picture it
 //! was taken from.
 
+pub mod cluster;
 pub mod pool;
 pub mod roster;
 pub mod sentinel;
@@ -143,6 +145,8 @@ pub struct Shard {
     pub primary: usize,
     /// How often another server became its primary.
     pub failovers: u64,
+    /// How many slots of a cluster lie in it.
+    pub slots: u32,
 }
 
 impl Share for Shard {

@@ -16,6 +16,7 @@ use super::again::is_turned_away;
 use super::pipeline::Target;
 use super::skipper::Skipper;
 use super::{Backend, Link, Streaming, error_text, probe};
+use crate::client::redirect;
 use crate::output::{LARGE_BYTES, keep};
 use crate::worker::{Core, Downstream, Worker};
 
@@ -215,6 +216,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
     let mut at = 0;
     let mut well = false;
     let mut refusal = None;
+    let mut turned = Vec::new();
     while at < bytes.len() {
         let rest = &bytes[at..];
         if let Some(streaming) = &mut it.streaming {
@@ -258,8 +260,10 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 }
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
                 if it.keeps {
+                    let is_error = reply[0] == b'-';
                     let is_away =
-                        (reply[0] == b'-' || it.is_turned()) && it.turn_away(slot, reply, now_us);
+                        (is_error && it.follows && it.redirected(slot, reply, &mut turned))
+                            || ((is_error || it.is_turned()) && it.turn_away(slot, reply, now_us));
                     it.answered(&slot);
                     if is_away {
                         continue;
@@ -286,6 +290,11 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
         let (pool, server) = (it.pool, it.server.id);
         up.is_well(backend);
         core.pools[pool].shared.succeeded(server);
+    }
+    if !turned.is_empty() {
+        let it = core.up.get_mut(backend);
+        let (pool, lane, by) = (it.pool, it.lane, it.server.address.clone());
+        redirect::follow(core, pool, lane, by.as_ref(), turned);
     }
     if let Some((since_us, is_loading)) = refusal {
         core.note_refusal(backend, since_us, is_loading);

@@ -40,8 +40,7 @@ async fn open_link(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::R
         return Err(io::Error::other("its address is not known yet"));
     };
     let mut link = ControlLink::connect(address).await?;
-    let password = pool.server_password.as_deref().or(pool.redis_auth.as_deref());
-    link.authenticate(pool.server_user.as_deref(), password).await?;
+    link.authenticate(pool.server_user.as_deref(), pool.password_of_servers()).await?;
     if resp3 {
         link.set_proto(Proto::Resp3);
         let reply = link.ask(&[b"HELLO", b"3"]).await?;

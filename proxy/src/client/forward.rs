@@ -6,6 +6,7 @@ use redstart_common::resp::{Limits, RequestScanner, RespWrite};
 
 use super::ClientId;
 use super::choose::{Place, place};
+use super::redirect;
 use super::request::{Request, write_args};
 use crate::backend::again::Waiting;
 use crate::backend::pipeline::{Kind, Slot, Target};
@@ -59,18 +60,19 @@ fn by(
 ) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = &core.pools[client.pool];
-    let sent = match shard {
-        Some(shard) => {
-            let backend = pool.backend(shard, client.resp3, id.index);
-            match core.up.check(backend, now_us) {
-                Ok(()) => {
-                    let sequence = client.begin(now_us);
-                    send(&mut core.up, backend, Target::Client { id, sequence });
-                    Ok(())
-                }
-                Err(refusal) => Err(refusal),
+    let backend = match shard {
+        Some(shard) => Some(pool.backend(shard, client.resp3, id.index)),
+        None => pool.waiting_place(client.resp3, id.index),
+    };
+    let sent = match backend {
+        Some(backend) => match core.up.check(backend, now_us) {
+            Ok(()) => {
+                let sequence = client.begin(now_us);
+                send(&mut core.up, backend, Target::Client { id, sequence });
+                Ok(())
             }
-        }
+            Err(refusal) => Err(refusal),
+        },
         None => Err(Refusal::nobody()),
     };
     if let Err(refusal) = sent {
@@ -90,16 +92,19 @@ pub fn refused(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
 /// Sends requests that waited for a connection of a shard: on the same lane to whoever serves that shard now, or, where
 /// the shard is gone, each to the shard that has its keys now.
 pub fn again(core: &mut Core, pool: PoolId, shard: ShardId, lane: u32, waiting: &Waiting) {
-    let per_server = core.pools[pool].connections_per_server();
-    let place = core.pools[pool].topology.place_of(shard).map(usize::from);
+    let has_slots = core.pools[pool].has_slots();
+    let place = core.pools[pool].topology.place_of(shard);
     let mut at = 0;
     for slot in &waiting.slots {
         let request = &waiting.bytes[at..at + slot.bytes as usize];
         at += slot.bytes as usize;
+        // Slots may have gone to several others.
+        if has_slots && place.is_none() {
+            redirect::by_map(core, pool, lane, *slot, request);
+            continue;
+        }
         let backend = match place {
-            Some(place) => {
-                Some(core.pools[pool].routes[place * per_server + lane as usize] as usize)
-            }
+            Some(place) => Some(core.pools[pool].on_lane(place, lane)),
             None => elsewhere(core, pool, lane, slot.target, request),
         };
         let now_us = core.clock.now_us();
@@ -146,7 +151,5 @@ fn elsewhere(
     }
     let request = Request { args, raw, row, now_us: 0 };
     let Place::Shard(Some(shard)) = place(core, pool, request) else { return None };
-    let pool = &core.pools[pool];
-    let at = usize::from(shard) * pool.connections_per_server() + lane as usize;
-    Some(pool.routes[at] as usize)
+    Some(core.pools[pool].on_lane(shard, lane))
 }

@@ -9,12 +9,13 @@ use redstart_common::number::human_memory;
 use redstart_common::resp::RespWrite;
 
 use super::REDIS_VERSION;
+use crate::backend::Redirects;
 use crate::client::ClientId;
 use crate::client::request::Request;
 use crate::local::proto;
 use crate::settings::ListenAddress;
 use crate::stats::{PoolStats, ServerStats};
-use crate::topology::PoolId;
+use crate::topology::{PoolId, Role};
 use crate::worker::Core;
 
 type Section = (&'static str, fn(&Core, PoolId, &[PoolStats], &mut String) -> std::fmt::Result);
@@ -228,7 +229,17 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.servers.values().map(|server| server.waiting).sum::<u64>(),
         total.servers.values().map(|server| server.held).sum::<u64>(),
         total.servers.values().map(|server| server.resent).sum::<u64>(),
-    )
+    )?;
+    if settings.cluster.is_some() {
+        let mut redirects = Redirects::default();
+        total.servers.values().for_each(|server| redirects.add(&server.redirects));
+        let served: u32 = it.topology.shards.iter().map(|shard| shard.slots).sum();
+        write!(out, "slots_served:{served}\r\n")?;
+        for (kind, count) in redirects.named() {
+            write!(out, "redirects_{kind}:{count}\r\n")?;
+        }
+    }
+    Ok(())
 }
 
 fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
@@ -244,7 +255,7 @@ fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
             out,
             "server{index}:name={},address={address},weight={},state={},connections={},requests={},responses={},\
              errors={},timeouts={},ejections={},in_flight={},latency_us_p50={},latency_us_p99={},role={},group={},\
-             waiting={},held={},resent={}\r\n",
+             waiting={},held={},resent={}",
             member.endpoint.name,
             shard.weight,
             member.state.name(),
@@ -263,6 +274,14 @@ fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
             stats.held,
             stats.resent,
         )?;
+        if it.shared.settings.cluster.is_some() {
+            let slots = if member.role == Role::Primary { shard.slots } else { 0 };
+            write!(out, ",slots={slots}")?;
+            for (kind, count) in stats.redirects.named() {
+                write!(out, ",{kind}={count}")?;
+            }
+        }
+        out.push_str("\r\n");
     }
     Ok(())
 }

@@ -206,8 +206,8 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
     Ok(Listen { text: text.to_owned(), address })
 }
 
-/// `host:port` of a sentinel.
-pub(super) fn sentinel(text: &str) -> Result<ServerAddress, String> {
+/// `host:port` of a sentinel or of a cluster's node.
+pub(super) fn address(text: &str) -> Result<ServerAddress, String> {
     let (host, digits) = text.rsplit_once(':').ok_or("is not \"hostname:port\"")?;
     let port = port(digits).filter(|port| *port != 0).ok_or("has an invalid port")?;
     if host.is_empty() {
