@@ -80,10 +80,11 @@ fn server(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::
     let seconds = core.directory.clock.seconds();
     write!(
         out,
-        "redis_version:{REDIS_VERSION}\r\nredstart_version:{}\r\nredis_mode:standalone\r\nredstart_mode:proxy\r\n\
+        "redis_version:{REDIS_VERSION}\r\nredstart_version:{}\r\nredis_mode:{}\r\nredstart_mode:proxy\r\n\
          os:{}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\ntcp_port:{port}\r\n\
          uptime_in_seconds:{seconds}\r\nuptime_in_days:{}\r\nworkers:{}\r\n",
         env!("CARGO_PKG_VERSION"),
+        if core.pools[pool].has_slots() { "cluster" } else { "standalone" },
         std::env::consts::OS,
         usize::BITS,
         std::process::id(),
@@ -202,8 +203,8 @@ fn commandstats(
     Ok(())
 }
 
-fn cluster(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
-    write!(out, "cluster_enabled:0\r\n")
+fn cluster(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    write!(out, "cluster_enabled:{}\r\n", u8::from(core.pools[pool].has_slots()))
 }
 
 fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {

@@ -1,15 +1,19 @@
 //! A Redis Cluster of real nodes behind one endpoint: slots that move, nodes that come, go and die.
 
 use std::collections::BTreeMap;
+use std::net::TcpStream;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use redstart_common::slot::key_slot;
-use redstart_tests::cluster_support::Cluster;
+use redstart_tests::cluster_support::{Cluster, bulk, id_of, node};
 use redstart_tests::proxy_support::{
-    Client, Folder, Listening, eventually, free_port, proxy_binary,
+    Client, Folder, Listening, eventually, free_port, proxy_binary, within,
 };
+use redstart_tests::server_support::{run, workspace};
 
-use crate::load::under_load;
+use crate::load::{PATIENCE, is_of_a_write_in_flight, under_load};
 
 /// A proxy over the cluster of a node.
 fn proxy_with(seed: u16, keys: &str, workers: usize) -> Listening {
@@ -236,4 +240,295 @@ fn nothing_is_lost_or_misplaced_while_slots_move_under_load() {
         fact(client, "pool", &format!("redirects_{kind}")).parse::<u64>().expect("a number")
     };
     assert!(count(&mut client, "moved") > 0);
+}
+
+/// Counts up a key of its own, many requests at a time. Each reply must be the next number: none is lost, misplaced or run
+/// twice, and they keep their order. Says how far it came.
+fn count_up(mut client: Client, key: &str, stop: &AtomicBool) -> Result<u64, String> {
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..16 {
+            client.send(&["INCR", key]);
+        }
+        for _ in 0..16 {
+            count += 1;
+            let reply = client.receive();
+            if reply != format!(":{count}\r\n") {
+                return Err(format!("{key} at {count}: {reply}"));
+            }
+        }
+    }
+    Ok(count)
+}
+
+#[test]
+fn pipelined_writes_keep_their_order_and_run_once_while_their_slot_moves() {
+    let cluster = Cluster::start(3, 0, &[]);
+    let proxy = proxy_with(cluster.nodes[0].port, "", 2);
+    let stop = AtomicBool::new(false);
+    let keys: Vec<String> = (0..8).map(|n| format!("{{t}}count{n}")).collect();
+    let (slot, first) = (key_slot(b"t"), owner("t"));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let (client, stop) = (proxy.client(), &stop);
+                scope.spawn(move || count_up(client, key, stop))
+            })
+            .collect();
+        let mut from = first;
+        for _ in 0..12 {
+            let to = (from + 1) % 3;
+            cluster.move_slot(slot, from, to);
+            cluster.agrees();
+            from = to;
+        }
+        stop.store(true, Ordering::Relaxed);
+        let mut direct = cluster.nodes[from].client();
+        for (thread, key) in threads.into_iter().zip(&keys) {
+            let count = thread.join().expect("it ends").expect("no wrong reply");
+            assert!(count > 100, "{key} came to {count}");
+            let text = count.to_string();
+            let value = format!("${}\r\n{text}\r\n", text.len());
+            assert_eq!(direct.call(&format!("GET {key}")), value);
+        }
+    });
+    let mut client = proxy.client();
+    assert!(fact(&mut client, "pool", "redirects_ask").parse::<u64>().is_ok_and(|count| count > 0));
+}
+
+#[test]
+fn a_large_request_follows_its_slot() {
+    let cluster = Cluster::start(3, 0, &[]);
+    let proxy = proxy(&cluster, "");
+    let mut client = proxy.client();
+    assert_eq!(client.call("PING"), "+PONG\r\n");
+    assert_eq!(client.call("GET {t}1"), "$-1\r\n");
+    let (slot, from) = (key_slot(b"t"), owner("t"));
+    cluster.begin_move(slot, from, (from + 1) % 3);
+    let large = "x".repeat(3 << 20);
+    client.send(&["SET", "{t}large", &large]);
+    assert_eq!(client.receive(), "+OK\r\n");
+    cluster.end_move(slot, from, (from + 1) % 3);
+    client.send(&["SET", "{t}larger", &large]);
+    client.send(&["STRLEN", "{t}larger"]);
+    client.send(&["GET", "{t}large"]);
+    assert_eq!(client.receive(), "+OK\r\n");
+    assert_eq!(client.receive(), format!(":{}\r\n", large.len()));
+    assert_eq!(client.receive().len(), large.len() + 12);
+}
+
+#[test]
+fn a_killed_primary_costs_a_wait() {
+    let mut cluster = Cluster::start(3, 1, &[]);
+    let proxy = proxy_with(cluster.nodes[0].port, "  failover_hold: 60000\n", 2);
+    let mut times = None;
+    let seen = under_load(&proxy, |wait_for_more| {
+        let victim = cluster.nodes.remove(1);
+        let heir = cluster.nodes[3].port;
+        let killed = Instant::now();
+        victim.kill();
+        let mut direct = cluster.on(heir).client();
+        let has = within(PATIENCE, || direct.call("ROLE").contains("master"));
+        assert!(has, "the replica takes over");
+        cluster.settled();
+        times = Some((killed, Instant::now()));
+        wait_for_more(4000);
+    });
+    let (killed, up) = times.expect("it was killed");
+    for seen in &seen {
+        assert!(
+            seen.longest_gap <= (up - killed) + Duration::from_secs(1),
+            "{:?} with {:?}",
+            seen.longest_gap,
+            up - killed
+        );
+        assert!(seen.errors.len() <= 1, "{:?}", seen.errors);
+        assert!(seen.errors.iter().all(|it| is_of_a_write_in_flight(it)), "{:?}", seen.errors);
+    }
+    let mut client = proxy.client();
+    assert_eq!(fact(&mut client, "pool", "failovers"), "1");
+    let servers = client.call("INFO servers");
+    assert!(servers.contains("role=replica,") && servers.contains(",slots=5461,"), "{servers}");
+}
+
+#[test]
+fn a_cluster_that_is_down_is_waited_for_and_then_said_so() {
+    let options = ["--cluster-require-full-coverage", "yes"];
+    let mut cluster = Cluster::start(3, 0, &options);
+    let proxy = proxy(&cluster, "  failover_hold: 700\n");
+    let mut client = proxy.client();
+    let keys: Vec<String> = (0..3)
+        .map(|n| (0..).map(|i| format!("k{i}")).find(|key| owner(key) == n).expect("a key"))
+        .collect();
+    for key in &keys {
+        assert_eq!(client.call(&format!("SET {key} v")), "+OK\r\n");
+    }
+    let victim = cluster.nodes.remove(2);
+    let port = victim.kill();
+    let down = "-CLUSTERDOWN The cluster is down\r\n";
+    eventually("the others notice", || cluster.nodes[0].client().call("GET x").contains("DOWN"));
+    let asked = Instant::now();
+    assert_eq!(client.call(&format!("GET {}", keys[0])), down);
+    assert!(asked.elapsed() >= Duration::from_millis(650), "{:?}", asked.elapsed());
+    let reply = client.call(&format!("SET {} w", keys[2]));
+    assert!(reply.starts_with("-ERR the server of this key was away for 700 ms: "), "{reply}");
+    let reply = client.call(&format!("MGET {} {} {}", keys[0], keys[1], keys[2]));
+    assert!(reply.starts_with('-'), "{reply}");
+    let info = client.call("CLUSTER INFO");
+    assert!(info.contains("cluster_state:fail\r\n"), "{info}");
+    assert!(info.contains("cluster_slots_fail:5462\r\n"), "{info}");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn nodes_come_and_go_unnoticed() {
+    let cluster = Cluster::start(2, 0, &[]);
+    let proxy = proxy_with(cluster.nodes[0].port, "", 2);
+    let mut nodes = cluster.nodes;
+    nodes.push(node(&[]));
+    let cluster = Cluster { nodes };
+    let seen = under_load(&proxy, |wait_for_more| {
+        let meet = format!("CLUSTER MEET 127.0.0.1 {}", cluster.nodes[0].port);
+        let mut new = cluster.nodes[2].client();
+        assert_eq!(new.call(&meet), "+OK\r\n");
+        cluster.settled();
+        let keys = (0..6).flat_map(|number| (0..20).map(move |n| format!("load{number}:{n}")));
+        let slots: BTreeMap<u16, usize> = keys
+            .map(|key| (key_slot(key.as_bytes()), usize::from(key_slot(key.as_bytes()) > 8191)))
+            .collect();
+        for (slot, from) in &slots {
+            cluster.move_slot(*slot, *from, 2);
+        }
+        cluster.agrees();
+        wait_for_more(1000);
+        for slot in slots.keys() {
+            cluster.move_slot(*slot, 2, 0);
+        }
+        cluster.agrees();
+        let gone = id_of(&cluster.nodes[2]);
+        for node in &cluster.nodes[..2] {
+            assert_eq!(node.client().call(&format!("CLUSTER FORGET {gone}")), "+OK\r\n");
+        }
+        assert_eq!(new.call("CLUSTER RESET"), "+OK\r\n");
+        eventually("the proxy lets it go", || {
+            !proxy.client().call("INFO servers").contains(&format!(":{},", cluster.nodes[2].port))
+        });
+        wait_for_more(1000);
+    });
+    for seen in &seen {
+        assert!(seen.errors.is_empty(), "{:?} {}", seen.errors, proxy.log());
+    }
+    assert_eq!(fact(&mut proxy.client(), "pool", "slots_served"), "16384");
+}
+
+#[test]
+fn a_client_of_clusters_sees_one_node_with_all_slots() {
+    let cluster = Cluster::start(1, 0, &["--cluster-announce-ip", "127.0.0.1"]);
+    let proxy = proxy(&cluster, "");
+    let (ours, theirs) = (proxy.port, cluster.nodes[0].port);
+    let mut sides = [proxy.client(), cluster.nodes[0].client()];
+    eventually("the cluster is known", || sides[0].call("SET k v") == "+OK\r\n");
+    let slot = key_slot(b"k");
+    let same = |sides: &mut [Client; 2], words: &str| {
+        let ids: Vec<String> =
+            sides.iter_mut().map(|side| bulk(&side.call("CLUSTER MYID"))).collect();
+        assert_eq!(ids[0].len(), ids[1].len());
+        let [ours, theirs] = [(0, ours), (1, theirs)].map(|(at, port)| {
+            let words = words.replace("MYID", &ids[at]);
+            let reply = sides[at].call(&words).replace(&ids[at], "<id>");
+            let bus = format!("@{}", u32::from(port) + 10_000);
+            // The length of a text with ports is that of the ports as well.
+            let reply = reply.replace(&bus, "@0").replace(&format!(":{port}"), ":<port>");
+            match reply.starts_with(['$', '=']) {
+                true => reply.split_once("\r\n").map_or(String::new(), |(_, text)| text.to_owned()),
+                false => reply,
+            }
+        });
+        assert_eq!(ours, theirs, "{words}");
+    };
+    for proto in ["2", "3"] {
+        for side in &mut sides {
+            side.send(&["HELLO", proto]);
+            assert!(side.receive().contains("cluster"));
+        }
+        same(&mut sides, "CLUSTER SLOTS");
+        same(&mut sides, "CLUSTER SHARDS");
+        same(&mut sides, "CLUSTER NODES");
+        same(&mut sides, "CLUSTER KEYSLOT {t}x");
+        same(&mut sides, "CLUSTER LINKS");
+        same(&mut sides, "CLUSTER REPLICAS MYID");
+        same(&mut sides, "CLUSTER SLAVES MYID");
+        same(&mut sides, "CLUSTER REPLICAS 0000000000000000000000000000000000000000");
+        same(&mut sides, &format!("CLUSTER COUNTKEYSINSLOT {slot}"));
+        same(&mut sides, &format!("CLUSTER GETKEYSINSLOT {slot} 10"));
+        same(&mut sides, "CLUSTER COUNTKEYSINSLOT 16384");
+        same(&mut sides, "CLUSTER COUNTKEYSINSLOT x");
+        same(&mut sides, "CLUSTER KEYSLOT");
+        same(&mut sides, "CLUSTER NONSENSE");
+        same(&mut sides, "READONLY");
+        same(&mut sides, "READWRITE");
+        same(&mut sides, "ASKING");
+    }
+    let info = sides[0].call("CLUSTER INFO");
+    for line in ["cluster_state:ok", "cluster_slots_assigned:16384", "cluster_known_nodes:1"] {
+        assert!(info.contains(&format!("{line}\r\n")), "{info}");
+    }
+    let refused = "-ERR command 'cluster reset' is not supported through the proxy\r\n";
+    assert_eq!(sides[0].call("CLUSTER RESET"), refused);
+    assert_eq!(fact(&mut sides[0], "cluster", "cluster_enabled"), "1");
+    assert_eq!(fact(&mut sides[0], "server", "redis_mode"), "cluster");
+}
+
+const PYTHON: &str = r#"
+import sys
+from redis.cluster import RedisCluster
+r = RedisCluster(host="127.0.0.1", port=int(sys.argv[1]), protocol=int(sys.argv[2]), decode_responses=True)
+for n in range(200):
+    assert r.set(f"py{n}", n)
+assert r.mget_nonatomic([f"py{n}" for n in range(200)]) == [str(n) for n in range(200)]
+with r.pipeline() as p:
+    for n in range(50):
+        p.incr(f"py{n}")
+    assert p.execute() == [n + 1 for n in range(50)]
+assert sorted(r.scan_iter(match="py*", count=50)) == sorted(f"py{n}" for n in range(200))
+assert r.cluster_keyslot("foo") == 12182
+assert r.dbsize() == 200
+assert r.eval("return redis.call('incr', KEYS[1])", 1, "{t}n") == 1
+assert len(r.get_nodes()) == 1
+assert r.delete(*[f"py{n}" for n in range(200)]) == 200
+print("done", r.dbsize())
+"#;
+
+/// What a program prints.
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    format!("{text}{}", String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn libraries_for_clusters_and_redis_cli_are_served() {
+    let cluster = Cluster::start(3, 0, &[]);
+    let proxy = proxy_with(cluster.nodes[0].port, "", 2);
+    eventually("the cluster is known", || proxy.client().call("SET k v") == "+OK\r\n");
+    let port = proxy.port.to_string();
+    for key in ["a", "b", "c"] {
+        assert_eq!(printed("redis-cli", &["-c", "-p", &port, "set", key, "v"]), "OK");
+        assert_eq!(printed("redis-cli", &["-c", "-p", &port, "get", key]), "v");
+    }
+    let check = printed("redis-cli", &["--cluster", "check", &format!("127.0.0.1:{port}")]);
+    assert!(check.contains("[OK] All 16384 slots covered."), "{check}");
+    assert_eq!(proxy.client().call("FLUSHALL"), "+OK\r\n");
+    let python = workspace().join("target/venv/bin/python");
+    if !python.exists() {
+        println!("left out: target/venv is not there; `make venv` creates it");
+        return;
+    }
+    let python = python.display().to_string();
+    for protocol in ["2", "3"] {
+        let found = printed(&python, &["-c", PYTHON, &port, protocol]);
+        assert_eq!(found, "done 1", "{found}");
+        assert_eq!(proxy.client().call("FLUSHALL"), "+OK\r\n");
+    }
 }
