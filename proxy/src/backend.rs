@@ -89,6 +89,8 @@ pub struct Backend {
     pub lane: u32,
     /// Redirects of a cluster's nodes are followed.
     pub follows: bool,
+    /// It leads to a replica, and carries reads only.
+    pub reads: bool,
     /// The redirect within the transaction that is being answered.
     led: Option<(Redirect, Vec<u8>)>,
     /// Its state.
@@ -218,6 +220,7 @@ impl Backend {
             duty,
             lane,
             follows: false,
+            reads: false,
             led: None,
             link: Link::Idle,
             epoch,
@@ -249,6 +252,12 @@ impl Backend {
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up(_))
+    }
+
+    /// Whether it takes requests now without their having to wait for it.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        self.is_up() && !self.is_turned()
     }
 
     /// Whether it has done what it had left to do.

@@ -7,6 +7,7 @@ pub mod choose;
 pub mod dispatch;
 pub mod forward;
 pub mod pending;
+pub mod reads;
 pub mod redirect;
 pub mod request;
 pub mod session;
@@ -24,6 +25,7 @@ use redstart_common::resp::RequestScanner;
 use slab::Slab;
 
 use self::pending::Pending;
+use self::reads::Wrote;
 use self::session::Session;
 use self::transaction::Transaction;
 use crate::gather::Merged;
@@ -112,6 +114,8 @@ pub struct Client {
     pub session: Box<Session>,
     /// The transaction it is composing.
     pub transaction: Option<Box<Transaction>>,
+    /// When it wrote last, where that counts for its reads.
+    pub wrote: Option<Box<Wrote>>,
 }
 
 impl Client {
@@ -239,6 +243,7 @@ impl Clients {
             command: None,
             session: Box::new(session),
             transaction: None,
+            wrote: None,
         });
         id
     }

@@ -27,10 +27,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::backend::probe;
 use crate::control::{Directory, Handed, Message};
 use crate::metrics::{self, Publisher};
-use crate::settings::{ListenAddress, PoolSettings, Settings};
+use crate::settings::{ListenAddress, PoolSettings, ReadFrom, Settings};
 use crate::topology::PoolId;
 use crate::topology::pool::SharedPool;
-use crate::topology::{cluster, sentinel};
+use crate::topology::{cluster, replicas, sentinel};
 use crate::worker::Worker;
 use crate::{stats_page, tick};
 
@@ -254,7 +254,14 @@ fn discover(directory: &Arc<Directory>) -> io::Result<()> {
                     None => tokio::spawn(sentinel::shell::run(directory, pool)),
                 }
             };
-            for watch in watched.into_iter().map(watch).collect::<Vec<_>>() {
+            let measured: Vec<Arc<SharedPool>> = watched
+                .iter()
+                .filter(|pool| pool.settings.read_from != ReadFrom::Master)
+                .cloned()
+                .collect();
+            let measure = |pool| tokio::spawn(replicas::shell::run(Arc::clone(&directory), pool));
+            let measured: Vec<_> = measured.into_iter().map(measure).collect();
+            for watch in watched.into_iter().map(watch).chain(measured).collect::<Vec<_>>() {
                 if watch.await.is_err() {
                     log!(Warning, "sentinels and clusters are watched no more");
                     std::process::exit(1);

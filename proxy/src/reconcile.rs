@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
+use crate::client::reads::Candidate;
 use crate::client::{forward, redirect};
 use crate::route::distribution::{Distribution, ShardIndex};
-use crate::topology::{Endpoint, PoolId, ServerId, ShardId, Topology};
+use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
 use crate::worker::Core;
 
 /// Said of a write that was sent to a primary which has been replaced before it answered.
@@ -48,6 +49,10 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         routes.extend_from_slice(&places);
         links.insert(endpoint.id, places);
     }
+    if it.reads.is_some() {
+        read_connections(core, pool, &fresh, now_us);
+    }
+    let it = &mut core.pools[pool];
     if follows && it.limbo.is_empty() {
         let nobody = Arc::new(Endpoint {
             id: ServerId::new(0),
@@ -65,10 +70,54 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         // What is under way follows its slot; what comes next must not be there first.
         core.down.clients.hold_until_answered(pool);
     }
-    for place in before.into_values().flatten() {
+    let unread = std::mem::take(&mut core.pools[pool].unread);
+    for place in before.into_values().flatten().chain(unread) {
         let_go(core, place as usize, &old);
     }
     leave_limbo(core, pool);
+}
+
+/// Connections to the replicas that are fit to be read from.
+fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64) {
+    let it = &mut core.pools[pool];
+    let per_server = it.connections_per_server();
+    let numbers = it.shared.settings.server_connections;
+    let follows = it.shared.settings.cluster.is_some();
+    let mut before = std::mem::take(&mut it.read_links);
+    let mut links: HashMap<ServerId, Vec<u32>> = HashMap::new();
+    let mut routes = vec![Vec::new(); fresh.shards.len() * per_server];
+    let is_fit = |it: &&Member| it.role == Role::Replica && it.state == State::Live;
+    for member in fresh.members.iter().filter(is_fit) {
+        let endpoint = &member.endpoint;
+        let shard = &fresh.shards[usize::from(member.shard)];
+        let distance_us = i64::from(member.distance_us);
+        let farther_us = distance_us - i64::from(fresh.primary(shard).distance_us);
+        let places = before.remove(&endpoint.id).unwrap_or_else(|| {
+            let add = |lane: usize| {
+                let duty = Duty::Shared { shard: shard.id, lane: lane as u32 };
+                let resp3 = lane >= numbers;
+                let place = core.up.add(pool, Arc::clone(endpoint), resp3, true, duty);
+                let backend = core.up.get_mut(place as usize);
+                (backend.follows, backend.reads) = (follows, true);
+                if !resp3 {
+                    core.up.want(place as usize, now_us);
+                }
+                place
+            };
+            (0..per_server).map(add).collect()
+        });
+        for (lane, backend) in places.iter().enumerate() {
+            let place = usize::from(member.shard) * per_server + lane;
+            routes[place].push(Candidate { backend: *backend, farther_us });
+        }
+        links.insert(endpoint.id, places);
+    }
+    let it = &mut core.pools[pool];
+    it.read_links = links;
+    if let Some(reads) = &mut it.reads {
+        reads.routes = routes;
+    }
+    it.unread.extend(before.into_values().flatten());
 }
 
 /// Whether a slot that was served is served by another server.
@@ -113,7 +162,8 @@ fn let_go(core: &mut Core, backend: usize, old: &Topology) {
     let Duty::Shared { shard, lane } = it.duty else { return };
     let pool = it.pool;
     it.duty = Duty::Leaving;
-    if it.is_up() && !was_deposed(old, &core.pools[pool].topology, shard) {
+    // Reads need not be answered by whom they were sent to.
+    if it.is_up() && !it.reads && !was_deposed(old, &core.pools[pool].topology, shard) {
         if it.has_left() {
             core.release_backend(backend);
         }

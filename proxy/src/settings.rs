@@ -137,6 +137,44 @@ pub struct SentinelSettings {
     pub password: Option<String>,
 }
 
+/// Which servers of a shard reads go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The primary.
+    Master,
+    /// The primary, or a replica while that is away.
+    MasterPreferred,
+    /// Replicas only.
+    Replica,
+    /// A replica, or the primary while there is none.
+    ReplicaPreferred,
+    /// Any of them.
+    Any,
+    /// Whichever answers soonest.
+    Nearest,
+}
+
+impl ReadFrom {
+    /// All of them, by the names they have in the file.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("master", Self::Master),
+        ("master_preferred", Self::MasterPreferred),
+        ("replica", Self::Replica),
+        ("replica_preferred", Self::ReplicaPreferred),
+        ("any", Self::Any),
+        ("nearest", Self::Nearest),
+    ];
+}
+
+/// How far behind a replica may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lag {
+    /// In bytes of the stream of changes.
+    Bytes(u64),
+    /// In seconds since it last heard its primary.
+    Seconds(u64),
+}
+
 /// What a pool over a Redis Cluster is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterSettings {
@@ -191,6 +229,12 @@ pub struct PoolSettings {
     pub server_failure_limit: u32,
     /// Milliseconds that requests wait for a server that is away or being replaced; 0 is not at all.
     pub failover_hold_ms: u64,
+    /// Which servers of a shard reads go to.
+    pub read_from: ReadFrom,
+    /// How far behind a replica may be that is read from; `None` is however far.
+    pub max_lag: Option<Lag>,
+    /// Milliseconds after a write during which its client reads from the primary.
+    pub read_after_write_ms: u64,
     /// The servers, numbered as [`ServerOrder`] says.
     pub servers: Vec<ServerSettings>,
     /// The sentinels that tell the servers, where those are not fixed.
@@ -228,6 +272,9 @@ impl PoolSettings {
             server_retry_timeout_ms: 30_000,
             server_failure_limit: 2,
             failover_hold_ms: 0,
+            read_from: ReadFrom::Master,
+            max_lag: None,
+            read_after_write_ms: 0,
             servers,
             sentinel: None,
             cluster: None,

@@ -12,6 +12,7 @@
 
 pub mod cluster;
 pub mod pool;
+pub mod replicas;
 pub mod roster;
 pub mod sentinel;
 
@@ -87,6 +88,10 @@ pub enum State {
     Down,
     /// Nobody has said yet where it is.
     Unknown,
+    /// It is a replica that is further behind than it may be.
+    Lagging,
+    /// It is a replica that loads its data.
+    Loading,
 }
 
 impl State {
@@ -98,6 +103,8 @@ impl State {
             Self::Ejected => "ejected",
             Self::Down => "down",
             Self::Unknown => "unknown",
+            Self::Lagging => "lagging",
+            Self::Loading => "loading",
         }
     }
 }
@@ -130,6 +137,8 @@ pub struct Member {
     pub ejections: u64,
     /// When last, in microseconds since 1970; 0 if never.
     pub ejected_at_us: u64,
+    /// How long it takes to answer, in microseconds, where that counts.
+    pub distance_us: u32,
 }
 
 /// A shard of a picture: the servers that hold the same keys.

@@ -21,7 +21,7 @@ use crate::backend::{Duty, Upstream, error_text};
 use crate::client::redirect::Parking;
 use crate::client::session::Session;
 use crate::client::split::Scratch;
-use crate::client::{ClientId, Clients, Gone, task};
+use crate::client::{ClientId, Clients, Gone, forward, task};
 use crate::clock::{Clock, Moment};
 use crate::control::Directory;
 use crate::gather::Gathers;
@@ -351,11 +351,27 @@ impl Core {
             // They waited for the connection, and none of them ever left.
             self.pools[pool].stats.forward_errors += unsent;
         }
-        if duty == Duty::Leaving {
+        if self.up.get_mut(backend).reads && duty != Duty::Leaving {
+            self.read_elsewhere(backend);
+        } else if duty == Duty::Leaving {
             self.release_backend(backend);
         } else if was_needed {
             self.note_failure(pool, server, since_us);
         }
+    }
+
+    /// A replica is away: what it was to read goes to the primary.
+    fn read_elsewhere(&mut self, backend: usize) {
+        let now_us = self.clock.now_us();
+        let it = self.up.get_mut(backend);
+        let (pool, lane) = (it.pool, it.lane);
+        let Duty::Shared { shard, .. } = it.duty else { return };
+        if it.pipeline.is_empty() {
+            return;
+        }
+        // What was kept can be sent again, and what was not has been told already.
+        let (waiting, _) = self.up.take_waiting(backend, now_us, |_| {});
+        forward::again(self, pool, shard, lane, &waiting);
     }
 
     /// Gives up the place of a connection on which nobody waits.

@@ -91,6 +91,23 @@ impl Backend {
         true
     }
 
+    /// Looks at an error reply of a replica. Where it does not serve the read at present, the request is put on the list for
+    /// the primary, and the reply is not to be handed on.
+    #[cold]
+    pub(super) fn falls_back(&mut self, slot: Slot, reply: &[u8], list: &mut Waiting) -> bool {
+        if !is_turned_away(reply) && redirect::read(reply).is_none() {
+            return false;
+        }
+        if let Some(bytes) = self.kept.front(slot.bytes as usize)
+            && slot.target != Target::Nobody
+        {
+            self.counters.resent += 1;
+            list.push(Slot { attempts: slot.attempts.saturating_add(1), ..slot }, bytes);
+            return true;
+        }
+        slot.target == Target::Nobody
+    }
+
     /// Notes the oldest request, for which a reply is on its way, to be sent again. Says whether that is possible.
     fn keep_for_later(&mut self, slot: Slot, now_us: u64) -> bool {
         let Some(bytes) = self.kept.front(slot.bytes as usize) else { return false };

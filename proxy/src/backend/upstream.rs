@@ -31,6 +31,12 @@ impl Refusal {
         Self("ERR Connection refused".to_owned())
     }
 
+    /// Only replicas may serve it, and there is none.
+    #[must_use]
+    pub fn no_replica() -> Self {
+        Self("ERR no replica of this key can be read from now".to_owned())
+    }
+
     /// The error text, with its code.
     #[must_use]
     pub fn text(&self) -> &[u8] {
@@ -328,6 +334,21 @@ impl Upstream {
     pub fn want(&mut self, backend: usize, now_us: u64) {
         let it = &mut self.backends[backend];
         if matches!(it.link, Link::Idle) {
+            it.link = Link::Connecting;
+            it.tried_us = now_us;
+            self.wanted.push(backend);
+        }
+    }
+
+    /// Asks for a connection that is not there, unless it failed just now.
+    pub fn call(&mut self, backend: usize, now_us: u64) {
+        let it = &mut self.backends[backend];
+        let is_due = match it.link {
+            Link::Idle => true,
+            Link::Down { until_us, .. } => until_us <= now_us,
+            Link::Connecting | Link::Up(_) => false,
+        };
+        if is_due {
             it.link = Link::Connecting;
             it.tried_us = now_us;
             self.wanted.push(backend);

@@ -6,8 +6,8 @@ use redstart_common::resp::{Limits, RequestScanner, RespWrite};
 
 use super::ClientId;
 use super::choose::{Place, place};
-use super::redirect;
 use super::request::{Request, write_args};
+use super::{reads, redirect};
 use crate::backend::again::Waiting;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::{Refusal, Upstream};
@@ -24,12 +24,12 @@ const SHARD_LEFT: &[u8] = b"-ERR the server of this key has left the pool\r\n";
 #[inline]
 pub fn request(core: &mut Core, id: ClientId, shard: Option<ShardIndex>, request: &Request<'_>) {
     let now_us = request.now_us;
+    let kind = Kind::of(request.row);
     if request.is_inline() {
-        let kind = Kind::of(request.row);
         written(core, id, shard, kind, now_us, |output| write_args(request.args, output.tail()));
     } else {
-        by(core, id, shard, now_us, |up, backend, target| {
-            let slot = Slot::new(target, Kind::of(request.row), now_us);
+        by(core, id, shard, kind, now_us, |up, backend, target| {
+            let slot = Slot::new(target, kind, now_us);
             up.send_bytes(backend, slot, request.raw);
         });
     }
@@ -45,7 +45,7 @@ pub fn written(
     now_us: u64,
     write: impl FnOnce(&mut Output),
 ) {
-    by(core, id, shard, now_us, |up, backend, target| {
+    by(core, id, shard, kind, now_us, |up, backend, target| {
         up.send(backend, Slot::new(target, kind, now_us), write);
     });
 }
@@ -55,17 +55,19 @@ fn by(
     core: &mut Core,
     id: ClientId,
     shard: Option<ShardIndex>,
+    kind: Kind,
     now_us: u64,
     send: impl FnOnce(&mut Upstream, usize, Target),
 ) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let pool = &core.pools[client.pool];
+    let pool = &mut core.pools[client.pool];
     let backend = match shard {
-        Some(shard) => Some(pool.backend(shard, client.resp3, id.index)),
-        None => pool.waiting_place(client.resp3, id.index),
+        Some(shard) if pool.reads.is_none() => Ok(pool.backend(shard, client.resp3, id.index)),
+        Some(shard) => reads::choose(pool, &mut core.up, client, shard, kind, now_us),
+        None => pool.waiting_place(client.resp3, id.index).ok_or_else(Refusal::nobody),
     };
     let sent = match backend {
-        Some(backend) => match core.up.check(backend, now_us) {
+        Ok(backend) => match core.up.check(backend, now_us) {
             Ok(()) => {
                 let sequence = client.begin(now_us);
                 send(&mut core.up, backend, Target::Client { id, sequence });
@@ -73,7 +75,7 @@ fn by(
             }
             Err(refusal) => Err(refusal),
         },
-        None => Err(Refusal::nobody()),
+        Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = sent {
         refused(core, id, now_us, &refusal);

@@ -7,8 +7,8 @@ use redstart_common::resp::{Args, RespWrite, error};
 use super::ClientId;
 use super::choose::anywhere;
 use super::dispatch::refuse;
-use super::forward;
 use super::request::Request;
+use super::{forward, reads};
 use crate::backend::Refusal;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::gather::{GatherId, Merge, decode_cursor, header};
@@ -127,14 +127,15 @@ fn send_parts(
     let order: &[u16] = if merge == Merge::Values { &scratch.order } else { &[] };
     let gather = core.down.gathers.begin(merge, id, sequence, scratch.parts.len(), order);
     let name = args.at(0);
-    let (resp3, pool_index) = (client.resp3, client.pool);
+    let pool_index = client.pool;
     for (number, part) in scratch.parts.iter_mut().enumerate() {
-        let backend = core.pools[pool_index].backend(part.shard, resp3, id.index);
-        match core.up.check(backend, now_us) {
-            Ok(()) => {
+        let kind = Kind::of(request.row);
+        let backend = reads::choose_for(core, id, pool_index, part.shard, kind, now_us);
+        match backend.and_then(|backend| core.up.check(backend, now_us).map(|()| backend)) {
+            Ok(backend) => {
                 part.backend = Some(backend);
                 let target = Target::Part { gather, part: number as u32 };
-                let slot = Slot::new(target, Kind::of(request.row), now_us);
+                let slot = Slot::new(target, kind, now_us);
                 core.up.send(backend, slot, |output| {
                     let out = output.tail();
                     header(out, b'*', (1 + part.keys * step) as u64);

@@ -9,6 +9,8 @@ use redstart_common::hash::{CharSign, HashKind};
 use redstart_common::slot::hash_tag;
 
 use super::distribution::{Distribution, ShardIndex, Wants, slots};
+use crate::client::reads::Reads;
+use crate::settings::ReadFrom;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId, Topology};
@@ -24,6 +26,12 @@ pub struct Pool {
     pub routes: Vec<u32>,
     /// Where requests wait whose slot is served by nobody, lane by lane; none in pools that know no slots.
     pub limbo: Vec<u32>,
+    /// Where reads may go, if not to the primaries alone.
+    pub reads: Option<Reads>,
+    /// The connections to replicas, by server.
+    pub read_links: HashMap<ServerId, Vec<u32>>,
+    /// Connections to replicas that are to be let go.
+    pub unread: Vec<u32>,
     /// The connections by server. What is not here is on its way out.
     pub links: HashMap<ServerId, Vec<u32>>,
     connections: usize,
@@ -55,6 +63,13 @@ impl Pool {
             cache,
             routes: Vec::new(),
             limbo: Vec::new(),
+            reads: (settings.read_from != ReadFrom::Master).then(|| Reads {
+                from: settings.read_from,
+                after_write_us: settings.read_after_write_ms * 1000,
+                routes: Vec::new(),
+            }),
+            read_links: HashMap::new(),
+            unread: Vec::new(),
             links: HashMap::new(),
             connections: settings.server_connections,
             hash: settings.hash,

@@ -13,8 +13,8 @@ use super::cluster::{self, cluster};
 use super::groups::{GroupList, group_list};
 use super::values::{self, Listen};
 use super::{
-    DistributionKind, Global, Groups, PoolSettings, SentinelSettings, ServerAddress, ServerOrder,
-    ServerSettings, Settings, SettingsError, rows,
+    DistributionKind, Global, Groups, PoolSettings, ReadFrom, SentinelSettings, ServerAddress,
+    ServerOrder, ServerSettings, Settings, SettingsError, rows,
 };
 use crate::route::distribution::SHARDS_MAX;
 
@@ -339,6 +339,7 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
         .map_err(|(key, problem)| source.error(name, Some(key), problem))?;
     let is_discovered = is_sentinel || is_cluster;
     pool.failover_hold_ms = seen.hold_ms.unwrap_or(if is_discovered { HOLD_MS } else { 0 });
+    reads(&pool, is_discovered).map_err(|(key, problem)| source.error(name, Some(key), problem))?;
     if !seen.redis && !is_discovered {
         let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
         return Err(source.error(
@@ -361,6 +362,21 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
     }
     finish(source, &mut pool, seen.hash.take())?;
     Ok(pool)
+}
+
+/// Whether what is said of reads has a meaning.
+fn reads(pool: &PoolSettings, is_discovered: bool) -> Result<(), (&'static str, &'static str)> {
+    let splits = pool.read_from != ReadFrom::Master;
+    if splits && !is_discovered {
+        return Err(("read_from", "needs 'sentinels' or 'cluster', which tell the replicas"));
+    }
+    if pool.max_lag.is_some() && !splits {
+        return Err(("max_lag", "needs 'read_from' with replicas"));
+    }
+    if pool.read_after_write_ms > 0 && !splits {
+        return Err(("read_after_write", "needs 'read_from' with replicas"));
+    }
+    Ok(())
 }
 
 /// The addresses of a list of sentinels or of a cluster's nodes.
@@ -495,6 +511,18 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             count => pool.server_connections = to_usize(count),
         },
         "failover_hold" => seen.hold_ms = Some(values::number(text, MS_MAX)?),
+        "read_from" => {
+            pool.read_from = ReadFrom::NAMES
+                .iter()
+                .find(|(name, _)| *name == text)
+                .map(|(_, from)| *from)
+                .ok_or_else(|| {
+                    let names: Vec<&str> = ReadFrom::NAMES.iter().map(|(name, _)| *name).collect();
+                    format!("is not one of {}", names.join(", "))
+                })?;
+        }
+        "max_lag" => pool.max_lag = Some(values::lag(text)?),
+        "read_after_write" => pool.read_after_write_ms = values::number(text, MS_MAX)?,
         "server_user" => pool.server_user = Some(text.to_owned()),
         "server_password" => pool.server_password = Some(text.to_owned()),
         "sentinel_user" => seen.sentinel_user = Some(text.to_owned()),

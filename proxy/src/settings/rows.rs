@@ -121,6 +121,21 @@ pub const POOL: &[Row] = &[
         "Milliseconds that requests wait for a server that is away or being replaced, rather than being refused at once.",
     ),
     row(
+        "read_from",
+        "master",
+        "Where reads go, with sentinels or cluster: master, master_preferred (a replica while it is away), replica (only), replica_preferred (the primary while there is none), any, or nearest (whichever answers soonest).",
+    ),
+    row(
+        "max_lag",
+        "however far",
+        "Replicas further behind are not read from: bytes of changes, such as 10mb, or seconds since they heard their primary, such as 5s.",
+    ),
+    row(
+        "read_after_write",
+        "0",
+        "Milliseconds after a client has sent a write during which it reads from the primary of that shard.",
+    ),
+    row(
         "servers",
         "required without sentinels or cluster",
         "List of host:port:weight [name] or /path:weight [name].",

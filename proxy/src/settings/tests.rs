@@ -237,6 +237,22 @@ fn an_error_names_file_line_pool_and_key() {
             "proxy.yml:4: pool 'a': 'auto_eject_hosts' does not go with 'cluster'",
         ),
         (
+            format!("a:\n  listen: h:1\n  read_from: any\n{rest}"),
+            "proxy.yml:3: pool 'a': 'read_from' needs 'sentinels' or 'cluster'",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  read_from: slave\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'read_from' is not one of master, master_preferred, replica,",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  max_lag: 5s\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'max_lag' needs 'read_from'",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  read_from: any\n  max_lag: soon\n".to_owned(),
+            "proxy.yml:5: pool 'a': 'max_lag' is not seconds such as 5s, or a size",
+        ),
+        (
             "a:\n  listen: h:1\n  cluster: [h:1]\n  sentinels: [h:2]\n  groups: [g]\n".to_owned(),
             "proxy.yml:4: pool 'a': 'sentinels' does not go with 'cluster'",
         ),
@@ -278,6 +294,12 @@ fn a_cluster_says_itself_where_keys_lie() {
     let pool = parse(text).expect(text).pools.remove(0);
     assert_eq!(pool.failover_hold_ms, 0);
     assert!(pool.keeps(), "slots are followed all the same");
+    let text = "a:\n  listen: h:1\n  cluster: [h:1]\n  read_from: nearest\n  max_lag: 5s\n  read_after_write: 9\n";
+    let pool = parse(text).expect(text).pools.remove(0);
+    assert_eq!((pool.read_from, pool.max_lag), (ReadFrom::Nearest, Some(Lag::Seconds(5))));
+    assert_eq!(pool.read_after_write_ms, 9);
+    let pool = parse(&text.replace("5s", "10mb")).expect(text).pools.remove(0);
+    assert_eq!(pool.max_lag, Some(Lag::Bytes(10 << 20)));
 }
 
 #[test]

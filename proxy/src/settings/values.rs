@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use redstart_common::net::Address;
 
+use super::Lag;
 use crate::route::distribution::Share;
 
 /// The port twemproxy leaves out of a server's name.
@@ -170,6 +171,16 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     };
     let number = number(&text[..digits], u64::MAX / factor)?;
     usize::try_from(number * factor).map_err(|_| "is too large".to_owned())
+}
+
+/// How far behind: seconds such as `5s`, or a size such as `10mb`.
+pub(super) fn lag(text: &str) -> Result<Lag, String> {
+    let problem = || "is not seconds such as 5s, or a size such as 10mb".to_owned();
+    match text.strip_suffix('s') {
+        Some(seconds) => number(seconds, u64::from(u32::MAX)).map(Lag::Seconds),
+        None => bytes(text).map(|bytes| Lag::Bytes(bytes as u64)),
+    }
+    .map_err(|_| problem())
 }
 
 fn port(text: &str) -> Option<u16> {

@@ -64,9 +64,32 @@ pub enum Change {
         /// Addresses, and whether those who watch it cannot reach it.
         replicas: Vec<(ServerAddress, bool)>,
     },
+    /// Whether a server is fit to be read from, and how near it is.
+    Fitness {
+        /// The server.
+        server: ServerId,
+        /// Whether it is fit.
+        fitness: Fitness,
+        /// How long it takes to answer, in microseconds; 0 where that does not count.
+        distance_us: u32,
+    },
     /// Which slots of a cluster lie in which shard: all of them. What names no shard of the pool counts as served by
     /// nobody.
     Slots(Vec<SlotRange>),
+}
+
+/// Whether a server is fit to be read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fitness {
+    /// It is.
+    #[default]
+    Fit,
+    /// It is further behind than it may be.
+    Lagging,
+    /// It loads its data.
+    Loading,
+    /// It cannot be asked.
+    Unreachable,
 }
 
 /// Slots in a row that lie in one shard.
@@ -85,6 +108,8 @@ struct Server {
     endpoint: Arc<Endpoint>,
     health: Health,
     is_down: bool,
+    fitness: Fitness,
+    distance_us: u32,
 }
 
 #[derive(Debug)]
@@ -149,7 +174,13 @@ impl Roster {
             address,
             is_told_down: AtomicBool::new(false),
         });
-        Server { endpoint, health: Health::default(), is_down: false }
+        Server {
+            endpoint,
+            health: Health::default(),
+            is_down: false,
+            fitness: Fitness::Fit,
+            distance_us: 0,
+        }
     }
 
     fn find(&mut self, shard: &str) -> Option<usize> {
@@ -185,6 +216,12 @@ impl Roster {
                 before != is_down
             }
             Change::Replicas { shard, replicas } => self.replicas(&shard, replicas),
+            Change::Fitness { server, fitness, distance_us } => {
+                let Some(server) = self.anyone(server) else { return false };
+                let before = (server.fitness, server.distance_us);
+                (server.fitness, server.distance_us) = (fitness, distance_us);
+                before != (fitness, distance_us)
+            }
             Change::Slots(slots) => std::mem::replace(&mut self.slots, slots) != self.slots,
         }
     }
@@ -262,6 +299,14 @@ impl Roster {
         changed |= !before.is_empty();
         self.groups[at].replicas = after;
         changed
+    }
+
+    fn anyone(&mut self, server: ServerId) -> Option<&mut Server> {
+        let all = self
+            .groups
+            .iter_mut()
+            .flat_map(|group| std::iter::once(&mut group.primary).chain(&mut group.replicas));
+        all.into_iter().find(|it| it.endpoint.id == server)
     }
 
     fn primary(&mut self, server: ServerId) -> Option<&mut Server> {
@@ -355,10 +400,28 @@ fn member(server: &Server, shard: ShardIndex, role: Role) -> Member {
         Server { is_down: true, .. } => State::Down,
         _ if server.endpoint.address.is_none() => State::Unknown,
         _ if !server.health.is_live() => State::Ejected,
+        _ if role == Role::Primary => State::Live,
+        Server { fitness: Fitness::Lagging, .. } => State::Lagging,
+        Server { fitness: Fitness::Loading, .. } => State::Loading,
+        Server { fitness: Fitness::Unreachable, .. } => State::Down,
         _ => State::Live,
     };
     let (ejections, ejected_at_us) = server.health.ejections();
-    Member { endpoint: Arc::clone(&server.endpoint), shard, role, state, ejections, ejected_at_us }
+    Member {
+        endpoint: Arc::clone(&server.endpoint),
+        shard,
+        role,
+        state,
+        ejections,
+        ejected_at_us,
+        distance_us: server.distance_us,
+    }
+}
+
+/// A shard's identity, for tests of other modules.
+#[cfg(test)]
+pub(crate) fn shard_of_tests() -> ShardId {
+    ShardId(1)
 }
 
 #[cfg(test)]

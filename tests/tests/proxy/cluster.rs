@@ -16,7 +16,7 @@ use redstart_tests::server_support::{run, workspace};
 use crate::load::{PATIENCE, is_of_a_write_in_flight, under_load};
 
 /// A proxy over the cluster of a node.
-fn proxy_with(seed: u16, keys: &str, workers: usize) -> Listening {
+pub fn proxy_with(seed: u16, keys: &str, workers: usize) -> Listening {
     let (port, folder) = (free_port(), Folder::new());
     let text =
         format!("test:\n  listen: 127.0.0.1:{port}\n  cluster:\n    - 127.0.0.1:{seed}\n{keys}");

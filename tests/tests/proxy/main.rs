@@ -11,6 +11,7 @@ mod large_values;
 mod load;
 mod placement;
 mod process;
+mod reads;
 mod sentinels;
 mod statistics;
 mod topology;

@@ -289,6 +289,29 @@ fn a_stopped_primary_that_comes_back_takes_no_write() {
 }
 
 #[test]
+fn reads_go_to_the_replicas_of_the_groups() {
+    let cluster = Cluster::start();
+    let ports: Vec<u16> = cluster.sentinels.iter().map(|it| it.port).collect();
+    let proxy = proxy(&ports, "  read_from: replica_preferred\n");
+    let mut client = proxy.client();
+    for (key, [_, replica]) in [("k1", cluster.groups[0]), ("k2", cluster.groups[1])] {
+        assert_eq!(client.call(&format!("SET {key} v")), "+OK\r\n");
+        let mut direct = cluster.server(replica).client();
+        eventually("the replica has it", || direct.call(&format!("GET {key}")) == "$1\r\nv\r\n");
+        let count = |direct: &mut Client| {
+            let info = direct.call("INFO commandstats");
+            let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+            line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let before = count(&mut direct);
+        eventually("it is read from", || {
+            assert_eq!(client.call(&format!("GET {key}")), "$1\r\nv\r\n");
+            count(&mut direct) > before
+        });
+    }
+}
+
+#[test]
 fn passwords_and_users_are_told_apart() {
     let options = [
         "--requirepass",

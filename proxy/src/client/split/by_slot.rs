@@ -5,9 +5,10 @@ use redstart_common::resp::{Args, RespWrite, error};
 
 use super::super::ClientId;
 use super::super::dispatch::refuse;
-use super::super::forward;
 use super::super::request::Request;
+use super::super::{forward, reads};
 use super::fail_part;
+use crate::backend::Refusal;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::gather::{Merge, header};
 use crate::output::Output;
@@ -118,12 +119,11 @@ fn send_parts(
         from += keys.len();
         let pool = &core.pools[pool_index];
         let backend = match pool.topology.distribution.shard(u64::from(*slot)) {
-            Some(shard) => Some(pool.backend(shard, resp3, id.index)),
-            None => pool.waiting_place(resp3, id.index),
+            Some(shard) => reads::choose_for(core, id, pool_index, shard, kind, now_us),
+            None => pool.waiting_place(resp3, id.index).ok_or_else(Refusal::nobody),
         };
-        let Some(backend) = backend else { continue };
-        match core.up.check(backend, now_us) {
-            Ok(()) => {
+        match backend.and_then(|backend| core.up.check(backend, now_us).map(|()| backend)) {
+            Ok(backend) => {
                 let slot = Slot::new(Target::Part { gather, part }, kind, now_us);
                 core.up.send(backend, slot, |output| write_part(output, request, keys, step));
             }

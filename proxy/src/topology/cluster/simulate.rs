@@ -213,7 +213,10 @@ impl World {
                 self.slots = slots;
                 self.none_goes_back();
             }
-            Change::PrimaryState { .. } | Change::Replicas { .. } | Change::Reweigh { .. } => {}
+            Change::PrimaryState { .. }
+            | Change::Replicas { .. }
+            | Change::Reweigh { .. }
+            | Change::Fitness { .. } => {}
         }
     }
 
