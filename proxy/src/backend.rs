@@ -260,6 +260,12 @@ impl Backend {
         self.is_up() && !self.is_turned()
     }
 
+    /// Whether it failed, or turned requests away, and has not served since. One that was never needed is not away.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        !self.may_serve() && (self.suspect || self.is_turned())
+    }
+
     /// Whether it has done what it had left to do.
     #[must_use]
     pub fn has_left(&self) -> bool {

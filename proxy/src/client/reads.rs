@@ -97,7 +97,10 @@ pub fn choose(
     if has_written && reads.after_write_us > 0 {
         return Ok(primary);
     }
-    let is_primary_up = up.get_mut(primary).may_serve();
+    let is_primary_up = !up.get_mut(primary).is_away();
+    if !is_primary_up {
+        up.call(primary, now_us);
+    }
     let candidates = reads.routes.get(place).map_or(&[][..], Vec::as_slice);
     let mut usable: SmallVec<[Candidate; 8]> = SmallVec::new();
     for candidate in candidates {

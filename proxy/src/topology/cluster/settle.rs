@@ -194,11 +194,13 @@ impl Books {
             };
             let counts = counts && fact.row.replica_of.is_none();
             for (first, last) in row.slots.iter().filter(|_| counts) {
-                for slot in usize::from(*first)..=usize::from(*last) {
-                    let is_present = self.owners[slot].as_ref() == Some(&row.id);
+                let claimed = usize::from(*first)..=usize::from(*last);
+                let places = best[claimed.clone()].iter_mut().zip(&self.owners[claimed]);
+                for (best, before) in places {
+                    let is_present = before.as_ref() == Some(&row.id);
                     let claim = (row.epoch, is_present);
-                    if best[slot].is_none_or(|(epoch, present, _)| (epoch, present) < claim) {
-                        best[slot] = Some((claim.0, claim.1, fact.row));
+                    if best.is_none_or(|(epoch, present, _)| (epoch, present) < claim) {
+                        *best = Some((claim.0, claim.1, fact.row));
                     }
                 }
             }
