@@ -8,6 +8,7 @@ pub mod health;
 pub mod kept;
 pub mod pipeline;
 pub mod probe;
+pub mod redirect;
 pub mod resolve;
 pub mod skipper;
 mod upstream;
@@ -23,6 +24,7 @@ use redstart_common::resp::ReplyScanner;
 use self::again::Waiting;
 use self::kept::Kept;
 use self::pipeline::{Pipeline, Slot};
+use self::redirect::Redirect;
 use self::skipper::Skipper;
 pub use self::upstream::{Refusal, Upstream};
 use crate::client::ClientId;
@@ -68,6 +70,8 @@ pub enum Duty {
     },
     /// Nobody any more: what was sent is still answered, and then it is closed.
     Leaving,
+    /// Requests whose slot is served by nobody at present. It is never opened.
+    Limbo,
 }
 
 /// One connection.
@@ -81,6 +85,14 @@ pub struct Backend {
     pub resp3: bool,
     /// Whom it serves.
     pub duty: Duty,
+    /// Which of the connections to a server it is, or was.
+    pub lane: u32,
+    /// Redirects of a cluster's nodes are followed.
+    pub follows: bool,
+    /// It leads to a replica, and carries reads only.
+    pub reads: bool,
+    /// The redirect within the transaction that is being answered.
+    led: Option<(Redirect, Vec<u8>)>,
     /// Its state.
     pub link: Link,
     /// Which connection of this place it is, counted up whenever one ends or the place is given to another server.
@@ -142,6 +154,50 @@ pub struct Counters {
     pub latency: Histogram,
     pub held: u64,
     pub resent: u64,
+    pub redirects: Redirects,
+}
+
+/// How often a node of a cluster has sent a request elsewhere, by kind.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Redirects {
+    /// MOVED.
+    pub moved: u64,
+    /// ASK.
+    pub asked: u64,
+    /// TRYAGAIN.
+    pub try_again: u64,
+    /// CLUSTERDOWN.
+    pub down: u64,
+}
+
+impl Redirects {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.moved += other.moved;
+        self.asked += other.asked;
+        self.try_again += other.try_again;
+        self.down += other.down;
+    }
+
+    fn count(&mut self, redirect: &Redirect) {
+        *match redirect {
+            Redirect::Moved(..) => &mut self.moved,
+            Redirect::Ask(_) => &mut self.asked,
+            Redirect::TryAgain => &mut self.try_again,
+            Redirect::Down => &mut self.down,
+        } += 1;
+    }
+
+    /// The kinds by their names, and how often there was each.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 4] {
+        [
+            ("moved", self.moved),
+            ("ask", self.asked),
+            ("tryagain", self.try_again),
+            ("clusterdown", self.down),
+        ]
+    }
 }
 
 impl Backend {
@@ -153,11 +209,19 @@ impl Backend {
         duty: Duty,
         epoch: u32,
     ) -> Self {
+        let lane = match duty {
+            Duty::Shared { lane, .. } => lane,
+            Duty::Leaving | Duty::Limbo => 0,
+        };
         Self {
             pool,
             server,
             resp3,
             duty,
+            lane,
+            follows: false,
+            reads: false,
+            led: None,
             link: Link::Idle,
             epoch,
             pipeline: Pipeline::default(),
@@ -188,6 +252,18 @@ impl Backend {
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up(_))
+    }
+
+    /// Whether it takes requests now without their having to wait for it.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        self.is_up() && !self.is_turned()
+    }
+
+    /// Whether it failed, or turned requests away, and has not served since. One that was never needed is not away.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        !self.may_serve() && (self.suspect || self.is_turned())
     }
 
     /// Whether it has done what it had left to do.
@@ -253,6 +329,7 @@ impl Backend {
     fn break_off(&mut self) -> Option<ClientId> {
         buffer::give(std::mem::take(&mut self.input));
         self.scanner = ReplyScanner::default();
+        self.led = None;
         let streaming = self.streaming.take()?;
         // Its waiter is told by being dropped.
         if let Some(slot) = self.pipeline.pop() {

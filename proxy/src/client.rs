@@ -7,6 +7,8 @@ pub mod choose;
 pub mod dispatch;
 pub mod forward;
 pub mod pending;
+pub mod reads;
+pub mod redirect;
 pub mod request;
 pub mod session;
 pub mod split;
@@ -23,6 +25,7 @@ use redstart_common::resp::RequestScanner;
 use slab::Slab;
 
 use self::pending::Pending;
+use self::reads::Wrote;
 use self::session::Session;
 use self::transaction::Transaction;
 use crate::gather::Merged;
@@ -111,6 +114,8 @@ pub struct Client {
     pub session: Box<Session>,
     /// The transaction it is composing.
     pub transaction: Option<Box<Transaction>>,
+    /// When it wrote last, where that counts for its reads.
+    pub wrote: Option<Box<Wrote>>,
 }
 
 impl Client {
@@ -238,6 +243,7 @@ impl Clients {
             command: None,
             session: Box::new(session),
             transaction: None,
+            wrote: None,
         });
         id
     }
@@ -437,6 +443,13 @@ impl Clients {
         {
             client.dirty = true;
             self.dirty.push(id);
+        }
+    }
+
+    /// No client of a pool is listened to until all it has asked for is answered.
+    pub fn hold_until_answered(&mut self, pool: PoolId) {
+        for (_, client) in &mut self.slab {
+            client.barrier |= client.pool == pool && !client.pending.is_empty();
         }
     }
 

@@ -179,6 +179,11 @@ const DESCRIPTORS_PER_WORKER: usize = 4;
 /// client that is being told that there is no place.
 const DESCRIPTORS_BESIDES: usize = 20;
 
+/// Nodes that a cluster is taken to have at least.
+const NODES: usize = 6;
+/// Connections to nodes of a cluster that are asked what they know.
+const NODES_ASKED: usize = 16;
+
 /// The most descriptors this process may have.
 fn descriptors_max() -> usize {
     use nix::sys::resource::{Resource, getrlimit};
@@ -193,9 +198,17 @@ fn own_descriptors(workers: usize, pools: &[Arc<SharedPool>]) -> usize {
         let listeners = if settings.reuseport { workers } else { 1 };
         let servers = pool.topology.load().members.len();
         let sentinels = settings.sentinel.as_ref().map_or(0, |it| 2 * it.sentinels.len());
+        // Which nodes there are is not known yet.
+        let (servers, nodes) = match &settings.cluster {
+            Some(cluster) => (cluster.seeds.len().max(NODES), cluster.seeds.len() + NODES_ASKED),
+            None => (servers, 0),
+        };
         let connections = servers * LANES * settings.server_connections * workers;
         // An engine in this process holds the other end as well.
-        listeners + sentinels + if settings.embedded { connections * 2 } else { connections }
+        listeners
+            + sentinels
+            + nodes
+            + if settings.embedded { connections * 2 } else { connections }
     };
     let pools: usize = pools.iter().map(of_pool).sum();
     DESCRIPTORS_BESIDES + workers * DESCRIPTORS_PER_WORKER + pools

@@ -218,10 +218,13 @@ impl Gather {
     fn values(&self, out: &mut Vec<u8>) -> Option<()> {
         header(out, b'*', self.order.len() as u64);
         let mut places = smallvec::SmallVec::<[usize; 16]>::new();
-        for part in 0..self.parts.len() {
+        let mut wanted = smallvec::SmallVec::<[u64; 16]>::from_elem(0, self.parts.len());
+        for owner in &self.order {
+            *wanted.get_mut(usize::from(*owner))? += 1;
+        }
+        for (part, wanted) in wanted.into_iter().enumerate() {
             let (count, at) = array(self.reply(part))?;
-            let wanted = self.order.iter().filter(|owner| usize::from(**owner) == part).count();
-            if count != wanted as u64 {
+            if count != wanted {
                 return None;
             }
             places.push(at);

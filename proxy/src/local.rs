@@ -1,6 +1,7 @@
 //! What the proxy answers itself.
 
 mod client_command;
+mod cluster;
 mod config;
 mod hello;
 mod info;
@@ -69,8 +70,8 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
                 }
             });
         }
-        // What follows is a standalone primary without modules, to libraries that look for more before they begin.
-        Local::Cluster => refuse(core, id, now_us, |out| out.error(error::CLUSTER_DISABLED)),
+        Local::Cluster => cluster::answer(core, id, request),
+        // What follows is a primary without modules, to libraries that look for more before they begin.
         Local::Modules => core.down.clients.reply(id, now_us, |out| out.array_len(0)),
         Local::Role => core.down.clients.reply(id, now_us, |out| {
             out.array_len(3);

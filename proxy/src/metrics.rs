@@ -11,9 +11,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use redstart_common::command;
 use redstart_common::metric::Histogram;
 
+use crate::backend::Redirects;
 use crate::control::Directory;
 use crate::stats::{PoolStats, ServerStats};
-use crate::topology::{Member, State, Topology};
+use crate::topology::{Member, Role, State, Topology};
 
 /// Bounds of the latency buckets, in seconds.
 const BUCKETS: &[f64] = &[
@@ -98,6 +99,14 @@ fn describe() {
         "Requests that had to wait because the server was away."
     );
     describe_counter!("redstart_proxy_backend_resent_total", "Requests that were sent again.");
+    describe_gauge!(
+        "redstart_proxy_backend_slots",
+        "Slots of a Redis Cluster that the server owns."
+    );
+    describe_counter!(
+        "redstart_proxy_redirects_total",
+        "Requests that a node of a Redis Cluster sent elsewhere, or to be asked again, by kind."
+    );
     describe_counter!(
         "redstart_proxy_failovers_total",
         "Times another server became the primary of the group."
@@ -164,6 +173,8 @@ struct ServerHandles {
     labels: [Label; 2],
     gauges: [Gauge; 5],
     counters: [Counter; 11],
+    /// Of nodes of a cluster only: their slots, and their redirects by kind.
+    slots: Option<(Gauge, [Counter; 4])>,
     /// The gauge of the group, role and state that it is in.
     state: Option<([String; 3], Gauge)>,
     latency: Seen,
@@ -195,6 +206,7 @@ impl ServerHandles {
                 counter("redstart_proxy_backend_held_total"),
                 counter("redstart_proxy_backend_resent_total"),
             ],
+            slots: None,
             state: None,
             latency: Seen::new(histogram!(BACKEND_SECONDS, labels.to_vec())),
             labels,
@@ -217,8 +229,28 @@ impl ServerHandles {
         self.state = Some((now.map(str::to_owned), gauge));
     }
 
+    fn push_slots(&mut self, slots: u32, redirects: &Redirects) {
+        let labels = &self.labels;
+        let (gauge, counters) = self.slots.get_or_insert_with(|| {
+            let counter = |(kind, _): (&'static str, u64)| {
+                let mut labels = labels.to_vec();
+                labels.push(Label::new("kind", kind));
+                counter!("redstart_proxy_redirects_total", labels)
+            };
+            let gauge = gauge!("redstart_proxy_backend_slots", labels.to_vec());
+            (gauge, redirects.named().map(counter))
+        });
+        gauge.set(f64::from(slots));
+        for (counter, (_, count)) in counters.iter().zip(redirects.named()) {
+            counter.absolute(count);
+        }
+    }
+
     /// The server is in the pool no more.
     fn left(&mut self) {
+        if let Some((slots, _)) = &self.slots {
+            slots.set(0.0);
+        }
         if let Some((_, gauge)) = self.state.take() {
             gauge.set(0.0);
         }
@@ -313,7 +345,7 @@ impl PoolHandles {
         self.latency.push(&stats.latency);
     }
 
-    fn push_servers(&mut self, stats: &PoolStats, topology: &Topology) {
+    fn push_servers(&mut self, stats: &PoolStats, topology: &Topology, is_cluster: bool) {
         let nothing = ServerStats::default();
         let pool = &self.name;
         for shard in topology.shards.iter().filter(|shard| shard.failovers > 0) {
@@ -326,7 +358,12 @@ impl PoolHandles {
             let handles =
                 self.servers.entry(name.clone()).or_insert_with(|| ServerHandles::new(pool, name));
             let seen = stats.servers.get(&member.endpoint.id).unwrap_or(&nothing);
-            handles.push(seen, member, &topology.shards[usize::from(member.shard)].name);
+            let shard = &topology.shards[usize::from(member.shard)];
+            handles.push(seen, member, &shard.name);
+            if is_cluster {
+                let slots = if member.role == Role::Primary { shard.slots } else { 0 };
+                handles.push_slots(slots, &seen.redirects);
+            }
         }
         for (name, handles) in &mut self.servers {
             if !topology.members.iter().any(|member| member.endpoint.name == *name) {
@@ -355,7 +392,8 @@ impl Publisher {
         let totals = directory.totals();
         for ((handles, total), shared) in self.pools.iter_mut().zip(&totals).zip(&directory.pools) {
             handles.push(total);
-            handles.push_servers(total, &shared.topology.load());
+            let is_cluster = shared.settings.cluster.is_some();
+            handles.push_servers(total, &shared.topology.load(), is_cluster);
         }
     }
 }

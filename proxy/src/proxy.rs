@@ -3,7 +3,7 @@
 //! ```text
 //!   main thread    signals · accepting (unless a worker does it itself) · probes of ejected servers · metrics
 //!   worker-0 …     each with its clients, its connections to servers, its counters
-//!   discovery      sentinels, if a pool has any
+//!   discovery      sentinels and nodes of clusters, if a pool has any
 //!   stats          twemproxy's JSON page
 //!   exporter       Prometheus
 //! ```
@@ -27,10 +27,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::backend::probe;
 use crate::control::{Directory, Handed, Message};
 use crate::metrics::{self, Publisher};
-use crate::settings::{ListenAddress, PoolSettings, Settings};
+use crate::settings::{ListenAddress, PoolSettings, ReadFrom, Settings};
 use crate::topology::PoolId;
 use crate::topology::pool::SharedPool;
-use crate::topology::sentinel::shell;
+use crate::topology::{cluster, replicas, sentinel};
 use crate::worker::Worker;
 use crate::{stats_page, tick};
 
@@ -236,10 +236,10 @@ fn remove_sockets(pools: &[Arc<SharedPool>]) {
     }
 }
 
-/// Starts the thread that watches sentinels, if a pool has any.
+/// Starts the thread that watches sentinels and clusters, if a pool has any.
 fn discover(directory: &Arc<Directory>) -> io::Result<()> {
     let watched: Vec<Arc<SharedPool>> =
-        directory.pools.iter().filter(|pool| pool.settings.sentinel.is_some()).cloned().collect();
+        directory.pools.iter().filter(|pool| pool.settings.is_discovered()).cloned().collect();
     if watched.is_empty() {
         return Ok(());
     }
@@ -247,10 +247,23 @@ fn discover(directory: &Arc<Directory>) -> io::Result<()> {
     let directory = Arc::clone(directory);
     let body = move || {
         runtime.block_on(async move {
-            let watch = |pool| tokio::spawn(shell::run(Arc::clone(&directory), pool));
-            for watch in watched.into_iter().map(watch).collect::<Vec<_>>() {
+            let watch = |pool: Arc<SharedPool>| {
+                let directory = Arc::clone(&directory);
+                match pool.settings.cluster {
+                    Some(_) => tokio::spawn(cluster::shell::run(directory, pool)),
+                    None => tokio::spawn(sentinel::shell::run(directory, pool)),
+                }
+            };
+            let measured: Vec<Arc<SharedPool>> = watched
+                .iter()
+                .filter(|pool| pool.settings.read_from != ReadFrom::Master)
+                .cloned()
+                .collect();
+            let measure = |pool| tokio::spawn(replicas::shell::run(Arc::clone(&directory), pool));
+            let measured: Vec<_> = measured.into_iter().map(measure).collect();
+            for watch in watched.into_iter().map(watch).chain(measured).collect::<Vec<_>>() {
                 if watch.await.is_err() {
-                    log!(Warning, "sentinels are watched no more");
+                    log!(Warning, "sentinels and clusters are watched no more");
                     std::process::exit(1);
                 }
             }

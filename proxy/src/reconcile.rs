@@ -5,10 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
-use crate::client::forward;
-use crate::topology::{PoolId, ServerId, ShardId, Topology};
+use crate::client::reads::Candidate;
+use crate::client::{forward, redirect};
+use crate::route::distribution::{Distribution, ShardIndex};
+use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
 use crate::worker::Core;
 
 /// Said of a write that was sent to a primary which has been replaced before it answered.
@@ -23,7 +26,8 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
     let per_server = it.connections_per_server();
     let numbers = it.shared.settings.server_connections;
     let preconnect = it.shared.settings.preconnect;
-    let keeps = it.shared.settings.failover_hold_ms > 0;
+    let keeps = it.shared.settings.keeps();
+    let follows = it.shared.settings.cluster.is_some();
     let mut before = std::mem::take(&mut it.links);
     let mut links: HashMap<ServerId, Vec<u32>> = HashMap::with_capacity(fresh.shards.len());
     let mut routes = Vec::with_capacity(fresh.shards.len() * per_server);
@@ -34,6 +38,7 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
                 let duty = Duty::Shared { shard: shard.id, lane: lane as u32 };
                 let resp3 = lane >= numbers;
                 let place = core.up.add(pool, Arc::clone(endpoint), resp3, keeps, duty);
+                core.up.get_mut(place as usize).follows = follows;
                 if preconnect && !resp3 {
                     core.up.want(place as usize, now_us);
                 }
@@ -44,11 +49,109 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         routes.extend_from_slice(&places);
         links.insert(endpoint.id, places);
     }
+    if it.reads.is_some() {
+        read_connections(core, pool, &fresh, now_us);
+    }
+    let it = &mut core.pools[pool];
+    if follows && it.limbo.is_empty() {
+        let nobody = Arc::new(Endpoint {
+            id: ServerId::new(0),
+            name: "no node".into(),
+            address: None,
+            is_told_down: AtomicBool::new(true),
+        });
+        let add = |lane| core.up.add_limbo(pool, Arc::clone(&nobody), lane >= numbers);
+        it.limbo = (0..per_server).map(add).collect();
+    }
     let old = std::mem::replace(&mut it.topology, fresh);
     it.routes = routes;
     it.links = links;
-    for place in before.into_values().flatten() {
+    if follows && have_moved(&old, &core.pools[pool].topology) {
+        // What is under way follows its slot; what comes next must not be there first.
+        core.down.clients.hold_until_answered(pool);
+    }
+    let unread = std::mem::take(&mut core.pools[pool].unread);
+    for place in before.into_values().flatten().chain(unread) {
         let_go(core, place as usize, &old);
+    }
+    leave_limbo(core, pool);
+}
+
+/// Connections to the replicas that are fit to be read from.
+fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64) {
+    let it = &mut core.pools[pool];
+    let per_server = it.connections_per_server();
+    let numbers = it.shared.settings.server_connections;
+    let follows = it.shared.settings.cluster.is_some();
+    let mut before = std::mem::take(&mut it.read_links);
+    let mut links: HashMap<ServerId, Vec<u32>> = HashMap::new();
+    let mut routes = vec![Vec::new(); fresh.shards.len() * per_server];
+    let is_fit = |it: &&Member| it.role == Role::Replica && it.state == State::Live;
+    for member in fresh.members.iter().filter(is_fit) {
+        let endpoint = &member.endpoint;
+        let shard = &fresh.shards[usize::from(member.shard)];
+        let distance_us = i64::from(member.distance_us);
+        let farther_us = distance_us - i64::from(fresh.primary(shard).distance_us);
+        let places = before.remove(&endpoint.id).unwrap_or_else(|| {
+            let add = |lane: usize| {
+                let duty = Duty::Shared { shard: shard.id, lane: lane as u32 };
+                let resp3 = lane >= numbers;
+                let place = core.up.add(pool, Arc::clone(endpoint), resp3, true, duty);
+                let backend = core.up.get_mut(place as usize);
+                (backend.follows, backend.reads) = (follows, true);
+                if !resp3 {
+                    core.up.want(place as usize, now_us);
+                }
+                place
+            };
+            (0..per_server).map(add).collect()
+        });
+        for (lane, backend) in places.iter().enumerate() {
+            let place = usize::from(member.shard) * per_server + lane;
+            routes[place].push(Candidate { backend: *backend, farther_us });
+        }
+        links.insert(endpoint.id, places);
+    }
+    let it = &mut core.pools[pool];
+    it.read_links = links;
+    if let Some(reads) = &mut it.reads {
+        reads.routes = routes;
+    }
+    it.unread.extend(before.into_values().flatten());
+}
+
+/// Whether a slot that was served is served by another server.
+fn have_moved(old: &Topology, new: &Topology) -> bool {
+    let (Distribution::Slots(before), Distribution::Slots(after)) =
+        (&old.distribution, &new.distribution)
+    else {
+        return false;
+    };
+    let server = |topology: &Topology, shard: Option<ShardIndex>| {
+        Some(topology.primary(&topology.shards[usize::from(shard?)]).endpoint.id)
+    };
+    before.iter().zip(after.iter()).any(|(before, after)| {
+        let before = server(old, before);
+        before.is_some() && before != server(new, after)
+    })
+}
+
+/// What waited for somebody to serve its slot goes there, or waits on.
+fn leave_limbo(core: &mut Core, pool: PoolId) {
+    let now_us = core.clock.now_us();
+    for (lane, place) in (0..).zip(core.pools[pool].limbo.clone()) {
+        let place = place as usize;
+        if core.up.get_mut(place).pipeline.is_empty() {
+            continue;
+        }
+        // All of it has not been sent: none is lost.
+        let (waiting, _) = core.up.take_waiting(place, now_us, |_| {});
+        let mut at = 0;
+        for slot in waiting.slots {
+            let request = &waiting.bytes[at..at + slot.bytes as usize];
+            at += request.len();
+            redirect::by_map(core, pool, lane, slot, request);
+        }
     }
 }
 
@@ -59,7 +162,8 @@ fn let_go(core: &mut Core, backend: usize, old: &Topology) {
     let Duty::Shared { shard, lane } = it.duty else { return };
     let pool = it.pool;
     it.duty = Duty::Leaving;
-    if it.is_up() && !was_deposed(old, &core.pools[pool].topology, shard) {
+    // Reads need not be answered by whom they were sent to.
+    if it.is_up() && !it.reads && !was_deposed(old, &core.pools[pool].topology, shard) {
         if it.has_left() {
             core.release_backend(backend);
         }

@@ -5,6 +5,7 @@
 //! a row in [`rows`], which is what the parser accepts, what `--help-config` prints and what the sample files in
 //! `config/` are tested against.
 
+mod cluster;
 mod error;
 mod file;
 mod groups;
@@ -88,6 +89,8 @@ pub enum DistributionKind {
     Modula,
     /// Any server, a new one for each key.
     Random,
+    /// By the 16,384 slots of a Redis Cluster, as its nodes say.
+    Slots,
 }
 
 impl DistributionKind {
@@ -98,6 +101,7 @@ impl DistributionKind {
             Self::Ketama => "ketama",
             Self::Modula => "modula",
             Self::Random => "random",
+            Self::Slots => "slots",
         }
     }
 }
@@ -131,6 +135,51 @@ pub struct SentinelSettings {
     pub user: Option<String>,
     /// The password towards sentinels.
     pub password: Option<String>,
+}
+
+/// Which servers of a shard reads go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The primary.
+    Master,
+    /// The primary, or a replica while that is away.
+    MasterPreferred,
+    /// Replicas only.
+    Replica,
+    /// A replica, or the primary while there is none.
+    ReplicaPreferred,
+    /// Any of them.
+    Any,
+    /// Whichever answers soonest.
+    Nearest,
+}
+
+impl ReadFrom {
+    /// All of them, by the names they have in the file.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("master", Self::Master),
+        ("master_preferred", Self::MasterPreferred),
+        ("replica", Self::Replica),
+        ("replica_preferred", Self::ReplicaPreferred),
+        ("any", Self::Any),
+        ("nearest", Self::Nearest),
+    ];
+}
+
+/// How far behind a replica may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lag {
+    /// In bytes of the stream of changes.
+    Bytes(u64),
+    /// In seconds since it last heard its primary.
+    Seconds(u64),
+}
+
+/// What a pool over a Redis Cluster is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// The nodes that are asked first; others are learnt from them.
+    pub seeds: Vec<ServerAddress>,
 }
 
 /// One pool: an endpoint over servers.
@@ -180,10 +229,18 @@ pub struct PoolSettings {
     pub server_failure_limit: u32,
     /// Milliseconds that requests wait for a server that is away or being replaced; 0 is not at all.
     pub failover_hold_ms: u64,
+    /// Which servers of a shard reads go to.
+    pub read_from: ReadFrom,
+    /// How far behind a replica may be that is read from; `None` is however far.
+    pub max_lag: Option<Lag>,
+    /// Milliseconds after a write during which its client reads from the primary.
+    pub read_after_write_ms: u64,
     /// The servers, numbered as [`ServerOrder`] says.
     pub servers: Vec<ServerSettings>,
     /// The sentinels that tell the servers, where those are not fixed.
     pub sentinel: Option<SentinelSettings>,
+    /// The Redis Cluster that the servers are nodes of.
+    pub cluster: Option<ClusterSettings>,
     /// Set for the pool of in-process engines.
     pub embedded: bool,
 }
@@ -215,8 +272,12 @@ impl PoolSettings {
             server_retry_timeout_ms: 30_000,
             server_failure_limit: 2,
             failover_hold_ms: 0,
+            read_from: ReadFrom::Master,
+            max_lag: None,
+            read_after_write_ms: 0,
             servers,
             sentinel: None,
+            cluster: None,
             embedded: false,
         }
     }
@@ -231,12 +292,32 @@ impl PoolSettings {
         }
     }
 
+    /// Whether somebody has to be asked which servers there are.
+    #[must_use]
+    pub fn is_discovered(&self) -> bool {
+        self.sentinel.is_some() || self.cluster.is_some()
+    }
+
+    /// Whether what was sent is kept, to be sent again, and requests wait for a server that is away. In a cluster they must
+    /// be able to follow their slots at least.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.failover_hold_ms > 0 || self.cluster.is_some()
+    }
+
+    /// The password towards servers.
+    #[must_use]
+    pub fn password_of_servers(&self) -> Option<&str> {
+        self.server_password.as_deref().or(self.redis_auth.as_deref())
+    }
+
     /// What it is made of, in words.
     #[must_use]
     pub fn made_of(&self) -> String {
         match self.sentinel.as_ref().map(|sentinel| &sentinel.groups) {
             Some(Groups::Named(groups)) => format!("{} sentinel group(s)", groups.len()),
             Some(Groups::All) => "all groups of the sentinels".to_owned(),
+            None if self.cluster.is_some() => "a Redis Cluster".to_owned(),
             None => format!("{} server(s)", self.servers.len()),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use redstart_common::command;
 use redstart_common::metric::Histogram;
 
+use crate::backend::Redirects;
 use crate::topology::ServerId;
 
 /// One server of a pool, as one worker has seen it.
@@ -42,6 +43,8 @@ pub struct ServerStats {
     pub held: u64,
     /// Requests that were sent again.
     pub resent: u64,
+    /// Requests that it sent elsewhere, as a node of a cluster.
+    pub redirects: Redirects,
     /// Time from queueing a request to its reply.
     pub latency: Histogram,
 }
@@ -64,6 +67,7 @@ impl ServerStats {
         self.waiting += other.waiting;
         self.held += other.held;
         self.resent += other.resent;
+        self.redirects.add(&other.redirects);
         self.latency.merge(&other.latency);
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::control::Directory;
 use crate::stats::ServerStats;
+use crate::topology::Role;
 
 /// The figures and their explanations, as `--describe-stats` prints them.
 pub const POOL_FIGURES: &[(&str, &str)] = &[
@@ -78,7 +79,8 @@ pub fn page(directory: &Directory) -> String {
         let _ = write!(out, ", {}: {{", quoted(&shared.settings.name));
         object(&mut out, POOL_FIGURES, &figures);
         // A pool of fixed servers has the very shape that collectors know.
-        let is_watched = shared.settings.sentinel.is_some();
+        let is_watched = shared.settings.is_discovered();
+        let is_cluster = shared.settings.cluster.is_some();
         if is_watched {
             let failovers: u64 = topology.shards.iter().map(|shard| shard.failovers).sum();
             let _ = write!(out, ", \"failovers\":{failovers}");
@@ -113,6 +115,16 @@ pub fn page(directory: &Directory) -> String {
                     stats.held,
                     stats.resent,
                 );
+            }
+            if is_cluster {
+                let slots = match member.role {
+                    Role::Primary => topology.shards[usize::from(member.shard)].slots,
+                    Role::Replica => 0,
+                };
+                let _ = write!(out, ", \"slots\":{slots}");
+                for (kind, count) in stats.redirects.named() {
+                    let _ = write!(out, ", \"{kind}\":{count}");
+                }
             }
             out.push('}');
         }

@@ -7,8 +7,9 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{Gone, session};
+use crate::client::{Gone, redirect, session};
 use crate::control::{Message, Which};
+use crate::settings::PoolSettings;
 use crate::worker::Worker;
 
 /// Between two looks at the timeouts, at most.
@@ -26,7 +27,7 @@ pub async fn run(worker: Rc<Worker>) {
         let pools = &worker.core.borrow().pools;
         let settings = || pools.iter().map(|pool| &pool.shared.settings);
         let shortest_ms = settings().filter_map(|pool| pool.timeout_ms).min();
-        (shortest_ms, settings().any(|pool| pool.failover_hold_ms > 0))
+        (shortest_ms, settings().any(PoolSettings::keeps))
     };
     let tick =
         shortest_ms.map_or(REPORT, |ms| Duration::from_millis(ms / 8).clamp(TICK_MIN, TICK_MAX));
@@ -43,6 +44,7 @@ pub async fn run(worker: Rc<Worker>) {
         if holds {
             let now_us = core.clock.now_us();
             core.up.retry_waiting(now_us);
+            redirect::retry(core);
         }
         if reported.elapsed() >= REPORT - TICK_MIN {
             reported = Instant::now();

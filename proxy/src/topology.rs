@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!   discovery ──changes──▶ roster ──picture──▶ ArcSwap ──▶ every worker: connections, routes
-//!   (fixed, sentinels)     (who is there,                  (reconcile)
-//!   health, the door        by identity)
+//!   (fixed, sentinels,     (who is there,                  (reconcile)
+//!   cluster, health,        by identity)
+//!   the door
 //! ```
 //!
 //! Servers and shards have identities that are never given twice. A place (`ShardIndex`) is only good in the picture it
 //! was taken from.
 
+pub mod cluster;
 pub mod pool;
+pub mod replicas;
 pub mod roster;
 pub mod sentinel;
 
@@ -85,6 +88,10 @@ pub enum State {
     Down,
     /// Nobody has said yet where it is.
     Unknown,
+    /// It is a replica that is further behind than it may be.
+    Lagging,
+    /// It is a replica that loads its data.
+    Loading,
 }
 
 impl State {
@@ -96,6 +103,8 @@ impl State {
             Self::Ejected => "ejected",
             Self::Down => "down",
             Self::Unknown => "unknown",
+            Self::Lagging => "lagging",
+            Self::Loading => "loading",
         }
     }
 }
@@ -128,6 +137,8 @@ pub struct Member {
     pub ejections: u64,
     /// When last, in microseconds since 1970; 0 if never.
     pub ejected_at_us: u64,
+    /// How long it takes to answer, in microseconds, where that counts.
+    pub distance_us: u32,
 }
 
 /// A shard of a picture: the servers that hold the same keys.
@@ -143,6 +154,8 @@ pub struct Shard {
     pub primary: usize,
     /// How often another server became its primary.
     pub failovers: u64,
+    /// How many slots of a cluster lie in it.
+    pub slots: u32,
 }
 
 impl Share for Shard {

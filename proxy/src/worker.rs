@@ -18,9 +18,10 @@ use tokio::sync::Notify;
 use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
 use crate::backend::{Duty, Upstream, error_text};
+use crate::client::redirect::Parking;
 use crate::client::session::Session;
 use crate::client::split::Scratch;
-use crate::client::{ClientId, Clients, Gone, task};
+use crate::client::{ClientId, Clients, Gone, forward, task};
 use crate::clock::{Clock, Moment};
 use crate::control::Directory;
 use crate::gather::Gathers;
@@ -122,6 +123,8 @@ pub struct Core {
     pub plans: Box<[Plan]>,
     /// The scanner of whichever client's batch is at hand.
     pub scanner: RequestScanner,
+    /// Requests that nodes of clusters have turned away, and that wait.
+    pub parking: Parking,
     /// Vectors for splitting.
     pub split: Scratch,
     /// Bounds.
@@ -172,6 +175,7 @@ impl Worker {
                 pools: own,
                 plans: redstart_common::command::all().iter().map(plan).collect(),
                 scanner: RequestScanner::default(),
+                parking: Parking::default(),
                 split: Scratch::default(),
                 limits: Bounds {
                     in_flight_max: global.client_in_flight_max,
@@ -347,11 +351,27 @@ impl Core {
             // They waited for the connection, and none of them ever left.
             self.pools[pool].stats.forward_errors += unsent;
         }
-        if duty == Duty::Leaving {
+        if self.up.get_mut(backend).reads && duty != Duty::Leaving {
+            self.read_elsewhere(backend);
+        } else if duty == Duty::Leaving {
             self.release_backend(backend);
         } else if was_needed {
             self.note_failure(pool, server, since_us);
         }
+    }
+
+    /// A replica is away: what it was to read goes to the primary.
+    fn read_elsewhere(&mut self, backend: usize) {
+        let now_us = self.clock.now_us();
+        let it = self.up.get_mut(backend);
+        let (pool, lane) = (it.pool, it.lane);
+        let Duty::Shared { shard, .. } = it.duty else { return };
+        if it.pipeline.is_empty() {
+            return;
+        }
+        // What was kept can be sent again, and what was not has been told already.
+        let (waiting, _) = self.up.take_waiting(backend, now_us, |_| {});
+        forward::again(self, pool, shard, lane, &waiting);
     }
 
     /// Gives up the place of a connection on which nobody waits.
@@ -363,7 +383,7 @@ impl Core {
     fn note_failure(&mut self, pool: PoolId, server: ServerId, since_us: u64) {
         let now = self.clock.moment();
         let shared = &self.pools[pool].shared;
-        if shared.settings.sentinel.is_some() {
+        if shared.settings.is_discovered() {
             shared.strange.notify_one();
         }
         if shared.failed(server, since_us, now) {
@@ -425,12 +445,17 @@ impl Core {
     fn give_up_waiting(&mut self, backend: usize, now_us: u64) {
         let pool = self.up.get_mut(backend).pool;
         let hold_ms = self.pools[pool].shared.settings.failover_hold_ms;
+        let is_limbo = self.up.get_mut(backend).duty == Duty::Limbo;
         let Some(deadline_us) = now_us.checked_sub(hold_ms * 1000) else { return };
         let down = &mut self.down;
         let told = self.up.give_up_waiting(backend, deadline_us, |slot, why| {
             let mut text = Vec::new();
             let why = if why.is_empty() { "it does not answer" } else { why };
-            text.error(format!("ERR the server of this key was away for {hold_ms} ms: {why}"));
+            if is_limbo {
+                text.error("CLUSTERDOWN Hash slot not served");
+            } else {
+                text.error(format!("ERR the server of this key was away for {hold_ms} ms: {why}"));
+            }
             down.answer(slot.target, &text, now_us);
         });
         self.pools[pool].stats.forward_errors += told;
@@ -453,7 +478,7 @@ impl Core {
         if is_loading {
             it.suspect = true;
             self.note_failure(pool, server, since_us);
-        } else if self.pools[pool].shared.settings.sentinel.is_some() {
+        } else if self.pools[pool].shared.settings.is_discovered() {
             self.pools[pool].shared.strange.notify_one();
         }
     }
@@ -474,6 +499,7 @@ impl Core {
         stats.latency.merge(&counted.latency);
         stats.held += counted.held;
         stats.resent += counted.resent;
+        stats.redirects.add(&counted.redirects);
         if it.keeps && !it.is_up() {
             stats.waiting += it.pipeline.len() as u64;
         }

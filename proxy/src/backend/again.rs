@@ -12,7 +12,8 @@
 //! all the same: reads are not believed, for their client's write has not run; writes are as it says.
 
 use super::pipeline::{Kind, Slot, Target};
-use super::{Backend, Link};
+use super::{Backend, Link, redirect};
+use crate::client::redirect::Turned;
 
 /// How often a request is sent again.
 pub const ATTEMPTS_MAX: u8 = 8;
@@ -62,6 +63,49 @@ impl Backend {
             return false;
         }
         self.keep_for_later(slot, now_us)
+    }
+
+    /// Looks at an error reply of a cluster's node. Where it is a redirect, the request is put on the list, and the reply
+    /// is not to be handed on. A transaction whose parts were turned away has not run as a whole, and goes as a whole.
+    #[cold]
+    pub(super) fn redirected(
+        &mut self,
+        slot: Slot,
+        reply: &[u8],
+        turned: &mut Vec<Turned>,
+    ) -> bool {
+        let said = redirect::read(reply).map(|said| (said, reply.to_vec()));
+        if slot.bytes == 0 {
+            // The reply to a part of a transaction, which is owed to nobody.
+            self.led = self.led.take().or(said);
+            return slot.target == Target::Nobody;
+        }
+        let led = self.led.take().filter(|_| is_aborted(reply));
+        let Some((redirect, reply)) = said.or(led) else { return false };
+        self.counters.redirects.count(&redirect);
+        if slot.target != Target::Nobody {
+            self.counters.resent += 1;
+            let bytes = self.kept.front(slot.bytes as usize).map(<[u8]>::to_vec);
+            turned.push(Turned { slot, bytes, redirect, reply });
+        }
+        true
+    }
+
+    /// Looks at an error reply of a replica. Where it does not serve the read at present, the request is put on the list for
+    /// the primary, and the reply is not to be handed on.
+    #[cold]
+    pub(super) fn falls_back(&mut self, slot: Slot, reply: &[u8], list: &mut Waiting) -> bool {
+        if !is_turned_away(reply) && redirect::read(reply).is_none() {
+            return false;
+        }
+        if let Some(bytes) = self.kept.front(slot.bytes as usize)
+            && slot.target != Target::Nobody
+        {
+            self.counters.resent += 1;
+            list.push(Slot { attempts: slot.attempts.saturating_add(1), ..slot }, bytes);
+            return true;
+        }
+        slot.target == Target::Nobody
     }
 
     /// Notes the oldest request, for which a reply is on its way, to be sent again. Says whether that is possible.

@@ -12,10 +12,11 @@ use redstart_common::net::{buffer, turn};
 use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
-use super::again::is_turned_away;
+use super::again::{Waiting, is_turned_away};
 use super::pipeline::Target;
 use super::skipper::Skipper;
-use super::{Backend, Link, Streaming, error_text, probe};
+use super::{Backend, Duty, Link, Streaming, error_text, probe};
+use crate::client::{forward, redirect};
 use crate::output::{LARGE_BYTES, keep};
 use crate::worker::{Core, Downstream, Worker};
 
@@ -28,14 +29,14 @@ const READS_MAX: u32 = 16;
 
 /// Opens a connection and serves it until it ends.
 pub async fn run(worker: Rc<Worker>, backend: usize) {
-    let (shared, server, resp3, epoch) = {
+    let (shared, server, resp3, reads, epoch) = {
         let core = &mut *worker.core.borrow_mut();
         let it = core.up.get_mut(backend);
         let shared = Arc::clone(&core.pools[it.pool].shared);
-        (shared, Arc::clone(&it.server), it.resp3, it.epoch)
+        (shared, Arc::clone(&it.server), it.resp3, it.reads, it.epoch)
     };
     let settings = &shared.settings;
-    let opened = probe::open(settings, &server, resp3).await;
+    let opened = probe::open(settings, &server, resp3, reads).await;
     {
         let core = &mut *worker.core.borrow_mut();
         if core.up.get_mut(backend).epoch != epoch {
@@ -215,6 +216,8 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
     let mut at = 0;
     let mut well = false;
     let mut refusal = None;
+    let mut turned = Vec::new();
+    let mut fallen = Waiting::default();
     while at < bytes.len() {
         let rest = &bytes[at..];
         if let Some(streaming) = &mut it.streaming {
@@ -258,8 +261,12 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 }
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
                 if it.keeps {
-                    let is_away =
-                        (reply[0] == b'-' || it.is_turned()) && it.turn_away(slot, reply, now_us);
+                    let is_error = reply[0] == b'-';
+                    let is_elsewhere = is_error
+                        && (it.reads && it.falls_back(slot, reply, &mut fallen)
+                            || it.follows && it.redirected(slot, reply, &mut turned));
+                    let is_away = is_elsewhere
+                        || ((is_error || it.is_turned()) && it.turn_away(slot, reply, now_us));
                     it.answered(&slot);
                     if is_away {
                         continue;
@@ -286,6 +293,19 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
         let (pool, server) = (it.pool, it.server.id);
         up.is_well(backend);
         core.pools[pool].shared.succeeded(server);
+    }
+    if !fallen.slots.is_empty() {
+        let it = core.up.get_mut(backend);
+        let (pool, lane) = (it.pool, it.lane);
+        // A connection to a replica never leaves with requests on it.
+        if let Duty::Shared { shard, .. } = it.duty {
+            forward::again(core, pool, shard, lane, &fallen);
+        }
+    }
+    if !turned.is_empty() {
+        let it = core.up.get_mut(backend);
+        let (pool, lane, by) = (it.pool, it.lane, it.server.address.clone());
+        redirect::follow(core, pool, lane, by.as_ref(), turned);
     }
     if let Some((since_us, is_loading)) = refusal {
         core.note_refusal(backend, since_us, is_loading);

@@ -4,7 +4,7 @@
 //! answered.
 
 /// Most bytes that are kept of one connection.
-const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 64 << 20;
 /// Answered bytes in front after which the others are moved together.
 const DEAD_BYTES_MAX: usize = 64 * 1024;
 

@@ -23,25 +23,35 @@ pub fn connect_timeout(pool: &PoolSettings) -> Duration {
     Duration::from_millis(pool.timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS))
 }
 
-/// Connects to a server and tells it what the pool requires: password, database, protocol version.
+/// Connects to a server and tells it what the pool requires: password, database, protocol version; and with `reads` that
+/// it is a replica to be read from.
 ///
 /// # Errors
 /// When it cannot be reached or refuses.
-pub async fn open(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::Result<Stream> {
-    let opening = async { open_link(pool, server, resp3).await?.into_stream() };
+pub async fn open(
+    pool: &PoolSettings,
+    server: &Endpoint,
+    resp3: bool,
+    reads: bool,
+) -> io::Result<Stream> {
+    let opening = async { open_link(pool, server, resp3, reads).await?.into_stream() };
     match tokio::time::timeout(connect_timeout(pool), opening).await {
         Ok(opened) => opened,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
-async fn open_link(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::Result<ControlLink> {
+async fn open_link(
+    pool: &PoolSettings,
+    server: &Endpoint,
+    resp3: bool,
+    reads: bool,
+) -> io::Result<ControlLink> {
     let Some(address) = &server.address else {
         return Err(io::Error::other("its address is not known yet"));
     };
     let mut link = ControlLink::connect(address).await?;
-    let password = pool.server_password.as_deref().or(pool.redis_auth.as_deref());
-    link.authenticate(pool.server_user.as_deref(), password).await?;
+    link.authenticate(pool.server_user.as_deref(), pool.password_of_servers()).await?;
     if resp3 {
         link.set_proto(Proto::Resp3);
         let reply = link.ask(&[b"HELLO", b"3"]).await?;
@@ -53,10 +63,13 @@ async fn open_link(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::R
         let db = pool.redis_db.to_string();
         link.expect_ok(&[b"SELECT", db.as_bytes()]).await?;
     }
-    if pool.sentinel.is_some() {
+    if pool.sentinel.is_some() && !reads {
         expect_primary(&mut link).await?;
     }
-    if pool.failover_hold_ms > 0 {
+    if pool.cluster.is_some() && reads {
+        link.expect_ok(&[b"READONLY"]).await?;
+    }
+    if pool.failover_hold_ms > 0 || reads {
         expect_ready(&mut link).await?;
     }
     Ok(link)
@@ -89,7 +102,7 @@ async fn expect_ready(link: &mut ControlLink) -> io::Result<()> {
 /// Whether a server is fit to take part: it answers PING and has loaded its data.
 pub async fn is_well(pool: &PoolSettings, server: &Endpoint) -> bool {
     let asking = async {
-        let mut link = open_link(pool, server, false).await.ok()?;
+        let mut link = open_link(pool, server, false, false).await.ok()?;
         let pong = link.ask(&[b"PING"]).await.ok()?;
         let info = link.ask(&[b"INFO", b"persistence"]).await.ok()?;
         let info = text_of(&info)?;

@@ -31,6 +31,12 @@ impl Refusal {
         Self("ERR Connection refused".to_owned())
     }
 
+    /// Only replicas may serve it, and there is none.
+    #[must_use]
+    pub fn no_replica() -> Self {
+        Self("ERR no replica of this key can be read from now".to_owned())
+    }
+
     /// The error text, with its code.
     #[must_use]
     pub fn text(&self) -> &[u8] {
@@ -228,10 +234,23 @@ impl Upstream {
 
     /// As [`Upstream::send`], with a request that has waited elsewhere.
     pub fn send_again(&mut self, backend: usize, slot: Slot, request: &[u8]) {
+        self.send_pieces_again(backend, slot, &[request]);
+    }
+
+    /// As [`Upstream::send_again`], with a request in several pieces. Nothing comes between them.
+    pub fn send_pieces_again(&mut self, backend: usize, slot: Slot, pieces: &[&[u8]]) {
         for _ in 0..slot.lead {
             self.send(backend, Slot::new(Target::Nobody, slot.kind, slot.at_us), |_| {});
         }
-        self.send(backend, slot, |output| output.push(request));
+        self.send(backend, slot, |output| pieces.iter().for_each(|piece| output.push(piece)));
+    }
+
+    /// Adds a connection that is never opened: what is queued for it waits until it is taken away.
+    pub fn add_limbo(&mut self, pool: PoolId, server: Arc<Endpoint>, resp3: bool) -> u32 {
+        let place = self.add(pool, server, resp3, true, Duty::Limbo);
+        let why = "no node of the cluster serves the slot of this key".to_owned();
+        self.backends[place as usize].link = Link::Down { until_us: u64::MAX, why };
+        place
     }
 
     /// Takes note of how a write ended.
@@ -315,6 +334,21 @@ impl Upstream {
     pub fn want(&mut self, backend: usize, now_us: u64) {
         let it = &mut self.backends[backend];
         if matches!(it.link, Link::Idle) {
+            it.link = Link::Connecting;
+            it.tried_us = now_us;
+            self.wanted.push(backend);
+        }
+    }
+
+    /// Asks for a connection that is not there, unless it failed just now.
+    pub fn call(&mut self, backend: usize, now_us: u64) {
+        let it = &mut self.backends[backend];
+        let is_due = match it.link {
+            Link::Idle => true,
+            Link::Down { until_us, .. } => until_us <= now_us,
+            Link::Connecting | Link::Up(_) => false,
+        };
+        if is_due {
             it.link = Link::Connecting;
             it.tried_us = now_us;
             self.wanted.push(backend);

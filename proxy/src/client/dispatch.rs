@@ -180,6 +180,7 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
     if !client.authenticated && !request.row.flags.contains(command::spec::Flags::NO_AUTH) {
         return refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
     }
+    let pool = client.pool;
     if client.transaction.is_some() && transaction::take(core, id, request, plan) {
         return;
     }
@@ -192,6 +193,8 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
         Plan::Split { merge, step } => split::by_key(core, id, request, merge, usize::from(step)),
         Plan::Every(merge) => split::to_every_server(core, id, request, merge),
         Plan::Scan => split::scan(core, id, request),
+        // A channel of a cluster lies in a slot as keys do.
+        Plan::Anywhere if core.pools[pool].has_slots() => by_keys(core, id, request),
         Plan::Anywhere => {
             let shard = anywhere(core, id);
             forward::request(core, id, shard, &request);

@@ -7,6 +7,7 @@ use redstart_common::resp::{Limits, RequestScanner, RespWrite};
 use super::ClientId;
 use super::choose::{Place, place};
 use super::request::{Request, write_args};
+use super::{reads, redirect};
 use crate::backend::again::Waiting;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::{Refusal, Upstream};
@@ -23,12 +24,12 @@ const SHARD_LEFT: &[u8] = b"-ERR the server of this key has left the pool\r\n";
 #[inline]
 pub fn request(core: &mut Core, id: ClientId, shard: Option<ShardIndex>, request: &Request<'_>) {
     let now_us = request.now_us;
+    let kind = Kind::of(request.row);
     if request.is_inline() {
-        let kind = Kind::of(request.row);
         written(core, id, shard, kind, now_us, |output| write_args(request.args, output.tail()));
     } else {
-        by(core, id, shard, now_us, |up, backend, target| {
-            let slot = Slot::new(target, Kind::of(request.row), now_us);
+        by(core, id, shard, kind, now_us, |up, backend, target| {
+            let slot = Slot::new(target, kind, now_us);
             up.send_bytes(backend, slot, request.raw);
         });
     }
@@ -44,7 +45,7 @@ pub fn written(
     now_us: u64,
     write: impl FnOnce(&mut Output),
 ) {
-    by(core, id, shard, now_us, |up, backend, target| {
+    by(core, id, shard, kind, now_us, |up, backend, target| {
         up.send(backend, Slot::new(target, kind, now_us), write);
     });
 }
@@ -54,24 +55,27 @@ fn by(
     core: &mut Core,
     id: ClientId,
     shard: Option<ShardIndex>,
+    kind: Kind,
     now_us: u64,
     send: impl FnOnce(&mut Upstream, usize, Target),
 ) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let pool = &core.pools[client.pool];
-    let sent = match shard {
-        Some(shard) => {
-            let backend = pool.backend(shard, client.resp3, id.index);
-            match core.up.check(backend, now_us) {
-                Ok(()) => {
-                    let sequence = client.begin(now_us);
-                    send(&mut core.up, backend, Target::Client { id, sequence });
-                    Ok(())
-                }
-                Err(refusal) => Err(refusal),
+    let pool = &mut core.pools[client.pool];
+    let backend = match shard {
+        Some(shard) if pool.reads.is_none() => Ok(pool.backend(shard, client.resp3, id.index)),
+        Some(shard) => reads::choose(pool, &mut core.up, client, shard, kind, now_us),
+        None => pool.waiting_place(client.resp3, id.index).ok_or_else(Refusal::nobody),
+    };
+    let sent = match backend {
+        Ok(backend) => match core.up.check(backend, now_us) {
+            Ok(()) => {
+                let sequence = client.begin(now_us);
+                send(&mut core.up, backend, Target::Client { id, sequence });
+                Ok(())
             }
-        }
-        None => Err(Refusal::nobody()),
+            Err(refusal) => Err(refusal),
+        },
+        Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = sent {
         refused(core, id, now_us, &refusal);
@@ -90,16 +94,19 @@ pub fn refused(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
 /// Sends requests that waited for a connection of a shard: on the same lane to whoever serves that shard now, or, where
 /// the shard is gone, each to the shard that has its keys now.
 pub fn again(core: &mut Core, pool: PoolId, shard: ShardId, lane: u32, waiting: &Waiting) {
-    let per_server = core.pools[pool].connections_per_server();
-    let place = core.pools[pool].topology.place_of(shard).map(usize::from);
+    let has_slots = core.pools[pool].has_slots();
+    let place = core.pools[pool].topology.place_of(shard);
     let mut at = 0;
     for slot in &waiting.slots {
         let request = &waiting.bytes[at..at + slot.bytes as usize];
         at += slot.bytes as usize;
+        // Slots may have gone to several others.
+        if has_slots && place.is_none() {
+            redirect::by_map(core, pool, lane, *slot, request);
+            continue;
+        }
         let backend = match place {
-            Some(place) => {
-                Some(core.pools[pool].routes[place * per_server + lane as usize] as usize)
-            }
+            Some(place) => Some(core.pools[pool].on_lane(place, lane)),
             None => elsewhere(core, pool, lane, slot.target, request),
         };
         let now_us = core.clock.now_us();
@@ -146,7 +153,5 @@ fn elsewhere(
     }
     let request = Request { args, raw, row, now_us: 0 };
     let Place::Shard(Some(shard)) = place(core, pool, request) else { return None };
-    let pool = &core.pools[pool];
-    let at = usize::from(shard) * pool.connections_per_server() + lane as usize;
-    Some(pool.routes[at] as usize)
+    Some(core.pools[pool].on_lane(shard, lane))
 }

@@ -1,12 +1,15 @@
 //! Requests that go to several servers: cut by key, sent to all, or walking from one to the next.
 
+pub mod by_slot;
+
 use redstart_common::resp::{Args, RespWrite, error};
 
 use super::ClientId;
 use super::choose::anywhere;
 use super::dispatch::refuse;
-use super::forward;
 use super::request::Request;
+use super::{forward, reads};
+use crate::backend::Refusal;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::gather::{GatherId, Merge, decode_cursor, header};
 use crate::route::distribution::ShardIndex;
@@ -25,6 +28,8 @@ pub struct Scratch {
     part_of: Vec<u16>,
     /// For each part, its shard, how many keys it has, and its connection (`None` when it cannot be reached).
     parts: Vec<Part>,
+    /// The same for pools whose keys lie in slots.
+    by_slot: by_slot::Scratch,
     /// Keys of the requests of a batch, beyond one for each.
     pub(super) more: u32,
 }
@@ -65,6 +70,10 @@ impl Scratch {
 
 /// Sends each key (with the arguments that belong to it) to its server, one request per server.
 pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge, step: usize) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    if core.pools[client.pool].has_slots() {
+        return by_slot::send(core, id, request, merge, step);
+    }
     let Request { args, now_us, row, .. } = request;
     if !(args.len() - 1).is_multiple_of(step) {
         return refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
@@ -72,7 +81,7 @@ pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge,
     let mut scratch = std::mem::take(&mut core.split);
     let found = assign(core, id, args, step, &mut scratch);
     match (found, scratch.parts.as_slice()) {
-        (None, _) => forward::written(core, id, None, Kind::Read, now_us, |_| {}),
+        (None, _) => forward::refused(core, id, now_us, &Refusal::nobody()),
         (Some(()), [only]) => {
             let shard = Some(only.shard);
             forward::request(core, id, shard, &request);
@@ -118,14 +127,15 @@ fn send_parts(
     let order: &[u16] = if merge == Merge::Values { &scratch.order } else { &[] };
     let gather = core.down.gathers.begin(merge, id, sequence, scratch.parts.len(), order);
     let name = args.at(0);
-    let (resp3, pool_index) = (client.resp3, client.pool);
+    let pool_index = client.pool;
     for (number, part) in scratch.parts.iter_mut().enumerate() {
-        let backend = core.pools[pool_index].backend(part.shard, resp3, id.index);
-        match core.up.check(backend, now_us) {
-            Ok(()) => {
+        let kind = Kind::of(request.row);
+        let backend = reads::choose_for(core, id, pool_index, part.shard, kind, now_us);
+        match backend.and_then(|backend| core.up.check(backend, now_us).map(|()| backend)) {
+            Ok(backend) => {
                 part.backend = Some(backend);
                 let target = Target::Part { gather, part: number as u32 };
-                let slot = Slot::new(target, Kind::of(request.row), now_us);
+                let slot = Slot::new(target, kind, now_us);
                 core.up.send(backend, slot, |output| {
                     let out = output.tail();
                     header(out, b'*', (1 + part.keys * step) as u64);
@@ -188,7 +198,10 @@ pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merg
     let pool_index = client.pool;
     let pool = &mut core.pools[pool_index];
     let topology = std::sync::Arc::clone(&pool.topology);
-    if topology.live.len() <= 1 {
+    if topology.live.is_empty() {
+        return forward::refused(core, id, now_us, &Refusal::nobody());
+    }
+    if topology.live.len() == 1 {
         let shard = anywhere(core, id);
         return forward::request(core, id, shard, &request);
     }
@@ -243,7 +256,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
         return refuse(core, id, now_us, |out| out.error(error::INVALID_CURSOR));
     };
     if servers == 0 {
-        return forward::written(core, id, None, Kind::Read, now_us, |_| {});
+        return forward::refused(core, id, now_us, &Refusal::nobody());
     }
     if servers == 1 {
         return forward::request(core, id, Some(0), &request);

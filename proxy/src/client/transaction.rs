@@ -5,7 +5,7 @@
 //! swallowed and the reply to EXEC is the client's.
 
 use super::ClientId;
-use super::choose::{Place, anywhere, place};
+use super::choose::{Place, anywhere, place, slot_of_first};
 use super::dispatch::refuse;
 use super::forward;
 use super::request::{Request, write_args};
@@ -28,6 +28,8 @@ pub struct Transaction {
     count: usize,
     writes: bool,
     shard: Option<ShardId>,
+    /// In a cluster, where the slot of its keys counts rather than the shard.
+    slot: Option<u16>,
     failed: bool,
 }
 
@@ -67,6 +69,7 @@ pub fn begin(core: &mut Core, id: ClientId, now_us: u64) {
 /// A command inside a transaction. Says whether it was dealt with; what was not takes its usual way.
 pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> bool {
     let now_us = request.now_us;
+    let mut slot = None;
     let found = match plan {
         Plan::Local(Local::Exec) => {
             exec(core, id, now_us);
@@ -90,8 +93,10 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         Plan::Key(_) | Plan::Keys | Plan::KeysUnlessBlocking | Plan::Split { .. } => {
             let Some(client) = core.down.clients.get_mut(id) else { return true };
             let pool = client.pool;
+            slot = slot_of_first(core, pool, request);
             match place(core, pool, request) {
                 Place::NoKeys => Ok(None),
+                Place::Shard(_) if slot.is_some() => Ok(None),
                 Place::Shard(Some(shard)) => {
                     Ok(Some(core.pools[pool].topology.shards[usize::from(shard)].id))
                 }
@@ -112,14 +117,17 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
     let is_tied = core.pools[client.pool].topology.distribution.wants() != Wants::Chance;
     let Some(transaction) = &mut client.transaction else { return false };
     let is_elsewhere = |shard| is_tied && transaction.shard.is_some_and(|other| other != shard);
+    let is_other_slot = slot.is_some() && transaction.slot.is_some_and(|other| slot != Some(other));
     let problem = match found {
         Err(text) => Some(text),
+        Ok(_) if is_other_slot => Some(error::CROSS_SLOT.into()),
         Ok(Some(shard)) if is_elsewhere(shard) => Some(error::CROSS_SLOT.into()),
         Ok(_) if transaction.commands.len() + request.raw.len() > BYTES_MAX => {
             Some(b"ERR the transaction is too large".to_vec())
         }
         Ok(shard) => {
             transaction.shard = transaction.shard.or(shard);
+            transaction.slot = transaction.slot.or(slot);
             transaction.count += 1;
             transaction.writes |= Kind::of(request.row) == Kind::Write;
             if request.is_inline() {
@@ -150,14 +158,18 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) {
     // The servers may have changed while the transaction was composed: its keys must still lie where they lay.
     core.refresh(pool);
     let topology = &core.pools[pool].topology;
-    let shard = match transaction.shard {
-        Some(shard) => topology.place_of(shard).filter(|shard| topology.is_live(*shard)),
-        None => anywhere(core, id),
+    let shard = match (transaction.slot, transaction.shard) {
+        (Some(slot), _) => topology.distribution.shard(u64::from(slot)),
+        (None, Some(shard)) => topology.place_of(shard).filter(|shard| topology.is_live(*shard)),
+        (None, None) => anywhere(core, id),
     };
-    let Some(shard) = shard else {
+    let backend = match shard {
+        Some(shard) => Some(core.pools[pool].backend(shard, resp3, id.index)),
+        None => core.pools[pool].waiting_place(resp3, id.index),
+    };
+    let Some(backend) = backend else {
         return forward::refused(core, id, now_us, &Refusal::nobody());
     };
-    let backend = core.pools[pool].backend(shard, resp3, id.index);
     if let Err(refusal) = core.up.check(backend, now_us) {
         return forward::refused(core, id, now_us, &refusal);
     }

@@ -64,7 +64,7 @@ fn facts(core: &Core, pool: PoolId) -> Vec<(&'static str, String)> {
         ("databases", "1".to_owned()),
         ("timeout", "0".to_owned()),
         ("notify-keyspace-events", String::new()),
-        ("cluster-enabled", "no".to_owned()),
+        ("cluster-enabled", if settings.cluster.is_some() { "yes" } else { "no" }.to_owned()),
         ("bind", bind),
         ("port", port.to_string()),
         ("unixsocket", socket),

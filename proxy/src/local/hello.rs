@@ -114,6 +114,7 @@ pub fn hello(core: &mut Core, id: ClientId, request: Request<'_>) {
         client.resp3 = resp3;
     }
     let number = client.session.number as i64;
+    let has_slots = core.pools[client.pool].has_slots();
     let proto = if client.resp3 { Proto::Resp3 } else { Proto::Resp2 };
     core.down.clients.reply(id, now_us, |out| {
         out.map_len(7, proto);
@@ -126,7 +127,7 @@ pub fn hello(core: &mut Core, id: ClientId, request: Request<'_>) {
         out.bulk(b"id");
         out.integer(number);
         out.bulk(b"mode");
-        out.bulk(b"standalone");
+        out.bulk(if has_slots { b"cluster".as_slice() } else { b"standalone" });
         out.bulk(b"role");
         out.bulk(b"master");
         out.bulk(b"modules");

@@ -9,12 +9,13 @@ use redstart_common::number::human_memory;
 use redstart_common::resp::RespWrite;
 
 use super::REDIS_VERSION;
+use crate::backend::Redirects;
 use crate::client::ClientId;
 use crate::client::request::Request;
 use crate::local::proto;
 use crate::settings::ListenAddress;
 use crate::stats::{PoolStats, ServerStats};
-use crate::topology::PoolId;
+use crate::topology::{PoolId, Role};
 use crate::worker::Core;
 
 type Section = (&'static str, fn(&Core, PoolId, &[PoolStats], &mut String) -> std::fmt::Result);
@@ -79,10 +80,11 @@ fn server(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::
     let seconds = core.directory.clock.seconds();
     write!(
         out,
-        "redis_version:{REDIS_VERSION}\r\nredstart_version:{}\r\nredis_mode:standalone\r\nredstart_mode:proxy\r\n\
+        "redis_version:{REDIS_VERSION}\r\nredstart_version:{}\r\nredis_mode:{}\r\nredstart_mode:proxy\r\n\
          os:{}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\ntcp_port:{port}\r\n\
          uptime_in_seconds:{seconds}\r\nuptime_in_days:{}\r\nworkers:{}\r\n",
         env!("CARGO_PKG_VERSION"),
+        if core.pools[pool].has_slots() { "cluster" } else { "standalone" },
         std::env::consts::OS,
         usize::BITS,
         std::process::id(),
@@ -201,8 +203,8 @@ fn commandstats(
     Ok(())
 }
 
-fn cluster(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
-    write!(out, "cluster_enabled:0\r\n")
+fn cluster(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    write!(out, "cluster_enabled:{}\r\n", u8::from(core.pools[pool].has_slots()))
 }
 
 fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
@@ -228,7 +230,17 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.servers.values().map(|server| server.waiting).sum::<u64>(),
         total.servers.values().map(|server| server.held).sum::<u64>(),
         total.servers.values().map(|server| server.resent).sum::<u64>(),
-    )
+    )?;
+    if settings.cluster.is_some() {
+        let mut redirects = Redirects::default();
+        total.servers.values().for_each(|server| redirects.add(&server.redirects));
+        let served: u32 = it.topology.shards.iter().map(|shard| shard.slots).sum();
+        write!(out, "slots_served:{served}\r\n")?;
+        for (kind, count) in redirects.named() {
+            write!(out, "redirects_{kind}:{count}\r\n")?;
+        }
+    }
+    Ok(())
 }
 
 fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
@@ -244,7 +256,7 @@ fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
             out,
             "server{index}:name={},address={address},weight={},state={},connections={},requests={},responses={},\
              errors={},timeouts={},ejections={},in_flight={},latency_us_p50={},latency_us_p99={},role={},group={},\
-             waiting={},held={},resent={}\r\n",
+             waiting={},held={},resent={}",
             member.endpoint.name,
             shard.weight,
             member.state.name(),
@@ -263,6 +275,14 @@ fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
             stats.held,
             stats.resent,
         )?;
+        if it.shared.settings.cluster.is_some() {
+            let slots = if member.role == Role::Primary { shard.slots } else { 0 };
+            write!(out, ",slots={slots}")?;
+            for (kind, count) in stats.redirects.named() {
+                write!(out, ",{kind}={count}")?;
+            }
+        }
+        out.push_str("\r\n");
     }
     Ok(())
 }

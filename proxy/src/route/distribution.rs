@@ -1,12 +1,15 @@
-//! From a key's hash to a server: three ways to spread keys over weighted servers, as twemproxy does it.
+//! From a key's hash to a server: three ways to spread keys over weighted servers, as twemproxy does it, and the slots of
+//! a Redis Cluster.
 //!
 //! A distribution is built whole from the shards that are alive and never changes; when one leaves or returns another
 //! distribution is built. Shards are named by their place in the picture it belongs to. In a pool of fixed servers each
-//! server is a shard; in one of sentinel groups each group is.
+//! server is a shard; in one of sentinel groups each group is, in one over a
+//! cluster each primary with its replicas.
 
 mod ketama;
 mod modula;
 mod random;
+pub mod slots;
 
 use crate::settings::DistributionKind;
 
@@ -37,19 +40,18 @@ pub enum Distribution {
     Modula(modula::Wheel),
     /// Any shard.
     Random(random::Any),
+    /// The slots of a cluster.
+    Slots(slots::SlotTable),
 }
 
 impl Distribution {
-    /// Spreads keys over `live`, places in `shards` in ascending order.
+    /// Spreads keys over `live`, places in `shards` in ascending order. Slots are not spread but told: nobody has any.
     #[must_use]
     pub fn build<S: Share>(kind: DistributionKind, shards: &[S], live: &[ShardIndex]) -> Self {
-        if live.is_empty() {
-            return Self::Nobody;
-        }
-        if shards.len() == 1 {
-            return Self::One(0);
-        }
         match kind {
+            DistributionKind::Slots => Self::Slots(slots::SlotTable::build([])),
+            _ if live.is_empty() => Self::Nobody,
+            _ if shards.len() == 1 => Self::One(0),
             DistributionKind::Ketama => Self::Ketama(ketama::Ring::build(shards, live)),
             DistributionKind::Modula => Self::Modula(modula::Wheel::build(shards, live)),
             DistributionKind::Random => Self::Random(random::Any::build(live)),
@@ -66,6 +68,7 @@ impl Distribution {
             Self::Ketama(ring) => Some(ring.shard(hash as u32)),
             Self::Modula(wheel) => Some(wheel.shard(hash)),
             Self::Random(any) => Some(any.shard(hash)),
+            Self::Slots(slots) => slots.shard(hash),
         }
     }
 
@@ -75,7 +78,7 @@ impl Distribution {
     pub fn wants(&self) -> Wants {
         match self {
             Self::Nobody | Self::One(_) => Wants::Nothing,
-            Self::Ketama(_) | Self::Modula(_) => Wants::Hash,
+            Self::Ketama(_) | Self::Modula(_) | Self::Slots(_) => Wants::Hash,
             Self::Random(_) => Wants::Chance,
         }
     }

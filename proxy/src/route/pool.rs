@@ -8,7 +8,9 @@ use arc_swap::{ArcSwap, Cache};
 use redstart_common::hash::{CharSign, HashKind};
 use redstart_common::slot::hash_tag;
 
-use super::distribution::{ShardIndex, Wants};
+use super::distribution::{Distribution, ShardIndex, Wants, slots};
+use crate::client::reads::Reads;
+use crate::settings::ReadFrom;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId, Topology};
@@ -22,7 +24,15 @@ pub struct Pool {
     cache: Cache<Arc<ArcSwap<Topology>>, Arc<Topology>>,
     /// The connections to each shard's primary: shard by shard, lane by lane.
     pub routes: Vec<u32>,
-    /// The same by server. What is not here is on its way out.
+    /// Where requests wait whose slot is served by nobody, lane by lane; none in pools that know no slots.
+    pub limbo: Vec<u32>,
+    /// Where reads may go, if not to the primaries alone.
+    pub reads: Option<Reads>,
+    /// The connections to replicas, by server.
+    pub read_links: HashMap<ServerId, Vec<u32>>,
+    /// Connections to replicas that are to be let go.
+    pub unread: Vec<u32>,
+    /// The connections by server. What is not here is on its way out.
     pub links: HashMap<ServerId, Vec<u32>>,
     connections: usize,
     hash: HashKind,
@@ -52,6 +62,14 @@ impl Pool {
             topology: Arc::clone(cache.load()),
             cache,
             routes: Vec::new(),
+            limbo: Vec::new(),
+            reads: (settings.read_from != ReadFrom::Master).then(|| Reads {
+                from: settings.read_from,
+                after_write_us: settings.read_after_write_ms * 1000,
+                routes: Vec::new(),
+            }),
+            read_links: HashMap::new(),
+            unread: Vec::new(),
             links: HashMap::new(),
             connections: settings.server_connections,
             hash: settings.hash,
@@ -101,6 +119,34 @@ impl Pool {
         let lane = usize::from(shard) * LANES + usize::from(resp3);
         let spread = if self.connections == 1 { 0 } else { client as usize % self.connections };
         self.routes[lane * self.connections + spread] as usize
+    }
+
+    /// As [`Pool::backend`], where the lane is known.
+    #[must_use]
+    pub fn on_lane(&self, shard: ShardIndex, lane: u32) -> usize {
+        self.routes[usize::from(shard) * self.connections_per_server() + lane as usize] as usize
+    }
+
+    /// Where requests of a client wait that no shard takes, if there is such a place.
+    #[cold]
+    #[must_use]
+    pub fn waiting_place(&self, resp3: bool, client: u32) -> Option<usize> {
+        let lane = usize::from(resp3) * self.connections + client as usize % self.connections;
+        self.limbo.get(lane).map(|place| *place as usize)
+    }
+
+    /// Whether its keys lie in the slots of a cluster.
+    #[inline]
+    #[must_use]
+    pub fn has_slots(&self) -> bool {
+        matches!(self.topology.distribution, Distribution::Slots(_))
+    }
+
+    /// The slot of a key, in a cluster.
+    #[must_use]
+    pub fn slot_of(&self, key: &[u8]) -> Option<u16> {
+        let hash = || hash_of(self.hash, self.char_sign, self.hash_tag, key);
+        self.has_slots().then(|| slots::slot_of(hash()))
     }
 
     /// Connections to each server.

@@ -9,17 +9,18 @@ use std::fmt;
 use redstart_common::hash::{CharSign, HashKind};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::cluster::{self, cluster};
 use super::groups::{GroupList, group_list};
 use super::values::{self, Listen};
 use super::{
-    DistributionKind, Global, Groups, PoolSettings, SentinelSettings, ServerAddress, ServerOrder,
-    ServerSettings, Settings, SettingsError, rows,
+    DistributionKind, Global, Groups, PoolSettings, ReadFrom, SentinelSettings, ServerAddress,
+    ServerOrder, ServerSettings, Settings, SettingsError, rows,
 };
 use crate::route::distribution::SHARDS_MAX;
 
 const GLOBAL_SECTION: &str = "global";
-const LIST_KEY: &str = "servers";
-const SENTINELS_KEY: &str = "sentinels";
+pub(super) const LIST_KEY: &str = "servers";
+pub(super) const SENTINELS_KEY: &str = "sentinels";
 const GROUPS_KEY: &str = "groups";
 
 /// A section as written: its keys in order.
@@ -42,7 +43,8 @@ impl Section {
     /// Whether it is the process's own section. A pool may be called `global` as well: a file of twemproxy's may
     /// have one, and it tells itself by what only a pool has.
     fn is_global(&self) -> bool {
-        let is_of_pool = |key: &str| ["listen", LIST_KEY, SENTINELS_KEY].contains(&key);
+        let is_of_pool =
+            |key: &str| ["listen", LIST_KEY, SENTINELS_KEY, cluster::KEY].contains(&key);
         self.name == GLOBAL_SECTION && !self.entries.iter().any(|(key, _)| is_of_pool(key))
     }
 
@@ -103,7 +105,7 @@ impl<'de> Visitor<'de> for SectionSeed {
         while let Some(key) = map.next_key::<String>()? {
             let is_known = rows::GLOBAL.iter().chain(rows::POOL).any(|row| row.name == key);
             let entry = match key.as_str() {
-                LIST_KEY | SENTINELS_KEY => Entry::List(map.next_value()?),
+                LIST_KEY | SENTINELS_KEY | cluster::KEY => Entry::List(map.next_value()?),
                 GROUPS_KEY => Entry::Groups(map.next_value()?),
                 _ if is_known => Entry::Text(map.next_value()?),
                 _ => {
@@ -311,14 +313,11 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
                 );
             }
             Entry::List(items) if key == SENTINELS_KEY => {
-                for item in items {
-                    let sentinel = values::sentinel(item).map_err(|problem| {
-                        SettingsError::new(source.file, format!("sentinel '{item}' {problem}"))
-                            .within(name)
-                            .at(source.line_of_item(name, item))
-                    })?;
-                    seen.sentinels.push(sentinel);
-                }
+                seen.sentinels = addresses(source, name, "sentinel", items)?;
+            }
+            Entry::List(items) if key == cluster::KEY => {
+                seen.seeds = addresses(source, name, "node", items)?;
+                seen.has_cluster = true;
             }
             Entry::List(items) => {
                 for item in items {
@@ -336,8 +335,12 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
         seen.listen.take().ok_or_else(|| source.error(name, None, "'listen' is missing"))?;
     pool.listen = listen;
     let is_sentinel = sentinels(source, &mut pool, &mut seen)?;
-    pool.failover_hold_ms = seen.hold_ms.unwrap_or(if is_sentinel { HOLD_MS } else { 0 });
-    if !seen.redis && !is_sentinel {
+    let is_cluster = cluster(&mut pool, &mut seen)
+        .map_err(|(key, problem)| source.error(name, Some(key), problem))?;
+    let is_discovered = is_sentinel || is_cluster;
+    pool.failover_hold_ms = seen.hold_ms.unwrap_or(if is_discovered { HOLD_MS } else { 0 });
+    reads(&pool, is_discovered).map_err(|(key, problem)| source.error(name, Some(key), problem))?;
+    if !seen.redis && !is_discovered {
         let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
         return Err(source.error(
             name,
@@ -345,7 +348,7 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
             "must be 'redis: true': memcached's protocol is not supported",
         ));
     }
-    if pool.servers.is_empty() && !is_sentinel {
+    if pool.servers.is_empty() && !is_discovered {
         return Err(source.error(name, None, "has no servers"));
     }
     if pool.servers.len() > SHARDS_MAX {
@@ -361,11 +364,48 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
     Ok(pool)
 }
 
+/// Whether what is said of reads has a meaning.
+fn reads(pool: &PoolSettings, is_discovered: bool) -> Result<(), (&'static str, &'static str)> {
+    let splits = pool.read_from != ReadFrom::Master;
+    if splits && !is_discovered {
+        return Err(("read_from", "needs 'sentinels' or 'cluster', which tell the replicas"));
+    }
+    if pool.max_lag.is_some() && !splits {
+        return Err(("max_lag", "needs 'read_from' with replicas"));
+    }
+    if pool.read_after_write_ms > 0 && !splits {
+        return Err(("read_after_write", "needs 'read_from' with replicas"));
+    }
+    Ok(())
+}
+
+/// The addresses of a list of sentinels or of a cluster's nodes.
+fn addresses(
+    source: &Source<'_>,
+    pool: &str,
+    what: &str,
+    items: &[String],
+) -> Result<Vec<ServerAddress>, SettingsError> {
+    let address = |item: &String| {
+        values::address(item).map_err(|problem| {
+            SettingsError::new(source.file, format!("{what} '{item}' {problem}"))
+                .within(pool)
+                .at(source.line_of_item(pool, item))
+        })
+    };
+    items.iter().map(address).collect()
+}
+
+/// What a section says that is put together only when all of it is read.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     listen: Option<Listen>,
     redis: bool,
-    hash: Option<String>,
+    pub(super) hash: Option<String>,
+    pub(super) has_distribution: bool,
+    pub(super) has_order: bool,
+    pub(super) has_cluster: bool,
+    pub(super) seeds: Vec<ServerAddress>,
     is_sorted: bool,
     hold_ms: Option<u64>,
     sentinels: Vec<ServerAddress>,
@@ -432,6 +472,7 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             }
         }
         "server_order" => {
+            seen.has_order = true;
             pool.server_order = match text {
                 "sorted" => {
                     seen.is_sorted = true;
@@ -448,6 +489,7 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             );
         }
         "distribution" => {
+            seen.has_distribution = true;
             pool.distribution = match text {
                 "ketama" => DistributionKind::Ketama,
                 "modula" => DistributionKind::Modula,
@@ -469,6 +511,18 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             count => pool.server_connections = to_usize(count),
         },
         "failover_hold" => seen.hold_ms = Some(values::number(text, MS_MAX)?),
+        "read_from" => {
+            pool.read_from = ReadFrom::NAMES
+                .iter()
+                .find(|(name, _)| *name == text)
+                .map(|(_, from)| *from)
+                .ok_or_else(|| {
+                    let names: Vec<&str> = ReadFrom::NAMES.iter().map(|(name, _)| *name).collect();
+                    format!("is not one of {}", names.join(", "))
+                })?;
+        }
+        "max_lag" => pool.max_lag = Some(values::lag(text)?),
+        "read_after_write" => pool.read_after_write_ms = values::number(text, MS_MAX)?,
         "server_user" => pool.server_user = Some(text.to_owned()),
         "server_password" => pool.server_password = Some(text.to_owned()),
         "sentinel_user" => seen.sentinel_user = Some(text.to_owned()),

@@ -86,7 +86,11 @@ pub const POOL: &[Row] = &[
     row("tcpkeepalive", "false", "TCP keepalive on accepted connections."),
     row("reuseport", "false", "A listener per worker, connections spread by the kernel."),
     row("preconnect", "false", "Connect to the servers at start."),
-    row("redis", "false", "Must be true, which sentinels imply: the protocol spoken is Redis's."),
+    row(
+        "redis",
+        "false",
+        "Must be true, which sentinels and cluster imply: the protocol spoken is Redis's.",
+    ),
     row(
         "redis_auth",
         "none",
@@ -113,12 +117,27 @@ pub const POOL: &[Row] = &[
     row("server_failure_limit", "2", "Failures in a row before a server is ejected."),
     row(
         "failover_hold",
-        "0, 5000 with sentinels",
+        "0, 5000 with sentinels or cluster",
         "Milliseconds that requests wait for a server that is away or being replaced, rather than being refused at once.",
     ),
     row(
+        "read_from",
+        "master",
+        "Where reads go, with sentinels or cluster: master, master_preferred (a replica while it is away), replica (only), replica_preferred (the primary while there is none), any, or nearest (whichever answers soonest).",
+    ),
+    row(
+        "max_lag",
+        "however far",
+        "Replicas further behind are not read from: bytes of changes, such as 10mb, or seconds since they heard their primary, such as 5s.",
+    ),
+    row(
+        "read_after_write",
+        "0",
+        "Milliseconds after a client has sent a write during which it reads from the primary of that shard.",
+    ),
+    row(
         "servers",
-        "required without sentinels",
+        "required without sentinels or cluster",
         "List of host:port:weight [name] or /path:weight [name].",
     ),
     row(
@@ -130,6 +149,11 @@ pub const POOL: &[Row] = &[
         "groups",
         "required with sentinels",
         "List of the sentinels' names of primaries, as name or name: weight, in the order that the distribution goes by; or all.",
+    ),
+    row(
+        "cluster",
+        "none",
+        "List of host:port of nodes of a Redis Cluster, which are asked first; others are learnt from them. Servers, hash, distribution, server_order, auto_eject_hosts and redis_db do not go with it.",
     ),
     row("sentinel_user", "none", "ACL user towards the sentinels; needs sentinel_password."),
     row("sentinel_password", "none", "Password towards the sentinels."),

@@ -205,6 +205,58 @@ fn an_error_names_file_line_pool_and_key() {
         ),
         ("a:\n  listen: h:1\n  redis: true\n".to_owned(), "proxy.yml:1: pool 'a': has no servers"),
         (
+            "a:\n  listen: h:1\n  cluster: [h:1, h:x]\n".to_owned(),
+            "proxy.yml:3: pool 'a': node 'h:x' has an invalid port",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: []\n".to_owned(),
+            "proxy.yml:3: pool 'a': 'cluster' has no seeds",
+        ),
+        (
+            format!("a:\n  listen: h:1\n  cluster: [h:1]\n{rest}"),
+            "proxy.yml:5: pool 'a': 'servers' does not go with 'cluster'",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  hash: md5\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'hash' does not go with 'cluster'",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  distribution: modula\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'distribution' does not go with 'cluster'",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  hash_tag: \"$$\"\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'hash_tag' is \"{}\" in a cluster",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  redis_db: 1\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'redis_db' is 0 in a cluster",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  auto_eject_hosts: true\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'auto_eject_hosts' does not go with 'cluster'",
+        ),
+        (
+            format!("a:\n  listen: h:1\n  read_from: any\n{rest}"),
+            "proxy.yml:3: pool 'a': 'read_from' needs 'sentinels' or 'cluster'",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  read_from: slave\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'read_from' is not one of master, master_preferred, replica,",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  max_lag: 5s\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'max_lag' needs 'read_from'",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  read_from: any\n  max_lag: soon\n".to_owned(),
+            "proxy.yml:5: pool 'a': 'max_lag' is not seconds such as 5s, or a size",
+        ),
+        (
+            "a:\n  listen: h:1\n  cluster: [h:1]\n  sentinels: [h:2]\n  groups: [g]\n".to_owned(),
+            "proxy.yml:4: pool 'a': 'sentinels' does not go with 'cluster'",
+        ),
+        (
             "a:\n  listen: h:1\n  redis: true\n  servers:\n   - h:1:1\n   - h:x:1\n".to_owned(),
             "proxy.yml:6: pool 'a': server 'h:x:1' has an invalid port",
         ),
@@ -228,6 +280,26 @@ fn an_error_names_file_line_pool_and_key() {
         let error = parse(&text).expect_err(&text);
         assert!(error.starts_with(wanted), "{error}\nwanted: {wanted}");
     }
+}
+
+#[test]
+fn a_cluster_says_itself_where_keys_lie() {
+    let text = "a:\n  listen: h:1\n  cluster: [h:1, \"[::1]:2\"]\n  hash_tag: \"{}\"\n";
+    let pool = parse(text).expect(text).pools.remove(0);
+    assert_eq!(pool.distribution, DistributionKind::Slots);
+    assert_eq!((pool.hash_tag, pool.failover_hold_ms), (Some(*b"{}"), 5000));
+    assert_eq!(pool.made_of(), "a Redis Cluster");
+    assert_eq!(pool.cluster.map(|cluster| cluster.seeds.len()), Some(2));
+    let text = "a:\n  listen: h:1\n  cluster: [h:1]\n  failover_hold: 0\n";
+    let pool = parse(text).expect(text).pools.remove(0);
+    assert_eq!(pool.failover_hold_ms, 0);
+    assert!(pool.keeps(), "slots are followed all the same");
+    let text = "a:\n  listen: h:1\n  cluster: [h:1]\n  read_from: nearest\n  max_lag: 5s\n  read_after_write: 9\n";
+    let pool = parse(text).expect(text).pools.remove(0);
+    assert_eq!((pool.read_from, pool.max_lag), (ReadFrom::Nearest, Some(Lag::Seconds(5))));
+    assert_eq!(pool.read_after_write_ms, 9);
+    let pool = parse(&text.replace("5s", "10mb")).expect(text).pools.remove(0);
+    assert_eq!(pool.max_lag, Some(Lag::Bytes(10 << 20)));
 }
 
 #[test]

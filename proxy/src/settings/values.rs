@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use redstart_common::net::Address;
 
+use super::Lag;
 use crate::route::distribution::Share;
 
 /// The port twemproxy leaves out of a server's name.
@@ -172,6 +173,16 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     usize::try_from(number * factor).map_err(|_| "is too large".to_owned())
 }
 
+/// How far behind: seconds such as `5s`, or a size such as `10mb`.
+pub(super) fn lag(text: &str) -> Result<Lag, String> {
+    let problem = || "is not seconds such as 5s, or a size such as 10mb".to_owned();
+    match text.strip_suffix('s') {
+        Some(seconds) => number(seconds, u64::from(u32::MAX)).map(Lag::Seconds),
+        None => bytes(text).map(|bytes| Lag::Bytes(bytes as u64)),
+    }
+    .map_err(|_| problem())
+}
+
 fn port(text: &str) -> Option<u16> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -206,8 +217,8 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
     Ok(Listen { text: text.to_owned(), address })
 }
 
-/// `host:port` of a sentinel.
-pub(super) fn sentinel(text: &str) -> Result<ServerAddress, String> {
+/// `host:port` of a sentinel or of a cluster's node.
+pub(super) fn address(text: &str) -> Result<ServerAddress, String> {
     let (host, digits) = text.rsplit_once(':').ok_or("is not \"hostname:port\"")?;
     let port = port(digits).filter(|port| *port != 0).ok_or("has an invalid port")?;
     if host.is_empty() {

@@ -1,5 +1,6 @@
 //! What all threads know of a pool: its settings, its picture, its clients, and the way to change the picture.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +11,7 @@ use super::roster::{Change, Roster};
 use super::{Endpoint, PoolId, ServerId, Topology};
 use crate::backend::health::Rules;
 use crate::clock::Moment;
-use crate::settings::{Groups, PoolSettings, ServerOrder};
+use crate::settings::{Groups, PoolSettings, ServerAddress, ServerOrder};
 
 /// What all workers know of a pool.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct SharedPool {
     pub clients: AtomicUsize,
     /// Told when a worker meets with something that a change of primary would explain.
     pub strange: Notify,
+    /// What nodes of a cluster have said of single slots since the last look.
+    moved: Mutex<BTreeMap<u16, ServerAddress>>,
     roster: Mutex<Roster>,
 }
 
@@ -42,7 +45,7 @@ impl SharedPool {
             Some(Groups::All) => ServerOrder::Sorted,
             _ => settings.server_order,
         };
-        let mut roster = Roster::new(settings.distribution, order, rules, groups.is_some());
+        let mut roster = Roster::new(settings.distribution, order, rules, settings.is_discovered());
         if let Some(Groups::Named(groups)) = groups {
             for (name, weight) in groups {
                 let shard = Arc::clone(name);
@@ -64,8 +67,20 @@ impl SharedPool {
             topology,
             clients: AtomicUsize::new(0),
             strange: Notify::new(),
+            moved: Mutex::default(),
             roster: Mutex::new(roster),
         }
+    }
+
+    /// A node of a cluster says that a slot lies at another.
+    pub fn note_moved(&self, slot: u16, to: ServerAddress) {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, to);
+        self.strange.notify_one();
+    }
+
+    /// What nodes of a cluster have said of single slots since the last call.
+    pub fn take_moved(&self) -> BTreeMap<u16, ServerAddress> {
+        std::mem::take(&mut *self.moved.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {

@@ -1,11 +1,13 @@
 //! Who is in a pool, by identity: changes in, pictures out. It decides and does no more: no clock, no lock, no socket.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Endpoint, Member, Role, ServerId, Shard, ShardId, State, Topology};
 use crate::backend::health::{Health, Rules};
 use crate::clock::Moment;
+use crate::route::distribution::slots::SlotTable;
 use crate::route::distribution::{Distribution, SHARDS_MAX, ShardIndex};
 use crate::settings::{DistributionKind, ServerAddress, ServerOrder};
 
@@ -62,6 +64,43 @@ pub enum Change {
         /// Addresses, and whether those who watch it cannot reach it.
         replicas: Vec<(ServerAddress, bool)>,
     },
+    /// Whether a server is fit to be read from, and how near it is.
+    Fitness {
+        /// The server.
+        server: ServerId,
+        /// Whether it is fit.
+        fitness: Fitness,
+        /// How long it takes to answer, in microseconds; 0 where that does not count.
+        distance_us: u32,
+    },
+    /// Which slots of a cluster lie in which shard: all of them. What names no shard of the pool counts as served by
+    /// nobody.
+    Slots(Vec<SlotRange>),
+}
+
+/// Whether a server is fit to be read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fitness {
+    /// It is.
+    #[default]
+    Fit,
+    /// It is further behind than it may be.
+    Lagging,
+    /// It loads its data.
+    Loading,
+    /// It cannot be asked.
+    Unreachable,
+}
+
+/// Slots in a row that lie in one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotRange {
+    /// The first of them.
+    pub first: u16,
+    /// The last of them.
+    pub last: u16,
+    /// The name of the shard.
+    pub shard: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -69,6 +108,8 @@ struct Server {
     endpoint: Arc<Endpoint>,
     health: Health,
     is_down: bool,
+    fitness: Fitness,
+    distance_us: u32,
 }
 
 #[derive(Debug)]
@@ -90,6 +131,7 @@ pub struct Roster {
     rules: Rules,
     /// Servers are called by their address rather than by their shard's name.
     named_by_address: bool,
+    slots: Vec<SlotRange>,
     epoch: u64,
     ids: u32,
 }
@@ -103,7 +145,16 @@ impl Roster {
         rules: Rules,
         named_by_address: bool,
     ) -> Self {
-        Self { groups: Vec::new(), distribution, order, rules, named_by_address, epoch: 0, ids: 0 }
+        Self {
+            groups: Vec::new(),
+            distribution,
+            order,
+            rules,
+            named_by_address,
+            slots: Vec::new(),
+            epoch: 0,
+            ids: 0,
+        }
     }
 
     fn next_id(&mut self) -> u32 {
@@ -123,7 +174,13 @@ impl Roster {
             address,
             is_told_down: AtomicBool::new(false),
         });
-        Server { endpoint, health: Health::default(), is_down: false }
+        Server {
+            endpoint,
+            health: Health::default(),
+            is_down: false,
+            fitness: Fitness::Fit,
+            distance_us: 0,
+        }
     }
 
     fn find(&mut self, shard: &str) -> Option<usize> {
@@ -159,6 +216,13 @@ impl Roster {
                 before != is_down
             }
             Change::Replicas { shard, replicas } => self.replicas(&shard, replicas),
+            Change::Fitness { server, fitness, distance_us } => {
+                let Some(server) = self.anyone(server) else { return false };
+                let before = (server.fitness, server.distance_us);
+                (server.fitness, server.distance_us) = (fitness, distance_us);
+                before != (fitness, distance_us)
+            }
+            Change::Slots(slots) => std::mem::replace(&mut self.slots, slots) != self.slots,
         }
     }
 
@@ -237,6 +301,14 @@ impl Roster {
         changed
     }
 
+    fn anyone(&mut self, server: ServerId) -> Option<&mut Server> {
+        let all = self
+            .groups
+            .iter_mut()
+            .flat_map(|group| std::iter::once(&mut group.primary).chain(&mut group.replicas));
+        all.into_iter().find(|it| it.endpoint.id == server)
+    }
+
     fn primary(&mut self, server: ServerId) -> Option<&mut Server> {
         self.groups.iter_mut().map(|group| &mut group.primary).find(|it| it.endpoint.id == server)
     }
@@ -288,17 +360,38 @@ impl Roster {
                 weight: group.weight,
                 primary: members.len(),
                 failovers: group.failovers,
+                slots: 0,
             });
             members.push(member(&group.primary, place, Role::Primary));
             members.extend(group.replicas.iter().map(|it| member(it, place, Role::Replica)));
         }
+        let distribution = match self.distribution {
+            DistributionKind::Slots => self.slot_table(&mut shards),
+            kind => Distribution::build(kind, &shards, &live),
+        };
         Topology {
             epoch,
-            distribution: Distribution::build(self.distribution, &shards, &live),
+            distribution,
             members: members.into_boxed_slice(),
             shards: shards.into_boxed_slice(),
             live: live.into_boxed_slice(),
         }
+    }
+}
+
+impl Roster {
+    /// The slots as they are told, and how many of them each shard has.
+    fn slot_table(&self, shards: &mut [Shard]) -> Distribution {
+        let place_of: HashMap<Arc<str>, ShardIndex> =
+            shards.iter().zip(0..).map(|(shard, place)| (Arc::clone(&shard.name), place)).collect();
+        let table = SlotTable::build(self.slots.iter().filter_map(|range| {
+            let shard = place_of.get(&range.shard)?;
+            Some((range.first, range.last, *shard))
+        }));
+        for shard in table.iter().flatten() {
+            shards[usize::from(shard)].slots += 1;
+        }
+        Distribution::Slots(table)
     }
 }
 
@@ -307,10 +400,28 @@ fn member(server: &Server, shard: ShardIndex, role: Role) -> Member {
         Server { is_down: true, .. } => State::Down,
         _ if server.endpoint.address.is_none() => State::Unknown,
         _ if !server.health.is_live() => State::Ejected,
+        _ if role == Role::Primary => State::Live,
+        Server { fitness: Fitness::Lagging, .. } => State::Lagging,
+        Server { fitness: Fitness::Loading, .. } => State::Loading,
+        Server { fitness: Fitness::Unreachable, .. } => State::Down,
         _ => State::Live,
     };
     let (ejections, ejected_at_us) = server.health.ejections();
-    Member { endpoint: Arc::clone(&server.endpoint), shard, role, state, ejections, ejected_at_us }
+    Member {
+        endpoint: Arc::clone(&server.endpoint),
+        shard,
+        role,
+        state,
+        ejections,
+        ejected_at_us,
+        distance_us: server.distance_us,
+    }
+}
+
+/// A shard's identity, for tests of other modules.
+#[cfg(test)]
+pub(crate) fn shard_of_tests() -> ShardId {
+    ShardId(1)
 }
 
 #[cfg(test)]
@@ -412,6 +523,34 @@ mod tests {
         assert_eq!(states, [State::Live, State::Down, State::Live]);
         assert!(roster.apply(replicas(&[(2, false)])));
         assert_eq!(roster.picture().members.len(), 2);
+    }
+
+    #[test]
+    fn slots_lie_in_the_shards_that_are_there() {
+        let mut roster = Roster::new(DistributionKind::Slots, ServerOrder::File, RULES, true);
+        let range = |first, last, shard: &str| SlotRange { first, last, shard: shard.into() };
+        let slots = || vec![range(0, 99, "b"), range(100, 16_383, "a")];
+        assert!(roster.apply(Change::Slots(slots())));
+        assert!(!roster.apply(Change::Slots(slots())));
+        roster.apply(join("a", 1));
+        let picture = roster.picture();
+        assert_eq!(
+            (picture.distribution.shard(5), picture.distribution.shard(100)),
+            (None, Some(0))
+        );
+        roster.apply(join("b", 2));
+        let picture = roster.picture();
+        assert_eq!(picture.distribution.shard(5), Some(1));
+        assert_eq!(
+            picture.shards.iter().map(|shard| shard.slots).collect::<Vec<_>>(),
+            [16_284, 100]
+        );
+        roster.apply(Change::Leave { shard: "a".into() });
+        let picture = roster.picture();
+        assert_eq!(
+            (picture.distribution.shard(5), picture.distribution.shard(100)),
+            (Some(0), None)
+        );
     }
 
     #[test]

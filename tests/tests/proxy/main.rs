@@ -1,5 +1,6 @@
 //! Process tests of the proxy, one executable for all: linking is what a test run waits for.
 
+mod cluster;
 mod commands;
 mod failover;
 mod failures;
@@ -7,8 +8,10 @@ mod hash_tags;
 mod interop;
 mod kept;
 mod large_values;
+mod load;
 mod placement;
 mod process;
+mod reads;
 mod sentinels;
 mod statistics;
 mod topology;

@@ -2,17 +2,15 @@
 
 use std::collections::HashMap;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redstart_tests::proxy_support::{
     Client, Folder, Listening, Redis, eventually, free_port, proxy_binary, within,
 };
 
+use crate::load::{PATIENCE, Seen, is_of_a_write_in_flight, under_load};
+
 const GROUPS: [&str; 2] = ["ooxx", "xxoo"];
-/// A failover takes the sentinels some seconds. Where the machine is so busy that their timers are late, they decide nothing
-/// for half a minute (tilt).
-const FAILOVER: Duration = Duration::from_secs(180);
 /// After this many milliseconds sentinels take a server to be down.
 const DOWN_AFTER_MS: u64 = 1000;
 
@@ -48,7 +46,7 @@ impl Cluster {
                 assert_eq!(client.call("AUTH watcher"), "+OK\r\n");
             }
             for group in GROUPS {
-                let knows_all = within(FAILOVER, || {
+                let knows_all = within(PATIENCE, || {
                     let facts = client.call(&format!("SENTINEL MASTER {group}"));
                     let fact = |name: &str| {
                         let mut lines = facts.lines().skip_while(|line| *line != name);
@@ -71,7 +69,7 @@ impl Cluster {
         let mut clients: Vec<Client> = self.sentinels.iter().map(|it| it.client()).collect();
         let question = format!("SENTINEL GET-MASTER-ADDR-BY-NAME {group}");
         let mut now = before;
-        let has = within(FAILOVER, || {
+        let has = within(PATIENCE, || {
             for client in &mut clients {
                 let reply = client.call(&question);
                 let port = reply.lines().nth(4).and_then(|port| port.parse().ok());
@@ -203,97 +201,6 @@ fn two_groups_are_one_endpoint() {
     });
 }
 
-/// What a client of the load has seen.
-struct Seen {
-    /// For each of its keys, the number of the last write that was acknowledged, and when.
-    acknowledged: Vec<(u64, Instant)>,
-    replies: u64,
-    errors: Vec<String>,
-    longest_gap: Duration,
-}
-
-const KEYS: usize = 20;
-
-/// Writes and reads back keys of its own, one request at a time; every value says whose it is.
-fn load(mut client: Client, number: usize, stop: &AtomicBool, replies: &AtomicU64) -> Seen {
-    let now = Instant::now();
-    let mut seen = Seen {
-        acknowledged: vec![(0, now); KEYS],
-        replies: 0,
-        errors: Vec::new(),
-        longest_gap: Duration::ZERO,
-    };
-    let mut written = [0; KEYS];
-    let mut last = now;
-    let mut n = 0;
-    while !stop.load(Ordering::Relaxed) {
-        n += 1;
-        let place = n as usize % KEYS;
-        let key = format!("load{number}:{place}");
-        let is_write = n % (2 * KEYS as u64) < KEYS as u64;
-        let reply = if is_write {
-            written[place] = n;
-            client.call(&format!("SET {key} {key}={n}"))
-        } else {
-            client.call(&format!("GET {key}"))
-        };
-        let at = Instant::now();
-        if reply.starts_with('-') {
-            seen.errors.push(reply);
-            continue;
-        }
-        if is_write {
-            assert_eq!(reply, "+OK\r\n");
-            seen.acknowledged[place] = (n, at);
-        } else if reply != "$-1\r\n" {
-            let value = reply.lines().nth(1).unwrap_or_default();
-            let (of, n) = value.split_once('=').unwrap_or_else(|| panic!("{key}: {reply:?}"));
-            assert_eq!(of, key, "somebody else's reply");
-            assert!(n.parse::<u64>().is_ok_and(|n| n <= written[place]), "{key}: {reply:?}");
-        }
-        seen.longest_gap = seen.longest_gap.max(at - last);
-        last = at;
-        seen.replies += 1;
-        replies.fetch_add(1, Ordering::Relaxed);
-    }
-    seen
-}
-
-const CLIENTS: usize = 6;
-
-/// Ends the load when the test ends, however it does.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Runs the load while `disturb` happens, and gives what the clients saw.
-fn under_load(proxy: &Listening, disturb: impl FnOnce(&dyn Fn(u64))) -> Vec<Seen> {
-    let (stop, replies) = (AtomicBool::new(false), AtomicU64::new(0));
-    let wait_for_more = |count: u64| {
-        let wanted = replies.load(Ordering::Relaxed) + count;
-        let came = within(FAILOVER, || replies.load(Ordering::Relaxed) >= wanted);
-        assert!(came, "the load does not go on; {}", proxy.log());
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (client, stop, replies) = (proxy.client(), &stop, &replies);
-                scope.spawn(move || load(client, number, stop, replies))
-            })
-            .collect();
-        let ends = Ends(&stop);
-        wait_for_more(2000);
-        disturb(&wait_for_more);
-        wait_for_more(2000);
-        drop(ends);
-        threads.into_iter().map(|thread| thread.join().expect("no wrong reply")).collect()
-    })
-}
-
 /// What was acknowledged after the switch is there, on the server that is the primary now.
 fn nothing_is_lost_after(switch: Instant, seen: &[Seen], proxy: &Listening) {
     let mut client = proxy.client();
@@ -308,12 +215,6 @@ fn nothing_is_lost_after(switch: Instant, seen: &[Seen], proxy: &Listening) {
             }
         }
     }
-}
-
-/// The only error that a client may meet with: nobody can know whether its write has run.
-fn is_of_a_write_in_flight(error: &str) -> bool {
-    error == "-ERR Connection reset by peer\r\n"
-        || error.contains("whether the request has run is not known")
 }
 
 #[test]
@@ -367,7 +268,7 @@ fn a_stopped_primary_that_comes_back_takes_no_write() {
         wait_for_more(3000);
         cluster.server(victim).signal(libc::SIGCONT);
         // The sentinels end its clients' connections when they turn it into a replica.
-        let follows = within(FAILOVER, || {
+        let follows = within(PATIENCE, || {
             let mut back = cluster.server(victim).client();
             back.send(&["INFO", "replication"]);
             let info = back.try_receive().unwrap_or_default();
@@ -385,6 +286,29 @@ fn a_stopped_primary_that_comes_back_takes_no_write() {
         );
     }
     nothing_is_lost_after(switch.expect("it was switched") + Duration::from_secs(1), &seen, &proxy);
+}
+
+#[test]
+fn reads_go_to_the_replicas_of_the_groups() {
+    let cluster = Cluster::start();
+    let ports: Vec<u16> = cluster.sentinels.iter().map(|it| it.port).collect();
+    let proxy = proxy(&ports, "  read_from: replica_preferred\n");
+    let mut client = proxy.client();
+    for (key, [_, replica]) in [("k1", cluster.groups[0]), ("k2", cluster.groups[1])] {
+        assert_eq!(client.call(&format!("SET {key} v")), "+OK\r\n");
+        let mut direct = cluster.server(replica).client();
+        eventually("the replica has it", || direct.call(&format!("GET {key}")) == "$1\r\nv\r\n");
+        let count = |direct: &mut Client| {
+            let info = direct.call("INFO commandstats");
+            let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+            line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let before = count(&mut direct);
+        eventually("it is read from", || {
+            assert_eq!(client.call(&format!("GET {key}")), "$1\r\nv\r\n");
+            count(&mut direct) > before
+        });
+    }
 }
 
 #[test]
