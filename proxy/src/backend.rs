@@ -27,6 +27,7 @@ use self::skipper::Skipper;
 pub use self::upstream::{Refusal, Upstream};
 use crate::client::ClientId;
 use crate::output::{Output, Sent};
+use crate::scripts::Carried;
 use crate::topology::{Endpoint, PoolId, ShardId};
 
 /// The state of a connection.
@@ -121,6 +122,8 @@ pub struct Backend {
     /// Why it failed last.
     last_why: String,
     backoff_us: u64,
+    /// The scripts it has carried.
+    pub carried: Carried,
     /// No good reply has come since the last failure.
     pub suspect: bool,
     /// Its counters.
@@ -179,6 +182,7 @@ impl Backend {
             tried_us: 0,
             last_why: String::new(),
             backoff_us: 0,
+            carried: Carried::default(),
             suspect: false,
             counters: Counters::default(),
         }

@@ -4,10 +4,12 @@
 //! is kept. Replies gather in its output and leave at the end of the turn.
 
 pub mod choose;
+pub mod chores;
 pub mod dispatch;
 pub mod forward;
 pub mod pending;
 pub mod request;
+pub mod script;
 pub mod session;
 pub mod split;
 pub mod task;

@@ -21,6 +21,7 @@ pub mod output;
 pub mod proxy;
 pub mod reconcile;
 pub mod route;
+pub mod scripts;
 pub mod settings;
 pub mod stats;
 pub mod stats_page;

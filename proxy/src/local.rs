@@ -1,5 +1,6 @@
 //! What the proxy answers itself.
 
+mod beside;
 mod client_command;
 mod config;
 mod hello;
@@ -78,11 +79,30 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
             out.integer(0);
             out.array_len(0);
         }),
+        Local::Beside => beside::answer(core, id, request),
         Local::WhoAmI => core.down.clients.reply(id, now_us, |out| out.bulk(hello::USER)),
         Local::Client => client_command::answer(core, id, request),
         Local::Config => config::answer(core, id, request),
         Local::Info => info::answer(core, id, request),
     }
+}
+
+/// Answers a request once something that takes a while is done.
+fn later(
+    core: &mut Core,
+    id: ClientId,
+    now_us: u64,
+    reply: impl Future<Output = Vec<u8>> + 'static,
+) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let sequence = client.begin(now_us);
+    let Some(worker) = core.me.upgrade() else { return };
+    tokio::task::spawn_local(async move {
+        let reply = reply.await;
+        let core = &mut *worker.core.borrow_mut();
+        let now_us = core.clock.now_us();
+        core.down.clients.answer_owned(id, sequence, reply, now_us);
+    });
 }
 
 fn select(core: &mut Core, id: ClientId, request: Request<'_>) {

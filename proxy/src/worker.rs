@@ -5,19 +5,21 @@
 //! server connection and then every client that has something to be written.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redstart_common::log;
-use redstart_common::net::{Stream, turn};
+use redstart_common::net::{Stream, buffer, turn};
 use redstart_common::resp::{Limits, RequestScanner, RespWrite};
 use tokio::sync::Notify;
 
 use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
 use crate::backend::{Duty, Upstream, error_text};
+use crate::client::chores::{self, Chore};
 use crate::client::session::Session;
 use crate::client::split::Scratch;
 use crate::client::{ClientId, Clients, Gone, task};
@@ -27,6 +29,7 @@ use crate::gather::Gathers;
 use crate::reconcile;
 use crate::route::plan::{Plan, plan};
 use crate::route::pool::{Pool, Pools};
+use crate::scripts::{self, Met};
 use crate::settings::Global;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
@@ -79,6 +82,10 @@ pub struct Downstream {
     pub clients: Clients,
     /// Split requests.
     pub gathers: Gathers,
+    /// Requests by EVALSHA that may be needed once more.
+    pub asked_scripts: HashMap<(ClientId, u32), Vec<u8>>,
+    /// What replies have given to do, before the turn ends.
+    pub chores: Vec<Chore>,
 }
 
 impl Downstream {
@@ -86,6 +93,7 @@ impl Downstream {
     pub fn answer(&mut self, target: Target, reply: &[u8], now_us: u64) {
         match target {
             Target::Client { id, sequence } => self.clients.answer(id, sequence, reply, now_us),
+            Target::Script { id, sequence } => self.answer_script(id, sequence, reply, now_us),
             Target::Part { gather, part } => {
                 let Some(client) = self.gathers.client_of(gather) else { return };
                 if !self.clients.gather(client, reply.len()) {
@@ -95,6 +103,25 @@ impl Downstream {
                 }
             }
             Target::Nobody => {}
+        }
+    }
+}
+
+impl Downstream {
+    /// The server has the script of an EVALSHA, whose request is not needed any more.
+    pub fn has_script(&mut self, id: ClientId, sequence: u32) -> Option<Vec<u8>> {
+        self.asked_scripts.remove(&(id, sequence))
+    }
+
+    fn answer_script(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
+        match self.has_script(id, sequence) {
+            Some(asked) if scripts::is_missing(reply) => {
+                self.chores.push(Chore::Script { id, sequence, asked, reply: reply.to_vec() });
+            }
+            asked => {
+                asked.into_iter().for_each(buffer::give);
+                self.clients.answer(id, sequence, reply, now_us);
+            }
         }
     }
 }
@@ -122,6 +149,8 @@ pub struct Core {
     pub plans: Box<[Plan]>,
     /// The scanner of whichever client's batch is at hand.
     pub scanner: RequestScanner,
+    /// The scripts it has met.
+    pub met_scripts: Met,
     /// Vectors for splitting.
     pub split: Scratch,
     /// Bounds.
@@ -163,7 +192,7 @@ impl Worker {
         let request = Limits { proto_max_bulk_len: global.bulk_bytes_max, ..Limits::default() };
         let down = Downstream {
             clients: Clients::new(pools.len(), global.client_output_bytes_max),
-            gathers: Gathers::default(),
+            ..Downstream::default()
         };
         Rc::new_cyclic(|me| Self {
             core: RefCell::new(Core {
@@ -172,6 +201,7 @@ impl Worker {
                 pools: own,
                 plans: redstart_common::command::all().iter().map(plan).collect(),
                 scanner: RequestScanner::default(),
+                met_scripts: Met::default(),
                 split: Scratch::default(),
                 limits: Bounds {
                     in_flight_max: global.client_in_flight_max,
@@ -243,6 +273,7 @@ impl Worker {
         let in_flight_max = core.limits.in_flight_max;
         let is_busy = core.down.clients.crowd.size() > 0 && !core.rest.is_zero();
         loop {
+            chores::run(core);
             core.up.flush();
             for (backend, error) in core.up.take_broken() {
                 if core.up.get_mut(backend).is_up() {
@@ -255,7 +286,8 @@ impl Worker {
                 pools[pool].shared.release_client();
                 directory.client_left(core.number);
             });
-            if !core.up.has_news() && core.down.clients.marked() == 0 {
+            if !core.up.has_news() && core.down.clients.marked() == 0 && core.down.chores.is_empty()
+            {
                 break;
             }
             for backend in core.up.take_wanted() {

@@ -231,7 +231,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 it.answered(&slot);
                 it.counters.responses += 1;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
-                if let Target::Client { id, .. } = slot.target {
+                if let Target::Client { id, .. } | Target::Script { id, .. } = slot.target {
                     down.clients.end_stream(id, now_us);
                 }
                 well = true;
@@ -300,7 +300,7 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
         it.turn_large_away(now_us);
     }
     let client = match it.pipeline.front() {
-        Some(Target::Client { id, sequence }) => {
+        Some(Target::Client { id, sequence } | Target::Script { id, sequence }) => {
             if !down.clients.is_there(id) {
                 None
             } else if !down.clients.may_stream(id, sequence) {
@@ -312,6 +312,9 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
         Some(Target::Nobody) => None,
         Some(Target::Part { .. }) | None => return false,
     };
+    if let Some(Target::Script { id, sequence }) = it.pipeline.front() {
+        down.has_script(id, sequence);
+    }
     it.scanner = ReplyScanner::default();
     it.streaming = Some(Streaming { skipper: Skipper::default(), client });
     true

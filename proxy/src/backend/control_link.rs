@@ -6,9 +6,9 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use redstart_common::net::Stream;
-use redstart_common::resp::ReplyLimits;
 use redstart_common::resp::encode::{self, Proto};
 use redstart_common::resp::owned::{self, Frame};
+use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
 use super::resolve;
@@ -74,19 +74,21 @@ impl ControlLink {
                     return Poll::Ready(Ok(frame));
                 }
                 Ok(None) if self.input.len() <= REPLY_BYTES_MAX => {}
-                _ => {
-                    let text = "the server does not speak Redis's protocol";
-                    return Poll::Ready(Err(io::Error::other(text)));
-                }
+                _ => return Poll::Ready(Err(nonsense())),
             }
-            let mut piece = [0; 4096];
-            let mut space = ReadBuf::new(&mut piece);
-            ready!(self.stream.poll_read(cx, &mut space))?;
-            if space.filled().is_empty() {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-            self.input.extend_from_slice(space.filled());
+            ready!(self.poll_more(cx))?;
         }
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [0; 4096];
+        let mut space = ReadBuf::new(&mut piece);
+        ready!(self.stream.poll_read(cx, &mut space))?;
+        if space.filled().is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.input.extend_from_slice(space.filled());
+        Poll::Ready(Ok(()))
     }
 
     /// Sends a request and waits for its reply.
@@ -96,6 +98,22 @@ impl ControlLink {
     pub async fn ask(&mut self, words: &[&[u8]]) -> io::Result<Frame> {
         self.send(words).await?;
         self.receive().await
+    }
+
+    /// The next reply as it came. Nothing is lost when this is given up halfway.
+    ///
+    /// # Errors
+    /// When the connection ends, or what comes is no reply.
+    pub async fn receive_raw(&mut self) -> io::Result<Vec<u8>> {
+        let mut scanner = ReplyScanner::default();
+        loop {
+            match scanner.scan(&self.input, &ReplyLimits::default()) {
+                Ok(Some(len)) => return Ok(self.input.drain(..len).collect()),
+                Ok(None) if self.input.len() <= REPLY_BYTES_MAX => {}
+                _ => return Err(nonsense()),
+            }
+            poll_fn(|cx| self.poll_more(cx)).await?;
+        }
     }
 
     /// Gives the user and password that are wanted, if any.
@@ -132,6 +150,10 @@ impl ControlLink {
         }
         Err(io::Error::other("the server sent a reply that nobody asked for"))
     }
+}
+
+fn nonsense() -> io::Error {
+    io::Error::other("the server does not speak Redis's protocol")
 }
 
 /// Whether a reply is a simple string of this text.

@@ -26,6 +26,13 @@ pub enum Target {
         /// The request's number in the client's queue.
         sequence: u32,
     },
+    /// An EVALSHA of a client's, for which the server may lack the script.
+    Script {
+        /// The client.
+        id: ClientId,
+        /// The request's number in the client's queue.
+        sequence: u32,
+    },
     /// A part of a request that was split.
     Part {
         /// The request.

@@ -35,19 +35,51 @@ pub async fn open(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::Re
     }
 }
 
-async fn open_link(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::Result<ControlLink> {
+async fn authenticated(pool: &PoolSettings, server: &Endpoint) -> io::Result<ControlLink> {
     let Some(address) = &server.address else {
         return Err(io::Error::other("its address is not known yet"));
     };
     let mut link = ControlLink::connect(address).await?;
     let password = pool.server_password.as_deref().or(pool.redis_auth.as_deref());
     link.authenticate(pool.server_user.as_deref(), password).await?;
-    if resp3 {
-        link.set_proto(Proto::Resp3);
-        let reply = link.ask(&[b"HELLO", b"3"]).await?;
-        if !matches!(reply, Frame::Resp3(resp3::types::OwnedFrame::Map { .. })) {
-            return Err(refused(&reply));
+    Ok(link)
+}
+
+async fn speak_resp3(link: &mut ControlLink) -> io::Result<()> {
+    link.set_proto(Proto::Resp3);
+    let reply = link.ask(&[b"HELLO", b"3"]).await?;
+    match reply {
+        Frame::Resp3(resp3::types::OwnedFrame::Map { .. }) => Ok(()),
+        _ => Err(refused(&reply)),
+    }
+}
+
+/// Connects to a server for questions that it answers even while a script keeps it busy.
+///
+/// # Errors
+/// When it cannot be reached or refuses.
+pub async fn open_beside(
+    pool: &PoolSettings,
+    server: &Endpoint,
+    proto: Proto,
+) -> io::Result<ControlLink> {
+    let opening = async {
+        let mut link = authenticated(pool, server).await?;
+        if proto == Proto::Resp3 {
+            speak_resp3(&mut link).await?;
         }
+        Ok(link)
+    };
+    match tokio::time::timeout(connect_timeout(pool), opening).await {
+        Ok(opened) => opened,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn open_link(pool: &PoolSettings, server: &Endpoint, resp3: bool) -> io::Result<ControlLink> {
+    let mut link = authenticated(pool, server).await?;
+    if resp3 {
+        speak_resp3(&mut link).await?;
     }
     if pool.redis_db > 0 {
         let db = pool.redis_db.to_string();

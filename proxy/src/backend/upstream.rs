@@ -427,6 +427,7 @@ impl Upstream {
             waker.wake();
         }
         it.suspect = true;
+        it.carried.clear();
         it.blocked = false;
         it.last_why = why.to_owned();
         let mut at = 0;

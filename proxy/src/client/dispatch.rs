@@ -8,9 +8,9 @@ use redstart_common::log;
 use redstart_common::net::buffer;
 use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 
-use super::choose::{Place, anywhere, place};
+use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
-use super::{ClientId, Gone, forward, split, transaction};
+use super::{ClientId, Gone, forward, script, split, transaction};
 use crate::backend::pipeline::Kind;
 use crate::local;
 use crate::output::LARGE_BYTES;
@@ -196,6 +196,7 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
             let shard = anywhere(core, id);
             forward::request(core, id, shard, &request);
         }
+        Plan::Script(what) => script::take(core, id, request, what),
         Plan::Local(local) => local::answer(core, id, request, local),
         Plan::Refuse => refuse(core, id, now_us, |out| texts::not_shared(out, request.row)),
     }
@@ -214,7 +215,7 @@ fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
     let pool = client.pool;
     let shard = match place(core, pool, request) {
         Place::Shard(shard) => shard,
-        Place::NoKeys => anywhere(core, id),
+        Place::NoKeys => whichever(core, id, request.row),
         Place::Several => {
             return refuse(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
         }

@@ -84,6 +84,13 @@ impl Pending {
         sequence == self.head && !self.ring.is_empty()
     }
 
+    /// Whether nothing was asked after `sequence`.
+    #[must_use]
+    pub fn is_last(&self, sequence: u32) -> bool {
+        !self.ring.is_empty()
+            && sequence.wrapping_sub(self.head).wrapping_add(1) as usize == self.ring.len()
+    }
+
     fn entry(&mut self, sequence: u32) -> Option<&mut Entry> {
         self.ring.get_mut(sequence.wrapping_sub(self.head) as usize)
     }

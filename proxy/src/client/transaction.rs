@@ -9,11 +9,12 @@ use super::choose::{Place, anywhere, place};
 use super::dispatch::refuse;
 use super::forward;
 use super::request::{Request, write_args};
+use super::script;
 use crate::backend::Refusal;
 use crate::backend::again::ATTEMPTS_MAX;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::route::distribution::Wants;
-use crate::route::plan::{Local, Plan};
+use crate::route::plan::{Local, Plan, Script};
 use crate::topology::ShardId;
 use crate::worker::Core;
 use redstart_common::resp::{RespWrite, error};
@@ -87,7 +88,11 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         Plan::Local(Local::Ping | Local::Echo | Local::Time | Local::Unwatch) | Plan::Anywhere => {
             Ok(None)
         }
-        Plan::Key(_) | Plan::Keys | Plan::KeysUnlessBlocking | Plan::Split { .. } => {
+        Plan::Key(_)
+        | Plan::Keys
+        | Plan::KeysUnlessBlocking
+        | Plan::Split { .. }
+        | Plan::Script(Script::Eval | Script::EvalSha) => {
             let Some(client) = core.down.clients.get_mut(id) else { return true };
             let pool = client.pool;
             match place(core, pool, request) {
@@ -99,7 +104,7 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
                 Place::Several => Err(error::CROSS_SLOT.into()),
             }
         }
-        Plan::Every(_) | Plan::Scan | Plan::Local(_) | Plan::Refuse => {
+        Plan::Every(_) | Plan::Script(_) | Plan::Scan | Plan::Local(_) | Plan::Refuse => {
             let name = request.row.name.replace('|', " ");
             Err(format!(
                 "ERR command '{name}' is not supported inside a transaction through the proxy"
@@ -107,6 +112,11 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
             .into_bytes())
         }
     };
+    let with_body = match plan {
+        Plan::Script(what) => script::within_transaction(core, id, request, what),
+        _ => None,
+    };
+    let bytes = with_body.as_ref().map_or(request.raw.len(), Vec::len);
     let Some(client) = core.down.clients.get_mut(id) else { return true };
     // Where any server is as good as another, all goes where the first went.
     let is_tied = core.pools[client.pool].topology.distribution.wants() != Wants::Chance;
@@ -115,14 +125,16 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
     let problem = match found {
         Err(text) => Some(text),
         Ok(Some(shard)) if is_elsewhere(shard) => Some(error::CROSS_SLOT.into()),
-        Ok(_) if transaction.commands.len() + request.raw.len() > BYTES_MAX => {
+        Ok(_) if transaction.commands.len() + bytes > BYTES_MAX => {
             Some(b"ERR the transaction is too large".to_vec())
         }
         Ok(shard) => {
             transaction.shard = transaction.shard.or(shard);
             transaction.count += 1;
             transaction.writes |= Kind::of(request.row) == Kind::Write;
-            if request.is_inline() {
+            if let Some(with_body) = with_body {
+                transaction.commands.extend_from_slice(&with_body);
+            } else if request.is_inline() {
                 write_args(request.args, &mut transaction.commands);
             } else {
                 transaction.commands.extend_from_slice(request.raw);

@@ -9,6 +9,7 @@ use crate::client::request::Request;
 use crate::client::session::describe;
 use crate::client::{ClientId, Gone, ReplyMode};
 use crate::control::{Message, Which};
+use crate::local::later;
 use crate::texts;
 use crate::worker::Core;
 
@@ -288,22 +289,4 @@ fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
     if mine && let Some(client) = core.down.clients.get_mut(id) {
         client.closing = Some(Gone::Left);
     }
-}
-
-/// Answers a request once something that takes a while is done.
-fn later(
-    core: &mut Core,
-    id: ClientId,
-    now_us: u64,
-    reply: impl Future<Output = Vec<u8>> + 'static,
-) {
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    let sequence = client.begin(now_us);
-    let Some(worker) = core.me.upgrade() else { return };
-    tokio::task::spawn_local(async move {
-        let reply = reply.await;
-        let core = &mut *worker.core.borrow_mut();
-        let now_us = core.clock.now_us();
-        core.down.clients.answer_owned(id, sequence, reply, now_us);
-    });
 }

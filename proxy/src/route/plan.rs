@@ -26,6 +26,8 @@ pub enum Plan {
     },
     /// Send to every server.
     Every(Merge),
+    /// About scripts.
+    Script(Script),
     /// Walk from server to server.
     Scan,
     /// Send to one server, whichever.
@@ -38,11 +40,26 @@ pub enum Plan {
     Refuse,
 }
 
+/// What a command has to do with scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Script {
+    /// It carries a body.
+    Eval,
+    /// It names one by its digest.
+    EvalSha,
+    /// It gives all servers a body.
+    Load,
+    /// It takes all bodies from all servers.
+    Flush,
+}
+
 /// Commands answered by the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the command of its name")]
 pub enum Local {
     Auth,
+    /// Asked of all servers on connections of their own: a busy script must not stand in the way.
+    Beside,
     Client,
     Cluster,
     Command,
@@ -77,6 +94,8 @@ const LOCAL: &[(&str, Local)] = &[
     ("discard", Local::Discard),
     ("echo", Local::Echo),
     ("exec", Local::Exec),
+    ("function|kill", Local::Beside),
+    ("function|stats", Local::Beside),
     ("hello", Local::Hello),
     ("info", Local::Info),
     ("module|list", Local::Modules),
@@ -87,6 +106,7 @@ const LOCAL: &[(&str, Local)] = &[
     ("readwrite", Local::ReadMode),
     ("reset", Local::Reset),
     ("role", Local::Role),
+    ("script|kill", Local::Beside),
     ("select", Local::Select),
     ("time", Local::Time),
     ("unwatch", Local::Unwatch),
@@ -100,7 +120,6 @@ const ANYWHERE: &[&str] = &[
     "function|dump",
     "function|help",
     "function|list",
-    "function|stats",
     "memory|help",
     "object|help",
     "script|help",
@@ -124,10 +143,13 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "randomkey" => return Plan::Every(Merge::Any(0)),
         // Its tip says that it changes every primary, but the merge is the row's.
         "script|exists" => return Plan::Every(Merge::And),
+        "eval" | "eval_ro" => return Plan::Script(Script::Eval),
+        "evalsha" | "evalsha_ro" => return Plan::Script(Script::EvalSha),
+        "script|load" => return Plan::Script(Script::Load),
+        "script|flush" => return Plan::Script(Script::Flush),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
         // These move data behind the proxy's back, or wait for what happens elsewhere.
-        "migrate" | "wait" | "waitaof" | "pfdebug" | "script|debug" | "script|kill"
-        | "function|kill" => {
+        "migrate" | "wait" | "waitaof" | "pfdebug" | "script|debug" => {
             return Plan::Refuse;
         }
         // These change the state of the connection, which all clients share.
@@ -207,7 +229,7 @@ mod tests {
             "rename",
             "sinterstore",
             "zunionstore",
-            "eval",
+            "fcall",
             "copy",
             "sort",
             "bitop",
@@ -225,9 +247,11 @@ mod tests {
         }
         assert_eq!(named("mset"), Plan::Split { merge: Merge::First, step: 2 });
         assert_eq!(named("mget"), Plan::Split { merge: Merge::Values, step: 1 });
-        for name in ["flushall", "flushdb", "script|load", "script|flush", "function|load"] {
+        for name in ["flushall", "flushdb", "function|load", "function|flush"] {
             assert_eq!(named(name), Plan::Every(Merge::First), "{name}");
         }
+        assert_eq!(named("evalsha_ro"), Plan::Script(Script::EvalSha));
+        assert_eq!(named("script|load"), Plan::Script(Script::Load));
         assert_eq!(named("dbsize"), Plan::Every(Merge::Sum));
         assert_eq!(named("keys"), Plan::Every(Merge::Concatenate));
         for name in [

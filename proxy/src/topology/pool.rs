@@ -10,6 +10,7 @@ use super::roster::{Change, Roster};
 use super::{Endpoint, PoolId, ServerId, Topology};
 use crate::backend::health::Rules;
 use crate::clock::Moment;
+use crate::scripts::Scripts;
 use crate::settings::{Groups, PoolSettings, ServerOrder};
 
 /// What all workers know of a pool.
@@ -25,6 +26,8 @@ pub struct SharedPool {
     pub clients: AtomicUsize,
     /// Told when a worker meets with something that a change of primary would explain.
     pub strange: Notify,
+    /// The scripts that its clients have shown.
+    pub scripts: Scripts,
     roster: Mutex<Roster>,
 }
 
@@ -64,6 +67,7 @@ impl SharedPool {
             topology,
             clients: AtomicUsize::new(0),
             strange: Notify::new(),
+            scripts: Scripts::default(),
             roster: Mutex::new(roster),
         }
     }

@@ -9,6 +9,7 @@ mod kept;
 mod large_values;
 mod placement;
 mod process;
+mod scripts;
 mod sentinels;
 mod statistics;
 mod topology;
