@@ -7,6 +7,7 @@ pub mod control_link;
 pub mod health;
 pub mod kept;
 pub mod pipeline;
+pub mod private;
 pub mod probe;
 pub mod resolve;
 pub mod skipper;
@@ -21,6 +22,7 @@ use redstart_common::net::{Stream, buffer};
 use redstart_common::resp::ReplyScanner;
 
 use self::again::Waiting;
+use self::connection::Ending;
 use self::kept::Kept;
 use self::pipeline::{Pipeline, Slot};
 use self::skipper::Skipper;
@@ -66,6 +68,11 @@ pub enum Duty {
         shard: ShardId,
         /// Which of the connections to that server it is; lanes and numbers are alike for all servers.
         lane: u32,
+    },
+    /// One client at a time, or nobody at present.
+    Private {
+        /// The shard it was opened for.
+        shard: ShardId,
     },
     /// Nobody any more: what was sent is still answered, and then it is closed.
     Leaving,
@@ -122,6 +129,8 @@ pub struct Backend {
     /// Why it failed last.
     last_why: String,
     backoff_us: u64,
+    /// What the server calls it, as `CLIENT ID` says; 0 where it was not asked.
+    pub remote_id: u64,
     /// The scripts it has carried.
     pub carried: Carried,
     /// No good reply has come since the last failure.
@@ -145,6 +154,18 @@ pub struct Counters {
     pub latency: Histogram,
     pub held: u64,
     pub resent: u64,
+}
+
+impl Counters {
+    /// Counts the end of the connection.
+    pub fn ended(&mut self, how: Ending) {
+        match how {
+            Ending::Eof => self.eof += 1,
+            Ending::Error => self.errors += 1,
+            Ending::Silence => self.timed_out += 1,
+            Ending::Turned => {}
+        }
+    }
 }
 
 impl Backend {
@@ -182,6 +203,7 @@ impl Backend {
             tried_us: 0,
             last_why: String::new(),
             backoff_us: 0,
+            remote_id: 0,
             carried: Carried::default(),
             suspect: false,
             counters: Counters::default(),

@@ -6,14 +6,17 @@
 pub mod choose;
 pub mod chores;
 pub mod dispatch;
+pub mod fate;
 pub mod forward;
 pub mod pending;
+pub mod private;
 pub mod request;
 pub mod script;
 pub mod session;
 pub mod split;
 pub mod task;
 pub mod transaction;
+pub mod watch;
 
 use std::task::Waker;
 
@@ -25,8 +28,10 @@ use redstart_common::resp::RequestScanner;
 use slab::Slab;
 
 use self::pending::Pending;
+use self::private::{Legacy, Wait};
 use self::session::Session;
 use self::transaction::Transaction;
+use self::watch::Watch;
 use crate::gather::Merged;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, LARGE_BYTES, Output, Sent};
 use crate::topology::PoolId;
@@ -113,6 +118,10 @@ pub struct Client {
     pub session: Box<Session>,
     /// The transaction it is composing.
     pub transaction: Option<Box<Transaction>>,
+    /// The keys it watches.
+    pub watch: Option<Box<Watch>>,
+    /// Its request on a connection of its own.
+    pub wait: Option<Box<Wait>>,
 }
 
 impl Client {
@@ -156,6 +165,12 @@ impl Client {
         }
     }
 
+    /// Whether it waits for something to happen.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.wait.as_ref().is_some_and(|wait| wait.is_blocked())
+    }
+
     /// Wakes the client's task.
     pub fn wake(&self) {
         if let Some(waker) = &self.waker {
@@ -187,6 +202,8 @@ pub struct Clients {
     pub latency: Vec<Histogram>,
     /// Reply bytes a client may leave unread.
     pub output_bytes_max: usize,
+    /// What clients that are gone have left behind.
+    pub legacies: Vec<Legacy>,
     /// Clients that left, and clients that failed, by pool.
     pub gone: Vec<(u64, u64)>,
 }
@@ -240,6 +257,8 @@ impl Clients {
             command: None,
             session: Box::new(session),
             transaction: None,
+            watch: None,
+            wait: None,
         });
         id
     }
@@ -323,6 +342,13 @@ impl Clients {
             self.doomed.push((id, Gone::Failed));
         }
         fits
+    }
+
+    /// A client's oldest request is as if it was asked now: how long it waited for something to happen says nothing of servers.
+    pub fn restart_clock(&mut self, id: ClientId, now_us: u64) {
+        if let Some(client) = self.get_mut(id) {
+            client.pending.restart_clock(now_us as u32);
+        }
     }
 
     /// As [`Clients::answer_owned`], with a reply that was put together from `bytes` of parts.
@@ -454,6 +480,10 @@ impl Clients {
         let mut client = self.slab.remove(id.index as usize);
         buffer::give(std::mem::take(&mut client.input));
         client.wake();
+        if client.wait.is_some() || client.watch.is_some() {
+            let (wait, watch) = (client.wait.take(), client.watch.take());
+            self.legacies.push(Legacy { wait, watch });
+        }
         let (left, failed) = &mut self.gone[client.pool.place()];
         *(if why == Gone::Left { left } else { failed }) += 1;
         Some(client)

@@ -5,15 +5,17 @@ mod client_command;
 mod config;
 mod hello;
 mod info;
+mod replicas;
 
 use redstart_common::clock;
 use redstart_common::command::{Mode, reply};
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{RespWrite, error};
 
+pub use self::replicas::wait;
 use crate::client::dispatch::refuse;
 use crate::client::request::Request;
-use crate::client::{ClientId, Gone, ReplyMode, transaction};
+use crate::client::{ClientId, Gone, ReplyMode, transaction, watch};
 use crate::route::plan::Local;
 use crate::texts;
 use crate::worker::Core;
@@ -59,7 +61,12 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
         Local::Multi => transaction::begin(core, id, now_us),
         Local::Exec => refuse(core, id, now_us, |out| out.error(error::EXEC_WITHOUT_MULTI)),
         Local::Discard => refuse(core, id, now_us, |out| out.error(error::DISCARD_WITHOUT_MULTI)),
-        Local::Unwatch => core.down.clients.reply(id, now_us, |out| out.simple("OK")),
+        Local::Unwatch => {
+            watch::end(core, id);
+            core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+        }
+        // It may have to wait for its client's turn, which is for the dispatcher to know.
+        Local::Wait => {}
         Local::Command => {
             let proto = proto(core, id);
             let mut answered = true;
@@ -118,6 +125,7 @@ fn select(core: &mut Core, id: ClientId, request: Request<'_>) {
 }
 
 fn reset(core: &mut Core, id: ClientId, now_us: u64) {
+    watch::end(core, id);
     if let Some(client) = core.down.clients.get_mut(id) {
         client.transaction = None;
         client.reply_mode = ReplyMode::On;

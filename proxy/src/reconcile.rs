@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::backend::Duty;
-use crate::client::forward;
+use crate::client::{forward, private};
 use crate::topology::{PoolId, ServerId, ShardId, Topology};
 use crate::worker::Core;
 
@@ -50,6 +50,7 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
     for place in before.into_values().flatten() {
         let_go(core, place as usize, &old);
     }
+    private::reconciled(core, pool);
 }
 
 /// Relieves a connection of its duty.

@@ -172,6 +172,8 @@ pub struct PoolSettings {
     pub redis_db: u32,
     /// Connections per worker and server.
     pub server_connections: usize,
+    /// Most connections per worker and server that serve one client at a time.
+    pub private_connections: usize,
     /// Whether failing servers leave the distribution for a while.
     pub auto_eject_hosts: bool,
     /// Milliseconds before an ejected server is probed.
@@ -211,6 +213,7 @@ impl PoolSettings {
             server_password: None,
             redis_db: 0,
             server_connections: 1,
+            private_connections: 512,
             auto_eject_hosts: false,
             server_retry_timeout_ms: 30_000,
             server_failure_limit: 2,

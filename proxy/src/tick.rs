@@ -7,7 +7,7 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{Gone, session};
+use crate::client::{Gone, private, session};
 use crate::control::{Message, Which};
 use crate::worker::Worker;
 
@@ -40,6 +40,7 @@ pub async fn run(worker: Rc<Worker>) {
         if shortest_ms.is_some() || holds {
             core.expire();
         }
+        private::tick(core);
         if holds {
             let now_us = core.clock.now_us();
             core.up.retry_waiting(now_us);
@@ -86,6 +87,13 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
                     .collect();
                 // Whoever asked may be gone.
                 let _ = answer.send(found);
+            }
+            Message::Unblock(which, is_error, answer) => {
+                let core = &mut *worker.core.borrow_mut();
+                let found = core.down.clients.iter().find(|client| meets(client, &which));
+                let found = found.map(|client| client.id);
+                let was_blocked = found.is_some_and(|id| private::let_go(core, id, is_error));
+                let _ = answer.send(was_blocked);
             }
             Message::Kill(which, answer) => {
                 let core = &mut *worker.core.borrow_mut();

@@ -18,11 +18,13 @@ use tokio::sync::Notify;
 
 use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
+use crate::backend::private::Privates;
 use crate::backend::{Duty, Upstream, error_text};
 use crate::client::chores::{self, Chore};
+use crate::client::fate::{self, Loss};
 use crate::client::session::Session;
 use crate::client::split::Scratch;
-use crate::client::{ClientId, Clients, Gone, task};
+use crate::client::{ClientId, Clients, Gone, private, task};
 use crate::clock::{Clock, Moment};
 use crate::control::Directory;
 use crate::gather::Gathers;
@@ -94,6 +96,7 @@ impl Downstream {
         match target {
             Target::Client { id, sequence } => self.clients.answer(id, sequence, reply, now_us),
             Target::Script { id, sequence } => self.answer_script(id, sequence, reply, now_us),
+            Target::Private { id, sequence } => self.answer_private(id, sequence, reply, now_us),
             Target::Part { gather, part } => {
                 let Some(client) = self.gathers.client_of(gather) else { return };
                 if !self.clients.gather(client, reply.len()) {
@@ -111,6 +114,26 @@ impl Downstream {
     /// The server has the script of an EVALSHA, whose request is not needed any more.
     pub fn has_script(&mut self, id: ClientId, sequence: u32) -> Option<Vec<u8>> {
         self.asked_scripts.remove(&(id, sequence))
+    }
+
+    fn answer_private(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
+        let wait = self.clients.get_mut(id).and_then(|client| client.wait.as_ref());
+        let is_deposed = wait.is_some_and(|wait| wait.is_deposed());
+        let chore = if is_deposed {
+            Chore::Late { id, sequence, reply: reply.to_vec() }
+        } else if fate::has_not_run(reply) {
+            Chore::Lost { id, sequence, loss: Loss::Refused, why: reply.to_vec() }
+        } else {
+            self.clients.restart_clock(id, now_us);
+            self.clients.answer(id, sequence, reply, now_us);
+            Chore::Settled { id, sequence, is_error: reply.starts_with(b"-") }
+        };
+        self.chores.push(chore);
+    }
+
+    /// Whether anything is to be done before the turn ends.
+    fn has_chores(&self) -> bool {
+        !self.chores.is_empty() || !self.clients.legacies.is_empty()
     }
 
     fn answer_script(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
@@ -143,6 +166,12 @@ pub struct Core {
     pub down: Downstream,
     /// Server connections.
     pub up: Upstream,
+    /// Which of the connections are single clients'.
+    pub privates: Privates,
+    /// Clients whose requests have lost their servers and look for others.
+    pub homeless: Vec<ClientId>,
+    /// Since when clients wait on servers that have no say any more.
+    pub deposed_us: Option<u64>,
     /// Pools.
     pub pools: Pools,
     /// What to do with each command, by id.
@@ -198,6 +227,9 @@ impl Worker {
             core: RefCell::new(Core {
                 down,
                 up: Upstream::new(global.backend_queue_bytes_max),
+                privates: Privates::default(),
+                homeless: Vec::new(),
+                deposed_us: None,
                 pools: own,
                 plans: redstart_common::command::all().iter().map(plan).collect(),
                 scanner: RequestScanner::default(),
@@ -286,8 +318,7 @@ impl Worker {
                 pools[pool].shared.release_client();
                 directory.client_left(core.number);
             });
-            if !core.up.has_news() && core.down.clients.marked() == 0 && core.down.chores.is_empty()
-            {
+            if !core.up.has_news() && core.down.clients.marked() == 0 && !core.down.has_chores() {
                 break;
             }
             for backend in core.up.take_wanted() {
@@ -352,6 +383,9 @@ impl Core {
 
     /// Ends a server connection and tells everyone who waits on it.
     pub fn close_backend(&mut self, backend: usize, why: &str, how: Ending) {
+        if let Duty::Private { .. } = self.up.get_mut(backend).duty {
+            return private::ended(self, backend, why, how);
+        }
         let now_us = self.clock.now_us();
         let mut text = Vec::new();
         text.error(format!("ERR {why}"));
@@ -360,12 +394,7 @@ impl Core {
         let was_up = it.is_up();
         let since_us = it.begun_us(now_us);
         let mut unsent = 0;
-        match how {
-            Ending::Eof => it.counters.eof += 1,
-            Ending::Error => it.counters.errors += 1,
-            Ending::Silence => it.counters.timed_out += 1,
-            Ending::Turned => {}
-        }
+        it.counters.ended(how);
         let (pool, server, duty) = (it.pool, it.server.id, it.duty);
         let down = &mut self.down;
         let broken = self.up.close(backend, why, now_us, |slot: Slot| {
@@ -389,10 +418,15 @@ impl Core {
     /// Gives up the place of a connection on which nobody waits.
     pub fn release_backend(&mut self, backend: usize) {
         self.count(backend);
+        let it = self.up.get_mut(backend);
+        if let Duty::Private { .. } = it.duty {
+            self.privates.gone(it.pool, it.server.id, backend as u32);
+        }
         self.up.release(backend);
     }
 
-    fn note_failure(&mut self, pool: PoolId, server: ServerId, since_us: u64) {
+    /// Takes note of the failure of something that had begun at `since_us`.
+    pub fn note_failure(&mut self, pool: PoolId, server: ServerId, since_us: u64) {
         let now = self.clock.moment();
         let shared = &self.pools[pool].shared;
         if shared.settings.sentinel.is_some() {
@@ -520,6 +554,9 @@ impl Core {
     pub fn snapshot(&mut self) -> Vec<PoolStats> {
         for (index, pool) in self.pools.iter_mut().enumerate() {
             pool.stats.clients = 0;
+            pool.stats.blocked_clients = 0;
+            let (all, used) = self.privates.count(pool.shared.id);
+            (pool.stats.private_connections, pool.stats.private_in_use) = (all as u64, used as u64);
             (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
             pool.stats.latency = self.down.clients.latency[index].clone();
             // What is known of servers that have left goes with them.
@@ -535,7 +572,9 @@ impl Core {
             }
         }
         for client in self.down.clients.iter() {
-            self.pools[client.pool].stats.clients += 1;
+            let stats = &mut self.pools[client.pool].stats;
+            stats.clients += 1;
+            stats.blocked_clients += u64::from(client.is_blocked());
         }
         for backend in 0..self.up.places() {
             if !self.up.is_free(backend) {

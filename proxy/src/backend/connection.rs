@@ -15,7 +15,8 @@ use tokio::io::ReadBuf;
 use super::again::is_turned_away;
 use super::pipeline::Target;
 use super::skipper::Skipper;
-use super::{Backend, Link, Streaming, error_text, probe};
+use super::{Backend, Duty, Link, Streaming, error_text, probe};
+use crate::client::chores::Chore;
 use crate::output::{LARGE_BYTES, keep};
 use crate::worker::{Core, Downstream, Worker};
 
@@ -28,21 +29,27 @@ const READS_MAX: u32 = 16;
 
 /// Opens a connection and serves it until it ends.
 pub async fn run(worker: Rc<Worker>, backend: usize) {
-    let (shared, server, resp3, epoch) = {
+    let (shared, server, resp3, epoch, is_private) = {
         let core = &mut *worker.core.borrow_mut();
         let it = core.up.get_mut(backend);
         let shared = Arc::clone(&core.pools[it.pool].shared);
-        (shared, Arc::clone(&it.server), it.resp3, it.epoch)
+        let is_private = matches!(it.duty, Duty::Private { .. });
+        (shared, Arc::clone(&it.server), it.resp3, it.epoch, is_private)
     };
     let settings = &shared.settings;
-    let opened = probe::open(settings, &server, resp3).await;
+    let opened = if is_private {
+        probe::open_private(settings, &server, resp3).await
+    } else {
+        probe::open(settings, &server, resp3).await.map(|stream| (stream, 0))
+    };
     {
         let core = &mut *worker.core.borrow_mut();
         if core.up.get_mut(backend).epoch != epoch {
             return;
         }
         match opened {
-            Ok(stream) => {
+            Ok((stream, remote_id)) => {
+                core.up.get_mut(backend).remote_id = remote_id;
                 let now_us = core.clock.now_us();
                 core.up.opened(backend, stream, now_us);
                 if server.is_told_down.swap(false, Ordering::Relaxed) {
@@ -65,7 +72,13 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
                         server.name
                     );
                 }
+                // A lack of descriptors is no fault of the server's.
+                let is_ours = error.raw_os_error().is_some_and(|code| {
+                    use nix::errno::Errno;
+                    matches!(Errno::from_raw(code), Errno::EMFILE | Errno::ENFILE)
+                });
                 let how = match error.kind() {
+                    _ if is_private && is_ours => Ending::Turned,
                     io::ErrorKind::TimedOut => Ending::Silence,
                     _ => Ending::Error,
                 };
@@ -233,6 +246,9 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
                 if let Target::Client { id, .. } | Target::Script { id, .. } = slot.target {
                     down.clients.end_stream(id, now_us);
+                } else if let Target::Private { id, sequence } = slot.target {
+                    down.clients.end_stream(id, now_us);
+                    down.chores.push(Chore::Settled { id, sequence, is_error: false });
                 }
                 well = true;
             }
@@ -300,7 +316,11 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
         it.turn_large_away(now_us);
     }
     let client = match it.pipeline.front() {
-        Some(Target::Client { id, sequence } | Target::Script { id, sequence }) => {
+        Some(
+            Target::Client { id, sequence }
+            | Target::Script { id, sequence }
+            | Target::Private { id, sequence },
+        ) => {
             if !down.clients.is_there(id) {
                 None
             } else if !down.clients.may_stream(id, sequence) {

@@ -50,6 +50,14 @@ impl ControlLink {
     pub async fn send(&mut self, words: &[&[u8]]) -> io::Result<()> {
         let mut request = Vec::new();
         encode::request(&mut request, words.iter().copied());
+        self.send_raw(&request).await
+    }
+
+    /// Sends a request as it is.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub async fn send_raw(&mut self, request: &[u8]) -> io::Result<()> {
         let mut sent = 0;
         while sent < request.len() {
             sent += poll_fn(|cx| self.stream.poll_write(cx, &request[sent..])).await?;
@@ -192,6 +200,17 @@ pub fn text_of(reply: &Frame) -> Option<&[u8]> {
             | resp3::types::OwnedFrame::SimpleString { data, .. }
             | resp3::types::OwnedFrame::VerbatimString { data, .. },
         ) => Some(data),
+        _ => None,
+    }
+}
+
+/// The number of a reply that is an integer.
+#[must_use]
+pub fn integer_of(reply: &Frame) -> Option<i64> {
+    use redis_protocol::{resp2, resp3};
+    match reply {
+        Frame::Resp2(resp2::types::OwnedFrame::Integer(number)) => Some(*number),
+        Frame::Resp3(resp3::types::OwnedFrame::Number { data, .. }) => Some(*data),
         _ => None,
     }
 }

@@ -31,6 +31,18 @@ impl Refusal {
         Self("ERR Connection refused".to_owned())
     }
 
+    /// All private connections to a server are in use.
+    #[must_use]
+    pub fn all_private_in_use(most: usize, server: &str) -> Self {
+        Self(if most == 0 {
+            "ERR this pool has no private connections (private_connections: 0)".to_owned()
+        } else {
+            format!(
+                "ERR all {most} private connections to server '{server}' are in use (private_connections)"
+            )
+        })
+    }
+
     /// The error text, with its code.
     #[must_use]
     pub fn text(&self) -> &[u8] {

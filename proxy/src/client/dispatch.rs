@@ -10,13 +10,22 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 
 use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
-use super::{ClientId, Gone, forward, script, split, transaction};
+use super::{ClientId, Gone, forward, private, script, split, transaction, watch};
 use crate::backend::pipeline::Kind;
 use crate::local;
 use crate::output::LARGE_BYTES;
-use crate::route::plan::Plan;
+use crate::route::plan::{Local, Plan};
 use crate::texts;
 use crate::worker::Core;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It was sent, answered or refused.
+    Taken,
+    /// Nothing: it is to be looked at again when all that was asked before it is answered.
+    Later,
+}
 
 /// Dispatches every complete request in `bytes`, as far as the client may go on. Says how many bytes are used up.
 pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
@@ -45,7 +54,10 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
                 let raw = &rest[..len];
                 let args = scanner.args(raw);
                 if !args.is_empty() {
-                    request(core, id, args, raw, now_us);
+                    if request(core, id, args, raw, now_us) == Next::Later {
+                        later(core, id);
+                        break;
+                    }
                     requests += 1;
                 }
                 at += len;
@@ -133,15 +145,17 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
 }
 
 #[inline]
-fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u64) {
-    let Some(client) = core.down.clients.get_mut(id) else { return };
+fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u64) -> Next {
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let pool = &mut core.pools[client.pool];
     pool.stats.requests += 1;
     let Some(command) = command::lookup(args.at(0)) else {
         if is_http(args.at(0)) {
-            return hang_up(core, id);
+            hang_up(core, id);
+        } else {
+            refuse(core, id, now_us, |out| out.error(error::unknown_command(args)));
         }
-        return refuse(core, id, now_us, |out| out.error(error::unknown_command(args)));
+        return Next::Taken;
     };
     let mut row = command.spec();
     if row.is_container()
@@ -150,16 +164,18 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
         match command::lookup_sub(Mode::Server, command, name) {
             Some(sub) => row = sub.spec(),
             None => {
-                return refuse(core, id, now_us, |out| {
+                refuse(core, id, now_us, |out| {
                     out.error(error::unknown_subcommand(row.name.as_bytes(), name));
                 });
+                return Next::Taken;
             }
         }
     }
     pool.stats.commands[row.id.index()] += 1;
     client.command = Some(row.id);
     if !row.accepts_count(args.len()) {
-        return refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
+        refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
+        return Next::Taken;
     }
     let plan = core.plans[row.id.index()];
     if client.authenticated
@@ -169,25 +185,46 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     {
         let shard = pool.shard_of(key);
         let request = Request { args, raw, row, now_us };
-        return forward::request(core, id, shard, &request);
+        forward::request(core, id, shard, &request);
+        return Next::Taken;
     }
-    uncommon(core, id, Request { args, raw, row, now_us }, plan);
+    uncommon(core, id, Request { args, raw, row, now_us }, plan)
 }
 
-fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
+/// A request is to be looked at again: nothing of its client's is looked at before all it has asked is answered.
+#[cold]
+fn later(core: &mut Core, id: ClientId) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
+    client.barrier = true;
+    client.paused = true;
+    // It will be counted when it is taken.
+    let stats = &mut core.pools[client.pool].stats;
+    stats.requests -= 1;
+    if let Some(command) = client.command {
+        stats.commands[command.index()] -= 1;
+    }
+}
+
+fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> Next {
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let now_us = request.now_us;
     if !client.authenticated && !request.row.flags.contains(command::spec::Flags::NO_AUTH) {
-        return refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
+        refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
+        return Next::Taken;
     }
-    if client.transaction.is_some() && transaction::take(core, id, request, plan) {
-        return;
+    if client.transaction.is_some()
+        && let Some(next) = transaction::take(core, id, request, plan)
+    {
+        return next;
     }
     match plan {
         Plan::Key(_) | Plan::Keys => by_keys(core, id, request),
+        Plan::Block => return private::wait(core, id, request),
         Plan::KeysUnlessBlocking if is_blocking(request.args) => {
-            refuse(core, id, now_us, |out| texts::not_shared(out, request.row));
+            return private::wait(core, id, request);
         }
+        Plan::Watch => return watch::begin(core, id, request),
+        Plan::Local(Local::Wait) => return local::wait(core, id, request),
         Plan::KeysUnlessBlocking => by_keys(core, id, request),
         Plan::Split { merge, step } => split::by_key(core, id, request, merge, usize::from(step)),
         Plan::Every(merge) => split::to_every_server(core, id, request, merge),
@@ -200,6 +237,7 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
         Plan::Local(local) => local::answer(core, id, request, local),
         Plan::Refuse => refuse(core, id, now_us, |out| texts::not_shared(out, request.row)),
     }
+    Next::Taken
 }
 
 /// Whether XREAD or XREADGROUP asks to wait.

@@ -91,6 +91,13 @@ impl Pending {
             && sequence.wrapping_sub(self.head).wrapping_add(1) as usize == self.ring.len()
     }
 
+    /// The oldest request is as if it was asked now.
+    pub fn restart_clock(&mut self, now_us: u32) {
+        if let Some(entry) = self.ring.front_mut() {
+            entry.at_us = now_us;
+        }
+    }
+
     fn entry(&mut self, sequence: u32) -> Option<&mut Entry> {
         self.ring.get_mut(sequence.wrapping_sub(self.head) as usize)
     }

@@ -53,6 +53,9 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
     if client.transaction.is_some() {
         flags.push('x');
     }
+    if client.is_blocked() {
+        flags.push('b');
+    }
     if client.closing.is_some() {
         flags.push('c');
     }

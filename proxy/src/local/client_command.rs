@@ -68,8 +68,7 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
         "client|setinfo" => set_info(core, id, args, now_us),
         "client|list" => list(core, id, request, proto),
         "client|kill" => kill(core, id, request),
-        // Nobody waits here for a key, so there is nobody to wake.
-        "client|unblock" => core.down.clients.reply(id, now_us, |out| out.integer(0)),
+        "client|unblock" => unblock(core, id, request),
         "client|getredir" => core.down.clients.reply(id, now_us, |out| out.integer(-1)),
         "client|trackinginfo" => core.down.clients.reply(id, now_us, |out| {
             out.map_len(3, proto);
@@ -206,6 +205,40 @@ fn list(core: &mut Core, id: ClientId, request: Request<'_>, proto: Proto) {
         }
         let mut reply = Vec::new();
         reply.verbatim(*b"txt", text.as_bytes(), proto);
+        reply
+    });
+}
+
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`, over all workers.
+fn unblock(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Request { args, now_us, .. } = request;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let pool = client.pool;
+    let is_error = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+        None | Some(b"timeout") => false,
+        Some(b"error") => true,
+        Some(_) => {
+            return refuse(core, id, now_us, |out| {
+                out.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+            });
+        }
+    };
+    let number = std::str::from_utf8(args.at(2)).ok().and_then(|text| text.parse::<i64>().ok());
+    let Some(number) = number else {
+        return refuse(core, id, now_us, |out| out.error(error::NOT_AN_INTEGER));
+    };
+    let which = Which { pool, number: Some(number as u64), ..Which::default() };
+    let directory = std::sync::Arc::clone(&core.directory);
+    later(core, id, now_us, async move {
+        let mut was_blocked = false;
+        for worker in &directory.workers {
+            let (send, receive) = oneshot::channel();
+            if worker.send(Message::Unblock(which.clone(), is_error, send)).is_ok() {
+                was_blocked |= receive.await.unwrap_or(false);
+            }
+        }
+        let mut reply = Vec::new();
+        reply.integer(i64::from(was_blocked));
         reply
     });
 }

@@ -32,8 +32,12 @@ pub enum Plan {
     Scan,
     /// Send to one server, whichever.
     Anywhere,
-    /// Forward by keys unless it asks to wait, which a shared connection cannot do.
+    /// Wait at the server that owns all keys, on a connection of the client's own.
+    Block,
+    /// Forward by keys, or, if it asks to wait, as [`Plan::Block`].
     KeysUnlessBlocking,
+    /// Watch keys, on a connection of the client's own.
+    Watch,
     /// Answered here.
     Local(Local),
     /// Not through a proxy.
@@ -79,6 +83,7 @@ pub enum Local {
     Select,
     Time,
     Unwatch,
+    Wait,
     WhoAmI,
 }
 
@@ -110,6 +115,8 @@ const LOCAL: &[(&str, Local)] = &[
     ("select", Local::Select),
     ("time", Local::Time),
     ("unwatch", Local::Unwatch),
+    ("wait", Local::Wait),
+    ("waitaof", Local::Wait),
 ];
 
 /// Forwarded to one server although they name no key.
@@ -148,18 +155,22 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "script|load" => return Plan::Script(Script::Load),
         "script|flush" => return Plan::Script(Script::Flush),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
-        // These move data behind the proxy's back, or wait for what happens elsewhere.
-        "migrate" | "wait" | "waitaof" | "pfdebug" | "script|debug" => {
+        "watch" => return Plan::Watch,
+        // These move data behind the proxy's back.
+        "migrate" | "pfdebug" | "script|debug" => {
             return Plan::Refuse;
         }
         // These change the state of the connection, which all clients share.
-        "watch" | "restore-asking" | "replconf" | "monitor" | "failover" => {
+        "restore-asking" | "replconf" | "monitor" | "failover" => {
             return Plan::Refuse;
         }
         "msetnx" => return Plan::Keys,
         _ => {}
     }
-    if spec.flags.contains(Flags::BLOCKING) || spec.flags.contains(Flags::ONLY_SENTINEL) {
+    if spec.flags.contains(Flags::BLOCKING) {
+        return Plan::Block;
+    }
+    if spec.flags.contains(Flags::ONLY_SENTINEL) {
         return Plan::Refuse;
     }
     match spec.tips.request {
@@ -255,27 +266,27 @@ mod tests {
         assert_eq!(named("dbsize"), Plan::Every(Merge::Sum));
         assert_eq!(named("keys"), Plan::Every(Merge::Concatenate));
         for name in [
-            "blpop",
             "subscribe",
             "monitor",
             "shutdown",
-            "watch",
             "replicaof",
             "psync",
             "debug",
             "save",
-            "wait",
-            "waitaof",
             "acl|list",
             "slowlog|get",
             "migrate",
-            "bzpopmin",
             "memory|stats",
             "ssubscribe",
             "psubscribe",
         ] {
             assert_eq!(named(name), Plan::Refuse, "{name}");
         }
+        for name in ["blpop", "blmove", "brpoplpush", "blmpop", "bzmpop", "bzpopmin"] {
+            assert_eq!(named(name), Plan::Block, "{name}");
+        }
+        assert_eq!(named("xread"), Plan::KeysUnlessBlocking);
+        assert_eq!(named("watch"), Plan::Watch);
         assert_eq!(named("config|get"), Plan::Local(Local::Config));
         assert_eq!(named("acl|whoami"), Plan::Local(Local::WhoAmI));
         for name in ["cluster|slots", "cluster|help", "asking"] {

@@ -468,6 +468,9 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             0 => return Err("cannot be 0".to_owned()),
             count => pool.server_connections = to_usize(count),
         },
+        "private_connections" => {
+            pool.private_connections = to_usize(values::number(text, 65_536)?);
+        }
         "failover_hold" => seen.hold_ms = Some(values::number(text, MS_MAX)?),
         "server_user" => pool.server_user = Some(text.to_owned()),
         "server_password" => pool.server_password = Some(text.to_owned()),

@@ -101,6 +101,11 @@ pub const POOL: &[Row] = &[
         "Connections per worker and server; a client keeps to one of them.",
     ),
     row(
+        "private_connections",
+        "512",
+        "Most connections per worker and server that serve one client at a time: one for each client that waits (BLPOP …) or watches keys; 0 refuses both.",
+    ),
+    row(
         "auto_eject_hosts",
         "false",
         "A server that fails server_failure_limit times in a row leaves the distribution.",

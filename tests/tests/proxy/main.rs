@@ -11,5 +11,6 @@ mod placement;
 mod process;
 mod scripts;
 mod sentinels;
+mod sessions;
 mod statistics;
 mod topology;
