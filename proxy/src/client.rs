@@ -14,6 +14,7 @@ pub mod request;
 pub mod script;
 pub mod session;
 pub mod split;
+pub mod subscribe;
 pub mod task;
 pub mod transaction;
 pub mod watch;
@@ -30,6 +31,7 @@ use slab::Slab;
 use self::pending::Pending;
 use self::private::{Legacy, Wait};
 use self::session::Session;
+use self::subscribe::Subscriptions;
 use self::transaction::Transaction;
 use self::watch::Watch;
 use crate::gather::Merged;
@@ -120,6 +122,8 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// The keys it watches.
     pub watch: Option<Box<Watch>>,
+    /// What it subscribes to.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// Its request on a connection of its own.
     pub wait: Option<Box<Wait>>,
 }
@@ -169,6 +173,13 @@ impl Client {
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.wait.as_ref().is_some_and(|wait| wait.is_blocked())
+    }
+
+    /// Whether nothing it sends is looked at until something has happened, which may take any time.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.wait.is_some()
+            || self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.is_joining())
     }
 
     /// Wakes the client's task.
@@ -258,6 +269,7 @@ impl Clients {
             session: Box::new(session),
             transaction: None,
             watch: None,
+            subscriptions: None,
             wait: None,
         });
         id
@@ -449,7 +461,43 @@ impl Clients {
         };
         let latency = &mut self.latency[client.pool.place()];
         client.pending.end_stream(&mut client.output, now_us as u32, latency);
+        if let Some(subscriptions) = &mut client.subscriptions {
+            client.output.push_owned(std::mem::take(&mut subscriptions.parked));
+        }
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+    }
+
+    /// Hands a client something that it did not ask for just now. Says whether it may have more than `most` bytes unread; one
+    /// that has is dropped.
+    pub fn push(&mut self, id: ClientId, bytes: &[u8], most: usize) -> bool {
+        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+        else {
+            return true;
+        };
+        let Some(subscriptions) = &mut client.subscriptions else { return true };
+        if subscriptions.is_dropped {
+            return true;
+        }
+        let mut parked = 0;
+        if client.pending.is_streaming() {
+            subscriptions.parked.extend_from_slice(bytes);
+            parked = subscriptions.parked.len();
+        } else {
+            client.output.push(bytes);
+        }
+        let unread = client.output.len() + parked;
+        subscriptions.is_dropped = unread > most;
+        if subscriptions.is_dropped {
+            redstart_common::log!(
+                Warning,
+                "client {} leaves {unread} bytes of what it subscribes to unread, and is dropped",
+                client.session.address
+            );
+            self.doomed.push((id, Gone::Failed));
+            return false;
+        }
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+        true
     }
 
     /// A client whose reply broke off in the middle can only be dropped.
@@ -480,9 +528,14 @@ impl Clients {
         let mut client = self.slab.remove(id.index as usize);
         buffer::give(std::mem::take(&mut client.input));
         client.wake();
-        if client.wait.is_some() || client.watch.is_some() {
-            let (wait, watch) = (client.wait.take(), client.watch.take());
-            self.legacies.push(Legacy { wait, watch });
+        if client.wait.is_some() || client.watch.is_some() || client.subscriptions.is_some() {
+            self.legacies.push(Legacy {
+                id,
+                pool: client.pool,
+                wait: client.wait.take(),
+                watch: client.watch.take(),
+                subscriptions: client.subscriptions.take(),
+            });
         }
         let (left, failed) = &mut self.gone[client.pool.place()];
         *(if why == Gone::Left { left } else { failed }) += 1;

@@ -6,6 +6,7 @@ use redstart_common::net::Stream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::pubsub::Topic;
 use crate::route::pool::LANES;
 use crate::settings::Global;
 use crate::stats::PoolStats;
@@ -71,6 +72,8 @@ pub enum Message {
     Changed(PoolId),
     /// Describe your clients that meet the conditions.
     List(Which, oneshot::Sender<Vec<(u64, String)>>),
+    /// For each of these topics, say how many clients get its messages, and at how many servers it is subscribed to.
+    Listeners(PoolId, Vec<Topic>, oneshot::Sender<Vec<(usize, usize)>>),
     /// Let the client go that meets the conditions, by an error or as if its time was up; say whether it waited.
     Unblock(Which, bool, oneshot::Sender<bool>),
     /// Drop the clients that meet the conditions and say how many there were.

@@ -19,6 +19,7 @@ pub mod local;
 pub mod metrics;
 pub mod output;
 pub mod proxy;
+pub mod pubsub;
 pub mod reconcile;
 pub mod route;
 pub mod scripts;

@@ -5,6 +5,7 @@ mod client_command;
 mod config;
 mod hello;
 mod info;
+mod pubsub;
 mod replicas;
 
 use redstart_common::clock;
@@ -15,7 +16,7 @@ use redstart_common::resp::{RespWrite, error};
 pub use self::replicas::wait;
 use crate::client::dispatch::refuse;
 use crate::client::request::Request;
-use crate::client::{ClientId, Gone, ReplyMode, transaction, watch};
+use crate::client::{ClientId, Gone, ReplyMode, subscribe, transaction, watch};
 use crate::route::plan::Local;
 use crate::texts;
 use crate::worker::Core;
@@ -87,6 +88,7 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
             out.array_len(0);
         }),
         Local::Beside => beside::answer(core, id, request),
+        Local::PubSub => pubsub::answer(core, id, request),
         Local::WhoAmI => core.down.clients.reply(id, now_us, |out| out.bulk(hello::USER)),
         Local::Client => client_command::answer(core, id, request),
         Local::Config => config::answer(core, id, request),
@@ -126,6 +128,7 @@ fn select(core: &mut Core, id: ClientId, request: Request<'_>) {
 
 fn reset(core: &mut Core, id: ClientId, now_us: u64) {
     watch::end(core, id);
+    subscribe::end_all(core, id);
     if let Some(client) = core.down.clients.get_mut(id) {
         client.transaction = None;
         client.reply_mode = ReplyMode::On;

@@ -77,6 +77,13 @@ fn describe() {
         "redstart_proxy_blocked_clients",
         "Clients that wait for something to happen, as by BLPOP."
     );
+    describe_gauge!("redstart_proxy_subscribers", "Clients that subscribe to anything.");
+    describe_gauge!("redstart_proxy_subscriptions", "Subscriptions at servers.");
+    describe_counter!("redstart_proxy_messages_total", "Published messages handed to clients.");
+    describe_counter!(
+        "redstart_proxy_subscribers_dropped_total",
+        "Clients dropped because they left messages unread."
+    );
     describe_counter!(
         "redstart_proxy_private_refused_total",
         "Requests refused because all private connections were in use."
@@ -269,8 +276,8 @@ impl ServerHandles {
 
 struct PoolHandles {
     name: String,
-    gauges: [Gauge; 4],
-    counters: [Counter; 8],
+    gauges: [Gauge; 6],
+    counters: [Counter; 10],
     commands: HashMap<usize, Counter>,
     latency: Seen,
     /// By name: a server that comes back goes on counting.
@@ -288,6 +295,8 @@ impl PoolHandles {
                 "redstart_proxy_private_connections",
                 "redstart_proxy_private_in_use",
                 "redstart_proxy_blocked_clients",
+                "redstart_proxy_subscribers",
+                "redstart_proxy_subscriptions",
             ]
             .map(|name| gauge!(name, labels.to_vec())),
             counters: [
@@ -299,6 +308,8 @@ impl PoolHandles {
                 counter("redstart_proxy_forward_errors_total"),
                 counter("redstart_proxy_fragments_total"),
                 counter("redstart_proxy_private_refused_total"),
+                counter("redstart_proxy_messages_total"),
+                counter("redstart_proxy_subscribers_dropped_total"),
             ],
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
@@ -307,8 +318,14 @@ impl PoolHandles {
     }
 
     fn push(&mut self, stats: &PoolStats) {
-        let gauges =
-            [stats.clients, stats.private_connections, stats.private_in_use, stats.blocked_clients];
+        let gauges = [
+            stats.clients,
+            stats.private_connections,
+            stats.private_in_use,
+            stats.blocked_clients,
+            stats.subscribers,
+            stats.subscriptions,
+        ];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
         }
@@ -321,6 +338,8 @@ impl PoolHandles {
             stats.forward_errors,
             stats.fragments,
             stats.private_refused,
+            stats.messages,
+            stats.subscribers_dropped,
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);

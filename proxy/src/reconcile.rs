@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::backend::Duty;
-use crate::client::{forward, private};
+use crate::client::{forward, private, subscribe};
 use crate::topology::{PoolId, ServerId, ShardId, Topology};
 use crate::worker::Core;
 
@@ -51,6 +51,7 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         let_go(core, place as usize, &old);
     }
     private::reconciled(core, pool);
+    subscribe::reconciled(core, pool);
 }
 
 /// Relieves a connection of its duty.

@@ -7,7 +7,7 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{Gone, private, session};
+use crate::client::{Gone, private, session, subscribe};
 use crate::control::{Message, Which};
 use crate::worker::Worker;
 
@@ -41,6 +41,7 @@ pub async fn run(worker: Rc<Worker>) {
             core.expire();
         }
         private::tick(core);
+        subscribe::tick(core);
         if holds {
             let now_us = core.clock.now_us();
             core.up.retry_waiting(now_us);
@@ -87,6 +88,11 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
                     .collect();
                 // Whoever asked may be gone.
                 let _ = answer.send(found);
+            }
+            Message::Listeners(pool, topics, answer) => {
+                let hub = &worker.core.borrow_mut().hubs[pool.place()];
+                let counts = topics.iter().map(|topic| hub.count(topic)).collect();
+                let _ = answer.send(counts);
             }
             Message::Unblock(which, is_error, answer) => {
                 let core = &mut *worker.core.borrow_mut();

@@ -28,6 +28,8 @@ use crate::client::{ClientId, Clients, Gone, private, task};
 use crate::clock::{Clock, Moment};
 use crate::control::Directory;
 use crate::gather::Gathers;
+use crate::pubsub::hub::Hub;
+use crate::pubsub::link;
 use crate::reconcile;
 use crate::route::plan::{Plan, plan};
 use crate::route::pool::{Pool, Pools};
@@ -172,6 +174,10 @@ pub struct Core {
     pub homeless: Vec<ClientId>,
     /// Since when clients wait on servers that have no say any more.
     pub deposed_us: Option<u64>,
+    /// What clients subscribe to, by pool.
+    pub hubs: Vec<Hub>,
+    /// Clients whose subscriptions are not confirmed yet.
+    pub joiners: Vec<ClientId>,
     /// Pools.
     pub pools: Pools,
     /// What to do with each command, by id.
@@ -230,6 +236,8 @@ impl Worker {
                 privates: Privates::default(),
                 homeless: Vec::new(),
                 deposed_us: None,
+                hubs: pools.iter().map(|_| Hub::default()).collect(),
+                joiners: Vec::new(),
                 pools: own,
                 plans: redstart_common::command::all().iter().map(plan).collect(),
                 scanner: RequestScanner::default(),
@@ -318,9 +326,10 @@ impl Worker {
                 pools[pool].shared.release_client();
                 directory.client_left(core.number);
             });
-            if !core.up.has_news() && core.down.clients.marked() == 0 && !core.down.has_chores() {
+            if core.is_quiet() {
                 break;
             }
+            self.open_links(core);
             for backend in core.up.take_wanted() {
                 tokio::task::spawn_local(connection::run(Rc::clone(self), backend));
             }
@@ -328,6 +337,19 @@ impl Worker {
         core.clock.is_fresh = false;
         if core.down.clients.has_held() {
             self.again.notify_one();
+        }
+    }
+
+    /// Opens the connections that subscribe.
+    fn open_links(self: &Rc<Self>, core: &mut Core) {
+        for pool in core.pools.ids() {
+            for server in core.hub(pool).take_wanted() {
+                let Some(member) = core.pools[pool].topology.member(server) else { continue };
+                let endpoint = Arc::clone(&member.endpoint);
+                let Some(link) = core.hub(pool).link_mut(server) else { continue };
+                let number = link.number;
+                tokio::task::spawn_local(link::run(Rc::clone(self), pool, endpoint, number));
+            }
         }
     }
 
@@ -365,6 +387,20 @@ impl Worker {
 }
 
 impl Core {
+    /// What the clients of a pool subscribe to.
+    #[inline]
+    pub fn hub(&mut self, pool: PoolId) -> &mut Hub {
+        &mut self.hubs[pool.place()]
+    }
+
+    /// Whether nothing is left to do before the turn ends.
+    fn is_quiet(&self) -> bool {
+        !self.up.has_news()
+            && self.down.clients.marked() == 0
+            && !self.down.has_chores()
+            && !self.hubs.iter().any(Hub::has_wanted)
+    }
+
     /// Lets go of a client.
     pub fn close_client(&mut self, id: ClientId, why: Gone) {
         if let Some(client) = self.down.clients.remove(id, why) {
@@ -555,6 +591,10 @@ impl Core {
         for (index, pool) in self.pools.iter_mut().enumerate() {
             pool.stats.clients = 0;
             pool.stats.blocked_clients = 0;
+            pool.stats.subscribers = 0;
+            let hub = &self.hubs[index];
+            pool.stats.topics = hub.totals().map(|count| count as u64);
+            pool.stats.subscriptions = hub.asked() as u64;
             let (all, used) = self.privates.count(pool.shared.id);
             (pool.stats.private_connections, pool.stats.private_in_use) = (all as u64, used as u64);
             (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
@@ -575,6 +615,7 @@ impl Core {
             let stats = &mut self.pools[client.pool].stats;
             stats.clients += 1;
             stats.blocked_clients += u64::from(client.is_blocked());
+            stats.subscribers += u64::from(client.subscriptions.is_some());
         }
         for backend in 0..self.up.places() {
             if !self.up.is_free(backend) {

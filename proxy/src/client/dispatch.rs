@@ -10,7 +10,7 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 
 use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
-use super::{ClientId, Gone, forward, private, script, split, transaction, watch};
+use super::{ClientId, Gone, forward, private, script, split, subscribe, transaction, watch};
 use crate::backend::pipeline::Kind;
 use crate::local;
 use crate::output::LARGE_BYTES;
@@ -108,6 +108,7 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
     let Some(client) = core.down.clients.get_mut(id) else { return Large::Taken };
     if input.len() < LARGE_BYTES
         || client.transaction.is_some()
+        || client.subscriptions.is_some()
         || !client.authenticated
         || client.must_wait(core.limits.in_flight_max)
     {
@@ -180,6 +181,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     let plan = core.plans[row.id.index()];
     if client.authenticated
         && client.transaction.is_none()
+        && client.subscriptions.is_none()
         && let Plan::Key(place) = plan
         && let Some(key) = args.get(usize::from(place))
     {
@@ -212,6 +214,17 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
         return Next::Taken;
     }
+    if client.subscriptions.is_some() && !client.resp3 {
+        if !subscribe::may_be_used(request.row) {
+            subscribe::refuse_while_listening(core, id, request);
+            return Next::Taken;
+        }
+        if plan == Plan::Local(Local::Ping) && request.args.len() <= 2 {
+            subscribe::pong(core, id, request.args, now_us);
+            return Next::Taken;
+        }
+    }
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     if client.transaction.is_some()
         && let Some(next) = transaction::take(core, id, request, plan)
     {
@@ -223,6 +236,8 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         Plan::KeysUnlessBlocking if is_blocking(request.args) => {
             return private::wait(core, id, request);
         }
+        Plan::Subscribe(kind) => return subscribe::begin(core, id, request, kind),
+        Plan::Unsubscribe(kind) => return subscribe::end(core, id, request, kind),
         Plan::Watch => return watch::begin(core, id, request),
         Plan::Local(Local::Wait) => return local::wait(core, id, request),
         Plan::KeysUnlessBlocking => by_keys(core, id, request),

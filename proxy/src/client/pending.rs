@@ -84,6 +84,12 @@ impl Pending {
         sequence == self.head && !self.ring.is_empty()
     }
 
+    /// Whether a reply is being passed on piece by piece.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        self.ring.front().is_some_and(|entry| matches!(entry.state, State::Streaming))
+    }
+
     /// Whether nothing was asked after `sequence`.
     #[must_use]
     pub fn is_last(&self, sequence: u32) -> bool {

@@ -16,6 +16,7 @@ use super::choose::{Place, anywhere, place};
 use super::dispatch::{Next, refuse};
 use super::fate::{Doing, Fate, Loss, Patience, fate, patience, still_waiting};
 use super::request::{Request, write_args};
+use super::subscribe::{self, Subscriptions};
 use super::{ClientId, forward, watch};
 use crate::backend::connection::Ending;
 use crate::backend::pipeline::{Kind, Slot, Target};
@@ -568,6 +569,12 @@ pub fn let_go(core: &mut Core, id: ClientId, is_error: bool) -> bool {
 /// What a client leaves behind that is gone.
 #[derive(Debug)]
 pub struct Legacy {
+    /// Who it was.
+    pub id: ClientId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// What it subscribed to.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// A request that is not answered.
     pub wait: Option<Box<Wait>>,
     /// What it watched.
@@ -580,6 +587,9 @@ pub fn departed(core: &mut Core, legacy: Legacy) {
         Some(At::Server(held)) => discard(core, held),
         Some(At::Task(task)) => task.abort(),
         Some(At::Nowhere { .. }) | None => {}
+    }
+    if let Some(subscriptions) = legacy.subscriptions {
+        subscribe::departed(core, legacy.id, legacy.pool, *subscriptions);
     }
     if let Some(watch) = legacy.watch {
         watch::unwatch(core, watch.held());

@@ -97,7 +97,7 @@ fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
     let Some(client) = core.down.clients.get_mut(id) else { return Step::End };
     if client.must_wait(in_flight_max) {
         client.paused = true;
-        return if client.wait.is_some() { read_ahead(core, id, cx) } else { Step::Wait };
+        return if client.is_waiting() { read_ahead(core, id, cx) } else { Step::Wait };
     }
     if client.paused {
         client.paused = false;

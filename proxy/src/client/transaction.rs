@@ -114,7 +114,10 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         | Plan::Script(Script::Eval | Script::EvalSha) => {
             let Some(client) = core.down.clients.get_mut(id) else { return Some(Next::Taken) };
             let pool = client.pool;
+            let is_heard_anywhere = core.pools[pool].shared.settings.subscribe_everywhere
+                && matches!(request.row.name, "publish" | "spublish");
             match place(core, pool, request) {
+                _ if is_heard_anywhere => Ok(None),
                 Place::NoKeys => Ok(None),
                 Place::Shard(Some(shard)) => {
                     Ok(Some(core.pools[pool].topology.shards[usize::from(shard)].id))
@@ -123,7 +126,13 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
                 Place::Several => Err(error::CROSS_SLOT.into()),
             }
         }
-        Plan::Every(_) | Plan::Script(_) | Plan::Scan | Plan::Local(_) | Plan::Refuse => {
+        Plan::Every(_)
+        | Plan::Subscribe(_)
+        | Plan::Unsubscribe(_)
+        | Plan::Script(_)
+        | Plan::Scan
+        | Plan::Local(_)
+        | Plan::Refuse => {
             let name = request.row.name.replace('|', " ");
             Err(format!(
                 "ERR command '{name}' is not supported inside a transaction through the proxy"

@@ -9,6 +9,7 @@ use redstart_common::command::spec::{
 };
 
 use crate::gather::Merge;
+use crate::pubsub::Kind;
 
 /// What to do with a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub enum Plan {
     Block,
     /// Forward by keys, or, if it asks to wait, as [`Plan::Block`].
     KeysUnlessBlocking,
+    /// Listen to channels.
+    Subscribe(Kind),
+    /// Listen to them no more.
+    Unsubscribe(Kind),
     /// Watch keys, on a connection of the client's own.
     Watch,
     /// Answered here.
@@ -76,6 +81,7 @@ pub enum Local {
     Modules,
     Multi,
     Ping,
+    PubSub,
     Quit,
     ReadMode,
     Reset,
@@ -106,6 +112,7 @@ const LOCAL: &[(&str, Local)] = &[
     ("module|list", Local::Modules),
     ("multi", Local::Multi),
     ("ping", Local::Ping),
+    ("pubsub", Local::PubSub),
     ("quit", Local::Quit),
     ("readonly", Local::ReadMode),
     ("readwrite", Local::ReadMode),
@@ -122,8 +129,6 @@ const LOCAL: &[(&str, Local)] = &[
 /// Forwarded to one server although they name no key.
 const ANYWHERE: &[&str] = &[
     "lolwut",
-    "publish",
-    "spublish",
     "function|dump",
     "function|help",
     "function|list",
@@ -156,6 +161,14 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "script|flush" => return Plan::Script(Script::Flush),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
         "watch" => return Plan::Watch,
+        // A channel lies where a key of that name would, and whoever listens does so there.
+        "publish" | "spublish" => return Plan::Key(1),
+        "subscribe" => return Plan::Subscribe(Kind::Channel),
+        "psubscribe" => return Plan::Subscribe(Kind::Pattern),
+        "ssubscribe" => return Plan::Subscribe(Kind::Shard),
+        "unsubscribe" => return Plan::Unsubscribe(Kind::Channel),
+        "punsubscribe" => return Plan::Unsubscribe(Kind::Pattern),
+        "sunsubscribe" => return Plan::Unsubscribe(Kind::Shard),
         // These move data behind the proxy's back.
         "migrate" | "pfdebug" | "script|debug" => {
             return Plan::Refuse;
@@ -266,7 +279,6 @@ mod tests {
         assert_eq!(named("dbsize"), Plan::Every(Merge::Sum));
         assert_eq!(named("keys"), Plan::Every(Merge::Concatenate));
         for name in [
-            "subscribe",
             "monitor",
             "shutdown",
             "replicaof",
@@ -277,8 +289,6 @@ mod tests {
             "slowlog|get",
             "migrate",
             "memory|stats",
-            "ssubscribe",
-            "psubscribe",
         ] {
             assert_eq!(named(name), Plan::Refuse, "{name}");
         }
@@ -287,6 +297,9 @@ mod tests {
         }
         assert_eq!(named("xread"), Plan::KeysUnlessBlocking);
         assert_eq!(named("watch"), Plan::Watch);
+        assert_eq!(named("publish"), Plan::Key(1));
+        assert_eq!(named("psubscribe"), Plan::Subscribe(Kind::Pattern));
+        assert_eq!(named("sunsubscribe"), Plan::Unsubscribe(Kind::Shard));
         assert_eq!(named("config|get"), Plan::Local(Local::Config));
         assert_eq!(named("acl|whoami"), Plan::Local(Local::WhoAmI));
         for name in ["cluster|slots", "cluster|help", "asking"] {

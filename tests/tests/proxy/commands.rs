@@ -205,8 +205,6 @@ fn the_proxy_answers_for_itself() {
          < -ERR Unknown client type 'Nobody'
          > CLIENT KILL USER nobody
          < -ERR No such user 'nobody'
-         > SUBSCRIBE c
-         < -ERR command 'subscribe' is not supported through the proxy
          > RESET
          < +RESET
          > CLIENT GETNAME

@@ -9,6 +9,7 @@ mod kept;
 mod large_values;
 mod placement;
 mod process;
+mod pubsub;
 mod scripts;
 mod sentinels;
 mod sessions;
