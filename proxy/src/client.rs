@@ -8,6 +8,7 @@ pub mod chores;
 pub mod dispatch;
 pub mod fate;
 pub mod forward;
+pub mod observe;
 pub mod pending;
 pub mod private;
 pub mod request;
@@ -104,6 +105,10 @@ pub struct Client {
     pub paused: bool,
     /// Parses nothing until every request in flight is answered.
     pub barrier: bool,
+    /// Parses nothing until a pause is over.
+    pub held: bool,
+    /// Its next request has been looked at, and is looked at again.
+    pub looks_again: bool,
     /// Closes once every reply is sent, for this reason.
     pub closing: Option<Gone>,
     /// Speaks RESP3.
@@ -152,6 +157,7 @@ impl Client {
             || self.pending.len() >= in_flight_max
             || (self.asked_bytes > ASKED_BYTES_PAUSE && !self.pending.is_empty())
             || self.unsent_bytes() > UNREAD_BYTES_PAUSE
+            || self.held
     }
 
     /// Bytes of replies that are kept for it.
@@ -175,10 +181,17 @@ impl Client {
         self.wait.as_ref().is_some_and(|wait| wait.is_blocked())
     }
 
+    /// Whether it subscribes to anything.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.counts() != [0; 3])
+    }
+
     /// Whether nothing it sends is looked at until something has happened, which may take any time.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.wait.is_some()
+            || self.held
             || self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.is_joining())
     }
 
@@ -260,6 +273,8 @@ impl Clients {
             blocked: false,
             paused: false,
             barrier: false,
+            held: false,
+            looks_again: false,
             closing: None,
             resp3: false,
             authenticated,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redstart_common::net::Stream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::client::observe::Pause;
 use crate::clock::Clock;
 use crate::pubsub::Topic;
 use crate::route::pool::LANES;
@@ -59,6 +60,8 @@ pub struct Which {
     pub address: Option<String>,
     /// The proxy's end.
     pub local_address: Option<String>,
+    /// Whether it subscribes to anything.
+    pub is_listening: Option<bool>,
     /// Not this one.
     pub except: Option<u64>,
 }
@@ -74,6 +77,12 @@ pub enum Message {
     List(Which, oneshot::Sender<Vec<(u64, String)>>),
     /// For each of these topics, say how many clients get its messages, and at how many servers it is subscribed to.
     Listeners(PoolId, Vec<Topic>, oneshot::Sender<Vec<(usize, usize)>>),
+    /// The clients of this pool are paused, or not any more; say when that holds.
+    Pause(PoolId, Option<Pause>, oneshot::Sender<()>),
+    /// See whether anybody watches what clients ask.
+    Look,
+    /// Show these lines to your clients who watch the pool.
+    Shown(PoolId, Arc<[u8]>),
     /// Let the client go that meets the conditions, by an error or as if its time was up; say whether it waited.
     Unblock(Which, bool, oneshot::Sender<bool>),
     /// Drop the clients that meet the conditions and say how many there were.

@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod control;
 pub mod data_folder;
+pub mod downstream;
 pub mod embedded;
 pub mod gather;
 pub mod local;

@@ -66,8 +66,8 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
             watch::end(core, id);
             core.down.clients.reply(id, now_us, |out| out.simple("OK"));
         }
-        // It may have to wait for its client's turn, which is for the dispatcher to know.
-        Local::Wait => {}
+        // They may have to wait for their client's turn, which is for the dispatcher to know.
+        Local::Wait | Local::Monitor => {}
         Local::Command => {
             let proto = proto(core, id);
             let mut answered = true;

@@ -7,7 +7,7 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{Gone, private, session, subscribe};
+use crate::client::{Gone, observe, private, session, subscribe};
 use crate::control::{Message, Which};
 use crate::worker::Worker;
 
@@ -94,6 +94,14 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
                 let counts = topics.iter().map(|topic| hub.count(topic)).collect();
                 let _ = answer.send(counts);
             }
+            Message::Pause(pool, pause, answer) => {
+                observe::pause(&mut worker.core.borrow_mut(), pool, pause);
+                let _ = answer.send(());
+            }
+            Message::Look => observe::look(&mut worker.core.borrow_mut()),
+            Message::Shown(pool, lines) => {
+                observe::hand_on(&mut worker.core.borrow_mut(), pool, &lines);
+            }
             Message::Unblock(which, is_error, answer) => {
                 let core = &mut *worker.core.borrow_mut();
                 let found = core.down.clients.iter().find(|client| meets(client, &which));
@@ -126,5 +134,6 @@ fn meets(client: &crate::client::Client, which: &Which) -> bool {
         && which.number.is_none_or(|number| number == session.number)
         && which.address.as_ref().is_none_or(|address| *address == session.address)
         && which.local_address.as_ref().is_none_or(|address| *address == session.local_address)
+        && which.is_listening.is_none_or(|listens| listens == client.is_listening())
         && which.except != Some(session.number)
 }

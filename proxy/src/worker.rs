@@ -5,14 +5,13 @@
 //! server connection and then every client that has something to be written.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redstart_common::log;
-use redstart_common::net::{Stream, buffer, turn};
+use redstart_common::net::{Stream, turn};
 use redstart_common::resp::{Limits, RequestScanner, RespWrite};
 use tokio::sync::Notify;
 
@@ -20,20 +19,19 @@ use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
 use crate::backend::private::Privates;
 use crate::backend::{Duty, Upstream, error_text};
-use crate::client::chores::{self, Chore};
-use crate::client::fate::{self, Loss};
+use crate::client::chores;
 use crate::client::session::Session;
 use crate::client::split::Scratch;
-use crate::client::{ClientId, Clients, Gone, private, task};
+use crate::client::{ClientId, Clients, Gone, observe, private, task};
 use crate::clock::{Clock, Moment};
 use crate::control::Directory;
-use crate::gather::Gathers;
+use crate::downstream::Downstream;
 use crate::pubsub::hub::Hub;
 use crate::pubsub::link;
 use crate::reconcile;
 use crate::route::plan::{Plan, plan};
 use crate::route::pool::{Pool, Pools};
-use crate::scripts::{self, Met};
+use crate::scripts::Met;
 use crate::settings::Global;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
@@ -79,78 +77,6 @@ impl TurnClock {
     }
 }
 
-/// The clients of a worker and the replies being put together for them.
-#[derive(Debug, Default)]
-pub struct Downstream {
-    /// The clients.
-    pub clients: Clients,
-    /// Split requests.
-    pub gathers: Gathers,
-    /// Requests by EVALSHA that may be needed once more.
-    pub asked_scripts: HashMap<(ClientId, u32), Vec<u8>>,
-    /// What replies have given to do, before the turn ends.
-    pub chores: Vec<Chore>,
-}
-
-impl Downstream {
-    /// Hands a reply to whoever is owed it.
-    pub fn answer(&mut self, target: Target, reply: &[u8], now_us: u64) {
-        match target {
-            Target::Client { id, sequence } => self.clients.answer(id, sequence, reply, now_us),
-            Target::Script { id, sequence } => self.answer_script(id, sequence, reply, now_us),
-            Target::Private { id, sequence } => self.answer_private(id, sequence, reply, now_us),
-            Target::Part { gather, part } => {
-                let Some(client) = self.gathers.client_of(gather) else { return };
-                if !self.clients.gather(client, reply.len()) {
-                    self.gathers.forget(gather);
-                } else if let Some(merged) = self.gathers.part(gather, part, reply) {
-                    self.clients.answer_gathered(merged, now_us);
-                }
-            }
-            Target::Nobody => {}
-        }
-    }
-}
-
-impl Downstream {
-    /// The server has the script of an EVALSHA, whose request is not needed any more.
-    pub fn has_script(&mut self, id: ClientId, sequence: u32) -> Option<Vec<u8>> {
-        self.asked_scripts.remove(&(id, sequence))
-    }
-
-    fn answer_private(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
-        let wait = self.clients.get_mut(id).and_then(|client| client.wait.as_ref());
-        let is_deposed = wait.is_some_and(|wait| wait.is_deposed());
-        let chore = if is_deposed {
-            Chore::Late { id, sequence, reply: reply.to_vec() }
-        } else if fate::has_not_run(reply) {
-            Chore::Lost { id, sequence, loss: Loss::Refused, why: reply.to_vec() }
-        } else {
-            self.clients.restart_clock(id, now_us);
-            self.clients.answer(id, sequence, reply, now_us);
-            Chore::Settled { id, sequence, is_error: reply.starts_with(b"-") }
-        };
-        self.chores.push(chore);
-    }
-
-    /// Whether anything is to be done before the turn ends.
-    fn has_chores(&self) -> bool {
-        !self.chores.is_empty() || !self.clients.legacies.is_empty()
-    }
-
-    fn answer_script(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
-        match self.has_script(id, sequence) {
-            Some(asked) if scripts::is_missing(reply) => {
-                self.chores.push(Chore::Script { id, sequence, asked, reply: reply.to_vec() });
-            }
-            asked => {
-                asked.into_iter().for_each(buffer::give);
-                self.clients.answer(id, sequence, reply, now_us);
-            }
-        }
-    }
-}
-
 /// Bounds of what clients may do.
 #[derive(Debug)]
 pub struct Bounds {
@@ -178,6 +104,14 @@ pub struct Core {
     pub hubs: Vec<Hub>,
     /// Clients whose subscriptions are not confirmed yet.
     pub joiners: Vec<ClientId>,
+    /// Whether any request is to be looked at before it is dispatched.
+    pub is_observed: bool,
+    /// Clients that watch what others ask.
+    pub monitors: Vec<(PoolId, ClientId)>,
+    /// What they are to be shown of this turn, by pool.
+    pub shown: Vec<Vec<u8>>,
+    /// Clients whose requests a pause holds back.
+    pub held_back: Vec<ClientId>,
     /// Pools.
     pub pools: Pools,
     /// What to do with each command, by id.
@@ -238,6 +172,10 @@ impl Worker {
                 deposed_us: None,
                 hubs: pools.iter().map(|_| Hub::default()).collect(),
                 joiners: Vec::new(),
+                is_observed: false,
+                monitors: Vec::new(),
+                shown: vec![Vec::new(); pools.len()],
+                held_back: Vec::new(),
                 pools: own,
                 plans: redstart_common::command::all().iter().map(plan).collect(),
                 scanner: RequestScanner::default(),
@@ -314,6 +252,9 @@ impl Worker {
         let is_busy = core.down.clients.crowd.size() > 0 && !core.rest.is_zero();
         loop {
             chores::run(core);
+            if core.is_observed {
+                observe::deliver(core);
+            }
             core.up.flush();
             for (backend, error) in core.up.take_broken() {
                 if core.up.get_mut(backend).is_up() {

@@ -17,8 +17,9 @@ use super::pipeline::Target;
 use super::skipper::Skipper;
 use super::{Backend, Duty, Link, Streaming, error_text, probe};
 use crate::client::chores::Chore;
+use crate::downstream::Downstream;
 use crate::output::{LARGE_BYTES, keep};
-use crate::worker::{Core, Downstream, Worker};
+use crate::worker::{Core, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
 const PREFIX_BYTES_MAX: usize = 8 * 1024;

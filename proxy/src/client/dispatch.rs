@@ -10,7 +10,9 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 
 use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
-use super::{ClientId, Gone, forward, private, script, split, subscribe, transaction, watch};
+use super::{
+    ClientId, Gone, forward, observe, private, script, split, subscribe, transaction, watch,
+};
 use crate::backend::pipeline::Kind;
 use crate::local;
 use crate::output::LARGE_BYTES;
@@ -25,6 +27,8 @@ pub enum Next {
     Taken,
     /// Nothing: it is to be looked at again when all that was asked before it is answered.
     Later,
+    /// Nothing: it is held back by a pause.
+    Held,
 }
 
 /// Dispatches every complete request in `bytes`, as far as the client may go on. Says how many bytes are used up.
@@ -54,11 +58,14 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
                 let raw = &rest[..len];
                 let args = scanner.args(raw);
                 if !args.is_empty() {
-                    if request(core, id, args, raw, now_us) == Next::Later {
-                        later(core, id);
-                        break;
+                    match request(core, id, args, raw, now_us) {
+                        Next::Taken => requests += 1,
+                        Next::Later => {
+                            later(core, id);
+                            break;
+                        }
+                        Next::Held => break,
                     }
-                    requests += 1;
                 }
                 at += len;
             }
@@ -109,6 +116,7 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
     if input.len() < LARGE_BYTES
         || client.transaction.is_some()
         || client.subscriptions.is_some()
+        || core.is_observed
         || !client.authenticated
         || client.must_wait(core.limits.in_flight_max)
     {
@@ -147,6 +155,9 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
 
 #[inline]
 fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u64) -> Next {
+    if core.is_observed && observe::request(core, id, args) {
+        return Next::Held;
+    }
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let pool = &mut core.pools[client.pool];
     pool.stats.requests += 1;
@@ -199,6 +210,7 @@ fn later(core: &mut Core, id: ClientId) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     client.barrier = true;
     client.paused = true;
+    client.looks_again = true;
     // It will be counted when it is taken.
     let stats = &mut core.pools[client.pool].stats;
     stats.requests -= 1;
@@ -214,7 +226,7 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
         return Next::Taken;
     }
-    if client.subscriptions.is_some() && !client.resp3 {
+    if client.is_listening() && !client.resp3 {
         if !subscribe::may_be_used(request.row) {
             subscribe::refuse_while_listening(core, id, request);
             return Next::Taken;
@@ -239,6 +251,7 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         Plan::Subscribe(kind) => return subscribe::begin(core, id, request, kind),
         Plan::Unsubscribe(kind) => return subscribe::end(core, id, request, kind),
         Plan::Watch => return watch::begin(core, id, request),
+        Plan::Local(Local::Monitor) => return observe::monitor(core, id, request),
         Plan::Local(Local::Wait) => return local::wait(core, id, request),
         Plan::KeysUnlessBlocking => by_keys(core, id, request),
         Plan::Split { merge, step } => split::by_key(core, id, request, merge, usize::from(step)),

@@ -57,6 +57,9 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
     if client.transaction.is_some() {
         flags.push('x');
     }
+    if client.subscriptions.as_ref().is_some_and(|it| it.is_monitor) {
+        flags.insert(0, 'O');
+    }
     if client.is_blocked() {
         flags.push('b');
     }

@@ -13,7 +13,7 @@ use redstart_common::resp::{Args, RespWrite};
 
 use super::dispatch::{Next, refuse};
 use super::request::Request;
-use super::{Client, ClientId};
+use super::{Client, ClientId, observe};
 use crate::backend::Refusal;
 use crate::pubsub::hub::News;
 use crate::pubsub::{Kind, Topic};
@@ -49,6 +49,8 @@ pub struct Subscriptions {
     patterns: Vec<Topic>,
     shards: Vec<Topic>,
     joining: Option<Joining>,
+    /// It watches what others ask.
+    pub is_monitor: bool,
     /// Messages that came while a reply was being passed on piece by piece.
     pub parked: Vec<u8>,
     /// It reads too slowly and is being dropped.
@@ -79,7 +81,7 @@ impl Subscriptions {
     }
 
     fn is_empty(&self) -> bool {
-        self.counts() == [0; 3] && self.joining.is_none()
+        self.counts() == [0; 3] && self.joining.is_none() && !self.is_monitor
     }
 
     /// Whether it waits for a confirmation.
@@ -303,10 +305,13 @@ pub fn end_all(core: &mut Core, id: ClientId) {
 /// A client that listened is gone.
 pub fn departed(core: &mut Core, id: ClientId, pool: PoolId, subscriptions: Subscriptions) {
     let hub = &mut core.hubs[pool.place()];
-    let Subscriptions { channels, patterns, shards, joining, .. } = subscriptions;
+    let Subscriptions { channels, patterns, shards, joining, is_monitor, .. } = subscriptions;
     let joining = joining.map_or_else(Vec::new, |joining| joining.names);
     for topic in [channels, patterns, shards, joining].iter().flatten() {
         hub.leave(topic, id);
+    }
+    if is_monitor {
+        observe::monitor_left(core, id, pool);
     }
 }
 

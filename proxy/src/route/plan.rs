@@ -79,6 +79,7 @@ pub enum Local {
     Hello,
     Info,
     Modules,
+    Monitor,
     Multi,
     Ping,
     PubSub,
@@ -110,6 +111,7 @@ const LOCAL: &[(&str, Local)] = &[
     ("hello", Local::Hello),
     ("info", Local::Info),
     ("module|list", Local::Modules),
+    ("monitor", Local::Monitor),
     ("multi", Local::Multi),
     ("ping", Local::Ping),
     ("pubsub", Local::PubSub),
@@ -174,7 +176,7 @@ pub fn plan(spec: &CommandSpec) -> Plan {
             return Plan::Refuse;
         }
         // These change the state of the connection, which all clients share.
-        "restore-asking" | "replconf" | "monitor" | "failover" => {
+        "restore-asking" | "replconf" | "failover" => {
             return Plan::Refuse;
         }
         "msetnx" => return Plan::Keys,
@@ -279,7 +281,6 @@ mod tests {
         assert_eq!(named("dbsize"), Plan::Every(Merge::Sum));
         assert_eq!(named("keys"), Plan::Every(Merge::Concatenate));
         for name in [
-            "monitor",
             "shutdown",
             "replicaof",
             "psync",

@@ -9,6 +9,7 @@ use redstart_common::hash::{CharSign, HashKind};
 use redstart_common::slot::hash_tag;
 
 use super::distribution::{ShardIndex, Wants};
+use crate::client::observe::Pause;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId, Topology};
@@ -29,6 +30,8 @@ pub struct Pool {
     char_sign: CharSign,
     hash_tag: Option<[u8; 2]>,
     chance: u64,
+    /// Its clients are paused.
+    pub pause: Option<Pause>,
     /// What happened in it.
     pub stats: PoolStats,
 }
@@ -58,6 +61,7 @@ impl Pool {
             char_sign: settings.char_sign,
             hash_tag: settings.hash_tag,
             chance: seed | 1,
+            pause: None,
             stats: PoolStats::default(),
             shared: Arc::clone(&shared),
         }

@@ -26,6 +26,8 @@ pub struct SharedPool {
     pub clients: AtomicUsize,
     /// Told when a worker meets with something that a change of primary would explain.
     pub strange: Notify,
+    /// Clients that watch what others ask, over all workers.
+    pub monitors: AtomicUsize,
     /// The scripts that its clients have shown.
     pub scripts: Scripts,
     roster: Mutex<Roster>,
@@ -67,6 +69,7 @@ impl SharedPool {
             topology,
             clients: AtomicUsize::new(0),
             strange: Notify::new(),
+            monitors: AtomicUsize::new(0),
             scripts: Scripts::default(),
             roster: Mutex::new(roster),
         }

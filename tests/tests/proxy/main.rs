@@ -7,6 +7,7 @@ mod hash_tags;
 mod interop;
 mod kept;
 mod large_values;
+mod observe;
 mod placement;
 mod process;
 mod pubsub;
