@@ -251,7 +251,9 @@ impl Worker {
         let in_flight_max = core.limits.in_flight_max;
         let is_busy = core.down.clients.crowd.size() > 0 && !core.rest.is_zero();
         loop {
-            chores::run(core);
+            if core.down.has_chores() {
+                chores::run(core);
+            }
             if core.is_observed {
                 observe::deliver(core);
             }
@@ -270,7 +272,9 @@ impl Worker {
             if core.is_quiet() {
                 break;
             }
-            self.open_links(core);
+            if core.hubs.iter().any(Hub::has_wanted) {
+                self.open_links(core);
+            }
             for backend in core.up.take_wanted() {
                 tokio::task::spawn_local(connection::run(Rc::clone(self), backend));
             }

@@ -132,7 +132,7 @@ fn elsewhere(
     raw: &[u8],
 ) -> Option<usize> {
     // A part of a split request has a shape that fits its shard only; one of a transaction is worth nothing alone.
-    let Target::Client { .. } = target else { return None };
+    let (Target::Client { .. } | Target::Script { .. }) = target else { return None };
     let mut scanner = RequestScanner::default();
     let limits = Limits { proto_max_bulk_len: usize::MAX, ..Limits::default() };
     let complete = scanner.scan(raw, &limits).ok().flatten()?;
