@@ -30,6 +30,9 @@ const IDLE_US: u64 = 30_000_000;
 /// How long a subscription may take beyond what requests may wait, in microseconds.
 const JOINING_US: u64 = 10_000_000;
 
+/// Most bytes of names that a client may subscribe to.
+const NAMES_BYTES_MAX: usize = 16 << 20;
+
 /// A subscription under way.
 #[derive(Debug)]
 struct Joining {
@@ -49,6 +52,8 @@ pub struct Subscriptions {
     patterns: Vec<Topic>,
     shards: Vec<Topic>,
     joining: Option<Joining>,
+    /// Bytes of the names of all of them.
+    bytes: usize,
     /// It watches what others ask.
     pub is_monitor: bool,
     /// Messages that came while a reply was being passed on piece by piece.
@@ -89,6 +94,11 @@ impl Subscriptions {
     pub fn is_joining(&self) -> bool {
         self.joining.is_some()
     }
+}
+
+/// What a subscription is counted as, in bytes: its name, and what is kept with it.
+fn cost(topic: &Topic) -> usize {
+    topic.name.len() + 64
 }
 
 fn proto(client: &Client) -> Proto {
@@ -169,6 +179,13 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>, kind: Kind) ->
         }
     }
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
+    let held = client.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.bytes);
+    if held + names.iter().map(cost).sum::<usize>() > NAMES_BYTES_MAX {
+        refuse(core, id, now_us, |out| {
+            out.error(format!("ERR the names of all subscriptions of a client take more than {NAMES_BYTES_MAX} bytes"));
+        });
+        return Next::Taken;
+    }
     let sequence = client.begin(now_us);
     client.barrier = true;
     let subscriptions = client.subscriptions.get_or_insert_default();
@@ -178,6 +195,7 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>, kind: Kind) ->
     let hub = &mut core.hubs[pool.place()];
     for (topic, homes) in names.iter().zip(wanted) {
         if !before.contains(topic) && asked.insert(topic.clone()) {
+            subscriptions.bytes += cost(topic);
             missing += usize::from(!hub.join(topic, &homes, id));
         }
     }
@@ -236,8 +254,11 @@ fn fail(core: &mut Core, id: ClientId, text: &[u8]) {
     let Some(subscriptions) = &mut client.subscriptions else { return };
     let Some(joining) = subscriptions.joining.take() else { return };
     let kept = std::mem::take(subscriptions.of(joining.kind));
-    for topic in joining.names.iter().filter(|topic| !kept.contains(topic)) {
+    let asked: HashSet<&Topic> = joining.names.iter().collect();
+    let before: HashSet<&Topic> = kept.iter().collect();
+    for topic in asked.difference(&before) {
         hub.leave(topic, id);
+        subscriptions.bytes = subscriptions.bytes.saturating_sub(cost(topic));
     }
     *subscriptions.of(joining.kind) = kept;
     if subscriptions.is_empty() {
@@ -275,13 +296,16 @@ pub fn end(core: &mut Core, id: ClientId, request: Request<'_>, kind: Kind) -> N
         let base = subscriptions.count(kind);
         for (number, topic) in all.iter().enumerate() {
             hub.leave(topic, id);
+            subscriptions.bytes = subscriptions.bytes.saturating_sub(cost(topic));
             confirm(Some(&topic.name), base + all.len() - 1 - number);
         }
     } else {
         for name in request.args.iter().skip(1) {
             let topics = subscriptions.of(kind);
             if let Some(at) = topics.iter().position(|topic| *topic.name == *name) {
-                hub.leave(&topics.remove(at), id);
+                let topic = topics.remove(at);
+                hub.leave(&topic, id);
+                subscriptions.bytes = subscriptions.bytes.saturating_sub(cost(&topic));
             }
             confirm(Some(name), subscriptions.count(kind));
         }

@@ -347,6 +347,10 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn client(index: u32) -> ClientId {
@@ -483,6 +487,125 @@ mod tests {
         assert_eq!(hub.take_wanted(), [server(3)]);
         hub.opened(server(3));
         assert_eq!(asked(&mut hub, server(3)), "subscribe stays subscribe moves");
+    }
+
+    /// A server as the hub sees it: what was sent and not taken in, what it subscribes to, and what it said.
+    #[derive(Default)]
+    struct Peer {
+        is_up: bool,
+        unread: Vec<u8>,
+        has: BTreeSet<String>,
+        said: VecDeque<Vec<u8>>,
+    }
+
+    impl Peer {
+        /// Takes in what was sent.
+        fn read(&mut self) {
+            let text = String::from_utf8(std::mem::take(&mut self.unread)).expect("text");
+            let words =
+                text.split("\r\n").filter(|it| !it.is_empty() && !it.starts_with(['*', '$']));
+            let words: Vec<&str> = words.collect();
+            for pair in words.chunks(2) {
+                let (what, name) = (pair[0], pair[1]);
+                if what == "subscribe" {
+                    self.has.insert(name.into())
+                } else {
+                    self.has.remove(name)
+                };
+                let said = format!(
+                    "*3\r\n${}\r\n{what}\r\n${}\r\n{name}\r\n:0\r\n",
+                    what.len(),
+                    name.len()
+                );
+                self.said.push_back(said.into_bytes());
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever clients, servers and shards do: once it is quiet, each server subscribes to just what is at home there and
+        /// wanted, and every client that waits has been told.
+        #[test]
+        fn servers_end_up_with_what_clients_want(
+            steps in prop::collection::vec((0u8..8, 0u32..4, 0u32..4), 1..120),
+        ) {
+            let mut hub = Hub::default();
+            let mut peers: Vec<Peer> = (0..4).map(|_| Peer::default()).collect();
+            let mut homes = [0_u32, 1, 2, 3];
+            let mut wants: BTreeSet<(u32, u32)> = BTreeSet::new();
+            let mut told: BTreeSet<(u32, u32)> = BTreeSet::new();
+            let name = |topic: u32| channel(&format!("t{topic}"));
+            let quiet = (0..40).flat_map(|_| (0..4).flat_map(|at| [(5, at, 0), (6, at, 0), (7, at, 0)]));
+            for (what, one, other) in steps.into_iter().chain(quiet) {
+                match what {
+                    // A client subscribes.
+                    0 | 1 if wants.insert((one, other)) => {
+                        let home = server(homes[other as usize]);
+                        if hub.join(&name(other), &[home], client(one)) {
+                            hub.subscribe(&name(other), client(one));
+                            told.insert((one, other));
+                        }
+                    }
+                    // A client leaves.
+                    2 if wants.remove(&(one, other)) => {
+                        told.remove(&(one, other));
+                        hub.leave(&name(other), client(one));
+                    }
+                    // A topic moves.
+                    3 => {
+                        homes[other as usize] = one;
+                        let now = homes;
+                        hub.rehome(|topic| {
+                            let at = usize::from(topic.name[1] - b'0');
+                            Some(vec![server(now[at])])
+                        });
+                    }
+                    // A connection is lost.
+                    4 if peers[one as usize].is_up => {
+                        peers[one as usize] = Peer::default();
+                        hub.lost(server(one));
+                    }
+                    // One is opened.
+                    5 if !peers[one as usize].is_up && hub.link_mut(server(one)).is_some() => {
+                        peers[one as usize].is_up = true;
+                        hub.opened(server(one));
+                    }
+                    // A server takes in what it was sent.
+                    6 if peers[one as usize].is_up => {
+                        let link = hub.link_mut(server(one)).expect("it is up");
+                        let out = std::mem::take(&mut link.out);
+                        peers[one as usize].unread.extend(out);
+                        peers[one as usize].read();
+                    }
+                    // What it says arrives.
+                    7 => {
+                        let Some(said) = peers[one as usize].said.pop_front() else { continue };
+                        match hub.hear(server(one), &said) {
+                            Some(News::Active(clients)) => {
+                                let frame = String::from_utf8(said).expect("text");
+                                let topic = frame.split("\r\nt").nth(1).expect("a name");
+                                let topic = u32::from(topic.as_bytes()[0] - b'0');
+                                for one in clients {
+                                    hub.subscribe(&name(topic), one);
+                                    told.insert((one.index, topic));
+                                }
+                            }
+                            news => prop_assert_eq!(news, Some(News::Nothing)),
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            for (at, peer) in peers.iter().enumerate() {
+                let wanted: BTreeSet<String> = wants
+                    .iter()
+                    .filter(|(_, topic)| homes[*topic as usize] == at as u32)
+                    .map(|(_, topic)| format!("t{topic}"))
+                    .collect();
+                prop_assert_eq!(&peer.has, &wanted, "server {}", at);
+            }
+            prop_assert_eq!(told, wants);
+        }
     }
 
     #[test]

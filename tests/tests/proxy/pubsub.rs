@@ -318,6 +318,16 @@ fn who_cannot_subscribe_is_told() {
     eventually("the other is not subscribed to", || {
         servers[0].client().call("PUBSUB NUMPAT") == ":0\r\n"
     });
+    // What a client subscribes to is bounded.
+    let names: Vec<String> =
+        (0..20).map(|number| "n".repeat(1_000_000) + &number.to_string()).collect();
+    let mut request = vec!["SSUBSCRIBE"];
+    request.extend(names.iter().map(String::as_str));
+    client.send(&request);
+    assert_eq!(
+        client.receive(),
+        "-ERR the names of all subscriptions of a client take more than 16777216 bytes\r\n"
+    );
     // A server may refuse it as well.
     let strict = Redis::start();
     assert_eq!(strict.client().call("ACL SETUSER default resetchannels &allowed"), "+OK\r\n");
