@@ -7,6 +7,7 @@ pub mod control_link;
 pub mod health;
 pub mod kept;
 pub mod pipeline;
+pub mod private;
 pub mod probe;
 pub mod redirect;
 pub mod resolve;
@@ -22,6 +23,7 @@ use redstart_common::net::{Stream, buffer};
 use redstart_common::resp::ReplyScanner;
 
 use self::again::Waiting;
+use self::connection::Ending;
 use self::kept::Kept;
 use self::pipeline::{Pipeline, Slot};
 use self::redirect::Redirect;
@@ -29,6 +31,7 @@ use self::skipper::Skipper;
 pub use self::upstream::{Refusal, Upstream};
 use crate::client::ClientId;
 use crate::output::{Output, Sent};
+use crate::scripts::Carried;
 use crate::topology::{Endpoint, PoolId, ShardId};
 
 /// The state of a connection.
@@ -67,6 +70,11 @@ pub enum Duty {
         shard: ShardId,
         /// Which of the connections to that server it is; lanes and numbers are alike for all servers.
         lane: u32,
+    },
+    /// One client at a time, or nobody at present.
+    Private {
+        /// The shard it was opened for.
+        shard: ShardId,
     },
     /// Nobody any more: what was sent is still answered, and then it is closed.
     Leaving,
@@ -133,6 +141,10 @@ pub struct Backend {
     /// Why it failed last.
     last_why: String,
     backoff_us: u64,
+    /// What the server calls it, as `CLIENT ID` says; 0 where it was not asked.
+    pub remote_id: u64,
+    /// The scripts it has carried.
+    pub carried: Carried,
     /// No good reply has come since the last failure.
     pub suspect: bool,
     /// Its counters.
@@ -200,6 +212,18 @@ impl Redirects {
     }
 }
 
+impl Counters {
+    /// Counts the end of the connection.
+    pub fn ended(&mut self, how: Ending) {
+        match how {
+            Ending::Eof => self.eof += 1,
+            Ending::Error => self.errors += 1,
+            Ending::Silence => self.timed_out += 1,
+            Ending::Turned => {}
+        }
+    }
+}
+
 impl Backend {
     fn new(
         pool: PoolId,
@@ -211,7 +235,7 @@ impl Backend {
     ) -> Self {
         let lane = match duty {
             Duty::Shared { lane, .. } => lane,
-            Duty::Leaving | Duty::Limbo => 0,
+            Duty::Private { .. } | Duty::Leaving | Duty::Limbo => 0,
         };
         Self {
             pool,
@@ -243,6 +267,8 @@ impl Backend {
             tried_us: 0,
             last_why: String::new(),
             backoff_us: 0,
+            remote_id: 0,
+            carried: Carried::default(),
             suspect: false,
             counters: Counters::default(),
         }

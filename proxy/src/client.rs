@@ -4,16 +4,23 @@
 //! is kept. Replies gather in its output and leave at the end of the turn.
 
 pub mod choose;
+pub mod chores;
 pub mod dispatch;
+pub mod fate;
 pub mod forward;
+pub mod observe;
 pub mod pending;
+pub mod private;
 pub mod reads;
 pub mod redirect;
 pub mod request;
+pub mod script;
 pub mod session;
 pub mod split;
+pub mod subscribe;
 pub mod task;
 pub mod transaction;
+pub mod watch;
 
 use std::task::Waker;
 
@@ -25,9 +32,12 @@ use redstart_common::resp::RequestScanner;
 use slab::Slab;
 
 use self::pending::Pending;
+use self::private::{Legacy, Wait};
 use self::reads::Wrote;
 use self::session::Session;
+use self::subscribe::Subscriptions;
 use self::transaction::Transaction;
+use self::watch::Watch;
 use crate::gather::Merged;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, LARGE_BYTES, Output, Sent};
 use crate::topology::PoolId;
@@ -98,6 +108,10 @@ pub struct Client {
     pub paused: bool,
     /// Parses nothing until every request in flight is answered.
     pub barrier: bool,
+    /// Parses nothing until a pause is over.
+    pub held: bool,
+    /// Its next request has been looked at, and is looked at again.
+    pub looks_again: bool,
     /// Closes once every reply is sent, for this reason.
     pub closing: Option<Gone>,
     /// Speaks RESP3.
@@ -116,6 +130,12 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// When it wrote last, where that counts for its reads.
     pub wrote: Option<Box<Wrote>>,
+    /// The keys it watches.
+    pub watch: Option<Box<Watch>>,
+    /// What it subscribes to.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// Its request on a connection of its own.
+    pub wait: Option<Box<Wait>>,
 }
 
 impl Client {
@@ -142,6 +162,7 @@ impl Client {
             || self.pending.len() >= in_flight_max
             || (self.asked_bytes > ASKED_BYTES_PAUSE && !self.pending.is_empty())
             || self.unsent_bytes() > UNREAD_BYTES_PAUSE
+            || self.held
     }
 
     /// Bytes of replies that are kept for it.
@@ -157,6 +178,26 @@ impl Client {
             self.barrier = false;
             self.asked_bytes = 0;
         }
+    }
+
+    /// Whether it waits for something to happen.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.wait.as_ref().is_some_and(|wait| wait.is_blocked())
+    }
+
+    /// Whether it subscribes to anything.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.counts() != [0; 3])
+    }
+
+    /// Whether nothing it sends is looked at until something has happened, which may take any time.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.wait.is_some()
+            || self.held
+            || self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.is_joining())
     }
 
     /// Wakes the client's task.
@@ -190,6 +231,8 @@ pub struct Clients {
     pub latency: Vec<Histogram>,
     /// Reply bytes a client may leave unread.
     pub output_bytes_max: usize,
+    /// What clients that are gone have left behind.
+    pub legacies: Vec<Legacy>,
     /// Clients that left, and clients that failed, by pool.
     pub gone: Vec<(u64, u64)>,
 }
@@ -235,6 +278,8 @@ impl Clients {
             blocked: false,
             paused: false,
             barrier: false,
+            held: false,
+            looks_again: false,
             closing: None,
             resp3: false,
             authenticated,
@@ -244,6 +289,9 @@ impl Clients {
             session: Box::new(session),
             transaction: None,
             wrote: None,
+            watch: None,
+            subscriptions: None,
+            wait: None,
         });
         id
     }
@@ -327,6 +375,13 @@ impl Clients {
             self.doomed.push((id, Gone::Failed));
         }
         fits
+    }
+
+    /// A client's oldest request is as if it was asked now: how long it waited for something to happen says nothing of servers.
+    pub fn restart_clock(&mut self, id: ClientId, now_us: u64) {
+        if let Some(client) = self.get_mut(id) {
+            client.pending.restart_clock(now_us as u32);
+        }
     }
 
     /// As [`Clients::answer_owned`], with a reply that was put together from `bytes` of parts.
@@ -427,7 +482,43 @@ impl Clients {
         };
         let latency = &mut self.latency[client.pool.place()];
         client.pending.end_stream(&mut client.output, now_us as u32, latency);
+        if let Some(subscriptions) = &mut client.subscriptions {
+            client.output.push_owned(std::mem::take(&mut subscriptions.parked));
+        }
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+    }
+
+    /// Hands a client something that it did not ask for just now. Says whether it may have more than `most` bytes unread; one
+    /// that has is dropped.
+    pub fn push(&mut self, id: ClientId, bytes: &[u8], most: usize) -> bool {
+        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+        else {
+            return true;
+        };
+        let Some(subscriptions) = &mut client.subscriptions else { return true };
+        if subscriptions.is_dropped {
+            return true;
+        }
+        let mut parked = 0;
+        if client.pending.is_streaming() {
+            subscriptions.parked.extend_from_slice(bytes);
+            parked = subscriptions.parked.len();
+        } else {
+            client.output.push(bytes);
+        }
+        let unread = client.output.len() + parked;
+        subscriptions.is_dropped = unread > most;
+        if subscriptions.is_dropped {
+            redstart_common::log!(
+                Warning,
+                "client {} leaves {unread} bytes of what it subscribes to unread, and is dropped",
+                client.session.address
+            );
+            self.doomed.push((id, Gone::Failed));
+            return false;
+        }
+        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+        true
     }
 
     /// A client whose reply broke off in the middle can only be dropped.
@@ -465,6 +556,15 @@ impl Clients {
         let mut client = self.slab.remove(id.index as usize);
         buffer::give(std::mem::take(&mut client.input));
         client.wake();
+        if client.wait.is_some() || client.watch.is_some() || client.subscriptions.is_some() {
+            self.legacies.push(Legacy {
+                id,
+                pool: client.pool,
+                wait: client.wait.take(),
+                watch: client.watch.take(),
+                subscriptions: client.subscriptions.take(),
+            });
+        }
         let (left, failed) = &mut self.gone[client.pool.place()];
         *(if why == Gone::Left { left } else { failed }) += 1;
         Some(client)

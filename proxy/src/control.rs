@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redstart_common::net::Stream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::client::observe::Pause;
 use crate::clock::Clock;
+use crate::pubsub::Topic;
 use crate::route::pool::LANES;
 use crate::settings::Global;
 use crate::stats::PoolStats;
@@ -58,6 +60,8 @@ pub struct Which {
     pub address: Option<String>,
     /// The proxy's end.
     pub local_address: Option<String>,
+    /// Whether it subscribes to anything.
+    pub is_listening: Option<bool>,
     /// Not this one.
     pub except: Option<u64>,
 }
@@ -71,6 +75,16 @@ pub enum Message {
     Changed(PoolId),
     /// Describe your clients that meet the conditions.
     List(Which, oneshot::Sender<Vec<(u64, String)>>),
+    /// For each of these topics, say how many clients get its messages, and at how many servers it is subscribed to.
+    Listeners(PoolId, Vec<Topic>, oneshot::Sender<Vec<(usize, usize)>>),
+    /// The clients of this pool are paused, or not any more; say when that holds.
+    Pause(PoolId, Option<Pause>, oneshot::Sender<()>),
+    /// See whether anybody watches what clients ask.
+    Look,
+    /// Show these lines to your clients who watch the pool.
+    Shown(PoolId, Arc<[u8]>),
+    /// Let the client go that meets the conditions, by an error or as if its time was up; say whether it waited.
+    Unblock(Which, bool, oneshot::Sender<bool>),
     /// Drop the clients that meet the conditions and say how many there were.
     Kill(Which, oneshot::Sender<u64>),
 }
@@ -103,7 +117,8 @@ impl Directory {
         global: Global,
     ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Message>>) {
         let (senders, receivers) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
-        let clients_max = clients_max(descriptors_max(), own_descriptors(workers, &pools));
+        let own = own_descriptors(workers, &pools);
+        let clients_max = clients_max(descriptors_max(), own, private_descriptors(workers, &pools));
         let directory = Self {
             workers: senders,
             loads: Loads::new(workers),
@@ -214,10 +229,20 @@ fn own_descriptors(workers: usize, pools: &[Arc<SharedPool>]) -> usize {
     DESCRIPTORS_BESIDES + workers * DESCRIPTORS_PER_WORKER + pools
 }
 
+/// The descriptors that clients' own connections to servers take when there are as many as there may be.
+fn private_descriptors(workers: usize, pools: &[Arc<SharedPool>]) -> usize {
+    let of_pool = |pool: &Arc<SharedPool>| {
+        pool.topology.load().shards.len() * pool.settings.private_connections * workers
+    };
+    pools.iter().map(of_pool).sum()
+}
+
 /// How many of `descriptors` clients may have when the process needs `own` itself. At least half of them: with a low
-/// limit and many servers not all connections will be open at once.
-fn clients_max(descriptors: usize, own: usize) -> usize {
-    (descriptors - own.min(descriptors / 2)).max(1)
+/// limit and many servers not all connections will be open at once. Clients' own connections to servers, `private` at most,
+/// are seldom all wanted: an eighth is kept for them.
+fn clients_max(descriptors: usize, own: usize, private: usize) -> usize {
+    let kept = own.saturating_add(private.min(descriptors / 8));
+    (descriptors - kept.min(descriptors / 2)).max(1)
 }
 
 #[cfg(test)]
@@ -226,10 +251,12 @@ mod tests {
 
     #[test]
     fn descriptors_are_kept_for_the_servers() {
-        assert_eq!(clients_max(1_048_576, 100), 1_048_476);
-        assert_eq!(clients_max(64, 30), 34);
-        assert_eq!(clients_max(64, 1000), 32, "not all servers are connected at once");
-        assert_eq!(clients_max(0, 10), 1);
-        assert_eq!(clients_max(usize::MAX, 10), usize::MAX - 10);
+        assert_eq!(clients_max(1_048_576, 100, 0), 1_048_476);
+        assert_eq!(clients_max(1_048_576, 100, 1000), 1_047_476);
+        assert_eq!(clients_max(64, 30, 0), 34);
+        assert_eq!(clients_max(1024, 30, 4096), 866, "few clients wait or watch");
+        assert_eq!(clients_max(64, 1000, 512), 32, "not all servers are connected at once");
+        assert_eq!(clients_max(0, 10, 10), 1);
+        assert_eq!(clients_max(usize::MAX, 10, 0), usize::MAX - 10);
     }
 }

@@ -1,19 +1,23 @@
 //! What the proxy answers itself.
 
+mod beside;
 mod client_command;
 mod cluster;
 mod config;
 mod hello;
 mod info;
+mod pubsub;
+mod replicas;
 
 use redstart_common::clock;
 use redstart_common::command::{Mode, reply};
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{RespWrite, error};
 
+pub use self::replicas::wait;
 use crate::client::dispatch::refuse;
 use crate::client::request::Request;
-use crate::client::{ClientId, Gone, ReplyMode, transaction};
+use crate::client::{ClientId, Gone, ReplyMode, subscribe, transaction, watch};
 use crate::route::plan::Local;
 use crate::texts;
 use crate::worker::Core;
@@ -59,7 +63,12 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
         Local::Multi => transaction::begin(core, id, now_us),
         Local::Exec => refuse(core, id, now_us, |out| out.error(error::EXEC_WITHOUT_MULTI)),
         Local::Discard => refuse(core, id, now_us, |out| out.error(error::DISCARD_WITHOUT_MULTI)),
-        Local::Unwatch => core.down.clients.reply(id, now_us, |out| out.simple("OK")),
+        Local::Unwatch => {
+            watch::end(core, id);
+            core.down.clients.reply(id, now_us, |out| out.simple("OK"));
+        }
+        // They may have to wait for their client's turn, which is for the dispatcher to know.
+        Local::Wait | Local::Monitor => {}
         Local::Command => {
             let proto = proto(core, id);
             let mut answered = true;
@@ -79,11 +88,31 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
             out.integer(0);
             out.array_len(0);
         }),
+        Local::Beside => beside::answer(core, id, request),
+        Local::PubSub => pubsub::answer(core, id, request),
         Local::WhoAmI => core.down.clients.reply(id, now_us, |out| out.bulk(hello::USER)),
         Local::Client => client_command::answer(core, id, request),
         Local::Config => config::answer(core, id, request),
         Local::Info => info::answer(core, id, request),
     }
+}
+
+/// Answers a request once something that takes a while is done.
+fn later(
+    core: &mut Core,
+    id: ClientId,
+    now_us: u64,
+    reply: impl Future<Output = Vec<u8>> + 'static,
+) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let sequence = client.begin(now_us);
+    let Some(worker) = core.me.upgrade() else { return };
+    tokio::task::spawn_local(async move {
+        let reply = reply.await;
+        let core = &mut *worker.core.borrow_mut();
+        let now_us = core.clock.now_us();
+        core.down.clients.answer_owned(id, sequence, reply, now_us);
+    });
 }
 
 fn select(core: &mut Core, id: ClientId, request: Request<'_>) {
@@ -99,6 +128,8 @@ fn select(core: &mut Core, id: ClientId, request: Request<'_>) {
 }
 
 fn reset(core: &mut Core, id: ClientId, now_us: u64) {
+    watch::end(core, id);
+    subscribe::end_all(core, id);
     if let Some(client) = core.down.clients.get_mut(id) {
         client.transaction = None;
         client.reply_mode = ReplyMode::On;

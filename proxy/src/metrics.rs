@@ -69,6 +69,26 @@ fn describe() {
         REQUEST_SECONDS,
         "Time from reading a request to its reply being on its way."
     );
+    describe_gauge!(
+        "redstart_proxy_private_connections",
+        "Connections that serve one client at a time."
+    );
+    describe_gauge!("redstart_proxy_private_in_use", "Those of them that a client has at present.");
+    describe_gauge!(
+        "redstart_proxy_blocked_clients",
+        "Clients that wait for something to happen, as by BLPOP."
+    );
+    describe_gauge!("redstart_proxy_subscribers", "Clients that subscribe to anything.");
+    describe_gauge!("redstart_proxy_subscriptions", "Subscriptions at servers.");
+    describe_counter!("redstart_proxy_messages_total", "Published messages handed to clients.");
+    describe_counter!(
+        "redstart_proxy_subscribers_dropped_total",
+        "Clients dropped because they left messages unread."
+    );
+    describe_counter!(
+        "redstart_proxy_private_refused_total",
+        "Requests refused because all private connections were in use."
+    );
     describe_gauge!("redstart_proxy_backend_connections", "Connections open to the server.");
     describe_gauge!(
         "redstart_proxy_backend_ejected",
@@ -288,8 +308,8 @@ impl ServerHandles {
 
 struct PoolHandles {
     name: String,
-    clients: Gauge,
-    counters: [Counter; 7],
+    gauges: [Gauge; 6],
+    counters: [Counter; 10],
     commands: HashMap<usize, Counter>,
     latency: Seen,
     /// By name: a server that comes back goes on counting.
@@ -302,7 +322,15 @@ impl PoolHandles {
         let counter = |name: &'static str| counter!(name, labels.to_vec());
         Self {
             name: name.to_owned(),
-            clients: gauge!("redstart_proxy_clients", labels.to_vec()),
+            gauges: [
+                "redstart_proxy_clients",
+                "redstart_proxy_private_connections",
+                "redstart_proxy_private_in_use",
+                "redstart_proxy_blocked_clients",
+                "redstart_proxy_subscribers",
+                "redstart_proxy_subscriptions",
+            ]
+            .map(|name| gauge!(name, labels.to_vec())),
             counters: [
                 counter("redstart_proxy_clients_accepted_total"),
                 counter("redstart_proxy_clients_left_total"),
@@ -311,6 +339,9 @@ impl PoolHandles {
                 counter("redstart_proxy_refused_total"),
                 counter("redstart_proxy_forward_errors_total"),
                 counter("redstart_proxy_fragments_total"),
+                counter("redstart_proxy_private_refused_total"),
+                counter("redstart_proxy_messages_total"),
+                counter("redstart_proxy_subscribers_dropped_total"),
             ],
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
@@ -319,7 +350,17 @@ impl PoolHandles {
     }
 
     fn push(&mut self, stats: &PoolStats) {
-        self.clients.set(stats.clients as f64);
+        let gauges = [
+            stats.clients,
+            stats.private_connections,
+            stats.private_in_use,
+            stats.blocked_clients,
+            stats.subscribers,
+            stats.subscriptions,
+        ];
+        for (gauge, value) in self.gauges.iter().zip(gauges) {
+            gauge.set(value as f64);
+        }
         let counters = [
             stats.clients_total,
             stats.client_eof,
@@ -328,6 +369,9 @@ impl PoolHandles {
             stats.refused,
             stats.forward_errors,
             stats.fragments,
+            stats.private_refused,
+            stats.messages,
+            stats.subscribers_dropped,
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
 use crate::client::reads::Candidate;
-use crate::client::{forward, redirect};
+use crate::client::{forward, private, redirect, subscribe};
 use crate::route::distribution::{Distribution, ShardIndex};
 use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
 use crate::worker::Core;
@@ -75,6 +75,8 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         let_go(core, place as usize, &old);
     }
     leave_limbo(core, pool);
+    private::reconciled(core, pool);
+    subscribe::reconciled(core, pool);
 }
 
 /// Connections to the replicas that are fit to be read from.

@@ -3,3 +3,4 @@
 pub mod distribution;
 pub mod plan;
 pub mod pool;
+pub mod scan;

@@ -50,6 +50,8 @@ pub struct Global {
     pub pid_file: Option<String>,
     /// Reply bytes a client may leave unread before it is dropped.
     pub client_output_bytes_max: usize,
+    /// Bytes of messages a client may leave unread before it is dropped.
+    pub subscriber_output_bytes_max: usize,
     /// Requests a client may have in flight before the proxy stops reading from it.
     pub client_in_flight_max: usize,
     /// Request bytes that may wait for one backend connection before further ones are refused.
@@ -72,6 +74,7 @@ impl Default for Global {
             log_level: None,
             pid_file: None,
             client_output_bytes_max: 256 << 20,
+            subscriber_output_bytes_max: 32 << 20,
             client_in_flight_max: 4096,
             backend_queue_bytes_max: 256 << 20,
             coalesce_us: 50,
@@ -221,6 +224,10 @@ pub struct PoolSettings {
     pub redis_db: u32,
     /// Connections per worker and server.
     pub server_connections: usize,
+    /// Most connections per worker and server that serve one client at a time.
+    pub private_connections: usize,
+    /// Whether channels are subscribed to at every server, rather than where their names lie.
+    pub subscribe_everywhere: bool,
     /// Whether failing servers leave the distribution for a while.
     pub auto_eject_hosts: bool,
     /// Milliseconds before an ejected server is probed.
@@ -268,6 +275,8 @@ impl PoolSettings {
             server_password: None,
             redis_db: 0,
             server_connections: 1,
+            private_connections: 512,
+            subscribe_everywhere: false,
             auto_eject_hosts: false,
             server_retry_timeout_ms: 30_000,
             server_failure_limit: 2,

@@ -87,6 +87,24 @@ pub struct PoolStats {
     pub forward_errors: u64,
     /// Parts of split requests.
     pub fragments: u64,
+    /// Connections that serve one client at a time.
+    pub private_connections: u64,
+    /// Those of them that are in use.
+    pub private_in_use: u64,
+    /// Requests refused because all of them were in use.
+    pub private_refused: u64,
+    /// Clients that wait for something to happen.
+    pub blocked_clients: u64,
+    /// Clients that subscribe to anything.
+    pub subscribers: u64,
+    /// Channels, patterns and shard channels that they subscribe to, counted once for each worker.
+    pub topics: [u64; 3],
+    /// Subscriptions at servers.
+    pub subscriptions: u64,
+    /// Messages handed to clients.
+    pub messages: u64,
+    /// Clients dropped because they left messages unread.
+    pub subscribers_dropped: u64,
     /// Requests received.
     pub requests: u64,
     /// Requests the proxy refused or answered with an error of its own.
@@ -108,6 +126,15 @@ impl Default for PoolStats {
             client_errors: 0,
             forward_errors: 0,
             fragments: 0,
+            private_connections: 0,
+            private_in_use: 0,
+            private_refused: 0,
+            blocked_clients: 0,
+            subscribers: 0,
+            topics: [0; 3],
+            subscriptions: 0,
+            messages: 0,
+            subscribers_dropped: 0,
             requests: 0,
             refused: 0,
             commands: vec![0; command::count()].into_boxed_slice(),
@@ -126,6 +153,17 @@ impl PoolStats {
         self.client_errors += other.client_errors;
         self.forward_errors += other.forward_errors;
         self.fragments += other.fragments;
+        self.private_connections += other.private_connections;
+        self.private_in_use += other.private_in_use;
+        self.private_refused += other.private_refused;
+        self.blocked_clients += other.blocked_clients;
+        self.subscribers += other.subscribers;
+        for (mine, theirs) in self.topics.iter_mut().zip(other.topics) {
+            *mine += theirs;
+        }
+        self.subscriptions += other.subscriptions;
+        self.messages += other.messages;
+        self.subscribers_dropped += other.subscribers_dropped;
         self.requests += other.requests;
         self.refused += other.refused;
         for (mine, theirs) in self.commands.iter_mut().zip(other.commands.iter()) {

@@ -7,7 +7,7 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{Gone, redirect, session};
+use crate::client::{Gone, observe, private, redirect, session, subscribe};
 use crate::control::{Message, Which};
 use crate::settings::PoolSettings;
 use crate::worker::Worker;
@@ -41,6 +41,8 @@ pub async fn run(worker: Rc<Worker>) {
         if shortest_ms.is_some() || holds {
             core.expire();
         }
+        private::tick(core);
+        subscribe::tick(core);
         if holds {
             let now_us = core.clock.now_us();
             core.up.retry_waiting(now_us);
@@ -89,6 +91,26 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
                 // Whoever asked may be gone.
                 let _ = answer.send(found);
             }
+            Message::Listeners(pool, topics, answer) => {
+                let hub = &worker.core.borrow_mut().hubs[pool.place()];
+                let counts = topics.iter().map(|topic| hub.count(topic)).collect();
+                let _ = answer.send(counts);
+            }
+            Message::Pause(pool, pause, answer) => {
+                observe::pause(&mut worker.core.borrow_mut(), pool, pause);
+                let _ = answer.send(());
+            }
+            Message::Look => observe::look(&mut worker.core.borrow_mut()),
+            Message::Shown(pool, lines) => {
+                observe::hand_on(&mut worker.core.borrow_mut(), pool, &lines);
+            }
+            Message::Unblock(which, is_error, answer) => {
+                let core = &mut *worker.core.borrow_mut();
+                let found = core.down.clients.iter().find(|client| meets(client, &which));
+                let found = found.map(|client| client.id);
+                let was_blocked = found.is_some_and(|id| private::let_go(core, id, is_error));
+                let _ = answer.send(was_blocked);
+            }
             Message::Kill(which, answer) => {
                 let core = &mut *worker.core.borrow_mut();
                 let found: Vec<_> = core
@@ -114,5 +136,6 @@ fn meets(client: &crate::client::Client, which: &Which) -> bool {
         && which.number.is_none_or(|number| number == session.number)
         && which.address.as_ref().is_none_or(|address| *address == session.address)
         && which.local_address.as_ref().is_none_or(|address| *address == session.local_address)
+        && which.is_listening.is_none_or(|listens| listens == client.is_listening())
         && which.except != Some(session.number)
 }

@@ -57,6 +57,14 @@ impl ServerId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(u32);
 
+impl ShardId {
+    /// The number that was given it: later ones are greater.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// What a server does in its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -17,17 +17,22 @@ use tokio::sync::Notify;
 
 use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
+use crate::backend::private::Privates;
 use crate::backend::{Duty, Upstream, error_text};
+use crate::client::chores;
 use crate::client::redirect::Parking;
 use crate::client::session::Session;
 use crate::client::split::Scratch;
-use crate::client::{ClientId, Clients, Gone, forward, task};
+use crate::client::{ClientId, Clients, Gone, forward, observe, private, task};
 use crate::clock::{Clock, Moment};
 use crate::control::Directory;
-use crate::gather::Gathers;
+use crate::downstream::Downstream;
+use crate::pubsub::hub::Hub;
+use crate::pubsub::link;
 use crate::reconcile;
 use crate::route::plan::{Plan, plan};
 use crate::route::pool::{Pool, Pools};
+use crate::scripts::Met;
 use crate::settings::Global;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
@@ -73,33 +78,6 @@ impl TurnClock {
     }
 }
 
-/// The clients of a worker and the replies being put together for them.
-#[derive(Debug, Default)]
-pub struct Downstream {
-    /// The clients.
-    pub clients: Clients,
-    /// Split requests.
-    pub gathers: Gathers,
-}
-
-impl Downstream {
-    /// Hands a reply to whoever is owed it.
-    pub fn answer(&mut self, target: Target, reply: &[u8], now_us: u64) {
-        match target {
-            Target::Client { id, sequence } => self.clients.answer(id, sequence, reply, now_us),
-            Target::Part { gather, part } => {
-                let Some(client) = self.gathers.client_of(gather) else { return };
-                if !self.clients.gather(client, reply.len()) {
-                    self.gathers.forget(gather);
-                } else if let Some(merged) = self.gathers.part(gather, part, reply) {
-                    self.clients.answer_gathered(merged, now_us);
-                }
-            }
-            Target::Nobody => {}
-        }
-    }
-}
-
 /// Bounds of what clients may do.
 #[derive(Debug)]
 pub struct Bounds {
@@ -117,6 +95,24 @@ pub struct Core {
     pub down: Downstream,
     /// Server connections.
     pub up: Upstream,
+    /// Which of the connections are single clients'.
+    pub privates: Privates,
+    /// Clients whose requests have lost their servers and look for others.
+    pub homeless: Vec<ClientId>,
+    /// Since when clients wait on servers that have no say any more.
+    pub deposed_us: Option<u64>,
+    /// What clients subscribe to, by pool.
+    pub hubs: Vec<Hub>,
+    /// Clients whose subscriptions are not confirmed yet.
+    pub joiners: Vec<ClientId>,
+    /// Whether any request is to be looked at before it is dispatched.
+    pub is_observed: bool,
+    /// Clients that watch what others ask.
+    pub monitors: Vec<(PoolId, ClientId)>,
+    /// What they are to be shown of this turn, by pool.
+    pub shown: Vec<Vec<u8>>,
+    /// Clients whose requests a pause holds back.
+    pub held_back: Vec<ClientId>,
     /// Pools.
     pub pools: Pools,
     /// What to do with each command, by id.
@@ -125,6 +121,8 @@ pub struct Core {
     pub scanner: RequestScanner,
     /// Requests that nodes of clusters have turned away, and that wait.
     pub parking: Parking,
+    /// The scripts it has met.
+    pub met_scripts: Met,
     /// Vectors for splitting.
     pub split: Scratch,
     /// Bounds.
@@ -166,16 +164,26 @@ impl Worker {
         let request = Limits { proto_max_bulk_len: global.bulk_bytes_max, ..Limits::default() };
         let down = Downstream {
             clients: Clients::new(pools.len(), global.client_output_bytes_max),
-            gathers: Gathers::default(),
+            ..Downstream::default()
         };
         Rc::new_cyclic(|me| Self {
             core: RefCell::new(Core {
                 down,
                 up: Upstream::new(global.backend_queue_bytes_max),
+                privates: Privates::default(),
+                homeless: Vec::new(),
+                deposed_us: None,
+                hubs: pools.iter().map(|_| Hub::default()).collect(),
+                joiners: Vec::new(),
+                is_observed: false,
+                monitors: Vec::new(),
+                shown: vec![Vec::new(); pools.len()],
+                held_back: Vec::new(),
                 pools: own,
                 plans: redstart_common::command::all().iter().map(plan).collect(),
                 scanner: RequestScanner::default(),
                 parking: Parking::default(),
+                met_scripts: Met::default(),
                 split: Scratch::default(),
                 limits: Bounds {
                     in_flight_max: global.client_in_flight_max,
@@ -247,6 +255,12 @@ impl Worker {
         let in_flight_max = core.limits.in_flight_max;
         let is_busy = core.down.clients.crowd.size() > 0 && !core.rest.is_zero();
         loop {
+            if core.down.has_chores() {
+                chores::run(core);
+            }
+            if core.is_observed {
+                observe::deliver(core);
+            }
             core.up.flush();
             for (backend, error) in core.up.take_broken() {
                 if core.up.get_mut(backend).is_up() {
@@ -259,8 +273,11 @@ impl Worker {
                 pools[pool].shared.release_client();
                 directory.client_left(core.number);
             });
-            if !core.up.has_news() && core.down.clients.marked() == 0 {
+            if core.is_quiet() {
                 break;
+            }
+            if core.hubs.iter().any(Hub::has_wanted) {
+                self.open_links(core);
             }
             for backend in core.up.take_wanted() {
                 tokio::task::spawn_local(connection::run(Rc::clone(self), backend));
@@ -269,6 +286,19 @@ impl Worker {
         core.clock.is_fresh = false;
         if core.down.clients.has_held() {
             self.again.notify_one();
+        }
+    }
+
+    /// Opens the connections that subscribe.
+    fn open_links(self: &Rc<Self>, core: &mut Core) {
+        for pool in core.pools.ids() {
+            for server in core.hub(pool).take_wanted() {
+                let Some(member) = core.pools[pool].topology.member(server) else { continue };
+                let endpoint = Arc::clone(&member.endpoint);
+                let Some(link) = core.hub(pool).link_mut(server) else { continue };
+                let number = link.number;
+                tokio::task::spawn_local(link::run(Rc::clone(self), pool, endpoint, number));
+            }
         }
     }
 
@@ -306,6 +336,20 @@ impl Worker {
 }
 
 impl Core {
+    /// What the clients of a pool subscribe to.
+    #[inline]
+    pub fn hub(&mut self, pool: PoolId) -> &mut Hub {
+        &mut self.hubs[pool.place()]
+    }
+
+    /// Whether nothing is left to do before the turn ends.
+    fn is_quiet(&self) -> bool {
+        !self.up.has_news()
+            && self.down.clients.marked() == 0
+            && !self.down.has_chores()
+            && !self.hubs.iter().any(Hub::has_wanted)
+    }
+
     /// Lets go of a client.
     pub fn close_client(&mut self, id: ClientId, why: Gone) {
         if let Some(client) = self.down.clients.remove(id, why) {
@@ -324,6 +368,9 @@ impl Core {
 
     /// Ends a server connection and tells everyone who waits on it.
     pub fn close_backend(&mut self, backend: usize, why: &str, how: Ending) {
+        if let Duty::Private { .. } = self.up.get_mut(backend).duty {
+            return private::ended(self, backend, why, how);
+        }
         let now_us = self.clock.now_us();
         let mut text = Vec::new();
         text.error(format!("ERR {why}"));
@@ -332,12 +379,7 @@ impl Core {
         let was_up = it.is_up();
         let since_us = it.begun_us(now_us);
         let mut unsent = 0;
-        match how {
-            Ending::Eof => it.counters.eof += 1,
-            Ending::Error => it.counters.errors += 1,
-            Ending::Silence => it.counters.timed_out += 1,
-            Ending::Turned => {}
-        }
+        it.counters.ended(how);
         let (pool, server, duty) = (it.pool, it.server.id, it.duty);
         let down = &mut self.down;
         let broken = self.up.close(backend, why, now_us, |slot: Slot| {
@@ -377,10 +419,15 @@ impl Core {
     /// Gives up the place of a connection on which nobody waits.
     pub fn release_backend(&mut self, backend: usize) {
         self.count(backend);
+        let it = self.up.get_mut(backend);
+        if let Duty::Private { .. } = it.duty {
+            self.privates.gone(it.pool, it.server.id, backend as u32);
+        }
         self.up.release(backend);
     }
 
-    fn note_failure(&mut self, pool: PoolId, server: ServerId, since_us: u64) {
+    /// Takes note of the failure of something that had begun at `since_us`.
+    pub fn note_failure(&mut self, pool: PoolId, server: ServerId, since_us: u64) {
         let now = self.clock.moment();
         let shared = &self.pools[pool].shared;
         if shared.settings.is_discovered() {
@@ -514,6 +561,13 @@ impl Core {
     pub fn snapshot(&mut self) -> Vec<PoolStats> {
         for (index, pool) in self.pools.iter_mut().enumerate() {
             pool.stats.clients = 0;
+            pool.stats.blocked_clients = 0;
+            pool.stats.subscribers = 0;
+            let hub = &self.hubs[index];
+            pool.stats.topics = hub.totals().map(|count| count as u64);
+            pool.stats.subscriptions = hub.asked() as u64;
+            let (all, used) = self.privates.count(pool.shared.id);
+            (pool.stats.private_connections, pool.stats.private_in_use) = (all as u64, used as u64);
             (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
             pool.stats.latency = self.down.clients.latency[index].clone();
             // What is known of servers that have left goes with them.
@@ -529,7 +583,10 @@ impl Core {
             }
         }
         for client in self.down.clients.iter() {
-            self.pools[client.pool].stats.clients += 1;
+            let stats = &mut self.pools[client.pool].stats;
+            stats.clients += 1;
+            stats.blocked_clients += u64::from(client.is_blocked());
+            stats.subscribers += u64::from(client.subscriptions.is_some());
         }
         for backend in 0..self.up.places() {
             if !self.up.is_free(backend) {

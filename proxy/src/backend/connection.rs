@@ -16,9 +16,11 @@ use super::again::{Waiting, is_turned_away};
 use super::pipeline::Target;
 use super::skipper::Skipper;
 use super::{Backend, Duty, Link, Streaming, error_text, probe};
+use crate::client::chores::Chore;
 use crate::client::{forward, redirect};
+use crate::downstream::Downstream;
 use crate::output::{LARGE_BYTES, keep};
-use crate::worker::{Core, Downstream, Worker};
+use crate::worker::{Core, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
 const PREFIX_BYTES_MAX: usize = 8 * 1024;
@@ -29,21 +31,27 @@ const READS_MAX: u32 = 16;
 
 /// Opens a connection and serves it until it ends.
 pub async fn run(worker: Rc<Worker>, backend: usize) {
-    let (shared, server, resp3, reads, epoch) = {
+    let (shared, server, resp3, reads, epoch, is_private) = {
         let core = &mut *worker.core.borrow_mut();
         let it = core.up.get_mut(backend);
         let shared = Arc::clone(&core.pools[it.pool].shared);
-        (shared, Arc::clone(&it.server), it.resp3, it.reads, it.epoch)
+        let is_private = matches!(it.duty, Duty::Private { .. });
+        (shared, Arc::clone(&it.server), it.resp3, it.reads, it.epoch, is_private)
     };
     let settings = &shared.settings;
-    let opened = probe::open(settings, &server, resp3, reads).await;
+    let opened = if is_private {
+        probe::open_private(settings, &server, resp3).await
+    } else {
+        probe::open(settings, &server, resp3, reads).await.map(|stream| (stream, 0))
+    };
     {
         let core = &mut *worker.core.borrow_mut();
         if core.up.get_mut(backend).epoch != epoch {
             return;
         }
         match opened {
-            Ok(stream) => {
+            Ok((stream, remote_id)) => {
+                core.up.get_mut(backend).remote_id = remote_id;
                 let now_us = core.clock.now_us();
                 core.up.opened(backend, stream, now_us);
                 if server.is_told_down.swap(false, Ordering::Relaxed) {
@@ -66,7 +74,13 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
                         server.name
                     );
                 }
+                // A lack of descriptors is no fault of the server's.
+                let is_ours = error.raw_os_error().is_some_and(|code| {
+                    use nix::errno::Errno;
+                    matches!(Errno::from_raw(code), Errno::EMFILE | Errno::ENFILE)
+                });
                 let how = match error.kind() {
+                    _ if is_private && is_ours => Ending::Turned,
                     io::ErrorKind::TimedOut => Ending::Silence,
                     _ => Ending::Error,
                 };
@@ -234,8 +248,11 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 it.answered(&slot);
                 it.counters.responses += 1;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
-                if let Target::Client { id, .. } = slot.target {
+                if let Target::Client { id, .. } | Target::Script { id, .. } = slot.target {
                     down.clients.end_stream(id, now_us);
+                } else if let Target::Private { id, sequence } = slot.target {
+                    down.clients.end_stream(id, now_us);
+                    down.chores.push(Chore::Settled { id, sequence, is_error: false });
                 }
                 well = true;
             }
@@ -320,7 +337,11 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
         it.turn_large_away(now_us);
     }
     let client = match it.pipeline.front() {
-        Some(Target::Client { id, sequence }) => {
+        Some(
+            Target::Client { id, sequence }
+            | Target::Script { id, sequence }
+            | Target::Private { id, sequence },
+        ) => {
             if !down.clients.is_there(id) {
                 None
             } else if !down.clients.may_stream(id, sequence) {
@@ -332,6 +353,9 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
         Some(Target::Nobody) => None,
         Some(Target::Part { .. }) | None => return false,
     };
+    if let Some(Target::Script { id, sequence }) = it.pipeline.front() {
+        down.has_script(id, sequence);
+    }
     it.scanner = ReplyScanner::default();
     it.streaming = Some(Streaming { skipper: Skipper::default(), client });
     true

@@ -6,9 +6,9 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use redstart_common::net::Stream;
-use redstart_common::resp::ReplyLimits;
 use redstart_common::resp::encode::{self, Proto};
 use redstart_common::resp::owned::{self, Frame};
+use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
 use super::resolve;
@@ -50,6 +50,14 @@ impl ControlLink {
     pub async fn send(&mut self, words: &[&[u8]]) -> io::Result<()> {
         let mut request = Vec::new();
         encode::request(&mut request, words.iter().copied());
+        self.send_raw(&request).await
+    }
+
+    /// Sends a request as it is.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub async fn send_raw(&mut self, request: &[u8]) -> io::Result<()> {
         let mut sent = 0;
         while sent < request.len() {
             sent += poll_fn(|cx| self.stream.poll_write(cx, &request[sent..])).await?;
@@ -74,19 +82,21 @@ impl ControlLink {
                     return Poll::Ready(Ok(frame));
                 }
                 Ok(None) if self.input.len() <= REPLY_BYTES_MAX => {}
-                _ => {
-                    let text = "the server does not speak Redis's protocol";
-                    return Poll::Ready(Err(io::Error::other(text)));
-                }
+                _ => return Poll::Ready(Err(nonsense())),
             }
-            let mut piece = [0; 4096];
-            let mut space = ReadBuf::new(&mut piece);
-            ready!(self.stream.poll_read(cx, &mut space))?;
-            if space.filled().is_empty() {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-            self.input.extend_from_slice(space.filled());
+            ready!(self.poll_more(cx))?;
         }
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [0; 4096];
+        let mut space = ReadBuf::new(&mut piece);
+        ready!(self.stream.poll_read(cx, &mut space))?;
+        if space.filled().is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.input.extend_from_slice(space.filled());
+        Poll::Ready(Ok(()))
     }
 
     /// Sends a request and waits for its reply.
@@ -96,6 +106,22 @@ impl ControlLink {
     pub async fn ask(&mut self, words: &[&[u8]]) -> io::Result<Frame> {
         self.send(words).await?;
         self.receive().await
+    }
+
+    /// The next reply as it came. Nothing is lost when this is given up halfway.
+    ///
+    /// # Errors
+    /// When the connection ends, or what comes is no reply.
+    pub async fn receive_raw(&mut self) -> io::Result<Vec<u8>> {
+        let mut scanner = ReplyScanner::default();
+        loop {
+            match scanner.scan(&self.input, &ReplyLimits::default()) {
+                Ok(Some(len)) => return Ok(self.input.drain(..len).collect()),
+                Ok(None) if self.input.len() <= REPLY_BYTES_MAX => {}
+                _ => return Err(nonsense()),
+            }
+            poll_fn(|cx| self.poll_more(cx)).await?;
+        }
     }
 
     /// Gives the user and password that are wanted, if any.
@@ -134,6 +160,10 @@ impl ControlLink {
     }
 }
 
+fn nonsense() -> io::Error {
+    io::Error::other("the server does not speak Redis's protocol")
+}
+
 /// Whether a reply is a simple string of this text.
 #[must_use]
 pub fn is_simple(reply: &Frame, text: &[u8]) -> bool {
@@ -170,6 +200,17 @@ pub fn text_of(reply: &Frame) -> Option<&[u8]> {
             | resp3::types::OwnedFrame::SimpleString { data, .. }
             | resp3::types::OwnedFrame::VerbatimString { data, .. },
         ) => Some(data),
+        _ => None,
+    }
+}
+
+/// The number of a reply that is an integer.
+#[must_use]
+pub fn integer_of(reply: &Frame) -> Option<i64> {
+    use redis_protocol::{resp2, resp3};
+    match reply {
+        Frame::Resp2(resp2::types::OwnedFrame::Integer(number)) => Some(*number),
+        Frame::Resp3(resp3::types::OwnedFrame::Number { data, .. }) => Some(*data),
         _ => None,
     }
 }

@@ -26,6 +26,20 @@ pub enum Target {
         /// The request's number in the client's queue.
         sequence: u32,
     },
+    /// An EVALSHA of a client's, for which the server may lack the script.
+    Script {
+        /// The client.
+        id: ClientId,
+        /// The request's number in the client's queue.
+        sequence: u32,
+    },
+    /// A request of a client's on a connection of its own.
+    Private {
+        /// The client.
+        id: ClientId,
+        /// The request's number in the client's queue.
+        sequence: u32,
+    },
     /// A part of a request that was split.
     Part {
         /// The request.
@@ -102,6 +116,12 @@ impl Pipeline {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Whether all replies that are owed are owed to nobody, and were from the beginning.
+    #[must_use]
+    pub fn is_owed_to_nobody(&self) -> bool {
+        self.tombstones == 0 && self.slots.iter().all(|slot| slot.target == Target::Nobody)
     }
 
     /// Replies that nobody waits for any more.

@@ -10,12 +10,17 @@ use redstart_common::net::Stream;
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::owned::Frame;
 
-use super::control_link::{ControlLink, error_of, first_of, is_simple, refused, text_of};
+use super::control_link::{
+    ControlLink, error_of, first_of, integer_of, is_simple, refused, text_of,
+};
 use crate::settings::PoolSettings;
 use crate::topology::Endpoint;
 
 /// How long a connection may take when the pool sets no timeout, in milliseconds.
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
+
+/// How long a private connection may be silent before the system asks whether the other end is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// How long opening a connection to a server of this pool may take.
 #[must_use]
@@ -41,23 +46,90 @@ pub async fn open(
     }
 }
 
+async fn authenticated(pool: &PoolSettings, server: &Endpoint) -> io::Result<ControlLink> {
+    let Some(address) = &server.address else {
+        return Err(io::Error::other("its address is not known yet"));
+    };
+    let mut link = ControlLink::connect(address).await?;
+    link.authenticate(pool.server_user.as_deref(), pool.password_of_servers()).await?;
+    Ok(link)
+}
+
+async fn speak_resp3(link: &mut ControlLink) -> io::Result<()> {
+    link.set_proto(Proto::Resp3);
+    let reply = link.ask(&[b"HELLO", b"3"]).await?;
+    match reply {
+        Frame::Resp3(resp3::types::OwnedFrame::Map { .. }) => Ok(()),
+        _ => Err(refused(&reply)),
+    }
+}
+
+/// Connects to a server for questions that it answers even while a script keeps it busy.
+///
+/// # Errors
+/// When it cannot be reached or refuses.
+pub async fn open_beside(
+    pool: &PoolSettings,
+    server: &Endpoint,
+    proto: Proto,
+) -> io::Result<ControlLink> {
+    let opening = async {
+        let mut link = authenticated(pool, server).await?;
+        if proto == Proto::Resp3 {
+            speak_resp3(&mut link).await?;
+        }
+        Ok(link)
+    };
+    match tokio::time::timeout(connect_timeout(pool), opening).await {
+        Ok(opened) => opened,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// As [`open`], for a connection of a client's own: says too what the server calls it, 0 if it does not tell.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_private(
+    pool: &PoolSettings,
+    server: &Endpoint,
+    resp3: bool,
+) -> io::Result<(Stream, u64)> {
+    let opening = async {
+        let mut link = open_link(pool, server, resp3, false).await?;
+        let number = link.ask(&[b"CLIENT", b"ID"]).await?;
+        let number = integer_of(&number).and_then(|number| u64::try_from(number).ok());
+        let stream = link.into_stream()?;
+        // A server that is gone without a word is noticed while a client waits for it.
+        let _ = stream.set_keepalive(KEEPALIVE);
+        Ok((stream, number.unwrap_or(0)))
+    };
+    match tokio::time::timeout(connect_timeout(pool), opening).await {
+        Ok(opened) => opened,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Connects to a server as for requests, for questions about them.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_for_questions(pool: &PoolSettings, server: &Endpoint) -> io::Result<ControlLink> {
+    match tokio::time::timeout(connect_timeout(pool), open_link(pool, server, false, false)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
 async fn open_link(
     pool: &PoolSettings,
     server: &Endpoint,
     resp3: bool,
     reads: bool,
 ) -> io::Result<ControlLink> {
-    let Some(address) = &server.address else {
-        return Err(io::Error::other("its address is not known yet"));
-    };
-    let mut link = ControlLink::connect(address).await?;
-    link.authenticate(pool.server_user.as_deref(), pool.password_of_servers()).await?;
+    let mut link = authenticated(pool, server).await?;
     if resp3 {
-        link.set_proto(Proto::Resp3);
-        let reply = link.ask(&[b"HELLO", b"3"]).await?;
-        if !matches!(reply, Frame::Resp3(resp3::types::OwnedFrame::Map { .. })) {
-            return Err(refused(&reply));
-        }
+        speak_resp3(&mut link).await?;
     }
     if pool.redis_db > 0 {
         let db = pool.redis_db.to_string();

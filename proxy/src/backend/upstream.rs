@@ -37,6 +37,18 @@ impl Refusal {
         Self("ERR no replica of this key can be read from now".to_owned())
     }
 
+    /// All private connections to a server are in use.
+    #[must_use]
+    pub fn all_private_in_use(most: usize, server: &str) -> Self {
+        Self(if most == 0 {
+            "ERR this pool has no private connections (private_connections: 0)".to_owned()
+        } else {
+            format!(
+                "ERR all {most} private connections to server '{server}' are in use (private_connections)"
+            )
+        })
+    }
+
     /// The error text, with its code.
     #[must_use]
     pub fn text(&self) -> &[u8] {
@@ -461,6 +473,7 @@ impl Upstream {
             waker.wake();
         }
         it.suspect = true;
+        it.carried.clear();
         it.blocked = false;
         it.last_why = why.to_owned();
         let mut at = 0;

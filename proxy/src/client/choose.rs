@@ -1,6 +1,7 @@
 //! In which shard the keys of a request lie.
 
-use redstart_common::command::keys;
+use redstart_common::command::spec::Flags;
+use redstart_common::command::{CommandSpec, keys};
 
 use super::ClientId;
 use super::request::Request;
@@ -12,6 +13,19 @@ use crate::worker::Core;
 pub fn anywhere(core: &mut Core, id: ClientId) -> Option<ShardIndex> {
     let client = core.down.clients.get_mut(id)?;
     core.pools[client.pool].topology.live.first().copied()
+}
+
+/// A live shard for a request without keys: any, if it only reads, else the first.
+pub fn whichever(core: &mut Core, id: ClientId, row: &CommandSpec) -> Option<ShardIndex> {
+    if !row.flags.contains(Flags::READONLY) {
+        return anywhere(core, id);
+    }
+    let client = core.down.clients.get_mut(id)?;
+    let pool = &mut core.pools[client.pool];
+    let chance = pool.chance() >> 32;
+    let live = &pool.topology.live;
+    let place = (chance as usize).checked_rem(live.len())?;
+    live.get(place).copied()
 }
 
 /// Where all keys of a request lie.
@@ -34,6 +48,10 @@ pub fn slot_of_first(core: &Core, pool: PoolId, request: Request<'_>) -> Option<
 /// Finds where the keys of a request lie.
 pub fn place(core: &mut Core, pool: PoolId, request: Request<'_>) -> Place {
     let pool = &mut core.pools[pool];
+    if request.row.name == "publish" {
+        // Its channel lies where a key of that name would.
+        return Place::Shard(pool.shard_of(request.args.at(1)));
+    }
     let mut found = Place::NoKeys;
     let mut first_slot = None;
     for at in keys::positions(request.row, request.args) {

@@ -8,15 +8,28 @@ use redstart_common::log;
 use redstart_common::net::buffer;
 use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 
-use super::choose::{Place, anywhere, place};
+use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
-use super::{ClientId, Gone, forward, split, transaction};
+use super::{
+    ClientId, Gone, forward, observe, private, script, split, subscribe, transaction, watch,
+};
 use crate::backend::pipeline::Kind;
 use crate::local;
 use crate::output::LARGE_BYTES;
-use crate::route::plan::Plan;
+use crate::route::plan::{Local, Plan};
 use crate::texts;
 use crate::worker::Core;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It was sent, answered or refused.
+    Taken,
+    /// Nothing: it is to be looked at again when all that was asked before it is answered.
+    Later,
+    /// Nothing: it is held back by a pause.
+    Held,
+}
 
 /// Dispatches every complete request in `bytes`, as far as the client may go on. Says how many bytes are used up.
 pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
@@ -45,8 +58,14 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
                 let raw = &rest[..len];
                 let args = scanner.args(raw);
                 if !args.is_empty() {
-                    request(core, id, args, raw, now_us);
-                    requests += 1;
+                    match request(core, id, args, raw, now_us) {
+                        Next::Taken => requests += 1,
+                        Next::Later => {
+                            later(core, id);
+                            break;
+                        }
+                        Next::Held => break,
+                    }
                 }
                 at += len;
             }
@@ -96,6 +115,8 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
     let Some(client) = core.down.clients.get_mut(id) else { return Large::Taken };
     if input.len() < LARGE_BYTES
         || client.transaction.is_some()
+        || client.subscriptions.is_some()
+        || core.is_observed
         || !client.authenticated
         || client.must_wait(core.limits.in_flight_max)
     {
@@ -133,15 +154,20 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
 }
 
 #[inline]
-fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u64) {
-    let Some(client) = core.down.clients.get_mut(id) else { return };
+fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u64) -> Next {
+    if core.is_observed && observe::request(core, id, args) {
+        return Next::Held;
+    }
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let pool = &mut core.pools[client.pool];
     pool.stats.requests += 1;
     let Some(command) = command::lookup(args.at(0)) else {
         if is_http(args.at(0)) {
-            return hang_up(core, id);
+            hang_up(core, id);
+        } else {
+            refuse(core, id, now_us, |out| out.error(error::unknown_command(args)));
         }
-        return refuse(core, id, now_us, |out| out.error(error::unknown_command(args)));
+        return Next::Taken;
     };
     let mut row = command.spec();
     if row.is_container()
@@ -150,45 +176,85 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
         match command::lookup_sub(Mode::Server, command, name) {
             Some(sub) => row = sub.spec(),
             None => {
-                return refuse(core, id, now_us, |out| {
+                refuse(core, id, now_us, |out| {
                     out.error(error::unknown_subcommand(row.name.as_bytes(), name));
                 });
+                return Next::Taken;
             }
         }
     }
     pool.stats.commands[row.id.index()] += 1;
     client.command = Some(row.id);
     if !row.accepts_count(args.len()) {
-        return refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
+        refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
+        return Next::Taken;
     }
     let plan = core.plans[row.id.index()];
     if client.authenticated
         && client.transaction.is_none()
+        && client.subscriptions.is_none()
         && let Plan::Key(place) = plan
         && let Some(key) = args.get(usize::from(place))
     {
         let shard = pool.shard_of(key);
         let request = Request { args, raw, row, now_us };
-        return forward::request(core, id, shard, &request);
+        forward::request(core, id, shard, &request);
+        return Next::Taken;
     }
-    uncommon(core, id, Request { args, raw, row, now_us }, plan);
+    uncommon(core, id, Request { args, raw, row, now_us }, plan)
 }
 
-fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
+/// A request is to be looked at again: nothing of its client's is looked at before all it has asked is answered.
+#[cold]
+fn later(core: &mut Core, id: ClientId) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
+    client.barrier = true;
+    client.paused = true;
+    client.looks_again = true;
+    // It will be counted when it is taken.
+    let stats = &mut core.pools[client.pool].stats;
+    stats.requests -= 1;
+    if let Some(command) = client.command {
+        stats.commands[command.index()] -= 1;
+    }
+}
+
+fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> Next {
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let now_us = request.now_us;
     if !client.authenticated && !request.row.flags.contains(command::spec::Flags::NO_AUTH) {
-        return refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
+        refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
+        return Next::Taken;
     }
+    if client.is_listening() && !client.resp3 {
+        if !subscribe::may_be_used(request.row) {
+            subscribe::refuse_while_listening(core, id, request);
+            return Next::Taken;
+        }
+        if plan == Plan::Local(Local::Ping) && request.args.len() <= 2 {
+            subscribe::pong(core, id, request.args, now_us);
+            return Next::Taken;
+        }
+    }
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
+    if client.transaction.is_some()
+        && let Some(next) = transaction::take(core, id, request, plan)
+    {
+        return next;
+    }
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let pool = client.pool;
-    if client.transaction.is_some() && transaction::take(core, id, request, plan) {
-        return;
-    }
     match plan {
         Plan::Key(_) | Plan::Keys => by_keys(core, id, request),
+        Plan::Block => return private::wait(core, id, request),
         Plan::KeysUnlessBlocking if is_blocking(request.args) => {
-            refuse(core, id, now_us, |out| texts::not_shared(out, request.row));
+            return private::wait(core, id, request);
         }
+        Plan::Subscribe(kind) => return subscribe::begin(core, id, request, kind),
+        Plan::Unsubscribe(kind) => return subscribe::end(core, id, request, kind),
+        Plan::Watch => return watch::begin(core, id, request),
+        Plan::Local(Local::Monitor) => return observe::monitor(core, id, request),
+        Plan::Local(Local::Wait) => return local::wait(core, id, request),
         Plan::KeysUnlessBlocking => by_keys(core, id, request),
         Plan::Split { merge, step } => split::by_key(core, id, request, merge, usize::from(step)),
         Plan::Every(merge) => split::to_every_server(core, id, request, merge),
@@ -199,9 +265,11 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) {
             let shard = anywhere(core, id);
             forward::request(core, id, shard, &request);
         }
+        Plan::Script(what) => script::take(core, id, request, what),
         Plan::Local(local) => local::answer(core, id, request, local),
         Plan::Refuse => refuse(core, id, now_us, |out| texts::not_shared(out, request.row)),
     }
+    Next::Taken
 }
 
 /// Whether XREAD or XREADGROUP asks to wait.
@@ -217,7 +285,7 @@ fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
     let pool = client.pool;
     let shard = match place(core, pool, request) {
         Place::Shard(shard) => shard,
-        Place::NoKeys => anywhere(core, id),
+        Place::NoKeys => whichever(core, id, request.row),
         Place::Several => {
             return refuse(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
         }

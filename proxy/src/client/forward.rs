@@ -13,7 +13,7 @@ use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::{Refusal, Upstream};
 use crate::output::Output;
 use crate::route::distribution::ShardIndex;
-use crate::route::plan::Plan;
+use crate::route::plan::{Plan, Script};
 use crate::topology::{PoolId, ShardId};
 use crate::worker::Core;
 
@@ -50,8 +50,10 @@ pub fn written(
     });
 }
 
+/// Counts a request in and has `send` queue it for the connection of a shard, or answers at once that its server cannot be
+/// reached.
 #[inline]
-fn by(
+pub fn by(
     core: &mut Core,
     id: ClientId,
     shard: Option<ShardIndex>,
@@ -137,7 +139,7 @@ fn elsewhere(
     raw: &[u8],
 ) -> Option<usize> {
     // A part of a split request has a shape that fits its shard only; one of a transaction is worth nothing alone.
-    let Target::Client { .. } = target else { return None };
+    let (Target::Client { .. } | Target::Script { .. }) = target else { return None };
     let mut scanner = RequestScanner::default();
     let limits = Limits { proto_max_bulk_len: usize::MAX, ..Limits::default() };
     let complete = scanner.scan(raw, &limits).ok().flatten()?;
@@ -148,7 +150,10 @@ fn elsewhere(
     let command = command::lookup(args.get(0)?)?;
     let sub = args.get(1).and_then(|name| command::lookup_sub(Mode::Server, command, name));
     let row = sub.map_or(command.spec(), CommandId::spec);
-    if !matches!(core.plans[row.id.index()], Plan::Key(_) | Plan::Keys) {
+    if !matches!(
+        core.plans[row.id.index()],
+        Plan::Key(_) | Plan::Keys | Plan::Script(Script::Eval | Script::EvalSha)
+    ) {
         return None;
     }
     let request = Request { args, raw, row, now_us: 0 };

@@ -84,6 +84,26 @@ impl Pending {
         sequence == self.head && !self.ring.is_empty()
     }
 
+    /// Whether a reply is being passed on piece by piece.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        self.ring.front().is_some_and(|entry| matches!(entry.state, State::Streaming))
+    }
+
+    /// Whether nothing was asked after `sequence`.
+    #[must_use]
+    pub fn is_last(&self, sequence: u32) -> bool {
+        !self.ring.is_empty()
+            && sequence.wrapping_sub(self.head).wrapping_add(1) as usize == self.ring.len()
+    }
+
+    /// The oldest request is as if it was asked now.
+    pub fn restart_clock(&mut self, now_us: u32) {
+        if let Some(entry) = self.ring.front_mut() {
+            entry.at_us = now_us;
+        }
+    }
+
     fn entry(&mut self, sequence: u32) -> Option<&mut Entry> {
         self.ring.get_mut(sequence.wrapping_sub(self.head) as usize)
     }

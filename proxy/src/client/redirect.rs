@@ -151,7 +151,9 @@ fn park(core: &mut Core, waiting: Waiting) {
         return core.down.answer(waiting.slot.target, &waiting.reply, now_us);
     }
     let client = match waiting.slot.target {
-        Target::Client { id, .. } => Some(id),
+        Target::Client { id, .. } | Target::Script { id, .. } | Target::Private { id, .. } => {
+            Some(id)
+        }
         Target::Part { gather, .. } => core.down.gathers.client_of(gather),
         Target::Nobody => None,
     };

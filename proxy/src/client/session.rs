@@ -50,8 +50,18 @@ impl Session {
 pub fn describe(client: &Client, now_us: u64, out: &mut String) {
     let session = &client.session;
     let mut flags = String::new();
+    let listens = client.subscriptions.as_ref().map_or([0; 3], |it| it.counts());
+    if listens != [0; 3] {
+        flags.push('P');
+    }
     if client.transaction.is_some() {
         flags.push('x');
+    }
+    if client.subscriptions.as_ref().is_some_and(|it| it.is_monitor) {
+        flags.insert(0, 'O');
+    }
+    if client.is_blocked() {
+        flags.push('b');
     }
     if client.closing.is_some() {
         flags.push('c');
@@ -69,7 +79,7 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
     // Writing to a string does not fail.
     let _ = write!(
         out,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub=0 psub=0 ssub=0 \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub={} psub={} ssub={} \
          multi={queued} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll={} omem={} \
          tot-mem={} events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
@@ -79,6 +89,9 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
         session.name.as_deref().unwrap_or(""),
         session.since.elapsed().as_secs(),
         now_us.saturating_sub(client.active_us) / 1_000_000,
+        listens[0],
+        listens[1],
+        listens[2],
         client.input.len(),
         client.input.capacity() - client.input.len(),
         client.transaction.as_ref().map_or(0, |queue| queue.bytes()),

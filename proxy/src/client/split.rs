@@ -11,8 +11,9 @@ use super::request::Request;
 use super::{forward, reads};
 use crate::backend::Refusal;
 use crate::backend::pipeline::{Kind, Slot, Target};
-use crate::gather::{GatherId, Merge, decode_cursor, header};
+use crate::gather::{GatherId, Merge, header};
 use crate::route::distribution::ShardIndex;
+use crate::route::scan::leg;
 use crate::topology::PoolId;
 use crate::worker::Core;
 
@@ -240,13 +241,11 @@ fn send_part(
     }
 }
 
-/// `SCAN`: the client's cursor says which server is asked and where it was.
+/// `SCAN`: the client's cursor says which shard is asked and where it was.
 pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let Request { args, now_us, .. } = request;
     let pool_index = client.pool;
-    let pool = &mut core.pools[pool_index];
-    let servers = pool.shard_count() as u16;
     let digits = args.at(1);
     let cursor = std::str::from_utf8(digits)
         .ok()
@@ -255,31 +254,34 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
     let Some(cursor) = cursor else {
         return refuse(core, id, now_us, |out| out.error(error::INVALID_CURSOR));
     };
-    if servers == 0 {
+    if core.pools[pool_index].topology.shards.is_empty() {
         return forward::refused(core, id, now_us, &Refusal::nobody());
     }
-    if servers == 1 {
-        return forward::request(core, id, Some(0), &request);
+    let pool = &core.pools[pool_index];
+    if pool.topology.live.is_empty() {
+        return forward::written(core, id, None, Kind::Read, now_us, |_| {});
     }
-    let (server, own) = decode_cursor(cursor, servers);
-    let merge = Merge::Scan { server, servers };
-    let is_live = pool.topology.is_live(server);
+    let Some(leg) = leg(cursor, &pool.topology) else {
+        // All that are left have been walked.
+        return core.down.clients.reply(id, now_us, |out| {
+            out.array_len(2);
+            out.bulk(b"0");
+            out.array_len(0);
+        });
+    };
+    let Some(client) = core.down.clients.get_mut(id) else { return };
     let sequence = client.begin(now_us);
-    let backend = pool.backend(server, client.resp3, id.index);
+    let backend = pool.backend(leg.shard, client.resp3, id.index);
+    let merge = Merge::Scan { here: leg.here, next: leg.next };
     let gather = core.down.gathers.begin(merge, id, sequence, 1, &[]);
     let target = Target::Part { gather, part: 0 };
-    if !is_live {
-        // An ejected server has nothing to show; the scan goes on at the next one.
-        core.down.answer(target, b"*2\r\n$1\r\n0\r\n*0\r\n", now_us);
-        return;
-    }
     if let Err(refusal) = core.up.check(backend, now_us) {
         core.pools[pool_index].stats.forward_errors += 1;
         return fail_part(core, gather, 0, refusal.text(), now_us);
     }
     core.up.send(backend, Slot::new(target, Kind::Read, now_us), |output| {
         let out = output.tail();
-        let own = own.to_string();
+        let own = leg.cursor.to_string();
         header(out, b'*', args.len() as u64);
         for arg in [args.at(0), own.as_bytes()].into_iter().chain(args.iter().skip(2)) {
             header(out, b'$', arg.len() as u64);

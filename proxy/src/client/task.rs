@@ -11,7 +11,7 @@ use tokio::io::ReadBuf;
 
 use super::{ClientId, Gone, dispatch};
 use crate::output::keep;
-use crate::worker::Worker;
+use crate::worker::{Core, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
 const PREFIX_BYTES_MAX: usize = 8 * 1024;
@@ -48,6 +48,32 @@ fn poll(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Poll<()> {
     Poll::Pending
 }
 
+/// Bytes that are read of a client while nothing it sends is looked at.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
+
+/// Reads what a client sends while it waits for something to happen: not to look at it, but to see whether it is still there.
+fn read_ahead(core: &mut Core, id: ClientId, cx: &mut Context<'_>) -> Step {
+    buffer::with_read_buffer(|shared| {
+        let Some(client) = core.down.clients.get_mut(id) else { return Step::End };
+        if client.input.len() >= AHEAD_BYTES_MAX {
+            return Step::Wait;
+        }
+        let mut space = ReadBuf::new(shared);
+        match client.stream.poll_read(cx, &mut space) {
+            Poll::Pending => Step::Wait,
+            Poll::Ready(Ok(())) if !space.filled().is_empty() => {
+                client.input.extend_from_slice(space.filled());
+                Step::Again
+            }
+            Poll::Ready(ended) => {
+                let why = if ended.is_ok() { Gone::Left } else { Gone::Failed };
+                core.close_client(id, why);
+                Step::End
+            }
+        }
+    })
+}
+
 fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
     let core = &mut *worker.core.borrow_mut();
     let in_flight_max = core.limits.in_flight_max;
@@ -71,7 +97,7 @@ fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
     let Some(client) = core.down.clients.get_mut(id) else { return Step::End };
     if client.must_wait(in_flight_max) {
         client.paused = true;
-        return Step::Wait;
+        return if client.is_waiting() { read_ahead(core, id, cx) } else { Step::Wait };
     }
     if client.paused {
         client.paused = false;

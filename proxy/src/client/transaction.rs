@@ -6,14 +6,16 @@
 
 use super::ClientId;
 use super::choose::{Place, anywhere, place, slot_of_first};
-use super::dispatch::refuse;
+use super::dispatch::{Next, refuse};
 use super::forward;
 use super::request::{Request, write_args};
+use super::{script, watch};
 use crate::backend::Refusal;
 use crate::backend::again::ATTEMPTS_MAX;
 use crate::backend::pipeline::{Kind, Slot, Target};
+use crate::output::Output;
 use crate::route::distribution::Wants;
-use crate::route::plan::{Local, Plan};
+use crate::route::plan::{Local, Plan, Script};
 use crate::topology::ShardId;
 use crate::worker::Core;
 use redstart_common::resp::{RespWrite, error};
@@ -37,6 +39,19 @@ impl Transaction {
     /// A command in it was refused: EXEC will do nothing.
     pub fn fail(&mut self) {
         self.failed = true;
+    }
+
+    /// Whether it changes anything.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        if self.writes { Kind::Write } else { Kind::Read }
+    }
+
+    /// Appends it whole, from MULTI to EXEC.
+    pub fn write(self, output: &mut Output) {
+        output.push(b"*1\r\n$5\r\nMULTI\r\n");
+        output.push_owned(self.commands);
+        output.push(b"*1\r\n$4\r\nEXEC\r\n");
     }
 
     /// Commands so far.
@@ -66,37 +81,51 @@ pub fn begin(core: &mut Core, id: ClientId, now_us: u64) {
     core.down.clients.reply(id, now_us, |out| out.simple("OK"));
 }
 
-/// A command inside a transaction. Says whether it was dealt with; what was not takes its usual way.
-pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> bool {
+/// A command inside a transaction. `None` is for one that takes its usual way.
+pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> Option<Next> {
     let now_us = request.now_us;
     let mut slot = None;
     let found = match plan {
         Plan::Local(Local::Exec) => {
-            exec(core, id, now_us);
-            return true;
+            return Some(exec(core, id, now_us));
         }
         Plan::Local(Local::Discard) => {
             if let Some(client) = core.down.clients.get_mut(id) {
                 client.transaction = None;
             }
+            watch::end(core, id);
             core.down.clients.reply(id, now_us, |out| out.simple("OK"));
-            return true;
+            return Some(Next::Taken);
         }
-        Plan::Local(Local::Quit | Local::Reset) => return false,
+        Plan::Local(Local::Quit | Local::Reset) => return None,
         Plan::Local(Local::Multi) => {
             core.down.clients.reply(id, now_us, |out| out.error(error::NESTED_MULTI));
-            return true;
+            return Some(Next::Taken);
+        }
+        Plan::Watch => {
+            core.down.clients.reply(id, now_us, |out| out.error(error::WATCH_INSIDE_MULTI));
+            return Some(Next::Taken);
         }
         Plan::Local(Local::Ping | Local::Echo | Local::Time | Local::Unwatch) | Plan::Anywhere => {
             Ok(None)
         }
-        Plan::Key(_) | Plan::Keys | Plan::KeysUnlessBlocking | Plan::Split { .. } => {
-            let Some(client) = core.down.clients.get_mut(id) else { return true };
+        Plan::Key(_)
+        | Plan::Keys
+        | Plan::Block
+        | Plan::KeysUnlessBlocking
+        | Plan::Split { .. }
+        | Plan::Script(Script::Eval | Script::EvalSha) => {
+            let Some(client) = core.down.clients.get_mut(id) else { return Some(Next::Taken) };
             let pool = client.pool;
+            let is_watching = client.watch.is_some();
             slot = slot_of_first(core, pool, request);
+            let is_heard_anywhere = core.pools[pool].shared.settings.subscribe_everywhere
+                && matches!(request.row.name, "publish" | "spublish");
             match place(core, pool, request) {
+                _ if is_heard_anywhere => Ok(None),
                 Place::NoKeys => Ok(None),
-                Place::Shard(_) if slot.is_some() => Ok(None),
+                // What is watched is watched on one node.
+                Place::Shard(_) if slot.is_some() && !is_watching => Ok(None),
                 Place::Shard(Some(shard)) => {
                     Ok(Some(core.pools[pool].topology.shards[usize::from(shard)].id))
                 }
@@ -104,7 +133,13 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
                 Place::Several => Err(error::CROSS_SLOT.into()),
             }
         }
-        Plan::Every(_) | Plan::Scan | Plan::Local(_) | Plan::Refuse => {
+        Plan::Every(_)
+        | Plan::Subscribe(_)
+        | Plan::Unsubscribe(_)
+        | Plan::Script(_)
+        | Plan::Scan
+        | Plan::Local(_)
+        | Plan::Refuse => {
             let name = request.row.name.replace('|', " ");
             Err(format!(
                 "ERR command '{name}' is not supported inside a transaction through the proxy"
@@ -112,17 +147,24 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
             .into_bytes())
         }
     };
-    let Some(client) = core.down.clients.get_mut(id) else { return true };
+    let with_body = match plan {
+        Plan::Script(what) => script::within_transaction(core, id, request, what),
+        _ => None,
+    };
+    let bytes = with_body.as_ref().map_or(request.raw.len(), Vec::len);
+    let Some(client) = core.down.clients.get_mut(id) else { return Some(Next::Taken) };
     // Where any server is as good as another, all goes where the first went.
     let is_tied = core.pools[client.pool].topology.distribution.wants() != Wants::Chance;
-    let Some(transaction) = &mut client.transaction else { return false };
-    let is_elsewhere = |shard| is_tied && transaction.shard.is_some_and(|other| other != shard);
+    let watched = client.watch.as_ref().map(|watch| watch.shard);
+    let Some(transaction) = &mut client.transaction else { return None };
+    let tied_to = transaction.shard.or(watched);
+    let is_elsewhere = |shard| is_tied && tied_to.is_some_and(|other| other != shard);
     let is_other_slot = slot.is_some() && transaction.slot.is_some_and(|other| slot != Some(other));
     let problem = match found {
         Err(text) => Some(text),
         Ok(_) if is_other_slot => Some(error::CROSS_SLOT.into()),
         Ok(Some(shard)) if is_elsewhere(shard) => Some(error::CROSS_SLOT.into()),
-        Ok(_) if transaction.commands.len() + request.raw.len() > BYTES_MAX => {
+        Ok(_) if transaction.commands.len() + bytes > BYTES_MAX => {
             Some(b"ERR the transaction is too large".to_vec())
         }
         Ok(shard) => {
@@ -130,7 +172,9 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
             transaction.slot = transaction.slot.or(slot);
             transaction.count += 1;
             transaction.writes |= Kind::of(request.row) == Kind::Write;
-            if request.is_inline() {
+            if let Some(with_body) = with_body {
+                transaction.commands.extend_from_slice(&with_body);
+            } else if request.is_inline() {
                 write_args(request.args, &mut transaction.commands);
             } else {
                 transaction.commands.extend_from_slice(request.raw);
@@ -142,21 +186,38 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         None => core.down.clients.reply(id, now_us, |out| out.simple("QUEUED")),
         Some(text) => refuse(core, id, now_us, |out| out.error(&text)),
     }
-    true
+    Some(Next::Taken)
 }
 
-fn exec(core: &mut Core, id: ClientId, now_us: u64) {
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    let Some(transaction) = client.transaction.take() else { return };
-    if transaction.failed {
-        return refuse(core, id, now_us, |out| out.error(error::EXEC_ABORT));
+fn exec(core: &mut Core, id: ClientId, now_us: u64) -> Next {
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
+    if client.watch.is_some() && !client.pending.is_empty() {
+        return Next::Later;
     }
-    if transaction.is_empty() {
-        return core.down.clients.reply(id, now_us, |out| out.array_len(0));
-    }
-    let (resp3, pool) = (client.resp3, client.pool);
+    let Some(transaction) = client.transaction.take() else { return Next::Taken };
+    let pool = client.pool;
     // The servers may have changed while the transaction was composed: its keys must still lie where they lay.
     core.refresh(pool);
+    if transaction.failed {
+        watch::end(core, id);
+        refuse(core, id, now_us, |out| out.error(error::EXEC_ABORT));
+        return Next::Taken;
+    }
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
+    if let Some(watch) = client.watch.take() {
+        watch::exec(core, id, now_us, &watch, *transaction);
+    } else if transaction.is_empty() {
+        core.down.clients.reply(id, now_us, |out| out.array_len(0));
+    } else {
+        send(core, id, now_us, *transaction);
+    }
+    Next::Taken
+}
+
+/// Sends a transaction on the connection that all clients share.
+fn send(core: &mut Core, id: ClientId, now_us: u64, transaction: Transaction) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let (resp3, pool) = (client.resp3, client.pool);
     let topology = &core.pools[pool].topology;
     let shard = match (transaction.slot, transaction.shard) {
         (Some(slot), _) => topology.distribution.shard(u64::from(slot)),
@@ -174,7 +235,7 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) {
         return forward::refused(core, id, now_us, &refusal);
     }
     // MULTI and every command in it are answered before EXEC is.
-    let kind = if transaction.writes { Kind::Write } else { Kind::Read };
+    let kind = transaction.kind();
     let lead = transaction.count + 1;
     for _ in 0..lead {
         core.up.send(backend, Slot::new(Target::Nobody, kind, now_us), |_| {});
@@ -187,9 +248,5 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) {
         // Too long a one is sent once.
         Err(_) => (slot.attempts, slot.kind) = (ATTEMPTS_MAX, Kind::Write),
     }
-    core.up.send(backend, slot, |output| {
-        output.push(b"*1\r\n$5\r\nMULTI\r\n");
-        output.push_owned(transaction.commands);
-        output.push(b"*1\r\n$4\r\nEXEC\r\n");
-    });
+    core.up.send(backend, slot, |output| transaction.write(output));
 }

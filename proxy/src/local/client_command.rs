@@ -5,10 +5,12 @@ use redstart_common::resp::{Args, RespWrite, error};
 use tokio::sync::oneshot;
 
 use crate::client::dispatch::refuse;
+use crate::client::observe::Pause;
 use crate::client::request::Request;
 use crate::client::session::describe;
 use crate::client::{ClientId, Gone, ReplyMode};
 use crate::control::{Message, Which};
+use crate::local::later;
 use crate::texts;
 use crate::worker::Core;
 
@@ -67,8 +69,9 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
         "client|setinfo" => set_info(core, id, args, now_us),
         "client|list" => list(core, id, request, proto),
         "client|kill" => kill(core, id, request),
-        // Nobody waits here for a key, so there is nobody to wake.
-        "client|unblock" => core.down.clients.reply(id, now_us, |out| out.integer(0)),
+        "client|pause" => pause(core, id, request),
+        "client|unpause" => pause_all(core, id, now_us, None),
+        "client|unblock" => unblock(core, id, request),
         "client|getredir" => core.down.clients.reply(id, now_us, |out| out.integer(-1)),
         "client|trackinginfo" => core.down.clients.reply(id, now_us, |out| {
             out.map_len(3, proto);
@@ -149,7 +152,7 @@ fn reply_mode(core: &mut Core, id: ClientId, request: Request<'_>) {
 fn help(out: &mut Vec<u8>) {
     const LINES: &[&str] = &[
         "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands (through the proxy) are:",
-        "GETNAME, GETREDIR, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, REPLY, SETINFO, SETNAME, TRACKINGINFO, UNBLOCK.",
+        "GETNAME, GETREDIR, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, PAUSE, REPLY, SETINFO, SETNAME, TRACKINGINFO, UNBLOCK, UNPAUSE.",
         "HELP",
         "    Print this help.",
     ];
@@ -165,14 +168,15 @@ fn number(word: &[u8]) -> Option<u64> {
 fn list(core: &mut Core, id: ClientId, request: Request<'_>, proto: Proto) {
     let Request { args, now_us, .. } = request;
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let which = Which { pool: client.pool, ..Which::default() };
+    let mut which = Which { pool: client.pool, ..Which::default() };
     let mut wanted: Option<Vec<u64>> = None;
     let mut nobody = false;
     match args.get(2).map(<[u8]>::to_ascii_uppercase).as_deref() {
         None => {}
         Some(b"TYPE") if args.len() == 4 => match args.at(3).to_ascii_lowercase().as_slice() {
-            b"normal" => {}
-            b"master" | b"replica" | b"slave" | b"pubsub" => nobody = true,
+            b"normal" => which.is_listening = Some(false),
+            b"pubsub" => which.is_listening = Some(true),
+            b"master" | b"replica" | b"slave" => nobody = true,
             _ => {
                 let text = error::about("ERR Unknown client type '", args.at(3), "'");
                 return refuse(core, id, now_us, |out| out.error(&text));
@@ -209,6 +213,82 @@ fn list(core: &mut Core, id: ClientId, request: Request<'_>, proto: Proto) {
     });
 }
 
+/// `CLIENT PAUSE ms [WRITE|ALL]`
+fn pause(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Request { args, now_us, .. } = request;
+    let problem = |core: &mut Core, text: &str| refuse(core, id, now_us, |out| out.error(text));
+    let writes_only = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+        _ if args.len() > 4 => {
+            return problem(
+                core,
+                "ERR unknown subcommand or wrong number of arguments for 'pause'. Try CLIENT HELP.",
+            );
+        }
+        None | Some(b"all") => false,
+        Some(b"write") => true,
+        Some(_) => return problem(core, "ERR CLIENT PAUSE mode must be WRITE or ALL"),
+    };
+    let number = std::str::from_utf8(args.at(2)).ok().and_then(|text| text.parse::<i64>().ok());
+    let ms = match number {
+        Some(ms) if ms < 0 => return problem(core, error::TIMEOUT_NEGATIVE),
+        Some(ms) => ms as u64,
+        None => return problem(core, error::TIMEOUT_NOT_AN_INTEGER),
+    };
+    let until_us = core.directory.clock.us().saturating_add(ms.saturating_mul(1000));
+    pause_all(core, id, now_us, Some(Pause { until_us, writes_only }));
+}
+
+/// Tells all workers of a pause, or of its end.
+fn pause_all(core: &mut Core, id: ClientId, now_us: u64, pause: Option<Pause>) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let pool = client.pool;
+    let directory = std::sync::Arc::clone(&core.directory);
+    later(core, id, now_us, async move {
+        for worker in &directory.workers {
+            let (send, receive) = oneshot::channel();
+            if worker.send(Message::Pause(pool, pause, send)).is_ok() {
+                // A worker that is gone pauses nobody.
+                let _ = receive.await;
+            }
+        }
+        b"+OK\r\n".to_vec()
+    });
+}
+
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`, over all workers.
+fn unblock(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Request { args, now_us, .. } = request;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let pool = client.pool;
+    let is_error = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
+        None | Some(b"timeout") => false,
+        Some(b"error") => true,
+        Some(_) => {
+            return refuse(core, id, now_us, |out| {
+                out.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+            });
+        }
+    };
+    let number = std::str::from_utf8(args.at(2)).ok().and_then(|text| text.parse::<i64>().ok());
+    let Some(number) = number else {
+        return refuse(core, id, now_us, |out| out.error(error::NOT_AN_INTEGER));
+    };
+    let which = Which { pool, number: Some(number as u64), ..Which::default() };
+    let directory = std::sync::Arc::clone(&core.directory);
+    later(core, id, now_us, async move {
+        let mut was_blocked = false;
+        for worker in &directory.workers {
+            let (send, receive) = oneshot::channel();
+            if worker.send(Message::Unblock(which.clone(), is_error, send)).is_ok() {
+                was_blocked |= receive.await.unwrap_or(false);
+            }
+        }
+        let mut reply = Vec::new();
+        reply.integer(i64::from(was_blocked));
+        reply
+    });
+}
+
 /// `CLIENT KILL address` and `CLIENT KILL [ID n] [ADDR a] [LADDR a] [TYPE t] [USER u] [SKIPME y|n]`.
 fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
     let Request { args, now_us, .. } = request;
@@ -238,8 +318,10 @@ fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
                 },
                 (b"ADDR", _) => which.address = Some(text()),
                 (b"LADDR", _) => which.local_address = Some(text()),
-                (b"TYPE", b"normal") | (b"USER", b"default") => {}
-                (b"TYPE", b"master" | b"replica" | b"slave" | b"pubsub") => nobody = true,
+                (b"USER", b"default") => {}
+                (b"TYPE", b"normal") => which.is_listening = Some(false),
+                (b"TYPE", b"pubsub") => which.is_listening = Some(true),
+                (b"TYPE", b"master" | b"replica" | b"slave") => nobody = true,
                 (b"TYPE", _) => {
                     let text = error::about("ERR Unknown client type '", value, "'");
                     return refuse(core, id, now_us, |out| out.error(&text));
@@ -262,6 +344,7 @@ fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
         spares_itself
             && !nobody
             && which.number.is_none_or(|number| number == own)
+            && which.is_listening.is_none_or(|listens| listens == client.is_listening())
             && which.address.as_ref().is_none_or(|address| *address == client.session.address)
             && which
                 .local_address
@@ -288,22 +371,4 @@ fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
     if mine && let Some(client) = core.down.clients.get_mut(id) {
         client.closing = Some(Gone::Left);
     }
-}
-
-/// Answers a request once something that takes a while is done.
-fn later(
-    core: &mut Core,
-    id: ClientId,
-    now_us: u64,
-    reply: impl Future<Output = Vec<u8>> + 'static,
-) {
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    let sequence = client.begin(now_us);
-    let Some(worker) = core.me.upgrade() else { return };
-    tokio::task::spawn_local(async move {
-        let reply = reply.await;
-        let core = &mut *worker.core.borrow_mut();
-        let now_us = core.clock.now_us();
-        core.down.clients.answer_owned(id, sequence, reply, now_us);
-    });
 }

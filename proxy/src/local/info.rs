@@ -101,12 +101,13 @@ pub fn clients_max(core: &Core, pool: PoolId) -> usize {
     }
 }
 
-fn clients(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn clients(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
     write!(
         out,
-        "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
+        "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:{}\r\n",
         core.pools[pool].shared.clients.load(Ordering::Relaxed),
         clients_max(core, pool),
+        totals[pool.place()].blocked_clients,
     )
 }
 
@@ -160,12 +161,16 @@ fn stats(_: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std:
     write!(
         out,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{sent}\r\n\
-         total_net_output_bytes:{received}\r\ntotal_error_replies:{}\r\n",
+         total_net_output_bytes:{received}\r\ntotal_error_replies:{}\r\n\
+         pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n",
         total.clients_total,
         total.requests,
         total.refused
             + total.forward_errors
             + total.servers.values().map(|server| server.error_responses).sum::<u64>(),
+        total.topics[0],
+        total.topics[1],
+        total.topics[2],
     )
 }
 
@@ -214,6 +219,8 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         out,
         "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\nservers:{}\r\nservers_live:{}\r\nrequests:{}\r\n\
          fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
+         private_connections:{}\r\nprivate_in_use:{}\r\nprivate_refused:{}\r\n\
+         subscribers:{}\r\nsubscriptions:{}\r\nmessages:{}\r\nsubscribers_dropped:{}\r\n\
          waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
@@ -227,6 +234,13 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.latency.percentile_us(0.5),
         total.latency.percentile_us(0.99),
         it.topology.shards.iter().map(|shard| shard.failovers).sum::<u64>(),
+        total.private_connections,
+        total.private_in_use,
+        total.private_refused,
+        total.subscribers,
+        total.subscriptions,
+        total.messages,
+        total.subscribers_dropped,
         total.servers.values().map(|server| server.waiting).sum::<u64>(),
         total.servers.values().map(|server| server.held).sum::<u64>(),
         total.servers.values().map(|server| server.resent).sum::<u64>(),

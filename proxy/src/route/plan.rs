@@ -9,6 +9,7 @@ use redstart_common::command::spec::{
 };
 
 use crate::gather::Merge;
+use crate::pubsub::Kind;
 
 /// What to do with a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,16 +27,39 @@ pub enum Plan {
     },
     /// Send to every server.
     Every(Merge),
+    /// About scripts.
+    Script(Script),
     /// Walk from server to server.
     Scan,
     /// Send to one server, whichever.
     Anywhere,
-    /// Forward by keys unless it asks to wait, which a shared connection cannot do.
+    /// Wait at the server that owns all keys, on a connection of the client's own.
+    Block,
+    /// Forward by keys, or, if it asks to wait, as [`Plan::Block`].
     KeysUnlessBlocking,
+    /// Listen to channels.
+    Subscribe(Kind),
+    /// Listen to them no more.
+    Unsubscribe(Kind),
+    /// Watch keys, on a connection of the client's own.
+    Watch,
     /// Answered here.
     Local(Local),
     /// Not through a proxy.
     Refuse,
+}
+
+/// What a command has to do with scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Script {
+    /// It carries a body.
+    Eval,
+    /// It names one by its digest.
+    EvalSha,
+    /// It gives all servers a body.
+    Load,
+    /// It takes all bodies from all servers.
+    Flush,
 }
 
 /// Commands answered by the proxy.
@@ -43,6 +67,8 @@ pub enum Plan {
 #[allow(missing_docs, reason = "each is the command of its name")]
 pub enum Local {
     Auth,
+    /// Asked of all servers on connections of their own: a busy script must not stand in the way.
+    Beside,
     Client,
     Cluster,
     Command,
@@ -53,8 +79,10 @@ pub enum Local {
     Hello,
     Info,
     Modules,
+    Monitor,
     Multi,
     Ping,
+    PubSub,
     Quit,
     ReadMode,
     Reset,
@@ -62,6 +90,7 @@ pub enum Local {
     Select,
     Time,
     Unwatch,
+    Wait,
     WhoAmI,
 }
 
@@ -77,30 +106,34 @@ const LOCAL: &[(&str, Local)] = &[
     ("discard", Local::Discard),
     ("echo", Local::Echo),
     ("exec", Local::Exec),
+    ("function|kill", Local::Beside),
+    ("function|stats", Local::Beside),
     ("hello", Local::Hello),
     ("info", Local::Info),
     ("module|list", Local::Modules),
+    ("monitor", Local::Monitor),
     ("multi", Local::Multi),
     ("ping", Local::Ping),
+    ("pubsub", Local::PubSub),
     ("quit", Local::Quit),
     ("readonly", Local::ReadMode),
     ("readwrite", Local::ReadMode),
     ("reset", Local::Reset),
     ("role", Local::Role),
+    ("script|kill", Local::Beside),
     ("select", Local::Select),
     ("time", Local::Time),
     ("unwatch", Local::Unwatch),
+    ("wait", Local::Wait),
+    ("waitaof", Local::Wait),
 ];
 
 /// Forwarded to one server although they name no key.
 const ANYWHERE: &[&str] = &[
     "lolwut",
-    "publish",
-    "spublish",
     "function|dump",
     "function|help",
     "function|list",
-    "function|stats",
     "memory|help",
     "object|help",
     "script|help",
@@ -124,20 +157,35 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "randomkey" => return Plan::Every(Merge::Any(0)),
         // Its tip says that it changes every primary, but the merge is the row's.
         "script|exists" => return Plan::Every(Merge::And),
+        "eval" | "eval_ro" => return Plan::Script(Script::Eval),
+        "evalsha" | "evalsha_ro" => return Plan::Script(Script::EvalSha),
+        "script|load" => return Plan::Script(Script::Load),
+        "script|flush" => return Plan::Script(Script::Flush),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
-        // These move data behind the proxy's back, or wait for what happens elsewhere.
-        "migrate" | "wait" | "waitaof" | "pfdebug" | "script|debug" | "script|kill"
-        | "function|kill" => {
+        "watch" => return Plan::Watch,
+        // A channel lies where a key of that name would, and whoever listens does so there.
+        "publish" | "spublish" => return Plan::Key(1),
+        "subscribe" => return Plan::Subscribe(Kind::Channel),
+        "psubscribe" => return Plan::Subscribe(Kind::Pattern),
+        "ssubscribe" => return Plan::Subscribe(Kind::Shard),
+        "unsubscribe" => return Plan::Unsubscribe(Kind::Channel),
+        "punsubscribe" => return Plan::Unsubscribe(Kind::Pattern),
+        "sunsubscribe" => return Plan::Unsubscribe(Kind::Shard),
+        // These move data behind the proxy's back.
+        "migrate" | "pfdebug" | "script|debug" => {
             return Plan::Refuse;
         }
         // These change the state of the connection, which all clients share.
-        "watch" | "restore-asking" | "replconf" | "monitor" | "failover" => {
+        "restore-asking" | "replconf" | "failover" => {
             return Plan::Refuse;
         }
         "msetnx" => return Plan::Keys,
         _ => {}
     }
-    if spec.flags.contains(Flags::BLOCKING) || spec.flags.contains(Flags::ONLY_SENTINEL) {
+    if spec.flags.contains(Flags::BLOCKING) {
+        return Plan::Block;
+    }
+    if spec.flags.contains(Flags::ONLY_SENTINEL) {
         return Plan::Refuse;
     }
     match spec.tips.request {
@@ -207,7 +255,7 @@ mod tests {
             "rename",
             "sinterstore",
             "zunionstore",
-            "eval",
+            "fcall",
             "copy",
             "sort",
             "bitop",
@@ -225,33 +273,34 @@ mod tests {
         }
         assert_eq!(named("mset"), Plan::Split { merge: Merge::First, step: 2 });
         assert_eq!(named("mget"), Plan::Split { merge: Merge::Values, step: 1 });
-        for name in ["flushall", "flushdb", "script|load", "script|flush", "function|load"] {
+        for name in ["flushall", "flushdb", "function|load", "function|flush"] {
             assert_eq!(named(name), Plan::Every(Merge::First), "{name}");
         }
+        assert_eq!(named("evalsha_ro"), Plan::Script(Script::EvalSha));
+        assert_eq!(named("script|load"), Plan::Script(Script::Load));
         assert_eq!(named("dbsize"), Plan::Every(Merge::Sum));
         assert_eq!(named("keys"), Plan::Every(Merge::Concatenate));
         for name in [
-            "blpop",
-            "subscribe",
-            "monitor",
             "shutdown",
-            "watch",
             "replicaof",
             "psync",
             "debug",
             "save",
-            "wait",
-            "waitaof",
             "acl|list",
             "slowlog|get",
             "migrate",
-            "bzpopmin",
             "memory|stats",
-            "ssubscribe",
-            "psubscribe",
         ] {
             assert_eq!(named(name), Plan::Refuse, "{name}");
         }
+        for name in ["blpop", "blmove", "brpoplpush", "blmpop", "bzmpop", "bzpopmin"] {
+            assert_eq!(named(name), Plan::Block, "{name}");
+        }
+        assert_eq!(named("xread"), Plan::KeysUnlessBlocking);
+        assert_eq!(named("watch"), Plan::Watch);
+        assert_eq!(named("publish"), Plan::Key(1));
+        assert_eq!(named("psubscribe"), Plan::Subscribe(Kind::Pattern));
+        assert_eq!(named("sunsubscribe"), Plan::Unsubscribe(Kind::Shard));
         assert_eq!(named("config|get"), Plan::Local(Local::Config));
         assert_eq!(named("acl|whoami"), Plan::Local(Local::WhoAmI));
         for name in ["cluster|slots", "cluster|help", "asking"] {

@@ -9,6 +9,7 @@ use redstart_common::hash::{CharSign, HashKind};
 use redstart_common::slot::hash_tag;
 
 use super::distribution::{Distribution, ShardIndex, Wants, slots};
+use crate::client::observe::Pause;
 use crate::client::reads::Reads;
 use crate::settings::ReadFrom;
 use crate::stats::PoolStats;
@@ -39,6 +40,8 @@ pub struct Pool {
     char_sign: CharSign,
     hash_tag: Option<[u8; 2]>,
     chance: u64,
+    /// Its clients are paused.
+    pub pause: Option<Pause>,
     /// What happened in it.
     pub stats: PoolStats,
 }
@@ -76,6 +79,7 @@ impl Pool {
             char_sign: settings.char_sign,
             hash_tag: settings.hash_tag,
             chance: seed | 1,
+            pause: None,
             stats: PoolStats::default(),
             shared: Arc::clone(&shared),
         }

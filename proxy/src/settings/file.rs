@@ -251,6 +251,7 @@ fn set_global(global: &mut Global, key: &str, text: &str) -> Result<(), String> 
         }
         "pid_file" => global.pid_file = Some(text.to_owned()),
         "client_output_limit" => global.client_output_bytes_max = values::bytes(text)?,
+        "subscriber_output_limit" => global.subscriber_output_bytes_max = values::bytes(text)?,
         "client_in_flight_limit" => match values::number(text, 1 << 24)? {
             0 => return Err("cannot be 0".to_owned()),
             limit => global.client_in_flight_max = to_usize(limit),
@@ -510,6 +511,10 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             0 => return Err("cannot be 0".to_owned()),
             count => pool.server_connections = to_usize(count),
         },
+        "private_connections" => {
+            pool.private_connections = to_usize(values::number(text, 65_536)?);
+        }
+        "subscribe_everywhere" => pool.subscribe_everywhere = values::switch(text)?,
         "failover_hold" => seen.hold_ms = Some(values::number(text, MS_MAX)?),
         "read_from" => {
             pool.read_from = ReadFrom::NAMES

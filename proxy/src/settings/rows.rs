@@ -39,6 +39,11 @@ pub const GLOBAL: &[Row] = &[
         "Reply bytes a client may leave unread before it is dropped.",
     ),
     row(
+        "subscriber_output_limit",
+        "32mb",
+        "Bytes of published messages a client may leave unread before it is dropped.",
+    ),
+    row(
         "client_in_flight_limit",
         "4096",
         "Requests of a client in flight before the proxy stops reading from it.",
@@ -103,6 +108,16 @@ pub const POOL: &[Row] = &[
         "server_connections",
         "1",
         "Connections per worker and server; a client keeps to one of them.",
+    ),
+    row(
+        "private_connections",
+        "512",
+        "Most connections per worker and server that serve one client at a time: one for each client that waits (BLPOP …) or watches keys; 0 refuses both.",
+    ),
+    row(
+        "subscribe_everywhere",
+        "false",
+        "Subscribe to channels at every server, rather than where their names lie: for what scripts, transactions or clients of the servers publish.",
     ),
     row(
         "auto_eject_hosts",

@@ -11,6 +11,7 @@ use super::roster::{Change, Roster};
 use super::{Endpoint, PoolId, ServerId, Topology};
 use crate::backend::health::Rules;
 use crate::clock::Moment;
+use crate::scripts::Scripts;
 use crate::settings::{Groups, PoolSettings, ServerAddress, ServerOrder};
 
 /// What all workers know of a pool.
@@ -28,6 +29,10 @@ pub struct SharedPool {
     pub strange: Notify,
     /// What nodes of a cluster have said of single slots since the last look.
     moved: Mutex<BTreeMap<u16, ServerAddress>>,
+    /// Clients that watch what others ask, over all workers.
+    pub monitors: AtomicUsize,
+    /// The scripts that its clients have shown.
+    pub scripts: Scripts,
     roster: Mutex<Roster>,
 }
 
@@ -68,6 +73,8 @@ impl SharedPool {
             clients: AtomicUsize::new(0),
             strange: Notify::new(),
             moved: Mutex::default(),
+            monitors: AtomicUsize::new(0),
+            scripts: Scripts::default(),
             roster: Mutex::new(roster),
         }
     }

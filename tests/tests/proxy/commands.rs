@@ -205,12 +205,6 @@ fn the_proxy_answers_for_itself() {
          < -ERR Unknown client type 'Nobody'
          > CLIENT KILL USER nobody
          < -ERR No such user 'nobody'
-         > BLPOP q 0
-         < -ERR command 'blpop' is not supported through the proxy
-         > SUBSCRIBE c
-         < -ERR command 'subscribe' is not supported through the proxy
-         > WATCH k
-         < -ERR command 'watch' is not supported through the proxy
          > RESET
          < +RESET
          > CLIENT GETNAME

@@ -10,7 +10,7 @@ use redstart_tests::proxy_support::{
 };
 
 /// A sentinel of one group, `g`, whose primary the test chooses.
-struct Sentinel {
+pub(crate) struct Sentinel {
     port: u16,
     /// The epoch, and the primary's port in the lower half.
     says: Arc<AtomicU64>,
@@ -19,7 +19,7 @@ struct Sentinel {
 }
 
 impl Sentinel {
-    fn start(primary: u16) -> Self {
+    pub(crate) fn start(primary: u16) -> Self {
         let says = Arc::new(AtomicU64::new(1 << 16 | u64::from(primary)));
         let asked = Arc::new(AtomicUsize::new(0));
         let (said, counted) = (Arc::clone(&says), Arc::clone(&asked));
@@ -56,14 +56,14 @@ impl Sentinel {
         Self { port: fake.port, says, asked }
     }
 
-    fn switch_to(&self, primary: u16) {
+    pub(crate) fn switch_to(&self, primary: u16) {
         let before = self.says.load(Ordering::SeqCst);
         self.says.store(((before >> 16) + 1) << 16 | u64::from(primary), Ordering::SeqCst);
     }
 }
 
 /// A proxy over the group of a sentinel.
-fn proxy(sentinel: &Sentinel, keys: &str) -> Listening {
+pub(crate) fn proxy(sentinel: &Sentinel, keys: &str) -> Listening {
     let (port, folder) = (free_port(), Folder::new());
     let text = format!(
         "test:\n  listen: 127.0.0.1:{port}\n  sentinels:\n    - 127.0.0.1:{}\n  groups: [g]\n{keys}",
@@ -77,7 +77,7 @@ fn proxy(sentinel: &Sentinel, keys: &str) -> Listening {
 }
 
 /// Makes a server the replica of another, whose data it has then.
-fn follow(replica: &Redis, primary: &Redis) {
+pub(crate) fn follow(replica: &Redis, primary: &Redis) {
     let mut client = replica.client();
     assert_eq!(client.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port)), "+OK\r\n");
     eventually("the replica follows", || {
@@ -85,7 +85,7 @@ fn follow(replica: &Redis, primary: &Redis) {
     });
 }
 
-fn pair() -> (Redis, Redis) {
+pub(crate) fn pair() -> (Redis, Redis) {
     let options = ["--repl-diskless-sync-delay", "0"];
     let one = Redis::start_on(free_port(), &options);
     let other = Redis::start_on(free_port(), &options);

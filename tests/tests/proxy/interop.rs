@@ -50,8 +50,41 @@ fn redis_rs_over_several_shards() {
             all_shards_hold_keys(&setup);
             pipelines(&mut link);
             transactions(&mut link);
+            sessions(&client);
             assert!(link.is_open());
         }
+    }
+}
+
+/// What a client does on connections that are its own for that long: watching keys, waiting, listening.
+fn sessions(client: &redis::Client) {
+    let mut link = client.get_connection().expect("connected");
+    let (doubled,): (i64,) = redis::transaction(&mut link, &["watched"], |link, pipe| {
+        let before: Option<i64> = link.get("watched")?;
+        pipe.set("watched", before.unwrap_or(21) * 2).ignore().get("watched").query(link)
+    })
+    .expect("nobody changed it");
+    assert_eq!(doubled, 42);
+    let _: i64 = link.rpush("waited-for", "element").expect("pushed");
+    let popped: Option<(String, String)> = link.blpop("waited-for", 5.0).expect("popped");
+    assert_eq!(popped, Some(("waited-for".to_owned(), "element".to_owned())));
+    let nothing: Option<(String, String)> = link.blpop("waited-for", 0.05).expect("in vain");
+    assert_eq!(nothing, None);
+    let mut listening = client.get_connection().expect("connected");
+    let mut listening = listening.as_pubsub();
+    listening.subscribe("channel").expect("subscribed");
+    listening.psubscribe("chan*").expect("subscribed");
+    let _: i64 = link.publish("channel", "said").expect("published");
+    for _ in 0..2 {
+        let message = listening.get_message().expect("a message");
+        assert_eq!(message.get_channel_name(), "channel");
+        assert_eq!(message.get_payload::<String>().expect("text"), "said");
+    }
+    listening.unsubscribe("channel").expect("unsubscribed");
+    listening.punsubscribe("chan*").expect("unsubscribed");
+    let script = redis::Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+    for total in [7, 14] {
+        assert_eq!(script.key("scripted").arg(7).invoke::<i64>(&mut link).expect("run"), total);
     }
 }
 

@@ -289,7 +289,7 @@ fn a_large_request_that_is_refused_is_answered_in_whatever_pieces_it_comes() {
         (&["NOSUCH", "k", &big], "-ERR unknown command 'NOSUCH', with args beginning with: 'k' "),
         (&["GET", "k", &big], "-ERR wrong number of arguments for 'get' command"),
         (&["OBJECT", "NOSUCH", &big], "-ERR unknown subcommand 'NOSUCH'"),
-        (&["SUBSCRIBE", &big], "-ERR command 'subscribe' is not supported"),
+        (&["REPLICAOF", "k", &big], "-ERR command 'replicaof' is not supported"),
         (&["EVAL", &big, "6", "alpha", "beta", "gamma", "delta", "zeta", "eta"], "-CROSSSLOT "),
         (&["MSET", "k1", &big, "k2"], "-ERR wrong number of arguments for 'mset' command"),
         (&["SELECT", &big], "-ERR value is not an integer"),

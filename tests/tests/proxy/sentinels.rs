@@ -166,7 +166,28 @@ fn two_groups_are_one_endpoint() {
          < $2
          < v4",
     );
-    assert!(client.call("WATCH k1").starts_with("-ERR command 'watch' is not supported"));
+    client.play(
+        "> WATCH k1 k2
+         < -CROSSSLOT Keys in request don't hash to the same slot
+         > WATCH {oo}k2
+         < +OK
+         > MULTI
+         < +OK
+         > GET k1
+         < -CROSSSLOT Keys in request don't hash to the same slot
+         > EXEC
+         < -EXECABORT Transaction discarded because of previous errors.
+         > WATCH {oo}k2
+         < +OK
+         > MULTI
+         < +OK
+         > GET {oo}k2
+         < +QUEUED
+         > EXEC
+         < *1
+         < $2
+         < v4",
+    );
     let keys = |port: u16| {
         let mut direct = cluster.server(port).client();
         let mut keys: Vec<String> = direct

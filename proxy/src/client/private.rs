@@ -1,0 +1,610 @@
+//! What a client does on a connection that is its own for that long: waiting for something to happen, and watching keys.
+//!
+//! Such a request begins when all that its client asked before is answered, and nothing the client sends after it is looked
+//! at before it is answered itself: the order of a client's requests holds over several connections, and a client waits
+//! behind its own BLPOP as it does with one server. What becomes of a request whose connection is lost is for
+//! [`fate`](super::fate) to say.
+
+use std::sync::Arc;
+
+use redstart_common::command::CommandSpec;
+use redstart_common::resp::encode::Proto;
+use redstart_common::resp::{Args, Limits, RequestScanner, RespWrite, encode, error};
+use tokio::task::AbortHandle;
+
+use super::choose::{Place, anywhere, place};
+use super::dispatch::{Next, refuse};
+use super::fate::{Doing, Fate, Loss, Patience, fate, patience, still_waiting};
+use super::request::{Request, write_args};
+use super::subscribe::{self, Subscriptions};
+use super::{ClientId, forward, watch};
+use crate::backend::connection::Ending;
+use crate::backend::pipeline::{Kind, Slot, Target};
+use crate::backend::private::{Held, Room};
+use crate::backend::{Duty, Refusal, error_text, probe, redirect};
+use crate::route::distribution::ShardIndex;
+use crate::topology::{PoolId, ShardId};
+use crate::worker::Core;
+
+/// When something without an end is due, in microseconds of the worker's clock.
+const NEVER_US: u64 = u64::MAX / 2;
+/// Between two attempts to find a server for a request that lost its own, in microseconds.
+const RETRY_US: u64 = 50_000;
+/// How long a replaced primary may take to let a waiting request go, in microseconds.
+const LETTING_GO_US: u64 = 1_000_000;
+/// Said of a request that took something from a primary which has been replaced, or may have.
+const DEPOSED: &str =
+    "the primary was replaced before it answered; whether the request has run is not known";
+
+/// Where a client's request is.
+#[derive(Debug)]
+pub enum At {
+    /// On this connection.
+    Server(Held),
+    /// Nowhere: it lost its server and looks for another from this time on.
+    Nowhere {
+        /// In microseconds of the worker's clock.
+        from_us: u64,
+    },
+    /// It is not a connection's but a task's.
+    Task(AbortHandle),
+}
+
+/// A request on a connection of its client's own, which is not answered yet.
+#[derive(Debug)]
+pub struct Wait {
+    /// The request's number in the client's queue.
+    pub sequence: u32,
+    /// What it does.
+    pub doing: Doing,
+    /// Where it is.
+    pub at: At,
+    row: &'static CommandSpec,
+    request: Vec<u8>,
+    since_us: u64,
+    /// Since when it is without a server, and why.
+    lost: Option<(u64, String)>,
+    /// Since when its server is none any more for its keys.
+    deposed_us: Option<u64>,
+}
+
+impl Wait {
+    /// A request that is sent now. Its bytes are kept if it may be sent again.
+    #[must_use]
+    pub fn new(
+        sequence: u32,
+        doing: Doing,
+        at: At,
+        row: &'static CommandSpec,
+        request: Vec<u8>,
+        now_us: u64,
+    ) -> Self {
+        Self { sequence, doing, at, row, request, since_us: now_us, lost: None, deposed_us: None }
+    }
+
+    /// Whether it waits for something to happen, as those whom CLIENT UNBLOCK can wake.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        matches!(self.doing, Doing::Wait { .. })
+    }
+
+    /// Whether its server has no say in its keys any more.
+    #[must_use]
+    pub fn is_deposed(&self) -> bool {
+        self.deposed_us.is_some()
+    }
+}
+
+/// Whether a connection is still the one that was held.
+pub fn is_held(core: &mut Core, held: Held) -> bool {
+    !core.up.is_free(held.place as usize)
+        && core.up.get_mut(held.place as usize).epoch == held.epoch
+}
+
+/// A connection to the primary of a shard for one client, opened if there is none.
+///
+/// # Errors
+/// When there are as many as there may be.
+pub fn connect(
+    core: &mut Core,
+    pool: PoolId,
+    shard: ShardIndex,
+    resp3: bool,
+) -> Result<Held, Refusal> {
+    let now_us = core.clock.now_us();
+    let topology = &core.pools[pool].topology;
+    let of_shard = &topology.shards[usize::from(shard)];
+    let (endpoint, shard) = (Arc::clone(&topology.primary(of_shard).endpoint), of_shard.id);
+    while let Some(held) = core.privates.take(pool, endpoint.id, resp3) {
+        if is_held(core, held) && core.up.get_mut(held.place as usize).is_up() {
+            return Ok(held);
+        }
+        discard(core, held);
+    }
+    let most = core.pools[pool].shared.settings.private_connections;
+    match core.privates.room(pool, endpoint.id, most) {
+        Room::Free => {}
+        Room::InsteadOf(other) => discard(core, other),
+        Room::None => {
+            core.pools[pool].stats.private_refused += 1;
+            return Err(Refusal::all_private_in_use(most, &endpoint.name));
+        }
+    }
+    core.privates.added(pool, endpoint.id);
+    let duty = Duty::Private { shard };
+    let place = core.up.add(pool, endpoint, resp3, false, duty);
+    core.up.want(place as usize, now_us);
+    Ok(Held { place, epoch: core.up.get_mut(place as usize).epoch })
+}
+
+/// A client needs a connection no more: it is kept for the next, unless something is still to come on it.
+pub fn give_back(core: &mut Core, held: Held) {
+    if !is_held(core, held) {
+        return;
+    }
+    let now_us = core.clock.now_us();
+    let it = core.up.get_mut(held.place as usize);
+    if !it.is_up() || !it.pipeline.is_owed_to_nobody() {
+        return discard(core, held);
+    }
+    let (pool, server, resp3) = (it.pool, it.server.id, it.resp3);
+    if core.pools[pool].links.contains_key(&server) {
+        core.privates.give(pool, server, resp3, held, now_us);
+    } else {
+        discard(core, held);
+    }
+}
+
+/// Closes a connection. Whoever waits on it is not told.
+pub fn discard(core: &mut Core, held: Held) {
+    if !is_held(core, held) {
+        return;
+    }
+    let now_us = core.clock.now_us();
+    let place = held.place as usize;
+    core.up.close(place, "", now_us, |_| {});
+    core.release_backend(place);
+}
+
+/// The request of a client that waits for something to happen.
+pub fn wait(core: &mut Core, id: ClientId, request: Request<'_>) -> Next {
+    let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
+    if !client.pending.is_empty() {
+        return Next::Later;
+    }
+    let (pool, now_us) = (client.pool, request.now_us);
+    let shard = match place(core, pool, request) {
+        Place::Shard(shard) => shard,
+        Place::NoKeys => anywhere(core, id),
+        Place::Several => {
+            refuse(core, id, now_us, |out| out.error(error::CROSS_SLOT));
+            return Next::Taken;
+        }
+    };
+    let mut bytes = Vec::new();
+    write_args(request.args, &mut bytes);
+    let doing = Doing::waiting(request.row, request.args);
+    let due_us = due_us(request.row, request.args, now_us);
+    match open(core, id, shard) {
+        Ok(held) => {
+            let wait = |sequence| {
+                Wait::new(sequence, doing, At::Server(held), request.row, bytes.clone(), now_us)
+            };
+            begin(core, id, held, now_us, due_us, Kind::of(request.row), &bytes, wait);
+        }
+        Err(refusal) => forward::refused(core, id, now_us, &refusal),
+    }
+    Next::Taken
+}
+
+/// When a request that waits is to be answered at the latest.
+fn due_us(row: &CommandSpec, args: Args<'_>, now_us: u64) -> u64 {
+    match patience(row, args) {
+        Patience::Endless => NEVER_US,
+        Patience::Limited(us) => now_us.saturating_add(us).min(NEVER_US),
+        Patience::Unknown => now_us,
+    }
+}
+
+/// A connection of a client's own to a shard.
+///
+/// # Errors
+/// When no shard is alive, or as [`connect`].
+pub fn open(core: &mut Core, id: ClientId, shard: Option<ShardIndex>) -> Result<Held, Refusal> {
+    let (Some(shard), Some(client)) = (shard, core.down.clients.get_mut(id)) else {
+        return Err(Refusal::nobody());
+    };
+    let (pool, resp3) = (client.pool, client.resp3);
+    connect(core, pool, shard, resp3)
+}
+
+/// Sends a request on a connection of its client's own.
+#[expect(clippy::too_many_arguments, reason = "what a request on its way consists of")]
+pub fn begin(
+    core: &mut Core,
+    id: ClientId,
+    held: Held,
+    now_us: u64,
+    due_us: u64,
+    kind: Kind,
+    bytes: &[u8],
+    wait: impl FnOnce(u32) -> Wait,
+) {
+    let Some(client) = core.down.clients.get_mut(id) else { return discard(core, held) };
+    let sequence = client.begin(now_us);
+    client.barrier = true;
+    client.wait = Some(Box::new(wait(sequence)));
+    let slot = Slot::new(Target::Private { id, sequence }, kind, due_us);
+    core.up.send(held.place as usize, slot, |output| output.push(bytes));
+}
+
+/// A request on a connection of its client's own is answered.
+pub fn settled(core: &mut Core, id: ClientId, sequence: u32, is_error: bool) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let Some(wait) = client.wait.take_if(|wait| wait.sequence == sequence) else { return };
+    let At::Server(held) = wait.at else { return };
+    match wait.doing {
+        Doing::Watch { first: true } if is_error => {
+            client.watch = None;
+            give_back(core, held);
+        }
+        Doing::Watch { .. } => {
+            if let Some(watch) = client.watch.as_mut().filter(|_| is_error) {
+                watch.lose();
+            }
+        }
+        Doing::Exec | Doing::Wait { .. } => give_back(core, held),
+    }
+}
+
+/// Answers a request that is on no connection (any more).
+fn answer(core: &mut Core, id: ClientId, sequence: u32, reply: &[u8]) {
+    let now_us = core.clock.now_us();
+    core.down.clients.restart_clock(id, now_us);
+    core.down.clients.answer(id, sequence, reply, now_us);
+}
+
+/// The connection of a client's own has ended before the request on it was answered, or its server will not run it.
+pub fn lost(core: &mut Core, id: ClientId, sequence: u32, loss: Loss, why: &[u8]) {
+    let now_us = core.clock.now_us();
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let pool = client.pool;
+    let proto = if client.resp3 { Proto::Resp3 } else { Proto::Resp2 };
+    let redirect = redirect::read(why).filter(|_| loss == Loss::Refused);
+    if redirect.is_some() {
+        // What is known of the slots is old.
+        core.pools[pool].shared.strange.notify_one();
+    }
+    let may_wait = redirect.is_some() || core.pools[pool].shared.settings.failover_hold_ms > 0;
+    let Some(wait) = client.wait.as_mut().filter(|wait| wait.sequence == sequence) else { return };
+    let doing = wait.doing;
+    let held = match wait.at {
+        At::Server(held) => Some(held),
+        At::Nowhere { .. } | At::Task(_) => None,
+    };
+    match fate(doing, loss, may_wait) {
+        Fate::Again => {
+            let again = wait.lost.is_some();
+            let text = String::from_utf8_lossy(why.strip_prefix(b"-").unwrap_or(why));
+            wait.lost.get_or_insert_with(|| (now_us, text.trim_end().to_owned()));
+            wait.deposed_us = None;
+            // Where slots lie is asked first.
+            let is_early = again || redirect.is_some();
+            wait.at = At::Nowhere { from_us: if is_early { now_us + RETRY_US } else { now_us } };
+            core.homeless.push(id);
+        }
+        Fate::Nil => {
+            client.wait = None;
+            let mut reply = Vec::new();
+            reply.null_array(proto);
+            answer(core, id, sequence, &reply);
+        }
+        Fate::Told => {
+            client.wait = None;
+            match doing {
+                Doing::Watch { first: true } => client.watch = None,
+                Doing::Watch { first: false } => client.watch.iter_mut().for_each(|it| it.lose()),
+                Doing::Exec | Doing::Wait { .. } => {}
+            }
+            let mut reply = Vec::new();
+            match (loss, doing) {
+                (Loss::Refused, _) => reply.extend_from_slice(why),
+                (Loss::Sent, Doing::Wait { .. }) if why != DEPOSED.as_bytes() => {
+                    let why = String::from_utf8_lossy(why);
+                    reply.error(format!(
+                        "ERR {why}: the server was lost while the command waited, and whether it has run is not known"
+                    ));
+                }
+                _ => reply.error(format!("ERR {}", String::from_utf8_lossy(why))),
+            }
+            answer(core, id, sequence, &reply);
+        }
+    }
+    if let Some(held) = held {
+        discard(core, held);
+    }
+}
+
+/// A server whose say in the keys has ended has answered a request that waited.
+pub fn late(core: &mut Core, id: ClientId, sequence: u32, reply: &[u8]) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let Some(wait) = client.wait.as_ref().filter(|wait| wait.sequence == sequence) else { return };
+    let is_harmless = wait.doing == Doing::Wait { repeatable: true }
+        || matches!(reply.first(), Some(b'-' | b'_'))
+        || reply.starts_with(b"*-1")
+        || reply.starts_with(b"$-1");
+    if reply.starts_with(b"-UNBLOCKED ") {
+        lost(core, id, sequence, Loss::Refused, reply);
+    } else if is_harmless {
+        answer(core, id, sequence, reply);
+        settled(core, id, sequence, reply.starts_with(b"-"));
+    } else {
+        lost(core, id, sequence, Loss::Sent, DEPOSED.as_bytes());
+    }
+}
+
+/// Ends a private connection of which the worker has heard that it is lost.
+pub fn ended(core: &mut Core, backend: usize, why: &str, how: Ending) {
+    let now_us = core.clock.now_us();
+    let it = core.up.get_mut(backend);
+    it.counters.ended(how);
+    let (pool, server, was_up) = (it.pool, it.server.id, it.is_up());
+    let since_us = it.begun_us(now_us).min(now_us);
+    // What is not sent to its end has not run: a server runs nothing of a transaction before EXEC.
+    let loss = if was_up && it.output.is_empty() { Loss::Sent } else { Loss::Unsent };
+    let chores = &mut core.down.chores;
+    let broken = core.up.close(backend, why, now_us, |slot| {
+        if let Target::Private { id, sequence } = slot.target {
+            let why = why.as_bytes().to_vec();
+            chores.push(super::chores::Chore::Lost { id, sequence, loss, why });
+        }
+    });
+    if let Some(client) = broken {
+        core.down.clients.break_stream(client);
+    }
+    core.release_backend(backend);
+    if was_up {
+        // That a client's own connection has ended says little of its server; those who are asked first may know more.
+        core.pools[pool].shared.strange.notify_one();
+    } else if how != Ending::Turned {
+        core.note_failure(pool, server, since_us);
+    }
+}
+
+/// Looks for servers for those requests that have lost theirs.
+pub fn rehome(core: &mut Core) {
+    if core.homeless.is_empty() {
+        return;
+    }
+    let now_us = core.clock.now_us();
+    for id in std::mem::take(&mut core.homeless) {
+        let Some(client) = core.down.clients.get_mut(id) else { continue };
+        let pool = client.pool;
+        let hold_ms = core.pools[pool].shared.settings.failover_hold_ms;
+        let Some(wait) = &client.wait else { continue };
+        let At::Nowhere { from_us } = wait.at else { continue };
+        let Some((lost_us, why)) = &wait.lost else { continue };
+        if now_us.saturating_sub(*lost_us) > hold_ms * 1000 {
+            let text = format!("ERR the server of this key was away for {hold_ms} ms: {why}");
+            let sequence = wait.sequence;
+            let was_watch = matches!(wait.doing, Doing::Watch { .. });
+            client.wait = None;
+            if was_watch {
+                client.watch = None;
+            }
+            let mut reply = Vec::new();
+            reply.error(text);
+            core.pools[pool].stats.forward_errors += 1;
+            answer(core, id, sequence, &reply);
+        } else if from_us > now_us || !send_again(core, id, now_us) {
+            core.homeless.push(id);
+        }
+    }
+}
+
+/// Sends a request again to whoever serves its keys now. Says whether it is on its way.
+fn send_again(core: &mut Core, id: ClientId, now_us: u64) -> bool {
+    let Some(client) = core.down.clients.get_mut(id) else { return true };
+    let pool = client.pool;
+    let Some(mut wait) = client.wait.take() else { return true };
+    let (sequence, row) = (wait.sequence, wait.row);
+    core.refresh(pool);
+    let mut scanner = RequestScanner::default();
+    let limits = Limits { proto_max_bulk_len: usize::MAX, ..Limits::default() };
+    let is_whole = matches!(scanner.scan(&wait.request, &limits), Ok(Some(_)));
+    let args = scanner.args(&wait.request);
+    let request = Request { args, raw: &wait.request, row, now_us };
+    let shard = match place(core, pool, request) {
+        Place::Shard(shard) => shard,
+        Place::NoKeys => anywhere(core, id),
+        Place::Several => None,
+    };
+    let opened = if is_whole { open(core, id, shard).ok() } else { None };
+    let epoch = core.pools[pool].topology.epoch;
+    let Some(client) = core.down.clients.get_mut(id) else { return true };
+    let Some(held) = opened else {
+        wait.at = At::Nowhere { from_us: now_us + RETRY_US };
+        client.wait = Some(wait);
+        return false;
+    };
+    let (mut bytes, mut due_us) = (wait.request.clone(), NEVER_US);
+    match wait.doing {
+        Doing::Wait { .. } => match patience(row, args) {
+            Patience::Limited(us) => {
+                let left_us = us.saturating_sub(now_us.saturating_sub(wait.since_us));
+                let words = still_waiting(row, args, left_us);
+                bytes.clear();
+                encode::request(&mut bytes, words.iter().map(Vec::as_slice));
+                due_us = now_us + left_us;
+            }
+            Patience::Endless => {}
+            Patience::Unknown => due_us = now_us,
+        },
+        Doing::Watch { .. } | Doing::Exec => due_us = now_us,
+    }
+    wait.at = At::Server(held);
+    if matches!(wait.doing, Doing::Watch { .. })
+        && let Some(shard) = shard
+    {
+        let shard = core.pools[pool].topology.shards[usize::from(shard)].id;
+        client.watch = Some(Box::new(watch::Watch::new(held, shard, epoch)));
+    }
+    client.wait = Some(wait);
+    let slot = Slot::new(Target::Private { id, sequence }, Kind::of(row), due_us);
+    let it = core.up.get_mut(held.place as usize);
+    it.counters.resent += 1;
+    core.up.send(held.place as usize, slot, |output| output.push(&bytes));
+    true
+}
+
+/// A pool has another picture: connections of clients' own to servers that have no say any more are given up, and requests
+/// that wait there are asked back.
+pub fn reconciled(core: &mut Core, pool: PoolId) {
+    let now_us = core.clock.now_us();
+    let mut unused = Vec::new();
+    for (place, it) in core.up.iter_mut() {
+        let is_private = matches!(it.duty, Duty::Private { .. }) && it.pool == pool;
+        if is_private && !core.pools[pool].links.contains_key(&it.server.id) {
+            unused.push(Held { place: place as u32, epoch: it.epoch });
+        }
+    }
+    if unused.is_empty() {
+        return;
+    }
+    for id in core.down.clients.iter().map(|client| client.id).collect::<Vec<_>>() {
+        let Some(client) = core.down.clients.get_mut(id) else { continue };
+        if let Some(watch) = client.watch.as_mut().filter(|watch| unused.contains(&watch.held())) {
+            watch.lose();
+        }
+        let Some(wait) = &mut client.wait else { continue };
+        let At::Server(held) = wait.at else { continue };
+        let Some(at) = unused.iter().position(|other| *other == held) else { continue };
+        unused.swap_remove(at);
+        if wait.is_blocked() && core.up.get_mut(held.place as usize).is_up() {
+            wait.deposed_us = Some(now_us);
+            core.deposed_us = Some(now_us);
+            unblock(core, held, b"ERROR");
+        } else {
+            core.close_backend(held.place as usize, DEPOSED, Ending::Turned);
+        }
+    }
+    for held in unused {
+        discard(core, held);
+    }
+}
+
+/// What is done by the clock.
+pub fn tick(core: &mut Core) {
+    rehome(core);
+    let now_us = core.clock.now_us();
+    for held in core.privates.stale(now_us) {
+        discard(core, held);
+    }
+    let mut overdue = Vec::new();
+    if core.deposed_us.is_some_and(|since_us| since_us + LETTING_GO_US <= now_us) {
+        core.deposed_us = None;
+        for client in core.down.clients.iter() {
+            if let Some(wait) = &client.wait
+                && let At::Server(held) = wait.at
+                && wait.deposed_us.is_some_and(|since_us| since_us + LETTING_GO_US <= now_us)
+            {
+                overdue.push(held);
+            }
+        }
+    }
+    for held in overdue {
+        if is_held(core, held) {
+            core.close_backend(held.place as usize, DEPOSED, Ending::Turned);
+        }
+    }
+}
+
+/// Asks a server to let a request go that waits there. It decides itself whether it was served before.
+fn unblock(core: &mut Core, held: Held, how: &'static [u8]) {
+    let it = core.up.get_mut(held.place as usize);
+    let (endpoint, number) = (Arc::clone(&it.server), it.remote_id.to_string());
+    let shared = Arc::clone(&core.pools[it.pool].shared);
+    tokio::task::spawn_local(async move {
+        let asking = async {
+            let mut link = probe::open_beside(&shared.settings, &endpoint, Proto::Resp2).await?;
+            link.ask(&[b"CLIENT", b"UNBLOCK", number.as_bytes(), how]).await
+        };
+        let limit = probe::connect_timeout(&shared.settings);
+        if let Ok(Err(error)) = tokio::time::timeout(limit, asking).await {
+            redstart_common::log!(
+                Notice,
+                "pool '{}': server '{}' was not asked to let a waiting client go: {}",
+                shared.settings.name,
+                endpoint.name,
+                error_text(&error)
+            );
+        }
+    });
+}
+
+/// CLIENT UNBLOCK: lets a client go that waits. Says whether it waited.
+pub fn let_go(core: &mut Core, id: ClientId, is_error: bool) -> bool {
+    let Some(client) = core.down.clients.get_mut(id) else { return false };
+    let proto = if client.resp3 { Proto::Resp3 } else { Proto::Resp2 };
+    let Some(wait) = client.wait.as_ref().filter(|wait| wait.is_blocked()) else { return false };
+    let sequence = wait.sequence;
+    match &wait.at {
+        At::Server(held) => {
+            let held = *held;
+            if core.up.get_mut(held.place as usize).remote_id == 0 {
+                return false;
+            }
+            unblock(core, held, if is_error { b"ERROR" } else { b"TIMEOUT" });
+            return true;
+        }
+        At::Task(task) => task.abort(),
+        At::Nowhere { .. } => {}
+    }
+    let row = wait.row;
+    client.wait = None;
+    let mut reply = Vec::new();
+    match row.name {
+        _ if is_error => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        "wait" => reply.integer(0),
+        "waitaof" => reply.extend_from_slice(b"*2\r\n:0\r\n:0\r\n"),
+        _ => reply.null_array(proto),
+    }
+    answer(core, id, sequence, &reply);
+    true
+}
+
+/// What a client leaves behind that is gone.
+#[derive(Debug)]
+pub struct Legacy {
+    /// Who it was.
+    pub id: ClientId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// What it subscribed to.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// A request that is not answered.
+    pub wait: Option<Box<Wait>>,
+    /// What it watched.
+    pub watch: Option<Box<watch::Watch>>,
+}
+
+/// A client is gone: what it waited for ends at once.
+pub fn departed(core: &mut Core, legacy: Legacy) {
+    match legacy.wait.map(|wait| wait.at) {
+        Some(At::Server(held)) => discard(core, held),
+        Some(At::Task(task)) => task.abort(),
+        Some(At::Nowhere { .. }) | None => {}
+    }
+    if let Some(subscriptions) = legacy.subscriptions {
+        subscribe::departed(core, legacy.id, legacy.pool, *subscriptions);
+    }
+    if let Some(watch) = legacy.watch {
+        watch::unwatch(core, watch.held());
+    }
+}
+
+/// The identity of a shard by its place.
+#[must_use]
+pub fn shard_id(core: &Core, pool: PoolId, shard: ShardIndex) -> ShardId {
+    core.pools[pool].topology.shards[usize::from(shard)].id
+}

@@ -1,0 +1,85 @@
+//! The clients of a worker, and what becomes of a reply that is owed to one of them.
+
+use std::collections::HashMap;
+
+use redstart_common::net::buffer;
+
+use crate::backend::pipeline::Target;
+use crate::client::chores::Chore;
+use crate::client::fate::{self, Loss};
+use crate::client::{ClientId, Clients};
+use crate::gather::Gathers;
+use crate::scripts;
+
+/// The clients of a worker and the replies being put together for them.
+#[derive(Debug, Default)]
+pub struct Downstream {
+    /// The clients.
+    pub clients: Clients,
+    /// Split requests.
+    pub gathers: Gathers,
+    /// Requests by EVALSHA that may be needed once more.
+    pub asked_scripts: HashMap<(ClientId, u32), Vec<u8>>,
+    /// What replies have given to do, before the turn ends.
+    pub chores: Vec<Chore>,
+}
+
+impl Downstream {
+    /// Hands a reply to whoever is owed it.
+    pub fn answer(&mut self, target: Target, reply: &[u8], now_us: u64) {
+        match target {
+            Target::Client { id, sequence } => self.clients.answer(id, sequence, reply, now_us),
+            Target::Script { id, sequence } => self.answer_script(id, sequence, reply, now_us),
+            Target::Private { id, sequence } => self.answer_private(id, sequence, reply, now_us),
+            Target::Part { gather, part } => {
+                let Some(client) = self.gathers.client_of(gather) else { return };
+                if !self.clients.gather(client, reply.len()) {
+                    self.gathers.forget(gather);
+                } else if let Some(merged) = self.gathers.part(gather, part, reply) {
+                    self.clients.answer_gathered(merged, now_us);
+                }
+            }
+            Target::Nobody => {}
+        }
+    }
+}
+
+impl Downstream {
+    /// The server has the script of an EVALSHA, whose request is not needed any more.
+    pub fn has_script(&mut self, id: ClientId, sequence: u32) -> Option<Vec<u8>> {
+        self.asked_scripts.remove(&(id, sequence))
+    }
+
+    fn answer_private(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
+        let wait = self.clients.get_mut(id).and_then(|client| client.wait.as_ref());
+        let is_deposed = wait.is_some_and(|wait| wait.is_deposed());
+        let chore = if is_deposed {
+            Chore::Late { id, sequence, reply: reply.to_vec() }
+        } else if fate::has_not_run(reply) {
+            Chore::Lost { id, sequence, loss: Loss::Refused, why: reply.to_vec() }
+        } else {
+            self.clients.restart_clock(id, now_us);
+            self.clients.answer(id, sequence, reply, now_us);
+            Chore::Settled { id, sequence, is_error: reply.starts_with(b"-") }
+        };
+        self.chores.push(chore);
+    }
+
+    /// Whether anything is to be done before the turn ends.
+    #[must_use]
+    pub fn has_chores(&self) -> bool {
+        !self.chores.is_empty() || !self.clients.legacies.is_empty()
+    }
+
+    fn answer_script(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
+        match self.has_script(id, sequence) {
+            Some(asked) if scripts::is_missing(reply) => {
+                self.chores.push(Chore::Script { id, sequence, asked, reply: reply.to_vec() });
+            }
+            asked => {
+                asked.into_iter().for_each(buffer::give);
+                self.clients.answer(id, sequence, reply, now_us);
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The connection to a server that subscribes for all clients of a worker: opened when it is needed, and again when it is
+//! lost.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use redstart_common::net::{Stream, buffer, turn};
+use redstart_common::resp::{ReplyLimits, ReplyScanner};
+use tokio::io::ReadBuf;
+
+use crate::backend::{error_text, probe};
+use crate::client::subscribe;
+use crate::output::keep;
+use crate::topology::{Endpoint, PoolId};
+use crate::worker::Worker;
+
+/// Before a second attempt to connect, and the most before any.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_millis(500);
+/// Reads after which others get their turn.
+const READS_MAX: u32 = 16;
+
+/// Serves a link until nobody needs it.
+pub async fn run(worker: Rc<Worker>, pool: PoolId, server: Arc<Endpoint>, number: u64) {
+    let shared = Arc::clone(&worker.core.borrow().pools[pool].shared);
+    let mut retry = RETRY_FIRST;
+    loop {
+        let opened = probe::open(&shared.settings, &server, false, false).await;
+        if !is_current(&worker, pool, &server, number) {
+            return;
+        }
+        let why = match opened {
+            Ok(stream) => {
+                retry = RETRY_FIRST;
+                subscribe::opened(&mut worker.core.borrow_mut(), pool, &server);
+                let mut open =
+                    Open { stream, input: Vec::new(), scanner: ReplyScanner::default(), sent: 0 };
+                let ended = poll_fn(|cx| open.poll(&worker, pool, &server, number, cx)).await;
+                let Some(error) = ended else { return };
+                error_text(&error)
+            }
+            Err(error) => error_text(&error),
+        };
+        if !is_current(&worker, pool, &server, number) {
+            return;
+        }
+        subscribe::lost(&mut worker.core.borrow_mut(), pool, &server, &why);
+        tokio::time::sleep(retry).await;
+        retry = (retry * 2).min(RETRY_MAX);
+        if !is_current(&worker, pool, &server, number) {
+            return;
+        }
+    }
+}
+
+fn is_current(worker: &Rc<Worker>, pool: PoolId, server: &Endpoint, number: u64) -> bool {
+    let core = &mut *worker.core.borrow_mut();
+    core.hub(pool).link_mut(server.id).is_some_and(|link| link.number == number)
+}
+
+struct Open {
+    stream: Stream,
+    input: Vec<u8>,
+    scanner: ReplyScanner,
+    /// Bytes in front of the link's output that are gone.
+    sent: usize,
+}
+
+impl Open {
+    /// `None` when the link is not needed any more.
+    fn poll(
+        &mut self,
+        worker: &Rc<Worker>,
+        pool: PoolId,
+        server: &Endpoint,
+        number: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Error>> {
+        for _ in 0..READS_MAX {
+            {
+                let core = &mut *worker.core.borrow_mut();
+                let link = core.hub(pool).link_mut(server.id);
+                let Some(link) = link.filter(|link| link.number == number) else {
+                    return Poll::Ready(None);
+                };
+                link.waker = Some(cx.waker().clone());
+                if let Poll::Ready(Err(error)) = self.write(&mut link.out, cx) {
+                    return Poll::Ready(Some(error));
+                }
+            }
+            let read = buffer::with_read_buffer(|shared| {
+                let mut space = ReadBuf::new(shared);
+                match self.stream.poll_read(cx, &mut space) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) if space.filled().is_empty() => {
+                        Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+                    }
+                    Poll::Ready(Ok(())) => {
+                        self.input.extend_from_slice(space.filled());
+                        Poll::Ready(Ok(()))
+                    }
+                }
+            });
+            match read {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            if !self.hear(worker, pool, server) {
+                let error = io::Error::other("the server sent what is no message");
+                return Poll::Ready(Some(error));
+            }
+            worker.end_turn_if_full();
+        }
+        turn::end();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A link that was opened anew begins with its output.
+        self.sent = self.sent.min(out.len());
+        while self.sent < out.len() {
+            match self.stream.poll_write(cx, &out[self.sent..]) {
+                Poll::Ready(Ok(count)) => self.sent += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        *out = Vec::new();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes in every whole frame. Says whether they were any.
+    fn hear(&mut self, worker: &Rc<Worker>, pool: PoolId, server: &Endpoint) -> bool {
+        let core = &mut *worker.core.borrow_mut();
+        let mut input = std::mem::take(&mut self.input);
+        let mut at = 0;
+        while at < input.len() {
+            match self.scanner.scan(&input[at..], &ReplyLimits::default()) {
+                Ok(Some(len)) => {
+                    if !subscribe::hear(core, pool, server, &input[at..at + len]) {
+                        return false;
+                    }
+                    at += len;
+                }
+                Ok(None) => break,
+                Err(_) => return false,
+            }
+        }
+        if at == input.len() {
+            buffer::give(input);
+        } else {
+            let rest = input.split_off(at);
+            keep(&mut input, &rest, self.scanner.wanted().unwrap_or(0));
+            self.input = input;
+        }
+        true
+    }
+}
