@@ -10,8 +10,7 @@ use super::dispatch::refuse;
 use super::forward;
 use super::request::{Request, write_args};
 use crate::backend::Refusal;
-use crate::backend::again::ATTEMPTS_MAX;
-use crate::backend::pipeline::{Kind, Slot, Target};
+use crate::backend::pipeline::{Kind, LEAD_UNKNOWN, Slot, Target};
 use crate::route::distribution::Wants;
 use crate::route::plan::{Local, Plan};
 use crate::topology::ShardId;
@@ -185,7 +184,7 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) {
     match u16::try_from(lead) {
         Ok(lead) => slot.lead = lead,
         // Too long a one is sent once.
-        Err(_) => (slot.attempts, slot.kind) = (ATTEMPTS_MAX, Kind::Write),
+        Err(_) => (slot.lead, slot.kind) = (LEAD_UNKNOWN, Kind::Write),
     }
     core.up.send(backend, slot, |output| {
         output.push(b"*1\r\n$5\r\nMULTI\r\n");
