@@ -95,6 +95,10 @@ impl Cluster {
     pub fn settled(&self) {
         for node in &self.nodes {
             let mut client = node.client();
+            eventually("it knows all others", || {
+                let nodes = client.call("CLUSTER NODES");
+                self.nodes.iter().all(|other| nodes.contains(&format!(":{}@", other.port)))
+            });
             eventually("the cluster is up", || {
                 client.call("CLUSTER INFO").contains("cluster_state:ok")
                     && !client.call("CLUSTER NODES").contains("handshake")

@@ -11,12 +11,12 @@
 //! A server that answers READONLY is asked nothing more. What it answers to requests that were sent behind is looked at
 //! all the same: reads are not believed, for their client's write has not run; writes are as it says.
 
-use super::pipeline::{Kind, Slot, Target};
+use super::pipeline::{Kind, LEAD_UNKNOWN, Slot, Target};
 use super::{Backend, Link, redirect};
 use crate::client::redirect::Turned;
 
 /// How often a request is sent again.
-pub const ATTEMPTS_MAX: u8 = 8;
+pub(super) const ATTEMPTS_MAX: u8 = 8;
 
 /// Requests that wait to be sent again, or for the first time.
 #[derive(Debug, Default)]
@@ -85,7 +85,8 @@ impl Backend {
         self.counters.redirects.count(&redirect);
         if slot.target != Target::Nobody {
             self.counters.resent += 1;
-            let bytes = self.kept.front(slot.bytes as usize).map(<[u8]>::to_vec);
+            let kept = self.kept.front(slot.bytes as usize);
+            let bytes = kept.filter(|_| slot.lead != LEAD_UNKNOWN).map(<[u8]>::to_vec);
             turned.push(Turned { slot, bytes, redirect, reply });
         }
         true
@@ -111,7 +112,7 @@ impl Backend {
     /// Notes the oldest request, for which a reply is on its way, to be sent again. Says whether that is possible.
     fn keep_for_later(&mut self, slot: Slot, now_us: u64) -> bool {
         let Some(bytes) = self.kept.front(slot.bytes as usize) else { return false };
-        if slot.attempts >= ATTEMPTS_MAX {
+        if slot.attempts >= ATTEMPTS_MAX || slot.lead == LEAD_UNKNOWN {
             return false;
         }
         let slot = Slot { attempts: slot.attempts + 1, at_us: now_us, ..slot };
@@ -169,7 +170,8 @@ impl Backend {
                 return;
             }
             let is_sent = was_up && end <= sent_to;
-            let may = !is_sent || (slot.kind == Kind::Read && slot.attempts < ATTEMPTS_MAX);
+            let may = slot.lead != LEAD_UNKNOWN
+                && (!is_sent || (slot.kind == Kind::Read && slot.attempts < ATTEMPTS_MAX));
             let bytes =
                 start.checked_sub(known_from).and_then(|at| stream.get(at..end - known_from));
             let (true, Some(bytes)) = (may, bytes) else { return lost(slot) };

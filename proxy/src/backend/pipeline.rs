@@ -86,6 +86,9 @@ pub struct Slot {
     pub lead: u16,
 }
 
+/// Stands for more replies in front than can be counted: such a request is sent once.
+pub const LEAD_UNKNOWN: u16 = u16::MAX;
+
 impl Slot {
     /// A request that is queued now, and whose size will be known when it is.
     #[inline]

@@ -128,7 +128,7 @@ fn send(core: &mut Core, pool: PoolId, backend: usize, slot: Slot, request: &[u8
     match core.up.check(backend, now_us) {
         Ok(()) => {
             if is_asked {
-                let slot = Slot { lead: slot.lead + 1, ..slot };
+                let slot = Slot { lead: slot.lead.saturating_add(1), ..slot };
                 core.up.send_pieces_again(backend, slot, &[ASKING, request]);
             } else {
                 core.up.send_again(backend, slot, request);

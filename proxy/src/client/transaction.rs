@@ -11,8 +11,7 @@ use super::forward;
 use super::request::{Request, write_args};
 use super::{script, watch};
 use crate::backend::Refusal;
-use crate::backend::again::ATTEMPTS_MAX;
-use crate::backend::pipeline::{Kind, Slot, Target};
+use crate::backend::pipeline::{Kind, LEAD_UNKNOWN, Slot, Target};
 use crate::output::Output;
 use crate::route::distribution::Wants;
 use crate::route::plan::{Local, Plan, Script};
@@ -246,7 +245,7 @@ fn send(core: &mut Core, id: ClientId, now_us: u64, transaction: Transaction) {
     match u16::try_from(lead) {
         Ok(lead) => slot.lead = lead,
         // Too long a one is sent once.
-        Err(_) => (slot.attempts, slot.kind) = (ATTEMPTS_MAX, Kind::Write),
+        Err(_) => (slot.lead, slot.kind) = (LEAD_UNKNOWN, Kind::Write),
     }
     core.up.send(backend, slot, |output| transaction.write(output));
 }
