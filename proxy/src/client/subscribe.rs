@@ -144,10 +144,15 @@ pub fn pong(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
 /// The servers where a topic is at home. `None` when none is alive.
 fn homes(core: &mut Core, pool: PoolId, topic: &Topic) -> Option<Vec<ServerId>> {
     let it = &mut core.pools[pool];
-    let is_everywhere = topic.kind == Kind::Pattern
-        || topic.is_of_keyspace()
-        || it.shared.settings.subscribe_everywhere
-        || it.topology.distribution.wants() == Wants::Chance;
+    let is_everywhere = if it.has_slots() {
+        // The nodes of a cluster tell each other what is published, but not what becomes of keys.
+        topic.is_of_keyspace() || (topic.kind == Kind::Pattern && topic.name.starts_with(b"__key"))
+    } else {
+        topic.kind == Kind::Pattern
+            || topic.is_of_keyspace()
+            || it.shared.settings.subscribe_everywhere
+            || it.topology.distribution.wants() == Wants::Chance
+    };
     let shards = match is_everywhere {
         true => it.topology.live.to_vec(),
         false => vec![it.shard_of(&topic.name)?],
