@@ -1,6 +1,7 @@
 //! Process tests of the proxy, one executable for all: linking is what a test run waits for.
 
 mod cluster;
+mod cluster_sessions;
 mod commands;
 mod failover;
 mod failures;
