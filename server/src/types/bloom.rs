@@ -15,6 +15,10 @@ pub const OPTION_NO_SCALING: u32 = 8;
 
 /// A link's share of the error of the one before it.
 const TIGHTENING: f64 = 0.5;
+#[expect(
+    clippy::approx_constant,
+    reason = "as many digits as RedisBloom has, so that both round alike"
+)]
 const LN_2: f64 = 0.693_147_180_559_945;
 const LN_2_SQUARED: f64 = 0.480_453_013_918_201;
 /// Bytes that a link may take: what one allocation may ask for on behalf of a client.
