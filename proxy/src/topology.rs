@@ -11,6 +11,7 @@
 //! was taken from.
 
 pub mod cluster;
+pub mod links;
 pub mod pool;
 pub mod replicas;
 pub mod roster;

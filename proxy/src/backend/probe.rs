@@ -13,7 +13,7 @@ use redstart_common::resp::owned::Frame;
 use super::control_link::{
     ControlLink, error_of, first_of, integer_of, is_simple, refused, text_of,
 };
-use crate::settings::PoolSettings;
+use crate::settings::{PoolSettings, ServerAddress};
 use crate::topology::Endpoint;
 
 /// How long a connection may take when the pool sets no timeout, in milliseconds.
@@ -46,13 +46,21 @@ pub async fn open(
     }
 }
 
-async fn authenticated(pool: &PoolSettings, server: &Endpoint) -> io::Result<ControlLink> {
-    let Some(address) = &server.address else {
-        return Err(io::Error::other("its address is not known yet"));
-    };
+/// Connects to a server and says who the pool is there.
+///
+/// # Errors
+/// When it cannot be reached or refuses.
+pub async fn connect(pool: &PoolSettings, address: &ServerAddress) -> io::Result<ControlLink> {
     let mut link = ControlLink::connect(address).await?;
     link.authenticate(pool.server_user.as_deref(), pool.password_of_servers()).await?;
     Ok(link)
+}
+
+async fn authenticated(pool: &PoolSettings, server: &Endpoint) -> io::Result<ControlLink> {
+    match &server.address {
+        Some(address) => connect(pool, address).await,
+        None => Err(io::Error::other("its address is not known yet")),
+    }
 }
 
 async fn speak_resp3(link: &mut ControlLink) -> io::Result<()> {

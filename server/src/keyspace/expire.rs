@@ -58,6 +58,19 @@ struct Tally {
     cut_short: bool,
 }
 
+/// Visits buckets of an index from `cursor` on, until [`BATCH`] keys were seen, or so many buckets, or the end. `visit`
+/// answers the next cursor, and how many keys were seen so far. Answers where to go on.
+fn batch(mut cursor: u64, mut visit: impl FnMut(u64) -> (u64, usize)) -> u64 {
+    for _ in 0..BATCH {
+        let (next, seen) = visit(cursor);
+        cursor = next;
+        if cursor == 0 || seen >= BATCH {
+            break;
+        }
+    }
+    cursor
+}
+
 fn walk(keyspace: &mut Keyspace, cycle: Cycle, start: Instant) -> Tally {
     let mut tally = Tally::default();
     let Cycle::Slow { effort, .. } = cycle;
@@ -70,10 +83,8 @@ fn walk(keyspace: &mut Keyspace, cycle: Cycle, start: Instant) -> Tally {
         while db.volatile_len() > 0 {
             let (mut seen, mut ttl_sum) = (0, 0);
             let mut due: Vec<Box<[u8]>> = Vec::new();
-            let mut cursor = db.expire_cursor;
-            let mut buckets = 0;
-            while seen < BATCH && buckets < BATCH {
-                cursor = db.scan_volatile(cursor, |entry| {
+            let cursor = batch(db.expire_cursor, |cursor| {
+                let next = db.scan_volatile(cursor, |entry| {
                     let Some(deadline) = entry.deadline() else { return };
                     seen += 1;
                     if deadline <= now {
@@ -82,11 +93,8 @@ fn walk(keyspace: &mut Keyspace, cycle: Cycle, start: Instant) -> Tally {
                         ttl_sum += deadline - now;
                     }
                 });
-                buckets += 1;
-                if cursor == 0 {
-                    break;
-                }
-            }
+                (next, seen)
+            });
             db.expire_cursor = cursor;
             for key in &due {
                 db.expire_key(key);
@@ -123,22 +131,18 @@ fn walk_fields(keyspace: &mut Keyspace, budget: Duration, start: Instant) -> boo
     for index in 0..keyspace.dbs.len() {
         let db = &mut keyspace.dbs[index];
         while db.timed_len() > 0 {
-            let (mut seen, mut buckets) = (0, 0);
+            let mut seen = 0;
             let mut due: Vec<Box<[u8]>> = Vec::new();
-            let mut cursor = db.fields_cursor;
-            while seen < BATCH && buckets < BATCH {
-                cursor = db.scan_timed(cursor, |entry, next_due| {
+            let cursor = batch(db.fields_cursor, |cursor| {
+                let next = db.scan_timed(cursor, |entry, next_due| {
                     seen += 1;
                     // One without deadlines is to leave the index.
                     if next_due.is_none_or(|next_due| next_due <= now) {
                         due.push(entry.key().into());
                     }
                 });
-                buckets += 1;
-                if cursor == 0 {
-                    break;
-                }
-            }
+                (next, seen)
+            });
             db.fields_cursor = cursor;
             for key in &due {
                 db.expire_fields(key, FIELDS_BATCH);

@@ -1,48 +1,32 @@
 //! The sockets and the clock around the watch: connects, asks, and carries out what it says.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redstart_common::log;
 use redstart_common::resp::owned::Frame;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::PeerId;
 use super::view;
 use super::watch::{Action, Event, Watch};
 use crate::backend::control_link::ControlLink;
-use crate::backend::error_text;
+use crate::backend::{error_text, probe};
 use crate::control::Directory;
 use crate::settings::ServerAddress;
+use crate::topology::links::{Links, Tell};
 use crate::topology::pool::SharedPool;
 
 /// How long a connection to a node may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// An open or opening connection; ends when it is dropped.
-struct Link {
-    number: u64,
-    asks: UnboundedSender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 /// Watches the cluster of a pool as long as the process lives.
 pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
     let Some(settings) = &pool.settings.cluster else { return };
     let clock = directory.clock;
     let mut watch = Watch::new(&settings.seeds, clock.ms());
-    let (events, mut inbox) = mpsc::unbounded_channel::<(u64, Event)>();
-    let mut links: HashMap<PeerId, Link> = HashMap::new();
-    let mut number = 0;
+    let mut links: Links<PeerId, (), Event> = Links::default();
     let mut actions = Vec::new();
     let mut event = Event::Tick;
     loop {
@@ -51,19 +35,11 @@ pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
         for action in actions.drain(..) {
             match action {
                 Action::Open(id, address) => {
-                    number += 1;
-                    let (asks, questions) = mpsc::unbounded_channel();
-                    let tell = Tell { id, number, events: events.clone() };
-                    let task = tokio::spawn(serve(Arc::clone(&pool), address, questions, tell));
-                    links.insert(id, Link { number, asks, task });
+                    let pool = Arc::clone(&pool);
+                    links.open(id, |questions, tell| serve(pool, address, questions, tell));
                 }
-                Action::Close(id) => drop(links.remove(&id)),
-                Action::Ask(id) => {
-                    if let Some(link) = links.get(&id) {
-                        // It may have ended: then it tells so itself.
-                        let _ = link.asks.send(());
-                    }
-                }
+                Action::Close(id) => links.close(id),
+                Action::Ask(id) => links.ask(id, ()),
                 Action::Change(change) => changes.push(change),
                 Action::Log(level, text) => {
                     if level >= log::level() {
@@ -73,47 +49,23 @@ pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
             }
         }
         directory.change(pool.id, changes);
-        event = loop {
-            let wait = watch.wake_ms().saturating_sub(clock.ms());
-            tokio::select! {
-                Some((number, event)) = inbox.recv() => {
-                    // What a connection told before it was let go counts no more.
-                    let (Event::Opened(id) | Event::Lost(id, _) | Event::Told(id, _)) = &event else {
-                        continue;
-                    };
-                    let id = *id;
-                    if links.get(&id).is_none_or(|link| link.number != number) {
-                        continue;
-                    }
-                    if matches!(event, Event::Lost(..)) {
-                        links.remove(&id);
-                    }
-                    break event;
+        let wait = watch.wake_ms().saturating_sub(clock.ms());
+        event = tokio::select! {
+            (id, event) = links.next() => {
+                if matches!(event, Event::Lost(..)) {
+                    links.close(id);
                 }
-                () = pool.strange.notified() => {
-                    let moved = pool.take_moved();
-                    break match moved.is_empty() {
-                        true => Event::Strange,
-                        false => Event::Moved(moved.into_iter().collect()),
-                    };
-                }
-                () = tokio::time::sleep(Duration::from_millis(wait.clamp(1, 60_000))) => break Event::Tick,
+                event
             }
+            () = pool.strange.notified() => {
+                let moved = pool.take_moved();
+                match moved.is_empty() {
+                    true => Event::Strange,
+                    false => Event::Moved(moved.into_iter().collect()),
+                }
+            }
+            () = tokio::time::sleep(Duration::from_millis(wait.clamp(1, 60_000))) => Event::Tick,
         };
-    }
-}
-
-/// How a connection's task tells what happens.
-struct Tell {
-    id: PeerId,
-    number: u64,
-    events: UnboundedSender<(u64, Event)>,
-}
-
-impl Tell {
-    fn tell(&self, event: Event) {
-        // The watch lives as long as the process.
-        let _ = self.events.send((self.number, event));
     }
 }
 
@@ -121,9 +73,10 @@ async fn serve(
     pool: Arc<SharedPool>,
     address: ServerAddress,
     questions: UnboundedReceiver<()>,
-    tell: Tell,
+    tell: Tell<PeerId, Event>,
 ) {
-    let ended = match tokio::time::timeout(OPEN_TIMEOUT, open(&pool, &address)).await {
+    let opening = probe::connect(&pool.settings, &address);
+    let ended = match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
         Ok(Ok(link)) => {
             tell.tell(Event::Opened(tell.id));
             exchange(link, &address, questions, &tell).await
@@ -138,19 +91,12 @@ async fn serve(
     tell.tell(Event::Lost(tell.id, why));
 }
 
-async fn open(pool: &SharedPool, address: &ServerAddress) -> io::Result<ControlLink> {
-    let settings = &pool.settings;
-    let mut link = ControlLink::connect(address).await?;
-    link.authenticate(settings.server_user.as_deref(), settings.password_of_servers()).await?;
-    Ok(link)
-}
-
 /// Asks what is to be asked and tells what comes, until the connection ends.
 async fn exchange(
     mut link: ControlLink,
     address: &ServerAddress,
     mut questions: UnboundedReceiver<()>,
-    tell: &Tell,
+    tell: &Tell<PeerId, Event>,
 ) -> io::Result<()> {
     loop {
         tokio::select! {

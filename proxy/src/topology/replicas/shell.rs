@@ -1,20 +1,20 @@
 //! The sockets and the clock around the watch.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redstart_common::resp::owned::Frame;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::facts::Facts;
 use super::watch::{Action, Event, Listed, Watch};
 use crate::backend::control_link::{ControlLink, text_of};
+use crate::backend::probe;
 use crate::clock::Clock;
 use crate::control::Directory;
 use crate::settings::{ReadFrom, ServerAddress};
+use crate::topology::links::{Links, Tell};
 use crate::topology::pool::SharedPool;
 use crate::topology::{ServerId, Topology};
 
@@ -23,27 +23,12 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at which servers there are.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// An open or opening connection; ends when it is dropped.
-struct Link {
-    number: u64,
-    asks: UnboundedSender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Watches the servers of a pool whose replicas are read, as long as the process lives.
 pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
     let settings = &pool.settings;
     let clock = directory.clock;
     let mut watch = Watch::new(settings.max_lag, settings.read_from == ReadFrom::Nearest);
-    let (events, mut inbox) = mpsc::unbounded_channel::<(ServerId, u64, Event)>();
-    let mut links: HashMap<ServerId, Link> = HashMap::new();
-    let mut number = 0;
+    let mut links: Links<ServerId, (), Event> = Links::default();
     let mut epoch = None;
     let mut actions = Vec::new();
     let mut event = Event::Tick;
@@ -53,43 +38,30 @@ pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
         for action in actions.drain(..) {
             match action {
                 Action::Open(id, address) => {
-                    number += 1;
-                    let (asks, questions) = mpsc::unbounded_channel();
-                    let tell = Tell { id, number, events: events.clone() };
-                    let serving = serve(Arc::clone(&pool), clock, address, questions, tell);
-                    links.insert(id, Link { number, asks, task: tokio::spawn(serving) });
+                    let pool = Arc::clone(&pool);
+                    links.open(id, |questions, tell| serve(pool, clock, address, questions, tell));
                 }
-                Action::Close(id) => drop(links.remove(&id)),
-                Action::Ask(id) => {
-                    if let Some(link) = links.get(&id) {
-                        // It may have ended: then it tells so itself.
-                        let _ = link.asks.send(());
-                    }
-                }
+                Action::Close(id) => links.close(id),
+                Action::Ask(id) => links.ask(id, ()),
                 Action::Change(change) => changes.push(change),
             }
         }
         directory.change(pool.id, changes);
-        event = loop {
-            let topology = pool.topology.load();
-            if epoch.replace(topology.epoch) != Some(topology.epoch) {
-                break Event::Servers(list(&topology));
-            }
-            drop(topology);
-            let wait = Duration::from_millis(watch.wake_ms().saturating_sub(clock.ms()).max(1));
-            tokio::select! {
-                Some((id, number, event)) = inbox.recv() => {
-                    // What a connection told before it was let go counts no more.
-                    if links.get(&id).is_none_or(|link| link.number != number) {
-                        continue;
-                    }
-                    if matches!(event, Event::Lost(_)) {
-                        links.remove(&id);
-                    }
-                    break event;
+        let topology = pool.topology.load();
+        if epoch.replace(topology.epoch) != Some(topology.epoch) {
+            event = Event::Servers(list(&topology));
+            continue;
+        }
+        drop(topology);
+        let wait = Duration::from_millis(watch.wake_ms().saturating_sub(clock.ms()).max(1));
+        event = tokio::select! {
+            (id, event) = links.next() => {
+                if matches!(event, Event::Lost(_)) {
+                    links.close(id);
                 }
-                () = tokio::time::sleep(wait.min(LOOK)) => break Event::Tick,
+                event
             }
+            () = tokio::time::sleep(wait.min(LOOK)) => Event::Tick,
         };
     }
 }
@@ -106,33 +78,14 @@ fn list(topology: &Topology) -> Vec<Listed> {
     topology.members.iter().filter_map(listed).collect()
 }
 
-/// How a connection's task tells what happens.
-struct Tell {
-    id: ServerId,
-    number: u64,
-    events: UnboundedSender<(ServerId, u64, Event)>,
-}
-
-impl Tell {
-    fn tell(&self, event: Event) {
-        // The watch lives as long as the process.
-        let _ = self.events.send((self.id, self.number, event));
-    }
-}
-
 async fn serve(
     pool: Arc<SharedPool>,
     clock: Clock,
     address: ServerAddress,
     questions: UnboundedReceiver<()>,
-    tell: Tell,
+    tell: Tell<ServerId, Event>,
 ) {
-    let opening = async {
-        let settings = &pool.settings;
-        let mut link = ControlLink::connect(&address).await?;
-        link.authenticate(settings.server_user.as_deref(), settings.password_of_servers()).await?;
-        io::Result::Ok(link)
-    };
+    let opening = probe::connect(&pool.settings, &address);
     if let Ok(Ok(link)) = tokio::time::timeout(OPEN_TIMEOUT, opening).await {
         tell.tell(Event::Opened(tell.id));
         // Why it ended makes no difference.
@@ -146,7 +99,7 @@ async fn exchange(
     mut link: ControlLink,
     clock: Clock,
     mut questions: UnboundedReceiver<()>,
-    tell: &Tell,
+    tell: &Tell<ServerId, Event>,
 ) -> io::Result<()> {
     loop {
         tokio::select! {

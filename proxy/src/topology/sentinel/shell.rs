@@ -3,15 +3,14 @@
 //! Each sentinel has two connections, as every client of sentinels keeps them: one for questions, one for what it
 //! publishes. They live and end together.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redstart_common::log;
 use redstart_common::resp::owned::Frame;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::SentinelId;
 use super::answer::{self, Ask};
@@ -20,6 +19,7 @@ use crate::backend::control_link::ControlLink;
 use crate::backend::error_text;
 use crate::control::Directory;
 use crate::settings::{SentinelSettings, ServerAddress};
+use crate::topology::links::{Links, Tell};
 use crate::topology::pool::SharedPool;
 
 /// How long both connections to a sentinel may take.
@@ -45,28 +45,13 @@ const CHANNELS: &[&[u8]] = &[
     b"-monitor",
 ];
 
-/// An open or opening connection; ends when it is dropped.
-struct Link {
-    number: u64,
-    asks: UnboundedSender<Ask>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Watches the sentinels of a pool as long as the process lives.
 pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
     let Some(settings) = pool.settings.sentinel.clone() else { return };
     let settings = Arc::new(settings);
     let clock = directory.clock;
     let mut watch = Watch::new(&settings, clock.ms());
-    let (events, mut inbox) = mpsc::unbounded_channel::<(u64, Event)>();
-    let mut links: HashMap<SentinelId, Link> = HashMap::new();
-    let mut number = 0;
+    let mut links: Links<SentinelId, Ask, Event> = Links::default();
     let mut actions = Vec::new();
     let mut event = Event::Tick;
     loop {
@@ -75,19 +60,11 @@ pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
         for action in actions.drain(..) {
             match action {
                 Action::Open(id, address) => {
-                    number += 1;
-                    let (asks, questions) = mpsc::unbounded_channel();
-                    let tell = Tell { id, number, events: events.clone() };
-                    let task = tokio::spawn(serve(Arc::clone(&settings), address, questions, tell));
-                    links.insert(id, Link { number, asks, task });
+                    let settings = Arc::clone(&settings);
+                    links.open(id, |questions, tell| serve(settings, address, questions, tell));
                 }
-                Action::Close(id) => drop(links.remove(&id)),
-                Action::Ask(id, ask) => {
-                    if let Some(link) = links.get(&id) {
-                        // It may have ended: then it tells so itself.
-                        let _ = link.asks.send(ask);
-                    }
-                }
+                Action::Close(id) => links.close(id),
+                Action::Ask(id, ask) => links.ask(id, ask),
                 Action::Change(change) => changes.push(change),
                 Action::Log(level, text) => {
                     if level >= log::level() {
@@ -97,41 +74,17 @@ pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
             }
         }
         directory.change(pool.id, changes);
-        event = loop {
-            let wait = watch.wake_ms().saturating_sub(clock.ms());
-            tokio::select! {
-                Some((number, event)) = inbox.recv() => {
-                    // What a connection told before it was let go counts no more.
-                    let id = match &event {
-                        Event::Opened(id) | Event::Lost(id, _) | Event::Told(id, ..) | Event::Heard(id) => *id,
-                        Event::Tick | Event::Strange => continue,
-                    };
-                    if links.get(&id).is_none_or(|link| link.number != number) {
-                        continue;
-                    }
-                    if matches!(event, Event::Lost(..)) {
-                        links.remove(&id);
-                    }
-                    break event;
+        let wait = watch.wake_ms().saturating_sub(clock.ms());
+        event = tokio::select! {
+            (id, event) = links.next() => {
+                if matches!(event, Event::Lost(..)) {
+                    links.close(id);
                 }
-                () = pool.strange.notified() => break Event::Strange,
-                () = tokio::time::sleep(Duration::from_millis(wait.clamp(1, 60_000))) => break Event::Tick,
+                event
             }
+            () = pool.strange.notified() => Event::Strange,
+            () = tokio::time::sleep(Duration::from_millis(wait.clamp(1, 60_000))) => Event::Tick,
         };
-    }
-}
-
-/// How a connection's task tells what happens.
-struct Tell {
-    id: SentinelId,
-    number: u64,
-    events: UnboundedSender<(u64, Event)>,
-}
-
-impl Tell {
-    fn tell(&self, event: Event) {
-        // The watch lives as long as the process.
-        let _ = self.events.send((self.number, event));
     }
 }
 
@@ -139,7 +92,7 @@ async fn serve(
     settings: Arc<SentinelSettings>,
     address: ServerAddress,
     questions: UnboundedReceiver<Ask>,
-    tell: Tell,
+    tell: Tell<SentinelId, Event>,
 ) {
     let ended = match tokio::time::timeout(OPEN_TIMEOUT, open(&settings, &address)).await {
         Ok(Ok((asking, hearing))) => {
@@ -184,7 +137,7 @@ async fn exchange(
     mut asking: ControlLink,
     mut hearing: ControlLink,
     mut questions: UnboundedReceiver<Ask>,
-    tell: &Tell,
+    tell: &Tell<SentinelId, Event>,
 ) -> io::Result<()> {
     let mut asked: VecDeque<Ask> = VecDeque::new();
     loop {

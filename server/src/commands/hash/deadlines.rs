@@ -142,15 +142,13 @@ fn propagate_deletion(call: &mut Call<'_>, key: &[u8], fields: &[&[u8]]) {
     call.propagate_instead(&[&head, fields].concat());
 }
 
-/// What follows when fields were given the deadline `at`, or removed because it is past.
-fn after_changes(call: &mut Call<'_>, key: &[u8], changes: &Changes<'_>, at: i64) {
+/// What follows when fields were given the deadline `at`, or removed because it is past, which may have emptied the hash.
+fn after_changes(call: &mut Call<'_>, key: &[u8], changes: &Changes<'_>, at: i64, is_empty: bool) {
     if changes.count() == 0 {
         return;
     }
-    call.db().note_field_deadlines(key);
-    let is_empty =
-        call.db().look(key).and_then(|entry| entry.object()).is_some_and(|o| o.is_empty());
     if changes.removed.is_empty() {
+        call.db().note_field_deadlines(key);
         call.modified(key);
         call.notify(Classes::HASH, "hexpire", key);
         call.dirty(changes.set.len() as u64);
@@ -199,10 +197,11 @@ fn expire(call: &mut Call<'_>, unit: Unit, name: &str) -> CommandResult {
         };
         reply.integer(outcome);
     }
+    let is_empty = hash.is_empty();
     let removed = changes.removed.len() as u64;
     let expired = &call.keyspace.shared.expired_fields;
     expired.set(expired.get() + removed);
-    after_changes(call, key, &changes, at);
+    after_changes(call, key, &changes, at, is_empty);
     Ok(())
 }
 
@@ -485,6 +484,7 @@ pub fn hgetex(call: &mut Call<'_>) -> CommandResult {
             }
         }
     }
+    let is_empty = hash.is_empty();
     if !persisted.is_empty() {
         call.modified(key);
         call.notify(Classes::HASH, "hpersist", key);
@@ -494,7 +494,7 @@ pub fn hgetex(call: &mut Call<'_>) -> CommandResult {
         call.propagate_instead(&[&head, persisted.as_slice()].concat());
     }
     if let Lifetime::Until(at) = lifetime {
-        after_changes(call, key, &changes, at);
+        after_changes(call, key, &changes, at, is_empty);
     }
     Ok(())
 }
