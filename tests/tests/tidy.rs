@@ -114,6 +114,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &[
         "acl",
+        "cluster",
         "eviction::candidates",
         "migrate",
         "pause",

@@ -10,6 +10,7 @@
 
 mod fields;
 mod held;
+mod slots;
 mod value;
 mod visit;
 mod write;
