@@ -7,6 +7,7 @@
 
 pub mod acl;
 pub mod client;
+pub mod cluster;
 pub mod commands;
 pub mod dispatch;
 pub mod embedded;

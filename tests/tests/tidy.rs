@@ -115,6 +115,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &[
         "acl",
+        "cluster",
         "eviction::candidates",
         "migrate",
         "pause",

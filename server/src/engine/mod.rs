@@ -102,6 +102,7 @@ impl Engine {
                 started_unix_s: redstart_common::clock::unix_ms() / 1000,
                 replication: Replication::new(Options::default(), 0, &mut random),
                 replicating: Replicating::default(),
+                cluster: None,
                 random,
                 cron_paused: false,
                 checksums_skipped: false,
