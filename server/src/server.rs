@@ -357,7 +357,11 @@ impl Server {
         if core.clients.len() >= core.settings.maxclients {
             core.stats.rejected_connections += 1;
             // As in Redis, a best effort: the client may not read it.
-            let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+            let text: &[u8] = match core.cluster {
+                Some(_) => b"-ERR max number of clients + cluster connections reached\r\n",
+                None => b"-ERR max number of clients reached\r\n",
+            };
+            let _ = stream.try_write(text);
             return false;
         }
         if core.users.open_to_all() && core.settings.protects_from(&stream) {

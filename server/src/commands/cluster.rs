@@ -8,7 +8,6 @@ use crate::engine::Call;
 use crate::engine::{CommandError, CommandResult};
 
 pub(super) const HANDLERS: Handlers = &[
-    ("asking", disabled),
     ("cluster|addslots", disabled),
     ("cluster|addslotsrange", disabled),
     ("cluster|bumpepoch", disabled),
@@ -36,8 +35,6 @@ pub(super) const HANDLERS: Handlers = &[
     ("cluster|shards", disabled),
     ("cluster|slaves", disabled),
     ("cluster|slots", disabled),
-    ("readonly", disabled),
-    ("readwrite", disabled),
 ];
 
 /// `CLUSTER …`, `ASKING`, `READONLY` and `READWRITE`: libraries that look for a cluster know a server without one by

@@ -143,6 +143,9 @@ fn database(call: &Call<'_>, arg: &[u8]) -> Result<usize, CommandError> {
 
 /// `MOVE key db`
 pub fn move_key(call: &mut Call<'_>) -> CommandResult {
+    if call.is_in_cluster() {
+        return Err(CommandError::new("ERR MOVE is not allowed in cluster mode"));
+    }
     let args = call.args;
     let key = args.at(1);
     let from = call.client.db;

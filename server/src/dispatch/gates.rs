@@ -3,6 +3,7 @@
 use redstart_common::command::CommandSpec;
 use redstart_common::command::spec::Flags as RowFlags;
 
+use super::slots::is_plainly_served;
 use crate::acl::selector::Denied;
 use crate::client::{Client, Flags, Origin};
 use crate::engine::armed::Armed;
@@ -82,7 +83,11 @@ impl Engine {
         const RARE: Flags =
             Flags::MULTI.or(Flags::SUBSCRIBED).or(Flags::RESTRICTED).or(Flags::REPLICA);
         if client.authenticated && !client.flags.any(RARE) && self.core.armed.is_empty() {
-            return Ok(());
+            match &self.core.cluster {
+                None => return Ok(()),
+                Some(cluster) if is_plainly_served(cluster, row, args) => return Ok(()),
+                Some(_) => {}
+            }
         }
         self.gates_closely(client, row, args)
     }
@@ -99,6 +104,9 @@ impl Engine {
             return Ok(());
         }
         self.core.client_gates(client, row, args)?;
+        if client.origin == Origin::Client {
+            self.core.slot_gate(&self.keyspace.dbs[0], client, row, args)?;
+        }
         let armed = self.core.armed;
         if armed.any(Armed::MEMORY) {
             self.memory_gate(client, row, args)?;

@@ -135,7 +135,7 @@ fn server(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("redis_git_dirty", 0);
     page.field("redis_build_id", env!("CARGO_PKG_VERSION"));
     page.field("redstart_version", env!("CARGO_PKG_VERSION"));
-    page.field("redis_mode", "standalone");
+    page.field("redis_mode", if core.cluster.is_some() { "cluster" } else { "standalone" });
     page.field(
         "os",
         format_args!(
