@@ -4,6 +4,7 @@
 pub(super) mod bloom;
 pub(super) mod collections;
 pub(super) mod hash;
+pub(super) mod stream;
 pub(super) mod string;
 
 use super::bits::{categories, flags};

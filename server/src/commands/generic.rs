@@ -187,6 +187,11 @@ pub fn copy(call: &mut Call<'_>) -> CommandResult {
             return Err(SYNTAX);
         }
     }
+    if call.is_in_cluster() && to != 0 {
+        return Err(CommandError::new(
+            "ERR Copying to another database is not allowed in cluster mode",
+        ));
+    }
     if from == to && from_key == to_key {
         return Err(SAME_OBJECT);
     }
