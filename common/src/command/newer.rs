@@ -19,6 +19,17 @@ pub(super) const SUBCOMMANDS: &[(&str, &[CommandSpec])] = &[(
     "client",
     &[
         CommandSpec {
+            name: "client|capa",
+            arity: -3,
+            flags: flags![NOSCRIPT, LOADING, STALE],
+            categories: categories![SLOW, CONNECTION],
+            summary: "A client claims its capability.",
+            complexity: "O(1)",
+            since: "8.0.0",
+            arguments: &[string("capability").multiple()],
+            ..CommandSpec::of(Group::Connection)
+        },
+        CommandSpec {
             name: "client|no-touch",
             arity: 3,
             flags: flags![NOSCRIPT, LOADING, STALE],

@@ -182,6 +182,7 @@ pub fn reset(call: &mut Call<'_>) -> CommandResult {
             .or(Flags::REPLY_SKIP_NEXT)
             .or(Flags::NO_EVICT)
             .or(Flags::NO_TOUCH)
+            .or(Flags::FOLLOWS)
             .or(Flags::ASKING)
             .or(Flags::READS_REPLICA),
     );

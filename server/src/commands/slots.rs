@@ -11,12 +11,17 @@ pub(super) const HANDLERS: Handlers =
     &[("asking", asking), ("readonly", readonly), ("readwrite", readwrite)];
 
 fn in_cluster(call: &mut Call<'_>, change: impl FnOnce(&mut Flags)) -> CommandResult {
-    if !call.is_in_cluster() {
+    if !call.is_in_cluster() && !may_follow(call) {
         return Err(CommandError::new(error::CLUSTER_DISABLED));
     }
     change(&mut call.client.flags);
     call.client.reply.ok();
     Ok(())
+}
+
+/// Valkey takes READONLY and READWRITE outside a cluster from those who would be sent to the primary.
+fn may_follow(call: &Call<'_>) -> bool {
+    call.client.flags.any(Flags::FOLLOWS) && call.row.spec().name != "asking"
 }
 
 /// `ASKING`: the next command is served though its slot is only on its way here.

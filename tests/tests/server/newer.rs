@@ -426,3 +426,49 @@ fn entries_go_with_regard_to_who_has_them_pending() {
         eventually(question, || follower.call(question) == wanted);
     }
 }
+
+#[test]
+fn who_follows_is_sent_to_the_primary() {
+    let primary = Server::start(&[]);
+    let server = Server::start(&[]);
+    let away = format!("-REDIRECT 127.0.0.1:{}", primary.port);
+    let (mut client, mut waiting) = (Client::connect(server.port), Client::connect(server.port));
+    expect(
+        &mut client,
+        &[
+            ("READONLY", "-ERR This instance has cluster support disabled"),
+            ("CLIENT CAPA unheard-of REDIRECT", "+OK"),
+            ("SET k v", "+OK"),
+        ],
+    );
+    waiting.call("CLIENT CAPA redirect");
+    waiting.send(&["BLPOP", "list", "0"]);
+    let mut plain = Client::connect(server.port);
+    eventually("the wait", || plain.call("INFO clients").contains("blocked_clients:1"));
+    plain.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    assert_eq!(waiting.receive().trim_end(), away);
+    expect(
+        &mut client,
+        &[
+            ("GET k", &away),
+            ("SET k v", &away),
+            ("PING", "+PONG"),
+            ("MULTI", "+OK"),
+            ("GET k", &away),
+            ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+            ("READONLY", "+OK"),
+            ("ASKING", "-ERR This instance has cluster support disabled"),
+        ],
+    );
+    eventually("the sync", || client.call("GET k").trim_end() == "$-1");
+    expect(
+        &mut client,
+        &[
+            ("SET k v", &away),
+            ("READWRITE", "+OK"),
+            ("GET k", &away),
+            ("RESET", "+RESET"),
+            ("SET k v", "-READONLY You can't write against a read only replica."),
+        ],
+    );
+}
