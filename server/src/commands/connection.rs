@@ -150,7 +150,7 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
     reply.bulk(b"id");
     reply.integer(id as i64);
     reply.bulk(b"mode");
-    reply.bulk(b"standalone");
+    reply.bulk(if call.core.cluster.is_some() { b"cluster" } else { b"standalone" });
     reply.bulk(b"role");
     reply.bulk(b"master");
     reply.bulk(b"modules");
