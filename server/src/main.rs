@@ -258,7 +258,8 @@ fn join_cluster(engine: &mut Engine) -> Result<(), String> {
             "No bind address is configured, but it is required for the Cluster bus.".to_owned()
         );
     }
-    core.join_cluster()?;
+    engine.join_cluster()?;
+    let core = &mut engine.core;
     let port = core.bus_port();
     let bus = Settings { port, unixsocket: String::new(), ..core.settings.clone() };
     core.clustering.bus = server::bind(&bus).map_err(|error| {

@@ -3,7 +3,6 @@
 use hashbrown::HashMap;
 use redstart_common::glob;
 use redstart_common::resp::{Proto, RespWrite};
-use redstart_common::slot::key_slot;
 
 pub use crate::client::subscriptions::{Channel, Subscriptions};
 use crate::client::{Client, Clients, Flags};
@@ -65,33 +64,17 @@ impl PubSub {
         }
     }
 
-    /// Takes everybody off the shard channels of a slot, and tells them; `current` is the client being served, which is not in
-    /// its place.
-    pub fn close_slot(
-        &mut self,
-        clients: &mut Clients,
-        mut current: Option<&mut Client>,
-        slot: u16,
-    ) {
-        let of_slot = self.shards.extract_if(|channel, _| key_slot(channel) == slot);
-        for (channel, ids) in of_slot {
-            for id in ids {
-                let client = match &mut current {
-                    Some(client) if client.id == id => Some(&mut **client),
-                    _ => clients.by_id(id),
-                };
-                let Some(client) = client else { continue };
-                client.channels.shards.remove(&channel);
-                if client.channels.is_empty() {
-                    client.flags.clear(Flags::SUBSCRIBED);
-                }
-                let left = client.channels.shards.len();
-                client.reply.push(3);
-                client.reply.bulk(b"sunsubscribe");
-                client.reply.bulk(&channel);
-                client.reply.count(left);
-                client.mark();
-            }
+    /// Ends all listening to a shard channel that is served elsewhere now, and tells who listened.
+    pub fn close_shard_channel(&mut self, clients: &mut Clients, channel: &[u8]) {
+        for id in self.shards.get(channel).cloned().unwrap_or_default() {
+            let Some(client) = clients.by_id(id) else { continue };
+            self.unsubscribe(client, Channel::Shard, channel);
+            let left = client.channels.shards.len();
+            client.reply.push(3);
+            client.reply.bulk(b"sunsubscribe");
+            client.reply.bulk(channel);
+            client.reply.count(left);
+            client.mark();
         }
     }
 

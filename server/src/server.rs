@@ -190,6 +190,9 @@ impl Server {
                 core.end_turn_of_tracking();
                 core.evict_clients_each_turn();
                 core.end_turn_of_cluster(&mut engine.keyspace);
+                if core.cluster_has_changed() {
+                    core.slots_have_moved();
+                }
                 drop(borrowed);
                 server.carry_out_asks();
                 bus::flush(&server);
@@ -363,10 +366,12 @@ impl Server {
         let stream = connection.stream();
         if core.clients.len() + core.cluster_connections() >= core.settings.maxclients {
             core.stats.rejected_connections += 1;
-            let what =
-                if core.cluster.is_some() { "clients + cluster connections" } else { "clients" };
             // As in Redis, a best effort: the client may not read it.
-            let _ = stream.try_write(format!("-ERR max number of {what} reached\r\n").as_bytes());
+            let text: &[u8] = match core.cluster {
+                Some(_) => b"-ERR max number of clients + cluster connections reached\r\n",
+                None => b"-ERR max number of clients reached\r\n",
+            };
+            let _ = stream.try_write(text);
             return false;
         }
         if core.users.open_to_all() && core.settings.protects_from(&stream) {

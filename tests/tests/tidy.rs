@@ -27,6 +27,7 @@ const UNSAFE: &[&str] = &[
     "server/src/keyspace/db.rs",
     "server/src/keyspace/db/held.rs",
     "server/src/keyspace/db/fields.rs",
+    "server/src/keyspace/db/slots.rs",
     "server/src/keyspace/db/visit.rs",
     "server/src/keyspace/db/write.rs",
     "server/src/keyspace/detached.rs",

@@ -149,7 +149,7 @@ impl Cluster {
             if owner.is_some() && owner == my_primary {
                 of_my_shard += 1;
             }
-            self.release_slot(slot, turn);
+            self.release_slot(slot);
             self.give_slot(slot, sender);
             self.not_claimed.remove(slot);
             self.todo.save_synced();

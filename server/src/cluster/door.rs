@@ -80,8 +80,6 @@ pub enum Action {
     ResumeWrites,
     /// The keys of this slot are another node's: remove them here.
     DeleteSlot(u16),
-    /// Nobody listens to sharded channels of this slot here any more.
-    CloseChannels(u16),
     /// What was published on another node.
     Publish {
         /// The channel.

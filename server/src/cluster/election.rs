@@ -274,7 +274,7 @@ impl Cluster {
         turn.act(Action::Lead);
         let slots: Vec<u16> = self.nodes[old].slots.iter().collect();
         for slot in slots {
-            self.release_slot(slot, turn);
+            self.release_slot(slot);
             self.give_slot(slot, self.myself);
             self.not_claimed.remove(slot);
         }

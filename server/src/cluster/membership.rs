@@ -23,7 +23,7 @@ impl Cluster {
     pub(super) fn remove_node(&mut self, gone: Handle, turn: &mut Turn<'_>) {
         self.importing.retain(|_, from| *from != gone);
         self.migrating.retain(|_, to| *to != gone);
-        self.release_slots(gone, turn);
+        self.release_slots(gone);
         for handle in self.nodes.handles() {
             let node = &mut self.nodes[handle];
             node.reports.retain(|(reporter, _)| *reporter != gone);
@@ -147,22 +147,19 @@ impl Cluster {
     }
 
     /// Takes a slot from its owner; answers whether it had one.
-    pub(super) fn release_slot(&mut self, slot: u16, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn release_slot(&mut self, slot: u16) -> bool {
         let Some(place) = self.owners.get_mut(usize::from(slot)) else { return false };
         let Some(owner) = place.take() else { return false };
         self.nodes[owner].slots.remove(slot);
-        if owner == self.myself || self.nodes[self.myself].primary == Some(owner) {
-            turn.act(Action::CloseChannels(slot));
-        }
         self.touch();
         true
     }
 
     /// Takes all slots from a node.
-    pub(super) fn release_slots(&mut self, owner: Handle, turn: &mut Turn<'_>) {
+    pub(super) fn release_slots(&mut self, owner: Handle) {
         let slots: Vec<u16> = self.nodes[owner].slots.iter().collect();
         for slot in slots {
-            self.release_slot(slot, turn);
+            self.release_slot(slot);
         }
     }
 

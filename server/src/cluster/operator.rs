@@ -102,11 +102,11 @@ impl Cluster {
     }
 
     /// CLUSTER ADDSLOTS and DELSLOTS, of slots that were looked at.
-    pub fn assign(&mut self, slots: &SlotSet, takes: bool, turn: &mut Turn<'_>) {
+    pub fn assign(&mut self, slots: &SlotSet, takes: bool) {
         for slot in slots.iter() {
             self.importing.remove(&slot);
             if takes {
-                self.release_slot(slot, turn);
+                self.release_slot(slot);
             } else {
                 self.give_slot(slot, self.myself);
             }
@@ -118,8 +118,8 @@ impl Cluster {
     }
 
     /// CLUSTER FLUSHSLOTS
-    pub fn flush_slots(&mut self, turn: &mut Turn<'_>) {
-        self.release_slots(self.myself, turn);
+    pub fn flush_slots(&mut self) {
+        self.release_slots(self.myself);
         self.todo.state = true;
         self.todo.save = true;
     }
@@ -177,7 +177,7 @@ impl Cluster {
         if keys == 0 {
             self.migrating.remove(&slot);
         }
-        self.release_slot(slot, turn);
+        self.release_slot(slot);
         self.give_slot(slot, node);
         self.not_claimed.remove(slot);
         if was_mine
@@ -317,7 +317,7 @@ impl Cluster {
         self.close_open_slots();
         self.reset_manual(turn);
         for handle in self.nodes.handles() {
-            self.release_slots(handle, turn);
+            self.release_slots(handle);
         }
         self.not_claimed = SlotSet::default();
         for handle in self.nodes.handles() {
@@ -364,12 +364,12 @@ impl Cluster {
     }
 
     /// What the data that was loaded says: slots with keys that are nobody's are taken, those of others are on their way here.
-    pub fn fit_to_data(&mut self, has_keys: impl Fn(u16) -> bool, turn: &mut Turn<'_>) {
+    pub fn fit_to_data(&mut self, used: &[u16], turn: &mut Turn<'_>) {
         if self.nodes[self.myself].is_replica() {
             return;
         }
-        for slot in 0..redstart_common::slot::SLOT_COUNT {
-            if self.is_mine(slot) || self.importing.contains_key(&slot) || !has_keys(slot) {
+        for &slot in used {
+            if self.is_mine(slot) || self.importing.contains_key(&slot) {
                 continue;
             }
             match self.owner_handle(slot) {

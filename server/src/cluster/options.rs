@@ -37,6 +37,10 @@ pub struct Options {
     pub port: u16,
     /// The port of the bus that other nodes are told.
     pub bus_port: u16,
+    /// `cluster-allow-reads-when-down`
+    pub reads_when_down: bool,
+    /// `cluster-allow-pubsubshard-when-down`
+    pub shard_channels_when_down: bool,
     /// `cluster-link-sendbuf-limit`, in bytes; 0 is none.
     pub link_limit: u64,
     /// `repl-ping-replica-period`, in milliseconds.
@@ -57,6 +61,8 @@ impl Default for Options {
             hostname: String::new(),
             port: 6379,
             bus_port: 16_379,
+            reads_when_down: false,
+            shard_channels_when_down: true,
             link_limit: 0,
             replica_ping_ms: 10_000,
         }

@@ -313,7 +313,7 @@ impl Cluster {
             return;
         }
         if self.nodes[sender].is_primary() {
-            self.release_slots(sender, turn);
+            self.release_slots(sender);
             let node = &mut self.nodes[sender];
             node.flags.clear(Flags::PRIMARY.or(Flags::MIGRATE_TO));
             node.flags.set(Flags::REPLICA);

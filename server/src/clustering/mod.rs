@@ -12,14 +12,32 @@ use redstart_common::{clock, log};
 use self::file::{Found, NodesFile};
 use crate::client::Client;
 use crate::cluster::{Action, BUS_PORT_ABOVE, Cluster, Corrupt, Event, Name, Options, Turn};
-use crate::engine::Core;
 use crate::engine::asks::Ask;
+use crate::engine::{Core, Engine};
 use crate::keyspace::Keyspace;
 use crate::pause::Pause;
 use crate::pubsub::Channel;
 use crate::text::system_words;
 
 pub use self::state::Clustering;
+
+impl Engine {
+    /// Takes part in a cluster from now on: that of nodes.conf, or one of this server alone.
+    ///
+    /// # Errors
+    /// The line for the log: the file is another process's, cannot be read or written, or is not whole.
+    pub fn join_cluster(&mut self) -> Result<(), String> {
+        let core = &mut self.core;
+        let options = core.cluster_options();
+        let now_ms = core.cluster_now_ms();
+        let name = PathBuf::from(&core.settings.cluster.config_file);
+        let path = std::path::absolute(core.shell.folder.join(&name)).unwrap_or(name);
+        let (cluster, file) = core.find_cluster(&path, options, now_ms)?;
+        core.clustering.file = Some(file);
+        self.enter_cluster(cluster);
+        Ok(())
+    }
+}
 
 impl Core {
     /// The settings as the cluster knows them.
@@ -38,6 +56,8 @@ impl Core {
             hostname: settings.announce_hostname.clone(),
             port: or(settings.announce_port, self.shell.port),
             bus_port: or(settings.announce_bus_port, self.bus_port()),
+            reads_when_down: settings.allow_reads_when_down,
+            shard_channels_when_down: settings.allow_pubsubshard_when_down,
             link_limit: settings.link_sendbuf_limit as u64,
             replica_ping_ms: i64::from(self.settings.replication.repl_ping_replica_period) * 1000,
         }
@@ -57,21 +77,6 @@ impl Core {
     #[must_use]
     pub fn cluster_connections(&self) -> usize {
         self.cluster.as_ref().map_or(0, |cluster| (cluster.node_count() - 1) * 2)
-    }
-
-    /// Takes part in a cluster from now on: that of nodes.conf, or one of this server alone.
-    ///
-    /// # Errors
-    /// The line for the log: the file is another process's, cannot be read or written, or is not whole.
-    pub fn join_cluster(&mut self) -> Result<(), String> {
-        let options = self.cluster_options();
-        let now_ms = self.cluster_now_ms();
-        let path = std::path::absolute(self.data_path(&self.settings.cluster.config_file.clone()));
-        let path = path.unwrap_or_else(|_| PathBuf::from(&self.settings.cluster.config_file));
-        let (cluster, file) = self.find_cluster(&path, options, now_ms)?;
-        self.clustering.file = Some(file);
-        self.cluster = Some(Box::new(cluster));
-        Ok(())
     }
 
     fn find_cluster(
@@ -94,6 +99,12 @@ impl Core {
                 Ok((cluster, file))
             }
         }
+    }
+
+    /// Whether an answer about slots may be another than when this was asked last.
+    pub fn cluster_has_changed(&mut self) -> bool {
+        let changes = self.cluster.as_ref().map_or(0, |cluster| cluster.changes());
+        std::mem::replace(&mut self.clustering.seen_changes, changes) != changes
     }
 
     /// Milliseconds of the cluster's clock: the wall clock's at the start, and from there on without jumps.
@@ -123,15 +134,11 @@ impl Core {
 
     /// The data is loaded: what it says of slots is taken in.
     pub fn fit_cluster_to_data(&mut self, keyspace: &mut Keyspace) {
-        if self.cluster.is_none() || keyspace.is_empty() {
+        if self.cluster.is_none() {
             return;
         }
-        let counts: Vec<bool> = (0..redstart_common::slot::SLOT_COUNT)
-            .map(|slot| keyspace.dbs[0].slot_len(slot) > 0)
-            .collect();
-        self.cluster_step(keyspace, None, |cluster, turn| {
-            cluster.fit_to_data(|slot| counts[usize::from(slot)], turn);
-        });
+        let used: Vec<u16> = keyspace.dbs[0].used_slots().collect();
+        self.cluster_step(keyspace, None, |cluster, turn| cluster.fit_to_data(&used, turn));
     }
 
     /// Asks or tells the cluster something, and does what follows from it; nothing where there is none. `current` is the
@@ -224,9 +231,6 @@ impl Core {
             }
             Action::ResumeWrites => self.unpause(&keyspace.shared),
             Action::DeleteSlot(slot) => self.delete_slot(keyspace, slot),
-            Action::CloseChannels(slot) => {
-                self.pubsub.close_slot(&mut self.clients, current.as_deref_mut(), slot);
-            }
             Action::Publish { channel, message, sharded } => {
                 let kind = if sharded { Channel::Shard } else { Channel::Plain };
                 self.pubsub.publish(&mut self.clients, None, kind, &channel, &message);

@@ -14,6 +14,8 @@ pub struct Clustering {
     pub(super) actions: Vec<Action>,
     /// The cluster's clock at the start of the engine, in milliseconds since 1970.
     pub(super) began_unix_ms: i64,
+    /// [`Cluster::changes`](crate::cluster::Cluster::changes), when it was asked last.
+    pub(super) seen_changes: u64,
     /// Sockets that were bound for the bus, until the shell takes them.
     pub bus: Vec<Bound>,
 }

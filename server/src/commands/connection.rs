@@ -58,6 +58,9 @@ pub fn quit(call: &mut Call<'_>) -> CommandResult {
 /// `SELECT index`
 pub fn select(call: &mut Call<'_>) -> CommandResult {
     let index = integer_between(call.arg(1), i32::MIN.into(), i32::MAX.into())?;
+    if call.is_in_cluster() && index != 0 {
+        return Err(CommandError::new("ERR SELECT is not allowed in cluster mode"));
+    }
     match usize::try_from(index) {
         Ok(index) if index < call.core.settings.databases => {
             call.client.db = index;
@@ -138,6 +141,7 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
         call.client.name = name;
     }
     let id = call.client.id;
+    let mode: &[u8] = if call.is_in_cluster() { b"cluster" } else { b"standalone" };
     let reply = &mut call.client.reply;
     reply.proto = proto;
     reply.map(7);
@@ -150,7 +154,7 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
     reply.bulk(b"id");
     reply.integer(id as i64);
     reply.bulk(b"mode");
-    reply.bulk(if call.core.cluster.is_some() { b"cluster" } else { b"standalone" });
+    reply.bulk(mode);
     reply.bulk(b"role");
     reply.bulk(b"master");
     reply.bulk(b"modules");
@@ -177,7 +181,10 @@ pub fn reset(call: &mut Call<'_>) -> CommandResult {
             .or(Flags::REPLY_SKIP)
             .or(Flags::REPLY_SKIP_NEXT)
             .or(Flags::NO_EVICT)
-            .or(Flags::NO_TOUCH),
+            .or(Flags::NO_TOUCH)
+            .or(Flags::FOLLOWS)
+            .or(Flags::ASKING)
+            .or(Flags::READS_REPLICA),
     );
     client.db = 0;
     client.name.clear();

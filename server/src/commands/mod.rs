@@ -32,6 +32,7 @@ mod replication;
 mod scripting;
 mod server;
 mod set;
+mod slots;
 mod sort;
 mod stream;
 mod string;
@@ -61,6 +62,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     bloom::HANDLERS,
     client::HANDLERS,
     cluster::HANDLERS,
+    slots::HANDLERS,
     command::HANDLERS,
     config::HANDLERS,
     connection::HANDLERS,

@@ -27,6 +27,7 @@ use self::waiting::Blocking;
 use self::watch::Watches;
 use crate::acl::Users;
 use crate::client::Clients;
+use crate::cluster::Cluster;
 use crate::clustering::state::Clustering;
 use crate::eviction::candidates::Candidates;
 use crate::keyspace::Keyspace;
@@ -127,6 +128,14 @@ impl Engine {
         engine.apply_settings();
         engine.refresh();
         engine
+    }
+
+    /// Has the engine, which is empty yet, be a node of a cluster.
+    pub fn enter_cluster(&mut self, cluster: Cluster) {
+        self.keyspace = Keyspace::by_slot();
+        self.core.cluster = Some(Box::new(cluster));
+        self.apply_settings();
+        self.refresh();
     }
 
     /// Reads the clocks; call it before each batch of requests.

@@ -166,7 +166,13 @@ impl Core {
             .map(|client| client.id)
             .collect();
         for id in blocked {
-            self.unblock(id, Unblock::RoleChange);
+            let follows =
+                self.clients.by_id(id).is_some_and(|client| client.flags.any(Flags::FOLLOWS));
+            let why = match self.redirection().filter(|_| follows) {
+                Some(error) => Unblock::Elsewhere(error),
+                None => Unblock::RoleChange,
+            };
+            self.unblock(id, why);
         }
         self.replicating.waiting.clear();
         self.role_changed(keyspace);

@@ -176,6 +176,12 @@ impl Replication {
         self.upstream.is_some()
     }
 
+    /// Where the primary is, of a replica.
+    #[must_use]
+    pub fn primary_address(&self) -> Option<(&str, u16)> {
+        self.upstream.as_ref().map(|upstream| (upstream.host.as_str(), upstream.port))
+    }
+
     /// Whether the link to the primary is up: `master_link_status`.
     #[must_use]
     pub fn is_link_up(&self) -> bool {

@@ -58,7 +58,7 @@ fn assign(call: &mut Call<'_>, ranges: &[(u16, u16)], takes: bool) -> CommandRes
             return Err(CommandError::made(format!("ERR Slot {slot} specified multiple times")));
         }
     }
-    step(call, |cluster, turn| cluster.assign(&slots, takes, turn))?;
+    step(call, |cluster, _| cluster.assign(&slots, takes))?;
     call.client.reply.ok();
     Ok(())
 }
@@ -116,7 +116,7 @@ pub fn flushslots(call: &mut Call<'_>) -> CommandResult {
     if !call.keyspace.dbs[0].is_empty() {
         return Err(CommandError::new("ERR DB must be empty to perform CLUSTER FLUSHSLOTS."));
     }
-    step(call, |cluster, turn| cluster.flush_slots(turn))?;
+    step(call, |cluster, _| cluster.flush_slots())?;
     call.client.reply.ok();
     Ok(())
 }

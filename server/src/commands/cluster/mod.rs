@@ -1,4 +1,4 @@
-//! Cluster commands. Without `cluster-enabled yes` all but READONLY's relatives are answered that there is none.
+//! CLUSTER. Without `cluster-enabled yes` all of it is answered that there is none, as libraries that look for a cluster expect.
 
 mod change;
 mod show;
@@ -9,10 +9,9 @@ use super::Handlers;
 use super::options::integer;
 use crate::cluster::{Cluster, Handle};
 use crate::engine::Call;
-use crate::engine::{CommandError, CommandResult};
+use crate::engine::CommandError;
 
 pub(super) const HANDLERS: Handlers = &[
-    ("asking", disabled),
     ("cluster|addslots", change::addslots),
     ("cluster|addslotsrange", change::addslotsrange),
     ("cluster|bumpepoch", change::bumpepoch),
@@ -41,16 +40,9 @@ pub(super) const HANDLERS: Handlers = &[
     ("cluster|shards", show::shards),
     ("cluster|slaves", show::replicas),
     ("cluster|slots", show::slots),
-    ("readonly", disabled),
-    ("readwrite", disabled),
 ];
 
 const DISABLED: CommandError = CommandError::new(error::CLUSTER_DISABLED);
-
-/// `ASKING`, `READONLY` and `READWRITE`: libraries that look for a cluster know a server without one by this text.
-pub fn disabled(_call: &mut Call<'_>) -> CommandResult {
-    Err(DISABLED)
-}
 
 /// The cluster; a server without one answers so, even to `CLUSTER HELP`.
 fn cluster<'c>(call: &'c Call<'_>) -> Result<&'c Cluster, CommandError> {
