@@ -40,9 +40,9 @@ impl Cluster {
         let node = &self.nodes[sender];
         let is_primary = node.is_primary();
         let shown = if is_primary { Some(sender) } else { node.primary };
-        let claimed = packet.claimed();
-        let differs = shown.is_some_and(|shown| self.nodes[shown].slots != claimed);
+        let differs = shown.is_some_and(|shown| !self.nodes[shown].slots.is_bytes(packet.slots));
         if differs {
+            let claimed = packet.claimed();
             if is_primary {
                 self.take_claims(sender, packet.config_epoch, &claimed, turn);
             }

@@ -128,10 +128,10 @@ impl Cluster {
     /// Connects to a node that there is no link to; forgets one that does not answer the first time.
     fn keep_connected(&mut self, handle: Handle, handshake_ms: i64, turn: &mut Turn<'_>) {
         let node = &self.nodes[handle];
+        self.stats.maybe_failed += usize::from(node.may_have_failed());
         if node.flags.any(Flags::MYSELF.or(Flags::NO_ADDRESS)) {
             return;
         }
-        self.stats.maybe_failed += usize::from(node.may_have_failed());
         if node.is_in_handshake() && turn.now_ms - node.created_ms > handshake_ms {
             self.remove_node(handle, turn);
         } else if node.link.is_none() {
@@ -164,8 +164,11 @@ impl Cluster {
     /// is newly suspected.
     fn watch_node(&mut self, handle: Handle, census: &mut Census, turn: &mut Turn<'_>) -> bool {
         let node = &self.nodes[handle];
-        if node.flags.any(Flags::MYSELF.or(Flags::NO_ADDRESS).or(Flags::HANDSHAKE)) {
+        if node.flags.any(Flags::MYSELF.or(Flags::HANDSHAKE)) {
             return false;
+        }
+        if node.flags.any(Flags::NO_ADDRESS) {
+            return self.suspect_lost(handle, turn.now_ms);
         }
         let (now_ms, timeout_ms) = (turn.now_ms, self.options.node_timeout_ms);
         let myself = &self.nodes[self.myself];
@@ -207,6 +210,20 @@ impl Cluster {
         }
         self.nodes[handle].flags.set(Flags::MAYBE_FAILED);
         true
+    }
+
+    /// A node without an address cannot be pinged. Redis never suspects it, so that nobody takes its place; here it is suspected
+    /// like any other that has been silent for too long. Answers whether it is so newly.
+    fn suspect_lost(&mut self, handle: Handle, now_ms: i64) -> bool {
+        let timeout_ms = self.options.node_timeout_ms;
+        let node = &mut self.nodes[handle];
+        let heard_ms = node.data_received_ms.max(node.pong_received_ms).max(node.created_ms);
+        let is_new = now_ms - heard_ms > timeout_ms
+            && !node.flags.any(Flags::MAYBE_FAILED.or(Flags::FAILED));
+        if is_new {
+            node.flags.set(Flags::MAYBE_FAILED);
+        }
+        is_new
     }
 
     /// Finds out whether the cluster can serve: all slots have owners that work, and most primaries are reached.

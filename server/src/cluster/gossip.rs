@@ -86,11 +86,11 @@ impl Cluster {
             fresh -= 1;
         }
         if self.stats.maybe_failed > 0 {
-            let unfit = Flags::HANDSHAKE.or(Flags::NO_ADDRESS);
+            // Those without an address too, other than in Redis: only so can most agree that one has failed.
             let failing = self
                 .nodes
                 .iter()
-                .filter(|(_, node)| node.may_have_failed() && !node.flags.any(unfit));
+                .filter(|(_, node)| node.may_have_failed() && !node.is_in_handshake());
             chosen.extend(failing.map(|(handle, _)| handle).take(self.stats.maybe_failed));
         }
         chosen

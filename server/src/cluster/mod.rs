@@ -26,6 +26,8 @@ mod options;
 pub mod packet;
 mod publish;
 mod receive;
+#[cfg(test)]
+mod simulate;
 mod slots;
 mod table;
 

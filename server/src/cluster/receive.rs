@@ -220,7 +220,7 @@ impl Cluster {
             }
         }
         if let Some(sender) = sender {
-            self.hear_role(sender, packet, turn);
+            self.hear_role(sender, packet);
             self.hear_claims(sender, packet, turn);
         }
         Fate::Stays
@@ -307,7 +307,7 @@ impl Cluster {
     }
 
     /// A node says whether it is a primary, and otherwise whose replica.
-    fn hear_role(&mut self, sender: Handle, packet: &Packet<'_>, turn: &mut Turn<'_>) {
+    fn hear_role(&mut self, sender: Handle, packet: &Packet<'_>) {
         if !packet.is_replica {
             self.become_primary(sender);
             return;
