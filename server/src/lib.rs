@@ -8,6 +8,7 @@
 pub mod acl;
 pub mod client;
 pub mod cluster;
+pub mod clustering;
 pub mod commands;
 pub mod dispatch;
 pub mod embedded;

@@ -165,10 +165,11 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     }
     let port = bound.iter().find_map(|socket| socket.local_address()).map_or(0, |at| at.port());
     let interactive = settings.logfile.is_empty() && std::io::stdout().is_terminal();
+    let mode = if settings.cluster.enabled { "cluster" } else { "standalone" };
     if interactive || settings.always_show_logo {
-        logging::raw(logging::Level::Notice, &banner::text(port));
+        logging::raw(logging::Level::Notice, &banner::text(mode, port));
     } else {
-        log!(Notice, "Running mode=standalone, port={port}.");
+        log!(Notice, "Running mode={mode}, port={port}.");
     }
     // A daemon's threads begin behind its fork.
     redstart_server::process::reserve::set_background_thread(settings.jemalloc_bg_thread);
@@ -195,6 +196,12 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         supervisor,
         ..Shell::default()
     };
+    if engine.core.settings.cluster.enabled
+        && let Err(reason) = join_cluster(&mut engine)
+    {
+        log!(Warning, "{reason}");
+        return ExitCode::FAILURE;
+    }
     engine.core.show_title();
     if let Err(error) = hear_interrupts() {
         // Without a handler the signal ends the process in its own way.
@@ -233,6 +240,33 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
             ExitCode::FAILURE
         }
     }
+}
+
+/// Takes nodes.conf, and binds the bus.
+fn join_cluster(engine: &mut Engine) -> Result<(), String> {
+    let core = &mut engine.core;
+    let settings = &core.settings;
+    if settings.cluster.port == 0 && core.shell.port > u16::MAX - 10_000 {
+        return Err(
+            "Redis port number too high. Cluster communication port is 10,000 port numbers \
+                    higher than your Redis port. Your Redis port number must be 55535 or less."
+                .to_owned(),
+        );
+    }
+    if settings.bind.is_empty() {
+        return Err(
+            "No bind address is configured, but it is required for the Cluster bus.".to_owned()
+        );
+    }
+    engine.join_cluster()?;
+    let core = &mut engine.core;
+    let port = core.bus_port();
+    let bus = Settings { port, unixsocket: String::new(), ..core.settings.clone() };
+    core.clustering.bus = server::bind(&bus).map_err(|error| {
+        log!(Warning, "{}", error.warning());
+        format!("Failed listening on port {port} (cluster), aborting.")
+    })?;
+    Ok(())
 }
 
 /// Has the kernel not make large pages for this process where it would do so for all: they make memory grow in large

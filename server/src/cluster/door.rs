@@ -1,7 +1,8 @@
 //! The words in which the cluster and the server talk: news come in as events and requests, wishes go out as actions.
 //!
-//! Actions are carried out in order. What is sent leaves only at the end of a turn, when what was to be saved is on the disk:
-//! no vote is cast and no epoch shown that a restart could forget.
+//! Actions are carried out in order. What is to be sent lies with its link ([`Cluster::output`](super::Cluster::output)) and
+//! leaves only at the end of a turn, when what was to be saved is on the disk: no vote is cast and no epoch shown that a restart
+//! could forget.
 
 use bytes::Bytes;
 use rand::RngCore;
@@ -32,10 +33,8 @@ pub enum Event<'a> {
     },
     /// A link could not be made, was closed by the other side, or broke; the reason is what the operating system says.
     Closed(LinkId, &'a str),
-    /// A whole packet came.
+    /// Bytes came.
     Received(LinkId, &'a [u8]),
-    /// So much waits to be sent on a link, in bytes: what it holds, and what it has room for.
-    Waiting(LinkId, usize, usize),
     /// A tenth of a second has passed.
     Tick,
     /// The turn is over, and what was put off until then is due.
@@ -54,8 +53,6 @@ pub enum Action {
         /// The port of the bus.
         port: u16,
     },
-    /// Send on a link at the end of the turn; one that does not stand yet keeps it.
-    Send(LinkId, Bytes),
     /// Close a link at once. Nothing is told about it any more.
     Close(LinkId),
     /// Write nodes.conf now, or end.
@@ -83,8 +80,6 @@ pub enum Action {
     ResumeWrites,
     /// The keys of this slot are another node's: remove them here.
     DeleteSlot(u16),
-    /// Nobody listens to sharded channels of this slot here any more.
-    CloseChannels(u16),
     /// What was published on another node.
     Publish {
         /// The channel.

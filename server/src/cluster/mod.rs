@@ -9,9 +9,25 @@
 //!   tick   ─▶ cron: connect, ping, suspect, elect, migrate
 //! ```
 
+mod claims;
+mod config_file;
+mod cron;
+mod describe;
 mod door;
+mod election;
+mod gossip;
+mod links;
+mod manual;
+mod membership;
+mod migration;
 mod node;
+mod operator;
 mod options;
+pub mod packet;
+mod publish;
+mod receive;
+#[cfg(test)]
+mod simulate;
 mod slots;
 mod table;
 
@@ -19,14 +35,35 @@ use std::collections::BTreeMap;
 
 use redstart_common::slot::SLOT_COUNT;
 
+pub use self::config_file::Corrupt;
+use self::cron::Todo;
 pub use self::door::{Action, Event, Turn};
+use self::election::Election;
+pub use self::links::Link;
+use self::links::Links;
+use self::manual::Manual;
 pub use self::node::{Flags, Handle, LinkId, NAME_BYTES, Name, Node};
+pub use self::operator::{BUS_PORT_ABOVE, FailoverKind, Refusal, SetSlot};
 pub use self::options::{Endpoint, Options};
 pub use self::slots::{SLOT_BYTES, SLOT_WORDS, SlotSet};
 use self::table::Table;
 
+/// What is counted.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// Packets that were sent, by their kinds.
+    pub sent: [u64; packet::Kind::NAMES.len()],
+    /// Packets that came.
+    pub received: [u64; packet::Kind::NAMES.len()],
+    /// Links that were closed because they held too much.
+    pub links_over_limit: u64,
+    /// What links took at the last tick, in bytes.
+    pub links_bytes: usize,
+    /// Nodes that may have failed, at the last tick.
+    maybe_failed: usize,
+}
+
 /// This server's part in a cluster.
-#[derive(Clone)]
 pub struct Cluster {
     nodes: Table,
     myself: Handle,
@@ -36,8 +73,30 @@ pub struct Cluster {
     migrating: BTreeMap<u16, Handle>,
     /// Slots that are on their way to this server.
     importing: BTreeMap<u16, Handle>,
+    /// Slots whose owners no longer say that they own them.
+    not_claimed: SlotSet,
     /// `cluster_state` is `ok`.
     is_up: bool,
+    /// Primaries with slots, when they were counted last.
+    size: usize,
+    current_epoch: u64,
+    last_vote_epoch: u64,
+    /// Nodes that were forgotten, and until when they are not learnt of again.
+    shunned: BTreeMap<Name, i64>,
+    links: Links,
+    election: Election,
+    manual: Manual,
+    todo: Todo,
+    /// What is counted.
+    pub stats: Stats,
+    ticks: u64,
+    heartbeats: u64,
+    /// When the state was looked at first.
+    began_ms: Option<i64>,
+    /// When this server was last among the few.
+    minority_ms: i64,
+    /// Packets of this kind are dropped.
+    dropped_kind: Option<u16>,
     options: Options,
     /// Slots of this server of which a request needs no further question.
     served: Box<[u64; SLOT_WORDS]>,
@@ -51,14 +110,34 @@ impl Cluster {
     #[must_use]
     pub fn alone(name: Name, options: Options, now_ms: i64) -> Self {
         let mut nodes = Table::default();
-        let myself = nodes.add(Node::new(name, Flags::MYSELF.or(Flags::PRIMARY), now_ms));
+        let mut node = Node::new(name, Flags::MYSELF.or(Flags::PRIMARY), now_ms);
+        node.flags.put(Flags::NO_FAILOVER, options.no_failover);
+        node.ip = options.announced_ip.clone().unwrap_or_default();
+        node.hostname.clone_from(&options.hostname);
+        (node.port, node.bus_port) = (options.port, options.bus_port);
+        let myself = nodes.add(node);
         Self {
             nodes,
             myself,
             owners: Box::new([None; SLOT_COUNT as usize]),
             migrating: BTreeMap::new(),
             importing: BTreeMap::new(),
+            not_claimed: SlotSet::default(),
             is_up: false,
+            size: 1,
+            current_epoch: 0,
+            last_vote_epoch: 0,
+            shunned: BTreeMap::new(),
+            links: Links::default(),
+            election: Election::default(),
+            manual: Manual::default(),
+            todo: Todo::default(),
+            stats: Stats::default(),
+            ticks: 0,
+            heartbeats: 0,
+            began_ms: None,
+            minority_ms: 0,
+            dropped_kind: None,
             options,
             served: Box::new([0; SLOT_WORDS]),
             is_stale: true,
@@ -153,6 +232,30 @@ impl Cluster {
     /// All nodes by name, this server among them.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().map(|(_, node)| node)
+    }
+
+    /// How many nodes are known.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Primaries with slots.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The epoch of the cluster.
+    #[must_use]
+    pub fn current_epoch(&self) -> u64 {
+        self.current_epoch
+    }
+
+    /// The epoch of this server's last vote.
+    #[must_use]
+    pub fn last_vote_epoch(&self) -> u64 {
+        self.last_vote_epoch
     }
 
     /// The settings that it goes by.

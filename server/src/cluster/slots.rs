@@ -39,6 +39,13 @@ impl SlotSet {
         Self { words, len }
     }
 
+    /// Whether the bus would have the set so.
+    #[must_use]
+    pub fn is_bytes(&self, bytes: &[u8; SLOT_BYTES]) -> bool {
+        let (chunks, _) = bytes.as_chunks::<8>();
+        self.words.iter().zip(chunks).all(|(word, chunk)| *word == u64::from_le_bytes(*chunk))
+    }
+
     /// Appends the set as the bus has it.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         for word in &self.words {
@@ -157,6 +164,7 @@ mod tests {
             }
             let read = SlotSet::from_bytes(bytes.as_slice().try_into().expect("as long"));
             prop_assert_eq!(&read, &set);
+            prop_assert!(set.is_bytes(bytes.as_slice().try_into().expect("as long")));
             let ranged: Vec<u16> = set.ranges().flat_map(|(first, last)| first..=last).collect();
             prop_assert_eq!(ranged, set.iter().collect::<Vec<_>>());
             prop_assert!(set.without(&set).is_empty());

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rand::{Rng, RngCore};
+
 use super::node::{Handle, Name, Node};
 
 /// All nodes that are known, this server among them.
@@ -60,6 +62,19 @@ impl Table {
     /// All nodes by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Handle, &Node)> {
         self.names.values().filter_map(|handle| Some((*handle, self.get(*handle)?)))
+    }
+
+    /// A node by chance.
+    pub(super) fn random(&self, random: &mut dyn RngCore) -> Option<Handle> {
+        if self.names.is_empty() {
+            return None;
+        }
+        loop {
+            let place = random.random_range(0..self.places.len());
+            if self.places[place].is_some() {
+                return Some(Handle(u32::try_from(place).unwrap_or(u32::MAX)));
+            }
+        }
     }
 
     /// Their handles, by name.

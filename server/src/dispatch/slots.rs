@@ -11,7 +11,7 @@ use redstart_common::slot::key_slot;
 
 use crate::client::{Client, Flags};
 use crate::cluster::{Cluster, Node};
-use crate::engine::{Call, CommandError, Core, Engine, Unblock};
+use crate::engine::{CommandError, Core, Unblock};
 use crate::keyspace::Db;
 use crate::pubsub::Channel;
 
@@ -282,23 +282,5 @@ impl Core {
             self.pubsub.close_shard_channel(&mut self.clients, &channel);
         }
         self.cluster = Some(cluster);
-    }
-}
-
-impl Engine {
-    /// Removes the keys of a slot that has gone to another node; the log and the replicas hear of it, clients that listen for
-    /// keys that go do not, for they are elsewhere. Answers how many there were.
-    pub fn empty_slot(&mut self, slot: u16) -> usize {
-        let mut keys: Vec<Box<[u8]>> = Vec::new();
-        self.keyspace.db(0).keys_in_slot(slot, usize::MAX, |key| keys.push(key.into()));
-        let mut nobody = self.core.clients.take_nobody();
-        for key in &keys {
-            self.keyspace.db(0).unlink(key);
-            self.core.feed.push(0, &[b"DEL", key]);
-            Call::aside(&mut self.keyspace, &mut self.core, &mut nobody).modified_in(0, key);
-            self.core.feed.end_call();
-        }
-        self.core.clients.give_nobody(nobody);
-        keys.len()
     }
 }

@@ -28,6 +28,7 @@ use self::watch::Watches;
 use crate::acl::Users;
 use crate::client::Clients;
 use crate::cluster::Cluster;
+use crate::clustering::state::Clustering;
 use crate::eviction::candidates::Candidates;
 use crate::keyspace::Keyspace;
 use crate::migrate::Migrations;
@@ -104,6 +105,7 @@ impl Engine {
                 replication: Replication::new(Options::default(), 0, &mut random),
                 replicating: Replicating::default(),
                 cluster: None,
+                clustering: Clustering::default(),
                 random,
                 cron_paused: false,
                 checksums_skipped: false,

@@ -104,7 +104,7 @@ pub fn text(keyspace: &Keyspace, core: &Core, client: &Client, named: &[String])
     }
     if wanted.is("cluster") {
         page.section("Cluster");
-        page.field("cluster_enabled", 0);
+        page.field("cluster_enabled", u8::from(core.cluster.is_some()));
     }
     if wanted.is("keyspace") {
         page.section("Keyspace");
@@ -176,7 +176,7 @@ fn clients(page: &mut Page, core: &Core, client: &Client) {
     let replicas = all().filter(|client| client.flags.any(Flags::REPLICA)).count();
     let primary = usize::from(core.replicating.primary.is_some());
     page.field("connected_clients", (core.clients.len() + primary).saturating_sub(replicas));
-    page.field("cluster_connections", 0);
+    page.field("cluster_connections", core.cluster_connections());
     page.field("maxclients", core.settings.maxclients);
     page.field(
         "client_recent_max_input_buffer",
@@ -233,7 +233,8 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     let held = core.replication.bytes_for_replicas();
     page.field("mem_clients_slaves", replica_bytes as u64 + held);
     page.field("mem_clients_normal", found.clients - replica_bytes);
-    page.field("mem_cluster_links", 0);
+    let links = core.cluster.as_ref().map_or(0, |cluster| cluster.stats.links_bytes);
+    page.field("mem_cluster_links", links);
     let log = core.logging.log.as_ref();
     page.field("mem_aof_buffer", log.map_or(0, |log| log.buffer_capacity()));
     page.field("mem_allocator", "jemalloc-5.3.1");

@@ -178,6 +178,12 @@ impl Core {
         self.role_changed(keyspace);
     }
 
+    /// All data goes, and what is on the disk with it: this server begins from nothing.
+    pub(crate) fn empty_all(&mut self, keyspace: &mut Keyspace) {
+        self.empty_for_sync(keyspace);
+        self.begin_log_again(keyspace);
+    }
+
     /// All data goes, for a primary's takes its place. Saving and the log stop before.
     pub(super) fn empty_for_sync(&mut self, keyspace: &mut Keyspace) {
         self.stop_saving_for_sync(keyspace);

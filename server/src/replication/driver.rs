@@ -53,6 +53,8 @@ pub struct Replication {
     pub(super) has_grown: bool,
     pub(super) good_replicas: usize,
     pub(super) counts: SyncCounts,
+    /// A failover of the cluster waits for a replica: see [`hold_pings`](Self::hold_pings).
+    pub(super) pings_held: bool,
 }
 
 impl Replication {
@@ -77,6 +79,7 @@ impl Replication {
             has_grown: false,
             good_replicas: 0,
             counts: SyncCounts::default(),
+            pings_held: false,
         }
     }
 
