@@ -27,6 +27,7 @@ mod replication;
 mod reports;
 mod saving;
 mod scripts;
+mod slots;
 mod snapshots;
 mod spill;
 mod start;
