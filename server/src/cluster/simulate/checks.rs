@@ -106,7 +106,10 @@ impl World {
             .map(|(number, cluster)| (cluster.myself().name, (*number, *cluster)))
             .collect();
         let (_, first) = clusters.first()?;
-        let name_of = |cluster: &Cluster, slot| cluster.owner(slot).map(|node| node.name);
+        // Whoever comes new does not hear of nodes without address.
+        let name_of = |cluster: &Cluster, slot| {
+            cluster.owner(slot).map(|node| node.name).filter(|name| !self.gone.contains(name))
+        };
         let mut is_whole = true;
         for slot in 0..SLOT_COUNT {
             let owner = name_of(first, slot);
