@@ -184,12 +184,16 @@ impl Cluster {
         }
         let ping_ms = now_ms - node.ping_sent_ms;
         let data_ms = now_ms - node.data_received_ms;
-        let made_ms = node.link.and_then(|link| self.links.get(link)).map(|link| link.created_ms);
-        if made_ms.is_some_and(|made_ms| now_ms - made_ms > timeout_ms)
-            && node.ping_sent_ms != 0
-            && ping_ms > timeout_ms / 2
-            && data_ms > timeout_ms / 2
-        {
+        let link = node.link.and_then(|link| self.links.get(link));
+        // What comes by the node's own link says that it lives, not that this one carries: an answer that is lost is asked for
+        // again by another link.
+        let is_mute = link.is_some_and(|link| {
+            now_ms - link.created_ms > timeout_ms
+                && ping_ms > timeout_ms / 2
+                && (data_ms > timeout_ms / 2
+                    || ping_ms > timeout_ms && now_ms - link.heard_ms > timeout_ms)
+        });
+        if is_mute && node.ping_sent_ms != 0 {
             let link = node.link;
             self.close_link(link, turn);
         }

@@ -172,6 +172,13 @@ impl Cluster {
         &self.nodes[self.myself]
     }
 
+    /// Whom this server replicates, as far as that is known.
+    #[must_use]
+    pub fn my_primary(&self) -> Option<&Node> {
+        let myself = self.myself();
+        self.nodes.get(myself.primary.filter(|_| myself.is_replica())?)
+    }
+
     /// Whether this server owns a slot.
     #[must_use]
     pub fn is_mine(&self, slot: u16) -> bool {

@@ -48,9 +48,7 @@ impl SlotSet {
 
     /// Appends the set as the bus has it.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        for word in &self.words {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
+        out.extend_from_slice(self.words.map(u64::to_le_bytes).as_flattened());
     }
 
     /// Its bits.
@@ -112,15 +110,24 @@ impl SlotSet {
 
     /// The slots as ranges of first and last.
     pub fn ranges(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
-        let mut slots = self.iter().peekable();
+        let mut from = 0;
         std::iter::from_fn(move || {
-            let first = slots.next()?;
-            let mut last = first;
-            while let Some(next) = slots.next_if(|next| *next == last + 1) {
-                last = next;
-            }
-            Some((first, last))
+            let first = self.next_that(from, |word| word)?;
+            let end = self.next_that(first, |word| !word).unwrap_or(SLOT_COUNT);
+            from = end;
+            Some((first, end - 1))
         })
+    }
+
+    /// The first slot from `from` on whose bit is set in what `of` makes of its word.
+    fn next_that(&self, from: u16, of: impl Fn(u64) -> u64) -> Option<u16> {
+        let mut place = usize::from(from / 64);
+        let mut word = of(*self.words.get(place)?) & (u64::MAX << (from % 64));
+        while word == 0 {
+            place += 1;
+            word = of(*self.words.get(place)?);
+        }
+        Some((place * 64) as u16 + word.trailing_zeros() as u16)
     }
 
     /// Those of this set that are not in another.

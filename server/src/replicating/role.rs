@@ -66,10 +66,14 @@ impl Core {
         self.arm();
     }
 
-    /// At the start: follows the primary that the settings name.
+    /// At the start: follows the primary that the settings name, or the cluster.
     pub fn begin_replication(&mut self, keyspace: &mut Keyspace) {
         self.apply_replication_settings();
-        if let Some((host, port)) = self.settings.replication.replicaof.clone() {
+        let of_cluster = self.cluster.as_ref().and_then(|cluster| cluster.my_primary());
+        let of_cluster = of_cluster
+            .filter(|primary| !primary.ip.is_empty())
+            .map(|primary| (primary.ip.clone(), primary.port));
+        if let Some((host, port)) = self.settings.replication.replicaof.clone().or(of_cluster) {
             self.replication.start_as_replica(&host, port);
         }
         self.role_changed(keyspace);

@@ -4,6 +4,7 @@ mod aof;
 mod bloom;
 mod busy_scripts;
 mod clients;
+mod cluster;
 mod config;
 mod crash;
 mod differential;

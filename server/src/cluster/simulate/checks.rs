@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use redstart_common::slot::SLOT_COUNT;
 
-use super::super::{Cluster, Name, SLOT_WORDS};
+use super::super::{Cluster, Name};
 use super::world::World;
 
 /// How long it may take until all agree, and how long they are watched then.
@@ -15,9 +15,10 @@ impl World {
     /// What a node's log says of elections.
     pub fn note(&mut self, number: usize, line: &str) -> Result<(), String> {
         let Some(cluster) = &self.nodes[number].cluster else { return Ok(()) };
-        if line.starts_with("Failover election won") {
+        let won = line.strip_prefix("configEpoch set to ");
+        if let Some(epoch) = won.and_then(|won| won.strip_suffix(" after successful failover")) {
             self.outcome.elections_won += 1;
-            let epoch = cluster.myself().config_epoch.max(cluster.current_epoch());
+            let epoch = epoch.parse().map_err(|_| format!("no epoch: {line}"))?;
             let other = self.winners.insert(epoch, number);
             // With primaries that come and go there is no fixed number that would be most of them.
             if !self.is_loose && other.is_some_and(|other| other != number) {
@@ -59,9 +60,10 @@ impl World {
         // Nobody else holds the same slots by the same epoch.
         for (other, node) in self.nodes.iter().enumerate().filter(|(other, _)| *other != number) {
             let Some(theirs) = node.cluster.as_ref().map(Cluster::myself) else { continue };
-            let mine = myself.slots.words();
-            let shares = (0..SLOT_WORDS).any(|word| mine[word] & theirs.slots.words()[word] != 0);
-            if theirs.is_primary() && theirs.config_epoch == myself.config_epoch && shares {
+            if !theirs.is_primary() || theirs.config_epoch != myself.config_epoch {
+                continue;
+            }
+            if myself.slots.without(&theirs.slots).len() < myself.slots.len() {
                 return Err(format!(
                     "{number} and {other} own the same slots by epoch {}",
                     myself.config_epoch
@@ -106,35 +108,37 @@ impl World {
             .map(|(number, cluster)| (cluster.myself().name, (*number, *cluster)))
             .collect();
         let (_, first) = clusters.first()?;
-        let name_of = |cluster: &Cluster, slot| cluster.owner(slot).map(|node| node.name);
-        let mut is_whole = true;
-        for slot in 0..SLOT_COUNT {
-            let owner = name_of(first, slot);
-            if let Some((number, _)) =
-                clusters.iter().find(|(_, cluster)| name_of(cluster, slot) != owner)
-            {
-                return Some(format!("{number} sees another owner of {slot} than {owner:?}"));
+        // Whoever comes new does not hear of nodes without address.
+        let owners = |cluster: &'_ Cluster| -> Vec<(Name, Vec<(u16, u16)>)> {
+            let owners = cluster.nodes().filter(|node| !node.slots.is_empty());
+            let owners = owners.filter(|node| !self.gone.contains(&node.name));
+            owners.map(|node| (node.name, node.slots.ranges().collect())).collect()
+        };
+        let agreed = owners(first);
+        if let Some((number, other)) =
+            clusters.iter().find(|(_, cluster)| owners(cluster) != agreed)
+        {
+            return Some(format!("{number} sees other owners: {:?} != {agreed:?}", owners(other)));
+        }
+        let mut owned = 0;
+        for (name, slots) in &agreed {
+            owned += slots.iter().map(|(start, end)| usize::from(end - start) + 1).sum::<usize>();
+            match by_name.get(name) {
+                Some((_, cluster))
+                    if cluster.myself().is_primary()
+                        && cluster.myself().slots.ranges().eq(slots.iter().copied()) => {}
+                Some((number, _)) => return Some(format!("{number} does not know what it owns")),
+                None => return Some(format!("{name}, which is gone, owns slots")),
             }
-            let Some(owner) = owner else {
-                if self.gone.is_empty() {
-                    return Some(format!("nobody owns {slot}"));
-                }
-                is_whole = false;
-                continue;
-            };
-            match by_name.get(&owner) {
-                Some((number, cluster))
-                    if !cluster.is_mine(slot) || !cluster.myself().is_primary() =>
-                {
-                    return Some(format!("{number} does not know that it owns {slot}"));
-                }
-                Some(_) => {}
-                // It was lost with its file; somebody takes its place if it had replicas.
-                None if first.node(&owner).is_some_and(|node| node.replicas.is_empty()) => {
-                    is_whole = false
-                }
-                None => return Some(format!("{owner}, which is gone, owns {slot}")),
-            }
+        }
+        let is_whole = owned == usize::from(SLOT_COUNT);
+        // What was lost with a file is somebody's again if there was a replica.
+        let lost = first.nodes().filter(|node| self.gone.contains(&node.name));
+        let mut lost = lost.filter(|node| !node.slots.is_empty());
+        if !is_whole && !lost.all(|node| node.replicas.is_empty())
+            || !is_whole && self.gone.is_empty()
+        {
+            return Some(format!("only {owned} slots have owners"));
         }
         for (number, cluster) in &clusters {
             if is_whole && !cluster.is_up() {

@@ -23,12 +23,17 @@ impl World {
         world.run(2600)?;
         let faults = world.random.random_range(2..9);
         for _ in 0..faults {
-            let at_ms = world.random.random_range(0..9000);
+            let at_ms = world.random.random_range(0..6000);
             world.schedule(at_ms, Coming::Fault);
         }
-        world.run(11_000)?;
+        world.run(7000)?;
         world.heal()?;
-        world.converge()?;
+        match world.has_amnesia {
+            // A node that says it replicates its own replica, as it did once, leaves the slots to nobody, in Redis too: no file
+            // is to be brought back. No rule may be broken even so.
+            true => world.run(20_000)?,
+            false => world.converge()?,
+        }
         Ok(world.outcome)
     }
 
@@ -42,7 +47,7 @@ impl World {
             _ => 2,
         };
         let options = Options {
-            node_timeout_ms: [500, 1000, 1000, 2000][random.random_range(0..4)],
+            node_timeout_ms: [500, 1000, 2000, 2000][random.random_range(0..4)],
             validity_factor: [0, 10, 10][random.random_range(0..3)],
             full_coverage: random.random_bool(0.7),
             replicas_migrate: random.random_bool(0.7),
@@ -194,16 +199,15 @@ impl World {
         match work {
             Work::EndMove { slot, from, to } => {
                 let Some(to_name) = self.name_of(to) else { return Ok(()) };
-                let mut told = [to, from];
-                // redis-cli tells the new owner first; others do not.
-                if self.random.random_bool(0.2) {
-                    told.reverse();
-                }
-                for node in told {
+                // The new owner first, as redis-cli does: where it refuses, the old one keeps the slot.
+                for node in [to, from] {
                     let outcome = self.with(node, |cluster, turn| {
                         cluster.set_slot(slot, SetSlot::Node(&to_name), 0, turn)
                     })?;
                     self.log(Some(node), &format!("slot {slot} is {to}'s: {outcome:?}"));
+                    if !outcome.is_some_and(|outcome| outcome.is_ok()) {
+                        return Ok(());
+                    }
                 }
                 self.outcome.slots_moved += 1;
             }
@@ -249,6 +253,10 @@ impl World {
 
     /// A node begins again without its file: with another name, where the old one was.
     fn lose_file(&mut self) {
+        // More, and nobody might be left to elect anybody.
+        if self.outcome.lost_files > 0 {
+            return;
+        }
         let node = self.any_node();
         let Some(name) = self.name_of(node) else { return };
         self.log(Some(node), "loses its file");
@@ -271,6 +279,9 @@ impl World {
             self.start(node, None);
         }
         self.run(1000)?;
+        if self.outcasts.is_empty() {
+            return Ok(());
+        }
         for node in self.outcasts.clone() {
             self.schedule(10, Coming::Operate(Work::Meet { node }));
             self.schedule(6000, Coming::Operate(Work::Replicate { node }));
