@@ -138,9 +138,10 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
         call.client.name = name;
     }
     let id = call.client.id;
+    let is_sentinel = call.core.sentinel.is_some();
     let reply = &mut call.client.reply;
     reply.proto = proto;
-    reply.map(7);
+    reply.map(if is_sentinel { 6 } else { 7 });
     reply.bulk(b"server");
     reply.bulk(b"redis");
     reply.bulk(b"version");
@@ -150,9 +151,11 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
     reply.bulk(b"id");
     reply.integer(id as i64);
     reply.bulk(b"mode");
-    reply.bulk(b"standalone");
-    reply.bulk(b"role");
-    reply.bulk(b"master");
+    reply.bulk(if is_sentinel { b"sentinel" } else { b"standalone" });
+    if !is_sentinel {
+        reply.bulk(b"role");
+        reply.bulk(b"master");
+    }
     reply.bulk(b"modules");
     reply.array(0);
     Ok(())

@@ -1,6 +1,7 @@
 //! What the engine asks of the process around it. The shell carries it out at the end of the turn.
 
 use crate::replication::Action;
+use crate::sentinel;
 
 /// One wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub enum Ask {
     Replication(Action),
     /// A snapshot goes to replicas while it is made: see [`Replicating::relays`](crate::replicating::Replicating).
     Relay,
+    /// Something of Sentinel that concerns sockets, names or scripts.
+    Sentinel(sentinel::Action),
+    /// A primary is to be watched whose name has to be looked up first; the client waits for the answer.
+    Monitor {
+        /// The client's id.
+        client: u64,
+        /// What is to be watched.
+        wanted: sentinel::Wanted,
+    },
     /// The server ends.
     Stop,
 }

@@ -32,7 +32,8 @@ pub fn value(settings: &Settings, title: &str, config_file: &str, name: &str) ->
             format!("{host}:{}", settings.port)
         }
         "listen-addr" => format!("unixsocket:{}", settings.unixsocket),
-        // Neither a cluster nor Sentinel.
+        // No cluster.
+        "server-mode" if settings.sentinel.is_some() => "[sentinel]".to_owned(),
         "server-mode" => String::new(),
         "config-file" => config_file.to_owned(),
         "port" => settings.port.to_string(),

@@ -10,4 +10,5 @@ pub mod intake;
 pub mod link;
 pub mod relay;
 pub mod saving;
+pub mod sentinel;
 pub mod spill;

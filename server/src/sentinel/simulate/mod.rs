@@ -1,0 +1,1 @@
+//! Sentinels in one process.
