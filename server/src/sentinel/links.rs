@@ -382,6 +382,13 @@ impl Sentinel {
                 link.pending -= 1;
                 return;
             }
+            if matches!(reply, Reply::Error(_)) {
+                // The subscription was refused: nothing will ever come here.
+                if let Some(id) = self.conns.get(&conn).copied() {
+                    self.close_hellos(id);
+                }
+                return;
+            }
             link.hello_activity_at = now;
             if let Reply::Array(parts) = reply
                 && let [Reply::Bulk(Some(kind)), Reply::Bulk(Some(_)), Reply::Bulk(Some(hello))] =

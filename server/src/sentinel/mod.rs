@@ -33,7 +33,7 @@ use redstart_common::log::Level;
 pub use self::address::{Address, Outside};
 pub use self::change::{Changed, Refused};
 pub use self::config::{ALIASES, OPTIONS};
-pub use self::instance::{Instance, Key, Kind, Primary, Role};
+pub use self::instance::{Instance, Key, Kind, Primary, Role, State};
 use self::links::{Expect, Link, LinkId};
 pub use self::report::{Periods, Quorum};
 use self::scripts::Scripts;

@@ -1,0 +1,1 @@
+//! The named faults of the past, as scripts.
