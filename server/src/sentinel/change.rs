@@ -6,7 +6,7 @@ use redstart_common::number::parse_i64;
 
 use super::address::NoAddress;
 use super::hello::number;
-use super::{Action, Globals, Key, Kind, Outside, Primary, Sentinel};
+use super::{Action, Globals, Key, Kind, Outside, Primary, Sentinel, State};
 
 /// Why something was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +118,15 @@ impl Sentinel {
         let names = self.names_of_primaries();
         let fits = |name: &&String| glob::matches(pattern.as_bytes(), name.as_bytes(), false);
         let names: Vec<_> = names.iter().filter(fits).collect();
-        names.iter().for_each(|name| self.reset(name, false, true));
+        for name in &names {
+            // Others know of a promotion that has been told already, and its epoch is known here: only its end is forgotten.
+            if self.primaries.get(*name).is_some_and(|it| {
+                it.failover.in_progress && it.failover.state >= State::ReconfigureReplicas
+            }) {
+                self.switch_to_promoted(name);
+            }
+            self.reset(name, false, true);
+        }
         names.len()
     }
 

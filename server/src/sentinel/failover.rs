@@ -91,7 +91,11 @@ impl Sentinel {
 
     fn wait_for_votes(&mut self, name: &str) {
         let Some(it) = self.primaries.get(name) else { return };
-        let (epoch, forced) = (it.failover.epoch, it.failover.is_forced);
+        let forced = it.failover.is_forced;
+        // Votes are given in the epoch in which they are asked for, which is the one of now: it may have moved on since the
+        // start, for the failover of another primary. Whoever is elected leads in that epoch. Redis takes votes of any
+        // epoch for one in the epoch of the start, in which another may have been elected.
+        let epoch = if forced { it.failover.epoch } else { self.epoch };
         let patience = self.periods.election_timeout.min(it.failover_timeout);
         let waited = self.now - it.failover.started_at;
         let leader = self.elected(name, epoch);
@@ -101,6 +105,9 @@ impl Sentinel {
                 self.abort(name, "-failover-abort-not-elected");
             }
             return;
+        }
+        if let Some(it) = self.primaries.get_mut(name) {
+            it.failover.epoch = epoch;
         }
         let key = Key::primary(name);
         self.say(Level::Warning, "+elected-leader", &key);

@@ -2,7 +2,7 @@
 
 use redstart_common::log::Level;
 
-use super::{Key, Kind, Sentinel, WAITING_MAX};
+use super::{Address, Key, Kind, Sentinel, WAITING_MAX};
 
 /// What a hello says.
 struct Hello<'a> {
@@ -153,14 +153,27 @@ impl Sentinel {
             return;
         }
         primary.config_epoch = hello.config_epoch;
-        let old = primary.own.at.clone();
-        if hello.primary_port == i64::from(old.port) && self.is_host(&old, hello.host) {
+        // A failover of ours that is older is over: its end would put the promoted replica in the new primary's place, at
+        // the new one's epoch, and nobody could tell who is right. Redis goes on with it where the new primary is the old
+        // one.
+        let is_over =
+            primary.failover.in_progress && primary.failover.epoch <= hello.config_epoch;
+        let (own, old) = (primary.own.at.clone(), primary.current_address().clone());
+        let is_same = |sentinel: &mut Self, at: &Address| {
+            hello.primary_port == i64::from(at.port) && sentinel.is_host(at, hello.host)
+        };
+        if is_same(self, &own) && !is_over {
             return;
         }
+        let is_news = !is_same(self, &old);
         let Ok(new) = self.address(hello.host, hello.primary_port, true) else { return };
         self.say(Level::Warning, "+config-update-from", from);
-        self.say_switch(hello.primary, &old, (hello.host, new.port));
+        if is_news || !is_over {
+            self.say_switch(hello.primary, &old, (hello.host, new.port));
+        }
         self.change_address(hello.primary, new.clone());
-        self.call_reconfig_script(hello.primary, false, &old, &new);
+        if is_news || !is_over {
+            self.call_reconfig_script(hello.primary, false, &old, &new);
+        }
     }
 }

@@ -44,13 +44,13 @@ impl Sentinel {
             .map_or((None, 0), |it| (it.own.leader.clone(), it.own.leader_epoch))
     }
 
-    /// Who is elected in `epoch`: whoever has the votes of most sentinels, and of at least as many as the quorum.
+    /// Who is elected in `epoch`: whoever has the votes of most sentinels in it, and of at least as many as the quorum.
     pub(super) fn elected(&mut self, primary: &str, epoch: u64) -> Option<String> {
         let it = self.primaries.get(primary)?;
         let voters = it.sentinels.len() + 1;
         let quorum = it.quorum as usize;
         let mut votes: BTreeMap<String, usize> = BTreeMap::new();
-        for sentinel in it.sentinels.values().filter(|it| it.leader_epoch == self.epoch) {
+        for sentinel in it.sentinels.values().filter(|it| it.leader_epoch == epoch) {
             if let Some(leader) = &sentinel.leader {
                 *votes.entry(leader.clone()).or_default() += 1;
             }

@@ -870,6 +870,16 @@ impl World {
         }
     }
 
+    /// Keeps the log from now on.
+    pub fn record(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    /// The log.
+    pub fn recorded(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
     /// The log of a history.
     pub fn trace(seed: u64) -> Vec<String> {
         let mut world = Self::of_seed(seed, false);
