@@ -275,14 +275,12 @@ pub fn check_quorum(call: &mut Call<'_>) -> CommandResult {
     let usable = found.usable;
     let mut reasons = Vec::new();
     if !found.is_reached {
-        reasons.push(
-            "Not enough available Sentinels to reach the specified quorum for this master",
-        );
+        reasons
+            .push("Not enough available Sentinels to reach the specified quorum for this master");
     }
     if !found.is_majority {
-        reasons.push(
-            "Not enough available Sentinels to reach the majority and authorize a failover",
-        );
+        reasons
+            .push("Not enough available Sentinels to reach the majority and authorize a failover");
     }
     if !reasons.is_empty() {
         let reasons = reasons.join(". ");

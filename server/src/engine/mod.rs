@@ -68,8 +68,7 @@ impl Engine {
         let keyspace = Keyspace::new(count);
         // The lines were tried when they were read: an error here cannot come from a configuration.
         let mode = settings.mode();
-        let renames =
-            Renames::of(mode, &settings.renames).unwrap_or_else(|_| Renames::none(mode));
+        let renames = Renames::of(mode, &settings.renames).unwrap_or_else(|_| Renames::none(mode));
         let mut random = SmallRng::from_os_rng();
         let mut engine = Self {
             keyspace,

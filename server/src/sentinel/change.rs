@@ -74,6 +74,7 @@ impl Sentinel {
             reconfig_script: None,
             reboot_down_after: 0,
             rebooted_at: None,
+            conflict: None,
             renames: Default::default(),
             replicas: Default::default(),
             sentinels: Default::default(),
@@ -86,7 +87,13 @@ impl Sentinel {
     ///
     /// # Errors
     /// As [`Sentinel::watch`].
-    pub fn monitor(&mut self, name: &str, host: &str, port: i64, quorum: u32) -> Result<(), String> {
+    pub fn monitor(
+        &mut self,
+        name: &str,
+        host: &str,
+        port: i64,
+        quorum: u32,
+    ) -> Result<(), String> {
         if self.look_up(host).is_none() {
             return Err("Invalid IP address or hostname specified".to_owned());
         }
@@ -140,9 +147,7 @@ impl Sentinel {
             return Err(Refused::Because("-INPROG Failover already in progress".to_owned()));
         }
         if self.best_replica(name).is_none() {
-            return Err(Refused::Because(
-                "-NOGOODSLAVE No suitable replica to promote".to_owned(),
-            ));
+            return Err(Refused::Because("-NOGOODSLAVE No suitable replica to promote".to_owned()));
         }
         let text = format!("Executing user requested FAILOVER of '{name}'");
         self.actions.push(Action::Log(Level::Warning, text));
@@ -385,9 +390,8 @@ impl Globals {
                 self.announce_port = u16::try_from(super::hello::signed(value)).unwrap_or(0);
             }
             "deny-scripts-reconfig" => {
-                self.deny_scripts_reconfig = flag(value).ok_or(
-                    "Please specify yes or no for the deny-scripts-reconfig options.",
-                )?;
+                self.deny_scripts_reconfig = flag(value)
+                    .ok_or("Please specify yes or no for the deny-scripts-reconfig options.")?;
             }
             "sentinel-user" => self.user = text(value).or(self.user.take()),
             "sentinel-pass" => self.password = text(value).or(self.password.take()),

@@ -55,7 +55,9 @@ impl Sentinel {
 
     /// One step of a failover.
     pub(super) fn go_on_with_failover(&mut self, name: &str) {
-        let Some(it) = self.primaries.get(name).filter(|it| it.failover.in_progress) else { return };
+        let Some(it) = self.primaries.get(name).filter(|it| it.failover.in_progress) else {
+            return;
+        };
         match it.failover.state {
             State::WaitStart => self.wait_for_votes(name),
             State::SelectReplica => self.select_replica(name),
@@ -237,9 +239,8 @@ impl Sentinel {
         if it.promoted().is_none_or(|promoted| promoted.is_down) {
             return;
         }
-        let is_left = |it: &Instance| {
-            !it.is_promoted && it.reconfigured != Reconfigured::Done && !it.is_down
-        };
+        let is_left =
+            |it: &Instance| !it.is_promoted && it.reconfigured != Reconfigured::Done && !it.is_down;
         let are_left = it.replicas.values().any(is_left);
         let (is_late, key) = (self.is_late(name), Key::primary(name));
         if is_late {
@@ -320,6 +321,7 @@ impl Sentinel {
         it.own.role = Role::Primary;
         it.own.role_at = now;
         it.rebooted_at = None;
+        it.conflict = None;
         it.failover.state = State::None;
         it.failover.in_progress = false;
         it.failover.is_forced = false;

@@ -2,7 +2,8 @@
 
 use redstart_common::log::Level;
 
-use super::{Address, Key, Kind, Sentinel, WAITING_MAX};
+use super::instance::Conflict;
+use super::{Action, Address, Key, Kind, Sentinel, WAITING_MAX};
 
 /// What a hello says.
 struct Hello<'a> {
@@ -150,20 +151,23 @@ impl Sentinel {
     fn take_configuration(&mut self, hello: &Hello<'_>, from: &Key) {
         let Some(primary) = self.primaries.get_mut(hello.primary) else { return };
         if primary.config_epoch >= hello.config_epoch {
+            if primary.config_epoch == hello.config_epoch {
+                self.look_for_conflict(hello);
+            }
             return;
         }
         primary.config_epoch = hello.config_epoch;
         // A failover of ours that is older is over: its end would put the promoted replica in the new primary's place, at
         // the new one's epoch, and nobody could tell who is right. Redis goes on with it where the new primary is the old
         // one.
-        let is_over =
-            primary.failover.in_progress && primary.failover.epoch <= hello.config_epoch;
+        let is_over = primary.failover.in_progress && primary.failover.epoch <= hello.config_epoch;
         let (own, old) = (primary.own.at.clone(), primary.current_address().clone());
         let is_same = |sentinel: &mut Self, at: &Address| {
             hello.primary_port == i64::from(at.port) && sentinel.is_host(at, hello.host)
         };
         if is_same(self, &own) && !is_over {
-            return;
+            // Redis keeps it in memory only, so that it falls at the next start.
+            return self.save();
         }
         let is_news = !is_same(self, &old);
         let Ok(new) = self.address(hello.host, hello.primary_port, true) else { return };
@@ -175,5 +179,43 @@ impl Sentinel {
         if is_news || !is_over {
             self.call_reconfig_script(hello.primary, false, &old, &new);
         }
+    }
+
+    /// Failovers that are asked for at two sentinels at once may end with two primaries of one epoch, and no hello decides
+    /// between them. After some time the sentinel with the greater id, or whichever has a primary that does what it should,
+    /// says its own again at a new epoch. Redis leaves it at that until the next failover. First configurations, which
+    /// are of epoch 0, are left alone: what they name may never have been one group.
+    fn look_for_conflict(&mut self, hello: &Hello<'_>) {
+        let (now, period) = (self.now, self.periods.publish_period);
+        let Some(primary) = self.primaries.get(hello.primary) else { return };
+        let at = primary.current_address().clone();
+        if primary.config_epoch == 0
+            || primary.failover.in_progress
+            || self.tilt_since.is_some()
+            || hello.primary_port == i64::from(at.port) && self.is_host(&at, hello.host)
+        {
+            return;
+        }
+        let goes_first = *self.id > *hello.id;
+        let is_sane = self.primary_looks_sane(hello.primary);
+        let Some(primary) = self.primaries.get_mut(hello.primary) else { return };
+        let before = primary.conflict.filter(|it| (0..period * 4).contains(&(now - it.last)));
+        let since = before.map_or(now, |it| it.since);
+        primary.conflict = Some(Conflict { since, last: now });
+        let patience = if goes_first { period * 3 } else { period * 12 };
+        if now - since <= patience || !is_sane {
+            return;
+        }
+        self.epoch += 1;
+        primary.config_epoch = self.epoch;
+        primary.conflict = None;
+        self.save();
+        let text = format!(
+            "Sentinel {} has another primary of the same epoch for '{}': ours is told at a new one",
+            hello.id, hello.primary
+        );
+        self.actions.push(Action::Log(Level::Warning, text));
+        self.say_new_epoch(hello.primary);
+        self.hurry_hellos(hello.primary);
     }
 }

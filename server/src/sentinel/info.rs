@@ -30,11 +30,11 @@ fn listed_replica(line: &str) -> Option<(&str, i64)> {
 fn read_replica_line(it: &mut Instance, line: &str, now: i64) {
     let Some((name, value)) = line.split_once(':') else { return };
     match name {
-        "master_host" => {
-            if it.follows.as_deref().is_none_or(|host| !host.eq_ignore_ascii_case(value)) {
-                it.follows = Some(value.to_owned());
-                it.primary_changed_at = now;
-            }
+        "master_host"
+            if it.follows.as_deref().is_none_or(|host| !host.eq_ignore_ascii_case(value)) =>
+        {
+            it.follows = Some(value.to_owned());
+            it.primary_changed_at = now;
         }
         "master_port" => {
             let port = signed(value);
@@ -151,7 +151,7 @@ impl Sentinel {
     }
 
     /// Whether a primary does what a primary should.
-    fn primary_looks_sane(&self, primary: &str) -> bool {
+    pub(super) fn primary_looks_sane(&self, primary: &str) -> bool {
         self.primaries.get(primary).is_some_and(|it| {
             it.own.role == Role::Primary
                 && !it.own.is_down
@@ -197,8 +197,8 @@ impl Sentinel {
         };
         let (at, wait) = (primary.own.at.clone(), primary.failover_timeout);
         let (follows, port, since) = (it.follows.clone(), it.follows_port, it.primary_changed_at);
-        let is_right = port == i64::from(at.port)
-            && follows.is_some_and(|host| self.is_host(&at, &host));
+        let is_right =
+            port == i64::from(at.port) && follows.is_some_and(|host| self.is_host(&at, &host));
         if !is_right
             && self.primary_looks_sane(&key.primary)
             && self.was_up_for(key, wait)
@@ -209,7 +209,9 @@ impl Sentinel {
     }
 
     fn send_to_primary(&mut self, key: &Key, event: &'static str) {
-        let Some(at) = self.primaries.get(&*key.primary).map(|it| it.own.at.clone()) else { return };
+        let Some(at) = self.primaries.get(&*key.primary).map(|it| it.own.at.clone()) else {
+            return;
+        };
         let host = self.announced(&at).to_owned();
         if self.send_replicaof(key, Some((&host, at.port))) {
             self.say(Level::Notice, event, key);

@@ -191,6 +191,13 @@ pub struct Failover {
     pub promoted: Option<Rc<str>>,
 }
 
+/// Another sentinel has another primary, at the same epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Conflict {
+    pub since: i64,
+    pub last: i64,
+}
+
 /// A primary that is watched.
 #[derive(Debug, Clone)]
 pub struct Primary {
@@ -217,6 +224,7 @@ pub struct Primary {
     /// Milliseconds that it may take to come back with another run id; 0 is any.
     pub reboot_down_after: i64,
     pub(super) rebooted_at: Option<i64>,
+    pub(super) conflict: Option<Conflict>,
     /// Other names of commands, by their own in lower case with the name as it was given.
     pub renames: BTreeMap<String, (String, String)>,
     /// Its replicas.
@@ -284,7 +292,13 @@ impl Sentinel {
     }
 
     /// A new instance of which nothing is known yet.
-    pub(super) fn fresh(&mut self, kind: Kind, name: &str, at: Address, down_after: i64) -> Instance {
+    pub(super) fn fresh(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        at: Address,
+        down_after: i64,
+    ) -> Instance {
         let now = self.now;
         Instance {
             kind,

@@ -175,7 +175,9 @@ impl Sentinel {
         let now = self.now;
         let (Some(it), Some(link)) = (self.instance(key), self.link(key)) else { return };
         let (id, host, port) = (it.link, it.at.host.clone(), it.at.port);
-        if !link.is_disconnected || port == 0 || now - link.last_reconnect < self.periods.ping_period
+        if !link.is_disconnected
+            || port == 0
+            || now - link.last_reconnect < self.periods.ping_period
         {
             return;
         }
@@ -183,7 +185,9 @@ impl Sentinel {
         if let Some(link) = self.links.get_mut(&id) {
             link.last_reconnect = now;
         }
-        if lacks_commands && self.globals.resolve_hostnames && super::address::as_ip(&host).is_none()
+        if lacks_commands
+            && self.globals.resolve_hostnames
+            && super::address::as_ip(&host).is_none()
         {
             // The name may stand for another address by now; what is found serves the next try.
             if let Some(Some(ip)) = self.names.get(&host).cloned()
@@ -202,12 +206,8 @@ impl Sentinel {
             let conn = self.open(id, &ip, port);
             if let Some(link) = self.links.get_mut(&id) {
                 link.pending = 0;
-                link.commands = Some(Commands {
-                    conn,
-                    opened_at: now,
-                    local: None,
-                    expected: VecDeque::new(),
-                });
+                link.commands =
+                    Some(Commands { conn, opened_at: now, local: None, expected: VecDeque::new() });
             }
             if let Some(request) = self.authentication(key) {
                 self.send(key, request, Expect::Nothing);
@@ -253,7 +253,9 @@ impl Sentinel {
             }
         };
         let password = password?;
-        Some([Some(self.renamed(key, "AUTH")), user, Some(password)].into_iter().flatten().collect())
+        Some(
+            [Some(self.renamed(key, "AUTH")), user, Some(password)].into_iter().flatten().collect(),
+        )
     }
 
     fn client_name(&self, key: &Key, what: &str) -> Vec<String> {
@@ -300,9 +302,10 @@ impl Sentinel {
         if link.is_disconnected || link.pending >= PENDING_MAX * link.owners as i64 {
             return;
         }
-        let in_trouble = self.primaries.get(&*key.primary).is_some_and(|primary| {
-            primary.own.is_objectively_down || primary.failover.in_progress
-        });
+        let in_trouble = self
+            .primaries
+            .get(&*key.primary)
+            .is_some_and(|primary| primary.own.is_objectively_down || primary.failover.in_progress);
         let hurried = key.kind == Kind::Replica && (in_trouble || it.link_down_ms != 0);
         let info_period = if hurried { 1000 } else { self.periods.info_period };
         let ping_period = it.down_after.min(self.periods.ping_period);
@@ -355,7 +358,9 @@ impl Sentinel {
     // === what comes back ===
 
     pub(super) fn connected(&mut self, conn: ConnId, local: String) {
-        let Some(link) = self.conns.get(&conn).and_then(|id| self.links.get_mut(id)) else { return };
+        let Some(link) = self.conns.get(&conn).and_then(|id| self.links.get_mut(id)) else {
+            return;
+        };
         if let Some(commands) = link.commands.as_mut().filter(|it| it.conn == conn) {
             commands.local = Some(local);
         }
@@ -375,7 +380,9 @@ impl Sentinel {
 
     pub(super) fn replied(&mut self, conn: ConnId, reply: Reply) {
         let now = self.now;
-        let Some(link) = self.conns.get(&conn).and_then(|id| self.links.get_mut(id)) else { return };
+        let Some(link) = self.conns.get(&conn).and_then(|id| self.links.get_mut(id)) else {
+            return;
+        };
         if let Some(hellos) = link.hellos.as_mut().filter(|it| it.conn == conn) {
             if hellos.expected > 0 {
                 hellos.expected -= 1;
@@ -476,9 +483,8 @@ impl Sentinel {
         let (id, half) = (it.link, it.down_after / 2);
         let commands_are_old =
             link.commands.as_ref().is_some_and(|open| now - open.opened_at > least);
-        let waits = link.waits_since != 0
-            && now - link.waits_since > half
-            && now - link.last_pong > half;
+        let waits =
+            link.waits_since != 0 && now - link.waits_since > half && now - link.last_pong > half;
         let hellos_are_old = link.hellos.as_ref().is_some_and(|open| now - open.opened_at > least);
         let is_deaf = now - link.hello_activity_at > self.periods.publish_period * 3;
         if commands_are_old && waits {

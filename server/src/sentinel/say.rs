@@ -37,7 +37,13 @@ impl Sentinel {
     }
 
     /// Tells an event of a primary in other words.
-    pub(super) fn say_of(&mut self, level: Level, event: &'static str, primary: &str, text: String) {
+    pub(super) fn say_of(
+        &mut self,
+        level: Level,
+        event: &'static str,
+        primary: &str,
+        text: String,
+    ) {
         let text = cut(text);
         let script = self.primaries.get(primary).and_then(|it| it.notification_script.clone());
         self.say_nobody(level, event, text.clone());
@@ -53,7 +59,12 @@ impl Sentinel {
 
     pub(super) fn say_monitor(&mut self, name: &str) {
         let Some(quorum) = self.primaries.get(name).map(|it| it.quorum) else { return };
-        self.say_more(Level::Warning, "+monitor", &Key::primary(name), &format!(" quorum {quorum}"));
+        self.say_more(
+            Level::Warning,
+            "+monitor",
+            &Key::primary(name),
+            &format!(" quorum {quorum}"),
+        );
     }
 
     pub(super) fn say_new_epoch(&mut self, primary: &str) {

@@ -92,7 +92,10 @@ fn wrong_lines_are_refused_in_redis_words() {
         ("sentinel what 1", "Unrecognized sentinel configuration statement."),
         ("sentinel what m 1", "Unrecognized sentinel configuration statement."),
         ("sentinel monitor m", "Unrecognized sentinel configuration statement."),
-        ("sentinel resolve-hostnames 1", "Please specify yes or no for the resolve-hostnames option."),
+        (
+            "sentinel resolve-hostnames 1",
+            "Please specify yes or no for the resolve-hostnames option.",
+        ),
     ] {
         let error = read(line, &mut System(Vec::new())).err();
         assert_eq!(error.as_deref(), Some(reason), "{line}");
@@ -122,7 +125,8 @@ fn no_value_becomes_a_line_of_its_own() {
     let evil = "x\nsentinel monitor evil 10.6.6.6 6379 1\n# \"'\\ \u{e9}";
     let set = it.set("m", &["auth-pass", evil, "auth-user", ""], &mut System(Vec::new()));
     assert_eq!(set.expect("it is watched").refused, None);
-    it.set("m", &["rename-command", "a b", "c\td"], &mut System(Vec::new())).expect("it is watched");
+    it.set("m", &["rename-command", "a b", "c\td"], &mut System(Vec::new()))
+        .expect("it is watched");
     it.set_global("announce-ip", "1\n2").expect("any text");
     let actions = it.take_actions();
     assert!(events(&actions)[0].ends_with("auth-pass ******"), "{actions:?}");
@@ -138,7 +142,8 @@ fn no_value_becomes_a_line_of_its_own() {
 #[test]
 fn one_vote_is_given_in_each_epoch_and_is_kept_before_it_is_told() {
     let mut it = sentinel("sentinel monitor m 10.0.0.1 6379 2");
-    let ask = |it: &mut Sentinel, epoch, who: &str| it.is_primary_down("10.0.0.1", 6379, epoch, who);
+    let ask =
+        |it: &mut Sentinel, epoch, who: &str| it.is_primary_down("10.0.0.1", 6379, epoch, who);
     assert_eq!(ask(&mut it, 0, "*"), (false, None, 0));
     assert_eq!(ask(&mut it, 5, "one"), (false, Some("one".to_owned()), 5));
     let actions = it.take_actions();
@@ -166,7 +171,9 @@ fn hellos_bring_sentinels_epochs_and_configurations() {
     it.take_hello(&format!("10.1.0.2,26379,{one},0,m,10.0.0.1,6379,0"));
     assert_eq!(
         events(&it.take_actions()),
-        [format!("+sentinel-address-switch master m 10.0.0.1 6379 ip 10.1.0.2 port 26379 for {one}")]
+        [format!(
+            "+sentinel-address-switch master m 10.0.0.1 6379 ip 10.1.0.2 port 26379 for {one}"
+        )]
     );
     it.take_hello(&format!("10.1.0.2,26379,{two},0,m,10.0.0.1,6379,0"));
     assert_eq!(
@@ -205,7 +212,8 @@ fn hellos_bring_sentinels_epochs_and_configurations() {
 fn names_that_cannot_be_resolved_are_not_the_same() {
     let text = "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\nsentinel monitor m primary 6379 1\n\
                 sentinel known-replica m replica 6379\nsentinel known-replica m third 6379";
-    let mut it = read(text, &mut System(vec![("replica", "10.0.0.2")])).expect("names may be unknown");
+    let mut it =
+        read(text, &mut System(vec![("replica", "10.0.0.2")])).expect("names may be unknown");
     let primary = it.primary("m").expect("it");
     assert_eq!((primary.own.at.ip.as_str(), primary.replicas.len()), ("", 3 - 1));
     assert!(!primary.own.at.is_same(&primary.replicas["third:6379"].at));
@@ -275,7 +283,11 @@ fn settings_are_taken_up_to_the_first_that_is_wrong() {
     let mut system = System(Vec::new());
     assert_eq!(it.set("other", &["quorum", "1"], &mut system), Err(Refused::NoSuchPrimary));
     for (words, count, refused) in [
-        (&["quorum", "3", "quorum", "0"][..], 1, Some("Invalid argument '0' for SENTINEL SET 'quorum'")),
+        (
+            &["quorum", "3", "quorum", "0"][..],
+            1,
+            Some("Invalid argument '0' for SENTINEL SET 'quorum'"),
+        ),
         (&["quorum"], 0, Some("Unknown option or number of arguments for SENTINEL SET 'quorum'")),
         (&["x", "1"], 0, Some("Unknown option or number of arguments for SENTINEL SET 'x'")),
         (
@@ -294,5 +306,7 @@ fn settings_are_taken_up_to_the_first_that_is_wrong() {
     let primary = it.primary("m").expect("it");
     assert_eq!((primary.quorum, primary.own.down_after, primary.failover_timeout), (3, 7, 8));
     let script = it.set("m", &["notification-script", "/bin/a"], &mut system).expect("it");
-    assert!(script.refused.expect("denied").starts_with("Reconfiguration of scripts path is denied"));
+    assert!(
+        script.refused.expect("denied").starts_with("Reconfiguration of scripts path is denied")
+    );
 }

@@ -18,7 +18,12 @@ impl Sentinel {
 
     /// Votes for `candidate` in `epoch`, if that is still to be decided. Answers whom the vote is for, and in which epoch
     /// it was given.
-    pub(super) fn vote(&mut self, primary: &str, epoch: u64, candidate: &str) -> (Option<String>, u64) {
+    pub(super) fn vote(
+        &mut self,
+        primary: &str,
+        epoch: u64,
+        candidate: &str,
+    ) -> (Option<String>, u64) {
         if epoch > self.epoch {
             self.epoch = epoch;
             self.save();
@@ -110,12 +115,13 @@ impl Sentinel {
             {
                 continue;
             }
-            let failing_over =
-                self.primaries.get(primary).is_some_and(|it| it.failover.state != Default::default());
+            let failing_over = self
+                .primaries
+                .get(primary)
+                .is_some_and(|it| it.failover.state != Default::default());
             let candidate = if failing_over { self.id.clone() } else { "*".to_owned() };
             let epoch = self.epoch.to_string();
-            let request =
-                ["SENTINEL", "is-master-down-by-addr", &host, &port, &epoch, &candidate];
+            let request = ["SENTINEL", "is-master-down-by-addr", &host, &port, &epoch, &candidate];
             self.send_command(&key, &request, Expect::Vote);
         }
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use redstart_common::resp::split_words;
 
-use super::{SentinelLine, Settings};
 pub use super::rewrite::{
     ConfigLine, Extent, Special, as_word, rewrite, rewrite_special, rewrite_with, user_line,
 };
 use super::rows::{Kind, find};
+use super::{SentinelLine, Settings};
 use crate::settings::renames::Renames;
 
 /// What is wrong with a configuration, and where.

@@ -95,11 +95,7 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
             }
         }
         // These are done where they were decided.
-        Action::Say(..)
-        | Action::Log(..)
-        | Action::LogDelay(_)
-        | Action::Save
-        | Action::Crash => {}
+        Action::Say(..) | Action::Log(..) | Action::LogDelay(_) | Action::Save | Action::Crash => {}
     }
 }
 
@@ -138,8 +134,7 @@ pub async fn monitor(server: Rc<Server>, client: u64, wanted: Wanted) {
         engine.refresh();
         let now = engine.keyspace.shared.now_ms.get();
         let core = &mut engine.core;
-        let outcome =
-            core.with_sentinel(now, None, |it| it.monitor(&name, &host, port, quorum));
+        let outcome = core.with_sentinel(now, None, |it| it.monitor(&name, &host, port, quorum));
         let reply = match outcome {
             Some((Ok(()), true)) => Ok(()),
             Some((Err(words), _)) => Err(format!("ERR {words}")),

@@ -27,6 +27,7 @@ mod replication;
 mod reports;
 mod saving;
 mod scripts;
+mod sentinels;
 mod snapshots;
 mod spill;
 mod start;

@@ -1,8 +1,8 @@
 //! What goes wrong in a history, and how it goes on without.
 
 use rand::Rng;
-use rand::rngs::SmallRng;
 use rand::SeedableRng;
+use rand::rngs::SmallRng;
 
 use super::network::Node;
 use super::world::{Due, Setup, World, group_name};
@@ -10,6 +10,10 @@ use super::world::{Due, Setup, World, group_name};
 /// A sentinel that comes back without its file has lost its votes, so that it must not come back while the elections may
 /// still be under way in which it gave them: candidates wait for at most 10 s, and begin up to 1 s late.
 const FORGOTTEN_MS: i64 = 15_000;
+
+/// The sentinel that may lose its file or be reset. A server that is away while all sentinels forget is forgotten, and
+/// nobody makes it a replica when it is back: that is what operators are told of SENTINEL RESET.
+const FORGETFUL: usize = 0;
 
 impl World {
     /// The world of a seed.
@@ -149,8 +153,9 @@ impl World {
                 self.isolate_for(node, ms);
             }
             7 => {
-                let open: Vec<usize> =
-                    (0..self.connections.len()).filter(|it| !self.connections[*it].is_over).collect();
+                let open: Vec<usize> = (0..self.connections.len())
+                    .filter(|it| !self.connections[*it].is_over)
+                    .collect();
                 if open.is_empty() {
                     return;
                 }
@@ -183,7 +188,7 @@ impl World {
                 }
             }
             11 if self.setup.forgets => {
-                let number = self.any_sentinel();
+                let number = FORGETFUL;
                 if self.sentinels[number].is_up {
                     self.stop_sentinel(number);
                     self.outcome.wiped += 1;
@@ -191,7 +196,7 @@ impl World {
                 }
             }
             12 if self.setup.forgets => {
-                let number = self.any_sentinel();
+                let number = FORGETFUL;
                 if self.sentinels[number].is_up {
                     self.say(|| format!("s{number} is reset"));
                     self.act(number, |core| core.reset_matching("*"));
@@ -219,7 +224,11 @@ impl World {
                 let host = (self.servers[other].group == self.servers[number].group
                     && number != other)
                     .then(|| self.servers[other].ip.clone());
-                if self.servers[number].is_up {
+                // A primary that is made to follow its own replica, which follows it, leaves nobody whose data is young
+                // enough where `down-after-milliseconds` is short beside the period of INFO, by Redis's rules: no failover
+                // mends that.
+                let may = host.is_none() || self.servers[number].follows.is_some();
+                if may && self.servers[number].is_up {
                     self.say(|| format!("server {number} is told to follow {host:?}"));
                     self.servers[number].follow(host, self.now);
                 }

@@ -80,7 +80,8 @@ impl Server {
             }
         }
         for (number, ip) in replicas.iter().enumerate() {
-            let _ = write!(text, "slave{number}:ip={ip},port={PORT},state=online,offset=1,lag=0\r\n");
+            let _ =
+                write!(text, "slave{number}:ip={ip},port={PORT},state=online,offset=1,lag=0\r\n");
         }
         text
     }

@@ -74,8 +74,9 @@ pub struct Watcher {
     epochs: BTreeMap<String, u64>,
 }
 
-/// What a sentinel was told of a server last: when, its priority, and for how long its link was down.
-type Told = (i64, i64, i64);
+/// What a sentinel was told of a server last: when, its priority if it said one (primaries do not), and for how long its
+/// link was down.
+type Told = (i64, Option<i64>, i64);
 
 /// What happens at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +120,8 @@ pub struct World {
     pub servers: Vec<Server>,
     pub cut: Vec<Vec<u32>>,
     pub connections: Vec<Connection>,
+    /// Those that are not known to be over.
+    live: Vec<usize>,
     queue: BinaryHeap<Reverse<(i64, u64, Due)>>,
     count: u64,
     pub has_faults: bool,
@@ -169,6 +172,7 @@ impl World {
             cut: vec![vec![0; nodes]; nodes],
             servers,
             connections: Vec::new(),
+            live: Vec::new(),
             queue: BinaryHeap::new(),
             count: 0,
             has_faults: false,
@@ -373,7 +377,7 @@ impl World {
 
     /// A process has ended: its peers find out.
     fn end_connections(&mut self, node: Node) {
-        for number in 0..self.connections.len() {
+        for number in self.live.clone() {
             let it = &self.connections[number];
             if it.is_over {
                 continue;
@@ -434,6 +438,7 @@ impl World {
                     is_subscribed: false,
                     is_over: false,
                 });
+                self.live.push(index);
                 self.sentinels[number].conns.insert(id, index);
                 let lag = self.lag();
                 self.later(lag, Due::Arrive(index));
@@ -500,7 +505,7 @@ impl World {
         let is_down = primary.own.is_down;
         let age_max = if is_down { 5000 } else { it.core.periods.info_period * 3 };
         let down_ms = if is_down { now - primary.own.down_since } else { 0 };
-        assert!(priority != 0, "{text}: its priority is 0");
+        assert!(priority != Some(0), "{text}: its priority is 0");
         assert!(now - at <= age_max, "{text}: nothing was heard of it for {} ms", now - at);
         assert!(
             link_down <= primary.own.down_after * 10 + down_ms,
@@ -629,10 +634,9 @@ impl World {
             line.and_then(|value| value.parse::<i64>().ok())
         };
         let priority = field("slave_priority:");
-        let before = self.told.get(&(number, server)).map_or(100, |told| told.1);
         let link_down = field("master_link_down_since_seconds:").unwrap_or(0) * 1000;
         let at = self.now + self.sentinels[number].skew;
-        self.told.insert((number, server), (at, priority.unwrap_or(before), link_down));
+        self.told.insert((number, server), (at, priority, link_down));
     }
 
     // === servers answer ===
@@ -691,9 +695,10 @@ impl World {
             ["PING"] => Reply::Simple("PONG".to_owned()),
             ["INFO"] => {
                 let ip = &self.servers[number].ip;
-                let replicas = self.servers.iter().filter(|it| {
-                    it.is_up && it.link_is_up && it.follows.as_deref() == Some(ip)
-                });
+                let replicas = self
+                    .servers
+                    .iter()
+                    .filter(|it| it.is_up && it.link_is_up && it.follows.as_deref() == Some(ip));
                 let replicas: Vec<String> = replicas.map(|it| it.ip.clone()).collect();
                 Reply::Bulk(Some(self.servers[number].info(self.now, &replicas)))
             }
@@ -733,7 +738,7 @@ impl World {
                 ok
             }
             ["CLIENT", "KILL", ..] => {
-                for other in 0..self.connections.len() {
+                for other in self.live.clone() {
                     let it = &self.connections[other];
                     let is_here = it.to == Node::Server(number) && it.is_open && !it.is_over;
                     if other != connection && is_here {
@@ -748,7 +753,8 @@ impl World {
 
     /// A hello reaches all who listen, at this server and at its replicas.
     fn publish(&mut self, number: usize, hello: &str, depth: usize) {
-        for index in 0..self.connections.len() {
+        for place in 0..self.live.len() {
+            let index = self.live[place];
             let it = &self.connections[index];
             if !it.is_subscribed || it.is_over || it.to != Node::Server(number) {
                 continue;
@@ -771,6 +777,7 @@ impl World {
     /// Replicas follow, as far as they can.
     fn replicate(&mut self) {
         let now = self.now;
+        self.live.retain(|index| !self.connections[*index].is_over);
         for number in 0..self.servers.len() {
             let it = &self.servers[number];
             if !it.is_up || it.paused_until > now || it.loads_until > now {
