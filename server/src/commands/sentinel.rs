@@ -63,8 +63,12 @@ fn texts(args: Args<'_>) -> Result<Vec<&str>, CommandError> {
     (0..args.len()).map(|index| text(args, index)).collect()
 }
 
+/// An error of these words, which may bring their own code behind a `-`.
 fn error(words: &str) -> CommandError {
-    CommandError::made(format!("ERR {words}"))
+    match words.strip_prefix('-') {
+        Some(coded) => CommandError::made(coded.to_owned()),
+        None => CommandError::made(format!("ERR {words}")),
+    }
 }
 
 /// Has the sentinel do something. Answers whether the configuration could be written, too.

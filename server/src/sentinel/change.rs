@@ -6,7 +6,7 @@ use redstart_common::number::parse_i64;
 
 use super::address::NoAddress;
 use super::hello::number;
-use super::{Action, Globals, Key, Kind, Outside, Primary, Sentinel, State};
+use super::{Action, Globals, Key, Outside, Primary, Sentinel, State};
 
 /// Why something was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Sentinel {
         }
         let down_after = self.periods.default_down_after;
         let primary = Primary {
-            own: self.fresh(Kind::Primary, name, at, down_after),
+            own: self.fresh(Key::primary(name), at, down_after),
             config_epoch: 0,
             quorum,
             parallel_syncs: 1,

@@ -117,8 +117,8 @@ impl State {
 /// A server or sentinel. Times are in milliseconds since 1970; 0 is never.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// What it is to us.
-    pub kind: Kind,
+    /// How it is found.
+    pub(super) key: Key,
     /// Its name.
     pub name: String,
     /// What it says identifies it.
@@ -235,13 +235,11 @@ pub struct Primary {
 
 impl Primary {
     pub(super) fn replica_keys(&self) -> Vec<Key> {
-        let names = self.replicas.keys();
-        names.map(|name| Key::beside(&self.own.name, Kind::Replica, name)).collect()
+        self.replicas.values().map(|it| it.key.clone()).collect()
     }
 
     pub(super) fn sentinel_keys(&self) -> Vec<Key> {
-        let names = self.sentinels.keys();
-        names.map(|name| Key::beside(&self.own.name, Kind::Sentinel, name)).collect()
+        self.sentinels.values().map(|it| it.key.clone()).collect()
     }
 
     /// The replica that was chosen.
@@ -292,17 +290,11 @@ impl Sentinel {
     }
 
     /// A new instance of which nothing is known yet.
-    pub(super) fn fresh(
-        &mut self,
-        kind: Kind,
-        name: &str,
-        at: Address,
-        down_after: i64,
-    ) -> Instance {
-        let now = self.now;
+    pub(super) fn fresh(&mut self, key: Key, at: Address, down_after: i64) -> Instance {
+        let (now, kind) = (self.now, key.kind);
         Instance {
-            kind,
-            name: name.to_owned(),
+            name: key.name.to_string(),
+            key,
             run_id: None,
             at,
             link: self.new_link(),
@@ -348,8 +340,8 @@ impl Sentinel {
             return None;
         }
         let down_after = known.own.down_after;
-        let replica = self.fresh(Kind::Replica, &name, at, down_after);
         let key = Key::beside(primary, Kind::Replica, &name);
+        let replica = self.fresh(key.clone(), at, down_after);
         self.primaries.get_mut(primary)?.replicas.insert(name, replica);
         Some(key)
     }
@@ -361,9 +353,10 @@ impl Sentinel {
             return None;
         }
         let down_after = known.own.down_after;
-        let mut sentinel = self.fresh(Kind::Sentinel, id, at, down_after);
+        let key = Key::beside(primary, Kind::Sentinel, id);
+        let mut sentinel = self.fresh(key.clone(), at, down_after);
         sentinel.run_id = Some(id.to_owned());
         self.primaries.get_mut(primary)?.sentinels.insert(id.to_owned(), sentinel);
-        Some(Key::beside(primary, Kind::Sentinel, id))
+        Some(key)
     }
 }

@@ -174,13 +174,11 @@ impl Sentinel {
     pub(super) fn reconnect(&mut self, key: &Key) {
         let now = self.now;
         let (Some(it), Some(link)) = (self.instance(key), self.link(key)) else { return };
-        let (id, host, port) = (it.link, it.at.host.clone(), it.at.port);
-        if !link.is_disconnected
-            || port == 0
-            || now - link.last_reconnect < self.periods.ping_period
-        {
+        let waited = now - link.last_reconnect;
+        if !link.is_disconnected || it.at.port == 0 || waited < self.periods.ping_period {
             return;
         }
+        let (id, host, port) = (it.link, it.at.host.clone(), it.at.port);
         let (lacks_commands, lacks_hellos) = (link.commands.is_none(), link.hellos.is_none());
         if let Some(link) = self.links.get_mut(&id) {
             link.last_reconnect = now;

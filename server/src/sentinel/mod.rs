@@ -269,7 +269,10 @@ impl Sentinel {
         self.look_for_tilt();
         let mut switched = None;
         for name in self.names_of_primaries() {
-            self.handle(&Key::primary(&name));
+            let Some(key) = self.primaries.get(&name).map(|it| it.own.key.clone()) else {
+                continue;
+            };
+            self.handle(&key);
             let Some(primary) = self.primaries.get(&name) else { continue };
             let replicas: Vec<Key> = primary.replica_keys();
             let sentinels: Vec<Key> = primary.sentinel_keys();
