@@ -28,6 +28,7 @@ mod replication;
 mod reports;
 mod saving;
 mod scripts;
+mod sentinels;
 mod slots;
 mod snapshots;
 mod spill;

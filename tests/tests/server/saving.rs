@@ -36,10 +36,6 @@ fn is_saving_nothing(client: &mut Client) -> bool {
         .all(|line| info.contains(line))
 }
 
-fn idle(client: &mut Client) {
-    eventually("nothing is being saved", || is_saving_nothing(client));
-}
-
 /// Sends requests in pipelines, and looks that none is refused.
 fn send_all(client: &mut Client, requests: &[Vec<Vec<u8>>]) {
     for piece in requests.chunks(500) {
