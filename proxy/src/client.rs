@@ -3,11 +3,13 @@
 //! An idle client owns no buffer: what it sends is read into the worker's buffer, and only an incomplete request
 //! is kept. Replies gather in its output and leave at the end of the turn.
 
+pub mod absent;
 pub mod choose;
 pub mod chores;
 pub mod dispatch;
 pub mod fate;
 pub mod forward;
+pub mod held;
 pub mod observe;
 pub mod pending;
 pub mod private;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
 use crate::client::reads::Candidate;
-use crate::client::{forward, private, redirect, subscribe};
+use crate::client::{absent, forward, private, redirect, subscribe};
 use crate::route::distribution::{Distribution, ShardIndex};
 use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
 use crate::worker::Core;
@@ -17,6 +17,10 @@ use crate::worker::Core;
 /// Said of a write that was sent to a primary which has been replaced before it answered.
 const DEPOSED: &[u8] =
     b"-ERR the primary was replaced before it answered; whether the request has run is not known\r\n";
+
+/// Said of a request by key that has waited in vain for somebody to serve it.
+const NO_NODE: &str = "CLUSTERDOWN Hash slot not served";
+const NO_GROUP: &str = "ERR the sentinels have not told of any group";
 
 /// Takes the newest picture of a pool into use.
 pub fn reconcile(core: &mut Core, pool: PoolId) {
@@ -53,14 +57,15 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         read_connections(core, pool, &fresh, now_us);
     }
     let it = &mut core.pools[pool];
-    if follows && it.limbo.is_empty() {
+    if keeps && it.shared.settings.is_discovered() && it.limbo.is_empty() {
         let nobody = Arc::new(Endpoint {
             id: ServerId::new(0),
-            name: "no node".into(),
+            name: "nobody".into(),
             address: None,
             is_told_down: AtomicBool::new(true),
         });
-        let add = |lane| core.up.add_limbo(pool, Arc::clone(&nobody), lane >= numbers);
+        let why = if follows { NO_NODE } else { NO_GROUP };
+        let add = |lane| core.up.add_limbo(pool, Arc::clone(&nobody), lane >= numbers, why);
         it.limbo = (0..per_server).map(add).collect();
     }
     let old = std::mem::replace(&mut it.topology, fresh);
@@ -75,6 +80,7 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         let_go(core, place as usize, &old);
     }
     leave_limbo(core, pool);
+    absent::reconciled(core, pool);
     private::reconciled(core, pool);
     subscribe::reconciled(core, pool);
 }

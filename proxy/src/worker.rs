@@ -19,6 +19,7 @@ use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
 use crate::backend::private::Privates;
 use crate::backend::{Duty, Upstream, error_text};
+use crate::client::absent::Waiters;
 use crate::client::chores;
 use crate::client::redirect::Parking;
 use crate::client::session::Session;
@@ -99,6 +100,8 @@ pub struct Core {
     pub privates: Privates,
     /// Clients whose requests have lost their servers and look for others.
     pub homeless: Vec<ClientId>,
+    /// Clients whose requests nobody can serve at present.
+    pub absent: Waiters,
     /// Since when clients wait on servers that have no say any more.
     pub deposed_us: Option<u64>,
     /// What clients subscribe to, by pool.
@@ -172,8 +175,9 @@ impl Worker {
                 up: Upstream::new(global.backend_queue_bytes_max),
                 privates: Privates::default(),
                 homeless: Vec::new(),
+                absent: Waiters::default(),
                 deposed_us: None,
-                hubs: pools.iter().map(|_| Hub::default()).collect(),
+                hubs: pools.iter().map(|pool| Hub::new(pool.settings.cluster.is_some())).collect(),
                 joiners: Vec::new(),
                 is_observed: false,
                 monitors: Vec::new(),
@@ -499,7 +503,7 @@ impl Core {
             let mut text = Vec::new();
             let why = if why.is_empty() { "it does not answer" } else { why };
             if is_limbo {
-                text.error("CLUSTERDOWN Hash slot not served");
+                text.error(why);
             } else {
                 text.error(format!("ERR the server of this key was away for {hold_ms} ms: {why}"));
             }

@@ -17,6 +17,7 @@ use super::pipeline::Target;
 use super::skipper::Skipper;
 use super::{Backend, Duty, Link, Streaming, error_text, probe};
 use crate::client::chores::Chore;
+use crate::client::fate::Loss;
 use crate::client::{forward, redirect};
 use crate::downstream::Downstream;
 use crate::output::{LARGE_BYTES, keep};
@@ -286,6 +287,13 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                         || ((is_error || it.is_turned()) && it.turn_away(slot, reply, now_us));
                     it.answered(&slot);
                     if is_away {
+                        continue;
+                    }
+                } else if it.follows && reply[0] == b'-' {
+                    let why = it.aborted_by_redirect(&slot, reply);
+                    if let (Some(why), Target::Private { id, sequence }) = (why, slot.target) {
+                        let loss = Loss::Redirected;
+                        down.chores.push(Chore::Lost { id, sequence, loss, why });
                         continue;
                     }
                 }

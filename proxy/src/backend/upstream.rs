@@ -257,10 +257,17 @@ impl Upstream {
         self.send(backend, slot, |output| pieces.iter().for_each(|piece| output.push(piece)));
     }
 
-    /// Adds a connection that is never opened: what is queued for it waits until it is taken away.
-    pub fn add_limbo(&mut self, pool: PoolId, server: Arc<Endpoint>, resp3: bool) -> u32 {
+    /// Adds a connection that is never opened: what is queued for it waits until it is taken away. Who waits in vain is
+    /// told `why`, an error with its code.
+    pub fn add_limbo(
+        &mut self,
+        pool: PoolId,
+        server: Arc<Endpoint>,
+        resp3: bool,
+        why: &str,
+    ) -> u32 {
         let place = self.add(pool, server, resp3, true, Duty::Limbo);
-        let why = "no node of the cluster serves the slot of this key".to_owned();
+        let why = why.to_owned();
         self.backends[place as usize].link = Link::Down { until_us: u64::MAX, why };
         place
     }

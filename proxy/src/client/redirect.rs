@@ -114,7 +114,7 @@ pub fn follow(
 }
 
 /// The shard whose primary is at this address.
-fn primary_at(core: &Core, pool: PoolId, address: &ServerAddress) -> Option<ShardIndex> {
+pub fn primary_at(core: &Core, pool: PoolId, address: &ServerAddress) -> Option<ShardIndex> {
     let members = &core.pools[pool].topology.members;
     let is_there =
         |role: Role, at: Option<&ServerAddress>| role == Role::Primary && at == Some(address);

@@ -116,15 +116,17 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         | Plan::Script(Script::Eval | Script::EvalSha) => {
             let Some(client) = core.down.clients.get_mut(id) else { return Some(Next::Taken) };
             let pool = client.pool;
-            let is_watching = client.watch.is_some();
+            let watched = client.watch.as_ref().map(|watch| watch.slot);
             slot = slot_of_first(core, pool, request);
             let is_heard_anywhere = core.pools[pool].shared.settings.subscribe_everywhere
                 && matches!(request.row.name, "publish" | "spublish");
             match place(core, pool, request) {
                 _ if is_heard_anywhere => Ok(None),
                 Place::NoKeys => Ok(None),
-                // What is watched is watched on one node.
-                Place::Shard(_) if slot.is_some() && !is_watching => Ok(None),
+                // What is watched is watched on one node, which may have the slot only in part.
+                Place::Shard(_) if slot.is_some() && watched.is_none_or(|it| it == slot) => {
+                    Ok(None)
+                }
                 Place::Shard(Some(shard)) => {
                     Ok(Some(core.pools[pool].topology.shards[usize::from(shard)].id))
                 }
