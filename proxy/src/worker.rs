@@ -247,8 +247,8 @@ impl Worker {
             let session = Session::new(number, stream.peer_name(path), stream.local_name(path));
             let authenticated = settings.redis_auth.is_none();
             core.pools[pool].stats.clients_total += 1;
-            let now_us = core.clock.now_us();
-            core.down.clients.insert(pool, stream, authenticated, session, now_us)
+            let (lanes, now_us) = (core.pools[pool].lanes, core.clock.now_us());
+            core.down.clients.insert(pool, lanes, stream, authenticated, session, now_us)
         };
         tokio::task::spawn_local(task::serve(Rc::clone(self), id));
     }
@@ -379,7 +379,8 @@ impl Core {
         let mut text = Vec::new();
         text.error(format!("ERR {why}"));
         let it = self.up.get_mut(backend);
-        let was_needed = !it.pipeline.is_empty() || !it.is_up() || how == Ending::Turned;
+        let was_needed = how != Ending::Refused
+            && (!it.pipeline.is_empty() || !it.is_up() || how == Ending::Turned);
         let was_up = it.is_up();
         let since_us = it.begun_us(now_us);
         let mut unsent = 0;

@@ -11,6 +11,7 @@ use super::pipeline::{Pipeline, Slot, Target};
 use super::{Backend, Duty, Link};
 use crate::client::ClientId;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, Output, Sent};
+use crate::route::lane::Manner;
 use crate::topology::{Endpoint, PoolId};
 
 /// Waits after the first failure of a connection, in microseconds; doubled up to the maximum. A server that comes back
@@ -85,7 +86,7 @@ impl Upstream {
         &mut self,
         pool: PoolId,
         server: Arc<Endpoint>,
-        resp3: bool,
+        manner: Manner,
         keeps: bool,
         duty: Duty,
     ) -> u32 {
@@ -93,11 +94,11 @@ impl Upstream {
             Some(place) => {
                 let it = &mut self.backends[place as usize];
                 let epoch = it.epoch.wrapping_add(1);
-                *it = Backend::new(pool, server, resp3, keeps, duty, epoch);
+                *it = Backend::new(pool, server, manner, keeps, duty, epoch);
                 place
             }
             None => {
-                self.backends.push(Backend::new(pool, server, resp3, keeps, duty, 0));
+                self.backends.push(Backend::new(pool, server, manner, keeps, duty, 0));
                 (self.backends.len() - 1) as u32
             }
         }
@@ -263,10 +264,10 @@ impl Upstream {
         &mut self,
         pool: PoolId,
         server: Arc<Endpoint>,
-        resp3: bool,
+        manner: Manner,
         why: &str,
     ) -> u32 {
-        let place = self.add(pool, server, resp3, true, Duty::Limbo);
+        let place = self.add(pool, server, manner, true, Duty::Limbo);
         let why = why.to_owned();
         self.backends[place as usize].link = Link::Down { until_us: u64::MAX, why };
         place

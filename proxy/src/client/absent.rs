@@ -38,9 +38,11 @@ pub fn needs_servers(plan: Plan, is_queued: bool, has_slots: bool) -> bool {
         Plan::Key(_) | Plan::Keys | Plan::Script(Script::Eval | Script::EvalSha) => {
             is_queued && !has_slots
         }
+        Plan::ToDatabase => is_queued,
         Plan::Split { .. } | Plan::Block | Plan::KeysUnlessBlocking => !is_queued || !has_slots,
         Plan::Every(_)
         | Plan::Scan
+        | Plan::SwapDatabases
         | Plan::Subscribe(_)
         | Plan::Watch
         | Plan::Script(Script::Load | Script::Flush)

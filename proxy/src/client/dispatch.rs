@@ -11,7 +11,8 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
 use super::{
-    ClientId, Gone, absent, forward, observe, private, script, split, subscribe, transaction, watch,
+    ClientId, Gone, absent, databases, forward, observe, private, script, split, subscribe,
+    transaction, watch,
 };
 use crate::backend::pipeline::Kind;
 use crate::local;
@@ -264,6 +265,12 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
     let pool = client.pool;
     match plan {
         Plan::Key(_) | Plan::Keys => by_keys(core, id, request),
+        Plan::ToDatabase => {
+            if !databases::refuse_beyond(core, id, request) {
+                by_keys(core, id, request);
+            }
+        }
+        Plan::SwapDatabases => databases::swap(core, id, request),
         Plan::Block => return private::wait(core, id, request),
         Plan::KeysUnlessBlocking if is_blocking(request.args) => {
             return private::wait(core, id, request);

@@ -10,6 +10,7 @@ use crate::backend::private::{Held, Room};
 use crate::backend::redirect::ASKING;
 use crate::backend::{Duty, Refusal, error_text, probe};
 use crate::route::distribution::ShardIndex;
+use crate::route::lane::Manner;
 use crate::topology::{PoolId, ShardId};
 use crate::worker::Core;
 
@@ -27,13 +28,13 @@ pub fn connect(
     core: &mut Core,
     pool: PoolId,
     shard: ShardIndex,
-    resp3: bool,
+    manner: Manner,
 ) -> Result<Held, Refusal> {
     let now_us = core.clock.now_us();
     let topology = &core.pools[pool].topology;
     let of_shard = &topology.shards[usize::from(shard)];
     let (endpoint, shard) = (Arc::clone(&topology.primary(of_shard).endpoint), of_shard.id);
-    while let Some(held) = core.privates.take(pool, endpoint.id, resp3) {
+    while let Some(held) = core.privates.take(pool, endpoint.id, manner) {
         if is_held(core, held) && core.up.get_mut(held.place as usize).is_up() {
             return Ok(held);
         }
@@ -50,7 +51,7 @@ pub fn connect(
     }
     core.privates.added(pool, endpoint.id);
     let duty = Duty::Private { shard };
-    let place = core.up.add(pool, endpoint, resp3, false, duty);
+    let place = core.up.add(pool, endpoint, manner, false, duty);
     core.up.get_mut(place as usize).follows = core.pools[pool].has_slots();
     core.up.want(place as usize, now_us);
     Ok(Held { place, epoch: core.up.get_mut(place as usize).epoch })
@@ -66,9 +67,9 @@ pub fn give_back(core: &mut Core, held: Held) {
     if !it.is_up() || !it.pipeline.is_owed_to_nobody() {
         return discard(core, held);
     }
-    let (pool, server, resp3) = (it.pool, it.server.id, it.resp3);
+    let (pool, server, manner) = (it.pool, it.server.id, it.manner);
     if core.pools[pool].links.contains_key(&server) {
-        core.privates.give(pool, server, resp3, held, now_us);
+        core.privates.give(pool, server, manner, held, now_us);
     } else {
         discard(core, held);
     }
@@ -93,8 +94,8 @@ pub fn open(core: &mut Core, id: ClientId, shard: Option<ShardIndex>) -> Result<
     let (Some(shard), Some(client)) = (shard, core.down.clients.get_mut(id)) else {
         return Err(Refusal::nobody());
     };
-    let (pool, resp3) = (client.pool, client.resp3);
-    connect(core, pool, shard, resp3)
+    let (pool, manner) = (client.pool, client.manner());
+    connect(core, pool, shard, manner)
 }
 
 /// What comes next on a connection is about a slot that is on its way to its server.

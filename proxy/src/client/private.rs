@@ -348,7 +348,7 @@ pub fn ended(core: &mut Core, backend: usize, why: &str, how: Ending) {
     if was_up {
         // That a client's own connection has ended says little of its server; those who are asked first may know more.
         core.pools[pool].shared.strange.notify_one();
-    } else if how != Ending::Turned {
+    } else if !matches!(how, Ending::Turned | Ending::Refused) {
         core.note_failure(pool, server, since_us);
     }
 }

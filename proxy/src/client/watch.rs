@@ -141,7 +141,7 @@ pub fn end(core: &mut Core, id: ClientId) {
 /// Whether what a client watches can still be trusted.
 fn is_sound(core: &mut Core, id: ClientId, watch: &Watch) -> bool {
     let Some(client) = core.down.clients.get_mut(id) else { return false };
-    let (pool, resp3) = (client.pool, client.resp3);
+    let (pool, manner) = (client.pool, client.manner());
     if watch.is_lost
         || core.pools[pool].topology.epoch != watch.picture
         || !is_held(core, watch.held)
@@ -149,7 +149,7 @@ fn is_sound(core: &mut Core, id: ClientId, watch: &Watch) -> bool {
         return false;
     }
     let it = core.up.get_mut(watch.held.place as usize);
-    it.is_up() && it.resp3 == resp3 && matches!(it.duty, Duty::Private { .. })
+    it.is_up() && it.manner == manner && matches!(it.duty, Duty::Private { .. })
 }
 
 /// EXEC of a transaction whose client watches keys.
