@@ -37,7 +37,8 @@ bench: tools
 	python3 tests/bench/run.py --target target/release \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(ONLY),--only $(ONLY))
 
-# The server is built as it is run, so that it is killed at the moments when it would be.
+# The server is built as it is run, so that it is killed at the moments when it would be. At last it takes the place of the
+# original behind the proxy.
 soak: tools
 	cargo build --release -p redstart-server
 	REDSTART_SERVER=$$PWD/target/release/redstart-server REDSTART_CRASH_ROUNDS=$(SOAK_ROUNDS) \
@@ -46,6 +47,11 @@ soak: tools
 		cargo test -p redstart-tests --test server -- --test-threads=1 --ignored saving::
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib replication::simulate::
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib sentinel::simulate::
+	mkdir -p target/own
+	ln -sf $$PWD/target/release/redstart-server target/own/redis-server
+	ln -sf redis-server target/own/redis-sentinel
+	PATH=$$PWD/target/own:$$PATH cargo test -p redstart-tests --test proxy -- --test-threads=1 \
+		cluster failover reads sentinels
 
 # What is found lies in target/fuzz/found, what was learnt in target/fuzz/corpus. FUZZ_CRATES=server takes one crate's.
 fuzz:

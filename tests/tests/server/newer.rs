@@ -471,4 +471,5 @@ fn who_follows_is_sent_to_the_primary() {
             ("SET k v", "-READONLY You can't write against a read only replica."),
         ],
     );
+    assert!(client.call("HELLO").contains("$4\r\nrole\r\n$7\r\nreplica\r\n"));
 }
