@@ -18,6 +18,13 @@ pub fn unix_us() -> i64 {
     i64::try_from(since_epoch().as_micros()).unwrap_or(i64::MAX)
 }
 
+/// A time in seconds since 1970 as ctime(3) has it, without the line end: `Mon Nov 30 01:02:03 2026`, where we are.
+#[must_use]
+pub fn local_words(unix_s: i64) -> String {
+    let time = chrono::DateTime::from_timestamp(unix_s, 0).unwrap_or_default();
+    time.with_timezone(&chrono::Local).format("%a %b %e %H:%M:%S %Y").to_string()
+}
+
 fn since_epoch() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

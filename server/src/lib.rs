@@ -26,6 +26,7 @@ pub mod replicating;
 pub mod replication;
 pub mod saving;
 pub mod scripting;
+pub mod sentinel;
 pub mod server;
 pub mod settings;
 pub mod text;

@@ -8,11 +8,13 @@ use std::process::ExitCode;
 use redstart_common::memory::Counting;
 use redstart_common::{log, log as logging};
 use redstart_server::REDIS_VERSION;
-use redstart_server::engine::{Engine, Shell};
+use redstart_server::engine::{Engine, Shell, random_hex};
 use redstart_server::process::{banner, checker, crash, environment, supervised, watchdog};
 use redstart_server::saving::last;
+use redstart_server::sentinel::Sentinel;
 use redstart_server::server::{self, Asked, Server};
 use redstart_server::settings::{Settings, file};
+use redstart_server::turn::sentinel::configured;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -38,6 +40,9 @@ Examples:
        ./redstart-server /etc/redis/6379.conf
        ./redstart-server --port 7777
        ./redstart-server /etc/myredis.conf --loglevel verbose -
+
+Sentinel mode:
+       ./redstart-server /etc/sentinel.conf --sentinel
 ";
 
 fn version() -> String {
@@ -74,8 +79,14 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    match configure(&args) {
-        Ok((settings, config_file)) => run(settings, config_file, args.is_empty()),
+    let is_sentinel = acts_as_sentinel(&words);
+    if is_sentinel {
+        logging::set_role('X');
+    }
+    match configure(&args, is_sentinel) {
+        Ok((settings, config_file, sentinel)) => {
+            run(settings, config_file, args.is_empty(), sentinel)
+        }
         Err(error) => {
             eprint!("{}", error.report());
             ExitCode::FAILURE
@@ -83,10 +94,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether the program acts as a sentinel: by its name, or because it is told to.
+fn acts_as_sentinel(words: &[OsString]) -> bool {
+    let name = words.first().map(PathBuf::from).unwrap_or_default();
+    let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    ["redis-sentinel", "redstart-sentinel"].iter().any(|known| name.contains(known))
+        || words.iter().any(|word| word == "--sentinel")
+}
+
+/// Settings, the configuration file's path, and what acts as a sentinel if anything does.
+type Configured = (Settings, Option<PathBuf>, Option<Box<Sentinel>>);
+
 /// Reads the file, standard input and options, in this order.
-fn configure(args: &[String]) -> Result<(Settings, Option<PathBuf>), file::ConfigError> {
+fn configure(args: &[String], is_sentinel: bool) -> Result<Configured, file::ConfigError> {
     let line = file::command_line(args);
     let mut settings = Settings::default();
+    if is_sentinel {
+        redstart_server::acl::selector::be_about_sentinels();
+        settings.sentinel = Some(Vec::new());
+        settings.port = redstart_server::sentinel::PORT;
+        // It has to be reached by others.
+        settings.protected_mode = false;
+    }
     // The path must hold after a change of directory.
     let path = line.file.as_deref().map(|path| std::path::absolute(path).unwrap_or(path.into()));
     let mut text = String::new();
@@ -101,13 +130,48 @@ fn configure(args: &[String]) -> Result<(Settings, Option<PathBuf>), file::Confi
     text.push_str(&line.lines);
     file::load(&mut settings, &text)?;
     file::check_log_file(&settings)?;
-    Ok((settings, path))
+    let sentinel = is_sentinel.then(|| configured(&settings).map(Box::new)).transpose()?;
+    if is_sentinel {
+        settings.save.clear();
+    }
+    Ok((settings, path, sentinel))
 }
 
-fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode {
+/// Makes sure that a sentinel can keep what it decides.
+fn check_sentinel_file(path: Option<&std::path::Path>) -> bool {
+    let Some(path) = path else {
+        log!(Warning, "Sentinel needs config file on disk to save state. Exiting...");
+        return false;
+    };
+    match redstart_server::process::files::check_writable(path) {
+        Ok(()) => true,
+        Err(error) => {
+            log!(
+                Warning,
+                "Sentinel config file {} is not writable: {}. Exiting...",
+                path.display(),
+                redstart_server::text::system_words(&error)
+            );
+            false
+        }
+    }
+}
+
+fn run(
+    settings: Settings,
+    config_file: Option<PathBuf>,
+    bare: bool,
+    sentinel: Option<Box<Sentinel>>,
+) -> ExitCode {
     logging::set_level(settings.loglevel);
     logging::set_file((!settings.logfile.is_empty()).then(|| PathBuf::from(&settings.logfile)));
-    logging::set_role('C');
+    let is_sentinel = sentinel.is_some();
+    if is_sentinel && !check_sentinel_file(config_file.as_deref()) {
+        return ExitCode::FAILURE;
+    }
+    if !is_sentinel {
+        logging::set_role('C');
+    }
     let supervisor = supervised::find(settings.supervised);
     if settings.daemonize
         && supervisor.is_none()
@@ -132,7 +196,9 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     } else {
         log!(Warning, "Configuration loaded");
     }
-    logging::set_role('M');
+    if !is_sentinel {
+        logging::set_role('M');
+    }
     // What std's Instant reads.
     log!(Notice, "monotonic clock: POSIX clock_gettime");
     let mut settings = settings;
@@ -165,7 +231,11 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     }
     let port = bound.iter().find_map(|socket| socket.local_address()).map_or(0, |at| at.port());
     let interactive = settings.logfile.is_empty() && std::io::stdout().is_terminal();
-    let mode = if settings.cluster.enabled { "cluster" } else { "standalone" };
+    let mode = match (is_sentinel, settings.cluster.enabled) {
+        (true, _) => "sentinel",
+        (false, true) => "cluster",
+        (false, false) => "standalone",
+    };
     if interactive || settings.always_show_logo {
         logging::raw(logging::Level::Notice, &banner::text(mode, port));
     } else {
@@ -207,7 +277,13 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
         // Without a handler the signal ends the process in its own way.
         log!(Warning, "Can't wait for SIGINT: {error}");
     }
-    log!(Warning, "Server initialized");
+    if let Some(sentinel) = sentinel {
+        engine.core.sentinel = Some(sentinel);
+        let now = engine.keyspace.shared.now_ms.get();
+        engine.core.with_sentinel(now, None, |sentinel| sentinel.begin(random_hex));
+    } else {
+        log!(Warning, "Server initialized");
+    }
     let outcome = Server::run(engine, bound, asked_to_end);
     // What keeps it from starting is the last that the log says, as tools expect.
     let failed = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::InvalidData);
@@ -230,7 +306,8 @@ fn run(settings: Settings, config_file: Option<PathBuf>, bare: bool) -> ExitCode
     }
     match outcome {
         Ok(_) => {
-            log!(Warning, "Redis is now ready to exit, bye bye...");
+            let name = if is_sentinel { "Sentinel" } else { "Redis" };
+            log!(Warning, "{name} is now ready to exit, bye bye...");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -33,7 +33,7 @@ use crate::turn::bus::{self, Bus};
 use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
 use crate::turn::link::{self, Links};
-use crate::turn::{busy, relay, saving, spill};
+use crate::turn::{busy, relay, saving, sentinel, spill};
 
 /// Who asks the server to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Server {
     pub links: Links,
     /// Links of the cluster's bus.
     pub bus: Bus,
+    /// What a sentinel has open.
+    pub sentinel: sentinel::Shell,
     wanted: Wanted,
     failed: Cell<bool>,
     listening: RefCell<Vec<Listening>>,
@@ -96,6 +98,7 @@ impl Server {
                 intake: Intake::default(),
                 links: Links::default(),
                 bus: Bus::default(),
+                sentinel: sentinel::Shell::default(),
                 wanted: Wanted::default(),
                 failed: Cell::new(false),
                 listening: RefCell::default(),
@@ -136,6 +139,9 @@ impl Server {
             tokio::task::spawn_local(spill::hear(Rc::clone(&server), of_spill));
             tokio::task::spawn_local(log(Rc::clone(&server)));
             tokio::task::spawn_local(start(Rc::clone(&server)));
+            if server.engine.borrow().core.sentinel.is_some() {
+                tokio::task::spawn_local(sentinel::cron(Rc::clone(&server)));
+            }
             loop {
                 tokio::select! {
                     asked = until() => server.asked_to_end(asked),
@@ -231,6 +237,7 @@ impl Server {
             }
             Ask::Bus(action) => bus::carry_out(self, action),
             Ask::Replication(action) => link::carry_out(self, action),
+            ask @ (Ask::Sentinel(_) | Ask::Monitor { .. }) => sentinel::ask(self, ask),
         }
     }
 
@@ -473,7 +480,9 @@ const LOG_PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Loads the data, and says that the server is ready.
 async fn start(server: Rc<Server>) {
-    if saving::load(&server).await.is_err() {
+    let is_sentinel = server.engine.borrow().core.sentinel.is_some();
+    // A sentinel has no data.
+    if !is_sentinel && saving::load(&server).await.is_err() {
         // Who waits for it learns it by this.
         server.engine.borrow_mut().core.shell.ready = None;
         return server.fail();
@@ -492,10 +501,10 @@ async fn start(server: Rc<Server>) {
     if shell.embedded {
         return;
     }
-    if shell.port != 0 {
+    if shell.port != 0 && !is_sentinel {
         log!(Notice, "Ready to accept connections");
     }
-    if !settings.unixsocket.is_empty() {
+    if !settings.unixsocket.is_empty() && !is_sentinel {
         log!(Notice, "The server is now ready to accept connections at {}", settings.unixsocket);
     }
     if let Some(supervisor) = shell.supervisor {

@@ -127,6 +127,7 @@ const LAYERS: &[&[&str]] = &[
         "saving::ending",
         "scripting::flags",
         "scripting::state",
+        "sentinel",
         "tracking",
     ],
     &["engine"],

@@ -43,7 +43,7 @@ pub(super) const SUBCOMMANDS: &[(&str, &[CommandSpec])] = &[(
         CommandSpec {
             name: "client|setinfo",
             arity: 4,
-            flags: flags![NOSCRIPT, LOADING, STALE, SENTINEL],
+            flags: flags![NOSCRIPT, LOADING, STALE],
             categories: categories![SLOW, CONNECTION],
             tips: Tips::of(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
             summary: "Sets information specific to the client or connection.",

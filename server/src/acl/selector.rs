@@ -1,6 +1,8 @@
 //! What a user may do: one set of rules. A user has one at the root, and may have more; one that allows a call is
 //! enough.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use redstart_common::command::keys::{self, KeyRef};
 use redstart_common::command::spec::Channels;
 use redstart_common::command::spec::{Categories, CommandSpec, Flags as RowFlags, KeyFlags};
@@ -10,9 +12,21 @@ use redstart_common::resp::Args;
 
 use super::rule::RuleError;
 
-/// All rows of a server, sub-commands included.
+/// Whether the rules of this process are about a sentinel's commands.
+static IS_SENTINEL: AtomicBool = AtomicBool::new(false);
+
+/// Has all rules be about a sentinel's commands from now on: for a process that acts as one, before it has users.
+pub fn be_about_sentinels() {
+    IS_SENTINEL.store(true, Ordering::Relaxed);
+}
+
+fn mode() -> Mode {
+    if IS_SENTINEL.load(Ordering::Relaxed) { Mode::Sentinel } else { Mode::Server }
+}
+
+/// All rows that rules may be about, sub-commands included.
 pub fn rows() -> impl Iterator<Item = &'static CommandSpec> + Clone {
-    commands(Mode::Server).flat_map(|row| std::iter::once(row).chain(row.subcommands()))
+    commands(mode()).flat_map(|row| std::iter::once(row).chain(row.subcommands()))
 }
 
 /// A set of commands.
@@ -171,7 +185,7 @@ impl Selector {
                 [b'-', b'@', category @ ..] => self.change_category(category, false)?,
                 [b'+', name @ ..] => self.allow(name)?,
                 [b'-', name @ ..] => {
-                    let id = lookup_full_name(Mode::Server, name).ok_or(RuleError::Unknown)?;
+                    let id = lookup_full_name(mode(), name).ok_or(RuleError::Unknown)?;
                     self.change(id, false);
                 }
                 _ => return Err(RuleError::Syntax),
@@ -255,12 +269,12 @@ impl Selector {
     /// `+command`, `+container|sub` or `+command|first-argument`, without the `+`.
     fn allow(&mut self, name: &[u8]) -> Result<(), RuleError> {
         let Some(bar) = name.iter().rposition(|byte| *byte == b'|') else {
-            let id = lookup_full_name(Mode::Server, name).ok_or(RuleError::Unknown)?;
+            let id = lookup_full_name(mode(), name).ok_or(RuleError::Unknown)?;
             self.change(id, true);
             return Ok(());
         };
         let (command, sub) = (&name[..bar], &name[bar + 1..]);
-        let id = lookup_full_name(Mode::Server, command).ok_or(RuleError::Unknown)?;
+        let id = lookup_full_name(mode(), command).ok_or(RuleError::Unknown)?;
         if id.spec().container.is_some() {
             return Err(RuleError::FirstArgOfSub);
         }
@@ -268,7 +282,7 @@ impl Selector {
             return Err(RuleError::Syntax);
         }
         if !id.spec().subcommands().is_empty() {
-            let id = lookup_full_name(Mode::Server, name).ok_or(RuleError::Unknown)?;
+            let id = lookup_full_name(mode(), name).ok_or(RuleError::Unknown)?;
             self.change(id, true);
             return Ok(());
         }

@@ -29,7 +29,7 @@ fn runs(row: &CommandSpec) -> bool {
 
 impl reply::Directory for Running<'_> {
     fn mode(&self) -> Mode {
-        Mode::Server
+        self.0.mode()
     }
 
     fn find(&self, name: &[u8]) -> Option<CommandId> {
@@ -37,7 +37,7 @@ impl reply::Directory for Running<'_> {
     }
 
     fn commands(&self) -> impl Iterator<Item = &'static CommandSpec> + Clone {
-        let all = redstart_common::command::commands(Mode::Server);
+        let all = redstart_common::command::commands(self.0.mode());
         all.filter(|row| runs(row) && (self.0.is_empty() || self.0.has_name(row)))
     }
 }

@@ -186,12 +186,6 @@ pub fn rewrite(call: &mut Call<'_>) -> CommandResult {
     rewrite_file(call, file::Extent::Changed)
 }
 
-/// The user's line in the configuration file.
-fn line_of(user: &crate::acl::user::User) -> String {
-    let line = String::from_utf8_lossy(&user.line()).into_owned();
-    file::user_line(&line.split(' ').skip(1).collect::<Vec<_>>())
-}
-
 /// Writes the settings of now into the configuration file.
 pub(super) fn rewrite_file(call: &mut Call<'_>, extent: file::Extent) -> CommandResult {
     let Some(path) = call.core.shell.config_file.clone() else {
@@ -206,10 +200,7 @@ pub(super) fn rewrite_file(call: &mut Call<'_>, extent: file::Extent) -> Command
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         outcome => outcome.map_err(fail)?,
     };
-    let users = match call.core.settings.aclfile.as_str() {
-        "" => call.core.users.iter().map(line_of).collect(),
-        _ => Vec::new(),
-    };
+    let users = call.core.user_lines();
     let new = file::rewrite_with(&old, &call.core.settings, &users, extent);
     crate::process::disk::replace(&path, &new).map_err(fail)?;
     redstart_common::log!(Warning, "CONFIG REWRITE executed with success.");

@@ -141,10 +141,16 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
         call.client.name = name;
     }
     let id = call.client.id;
-    let mode: &[u8] = if call.is_in_cluster() { b"cluster" } else { b"standalone" };
+    let is_sentinel = call.core.sentinel.is_some();
+    let mode: &[u8] = match (is_sentinel, call.is_in_cluster()) {
+        (true, _) => b"sentinel",
+        (false, true) => b"cluster",
+        (false, false) => b"standalone",
+    };
+    let role: &[u8] = if call.core.replication.is_replica() { b"replica" } else { b"master" };
     let reply = &mut call.client.reply;
     reply.proto = proto;
-    reply.map(7);
+    reply.map(if is_sentinel { 6 } else { 7 });
     reply.bulk(b"server");
     reply.bulk(b"redis");
     reply.bulk(b"version");
@@ -155,8 +161,10 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
     reply.integer(id as i64);
     reply.bulk(b"mode");
     reply.bulk(mode);
-    reply.bulk(b"role");
-    reply.bulk(b"master");
+    if !is_sentinel {
+        reply.bulk(b"role");
+        reply.bulk(role);
+    }
     reply.bulk(b"modules");
     reply.array(0);
     Ok(())

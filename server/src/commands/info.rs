@@ -12,6 +12,10 @@ pub fn info(call: &mut Call<'_>) -> CommandResult {
         .map(|word| String::from_utf8_lossy(word).to_ascii_lowercase())
         .collect();
     let text = crate::observe::info::text(call.keyspace, call.core, call.client, &wanted);
-    call.client.reply.verbatim(*b"txt", text.as_bytes());
+    if call.core.sentinel.is_some() {
+        call.client.reply.bulk(text.as_bytes());
+    } else {
+        call.client.reply.verbatim(*b"txt", text.as_bytes());
+    }
     Ok(())
 }

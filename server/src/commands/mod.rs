@@ -30,6 +30,7 @@ mod persistence;
 mod pubsub;
 mod replication;
 mod scripting;
+mod sentinel;
 mod server;
 mod set;
 mod slots;
@@ -85,6 +86,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     pubsub::HANDLERS,
     replication::HANDLERS,
     scripting::HANDLERS,
+    sentinel::HANDLERS,
     server::HANDLERS,
     set::HANDLERS,
     sort::HANDLERS,
@@ -183,7 +185,8 @@ pub fn handlers() -> &'static engine::Handlers {
     HANDLERS.get_or_init(|| {
         let mut all = vec![None; rows()];
         for (name, handler) in GROUPS.iter().copied().flatten() {
-            let id = lookup_full_name(Mode::Server, name.as_bytes());
+            let id = lookup_full_name(Mode::Server, name.as_bytes())
+                .or_else(|| lookup_full_name(Mode::Sentinel, name.as_bytes()));
             let id = id.unwrap_or_else(|| panic!("no row is named {name}"));
             all[id.index()] = Some(*handler);
         }

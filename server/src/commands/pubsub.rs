@@ -138,6 +138,9 @@ fn send(call: &mut Call<'_>, kind: Channel) -> CommandResult {
 
 /// `PUBLISH channel message`
 pub fn publish(call: &mut Call<'_>) -> CommandResult {
+    if call.core.sentinel.is_some() {
+        return super::sentinel::publish(call);
+    }
     send(call, Channel::Plain)
 }
 

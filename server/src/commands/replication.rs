@@ -221,6 +221,9 @@ fn written(call: &mut Call<'_>) -> (Offset, u64) {
 
 /// `ROLE`
 pub fn role(call: &mut Call<'_>) -> CommandResult {
+    if call.core.sentinel.is_some() {
+        return super::sentinel::role(call);
+    }
     let reply = &mut call.client.reply;
     match call.core.replication.role() {
         RoleReport::Primary { offset, replicas } => {

@@ -2,6 +2,7 @@
 
 use crate::cluster;
 use crate::replication::Action;
+use crate::sentinel;
 
 /// One wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub enum Ask {
     Bus(cluster::Action),
     /// A snapshot goes to replicas while it is made: see [`Replicating::relays`](crate::replicating::Replicating).
     Relay,
+    /// Something of Sentinel that concerns sockets, names or scripts.
+    Sentinel(sentinel::Action),
+    /// A primary is to be watched whose name has to be looked up first; the client waits for the answer.
+    Monitor {
+        /// The client's id.
+        client: u64,
+        /// What is to be watched.
+        wanted: sentinel::Wanted,
+    },
     /// The server ends.
     Stop,
 }

@@ -34,6 +34,7 @@ use crate::replicating::state::Replicating;
 use crate::replication::Replication;
 use crate::saving::ending::Ending;
 use crate::scripting::state::Scripting;
+use crate::sentinel::Sentinel;
 use crate::settings::Settings;
 use crate::settings::renames::Renames;
 use crate::tracking::Tracking;
@@ -128,6 +129,8 @@ pub struct Core {
     pub migrations: Migrations,
     /// Scripts and functions.
     pub scripting: Scripting,
+    /// Who watches primaries, where the process acts as a sentinel. It is out of its place while it decides.
+    pub sentinel: Option<Box<Sentinel>>,
     pub(super) others: Option<ServeOthers>,
     pub(super) rebind: Option<Rebind>,
 }

@@ -8,6 +8,7 @@ mod error;
 pub mod feed;
 mod handlers;
 mod pause;
+mod sentinel;
 mod time;
 mod tracking;
 pub mod unsynced;
@@ -68,7 +69,8 @@ impl Engine {
         let count = settings.databases;
         let keyspace = Keyspace::new(count);
         // The lines were tried when they were read: an error here cannot come from a configuration.
-        let renames = Renames::of(&settings.renames).unwrap_or_default();
+        let mode = settings.mode();
+        let renames = Renames::of(mode, &settings.renames).unwrap_or_else(|_| Renames::none(mode));
         let mut random = SmallRng::from_os_rng();
         let mut engine = Self {
             keyspace,
@@ -122,6 +124,7 @@ impl Engine {
                 reports: None,
                 asks: Vec::new(),
                 rebind: None,
+                sentinel: None,
                 settings,
             },
         };

@@ -11,8 +11,22 @@ use crate::acl::selector::Denied;
 use crate::acl::selector::allows_channel;
 use crate::acl::user::User;
 use crate::client::{Client, Flags};
+use crate::settings::file::user_line;
 
 impl Core {
+    /// The lines of users in the configuration file; none where they have a file of their own.
+    #[must_use]
+    pub fn user_lines(&self) -> Vec<String> {
+        let line_of = |user: &User| {
+            let line = String::from_utf8_lossy(&user.line()).into_owned();
+            user_line(&line.split(' ').skip(1).collect::<Vec<_>>())
+        };
+        match self.settings.aclfile.as_str() {
+            "" => self.users.iter().map(line_of).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Makes a client one of a user.
     pub fn become_user(&self, client: &mut Client, name: &[u8]) {
         if *client.user != *name {

@@ -13,6 +13,7 @@ use crate::observe::memory::{Excess, Overview};
 use crate::persistence::aof::chain::State;
 use crate::process::supervised::Supervisor;
 use crate::replication::Backlog;
+use crate::sentinel::Sentinel;
 
 struct Page {
     text: String,
@@ -66,6 +67,10 @@ impl Wanted<'_> {
 pub fn text(keyspace: &Keyspace, core: &Core, client: &Client, named: &[String]) -> String {
     let wanted = Wanted { named };
     let mut page = Page { text: String::new() };
+    if let Some(sentinel) = &core.sentinel {
+        of_sentinel(&mut page, keyspace, core, client, sentinel, &wanted);
+        return page.text;
+    }
     if wanted.is("server") {
         server(&mut page, keyspace, core);
     }
@@ -123,6 +128,60 @@ pub fn text(keyspace: &Keyspace, core: &Core, client: &Client, named: &[String])
     page.text
 }
 
+/// The sections of a sentinel.
+fn of_sentinel(
+    page: &mut Page,
+    keyspace: &Keyspace,
+    core: &Core,
+    client: &Client,
+    sentinel: &Sentinel,
+    wanted: &Wanted<'_>,
+) {
+    if wanted.is("server") {
+        server(page, keyspace, core);
+    }
+    if wanted.is("clients") {
+        clients(page, core, client);
+    }
+    if wanted.is("stats") {
+        stats(page, keyspace, core);
+    }
+    if wanted.is("cpu") {
+        cpu(page);
+    }
+    if !wanted.is("sentinel") {
+        return;
+    }
+    let simulated = sentinel.simulated;
+    let flags = u8::from(simulated.after_election) | u8::from(simulated.after_promotion) << 1;
+    let tilt = sentinel.tilt_seconds();
+    page.section("Sentinel");
+    page.field("sentinel_masters", sentinel.primaries().len());
+    page.field("sentinel_tilt", u8::from(tilt.is_some()));
+    page.field("sentinel_tilt_since_seconds", tilt.unwrap_or(-1));
+    page.field("sentinel_running_scripts", sentinel.scripts_running());
+    page.field("sentinel_scripts_queue_length", sentinel.scripts().len());
+    page.field("sentinel_simulate_failure_flags", flags);
+    for (number, (name, primary)) in sentinel.primaries().iter().enumerate() {
+        let status = match &primary.own {
+            own if own.is_objectively_down => "odown",
+            own if own.is_down => "sdown",
+            _ => "ok",
+        };
+        let at = &primary.own.at;
+        page.field(
+            &format!("master{number}"),
+            format_args!(
+                "name={name},status={status},address={}:{},slaves={},sentinels={}",
+                sentinel.announced(at),
+                at.port,
+                primary.replicas.len(),
+                primary.sentinels.len() + 1
+            ),
+        );
+    }
+}
+
 fn server(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     let uptime = core.started.elapsed().as_secs();
     let system = nix::sys::utsname::uname().ok();
@@ -135,7 +194,12 @@ fn server(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("redis_git_dirty", 0);
     page.field("redis_build_id", env!("CARGO_PKG_VERSION"));
     page.field("redstart_version", env!("CARGO_PKG_VERSION"));
-    page.field("redis_mode", if core.cluster.is_some() { "cluster" } else { "standalone" });
+    let mode = match (&core.settings.sentinel, &core.cluster) {
+        (Some(_), _) => "sentinel",
+        (None, Some(_)) => "cluster",
+        (None, None) => "standalone",
+    };
+    page.field("redis_mode", mode);
     page.field(
         "os",
         format_args!(

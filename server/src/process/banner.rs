@@ -1,6 +1,6 @@
 //! What the start-up log shows people.
 
-/// The banner, with the port and process id that tools look for.
+/// The banner, with what the process acts as, the port and process id that tools look for.
 #[must_use]
 pub fn text(mode: &str, port: u16) -> String {
     let version = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,7 @@
-//! The process's limit of open files, which each connection takes one of.
+//! The process's limit of open files, which each connection takes one of, and what it may run.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{AccessFlags, access};
 use redstart_common::log;
 
 use crate::settings::Settings;
@@ -15,6 +16,20 @@ pub struct Raised {
     pub from: u64,
     /// … to this many.
     pub to: u64,
+}
+
+/// Whether there is such a file and this process may run it.
+#[must_use]
+pub fn is_executable(path: &str) -> bool {
+    access(path, AccessFlags::X_OK).is_ok()
+}
+
+/// Whether there is such a file and this process may write it.
+///
+/// # Errors
+/// Why it may not.
+pub fn check_writable(path: &std::path::Path) -> std::io::Result<()> {
+    Ok(access(path, AccessFlags::W_OK)?)
 }
 
 /// Raises the limit of open files to what so many clients need. Answers whether that was necessary.

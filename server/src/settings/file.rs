@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use redstart_common::resp::split_words;
 
-use super::Settings;
-pub use super::rewrite::{Extent, rewrite, rewrite_with, user_line};
+pub use super::rewrite::{
+    ConfigLine, Extent, Special, as_word, rewrite, rewrite_special, rewrite_with, user_line,
+};
 use super::rows::{Kind, find};
+use super::{SentinelLine, Settings};
 use crate::settings::renames::Renames;
 
 /// What is wrong with a configuration, and where.
@@ -72,6 +74,13 @@ fn load_nested(settings: &mut Settings, text: &str, depth: usize) -> Result<(), 
             load_nested(settings, &included, depth + 1)?;
             continue;
         }
+        if name.eq_ignore_ascii_case("sentinel")
+            && let (Some(lines), [_, ..]) = (&mut settings.sentinel, values.as_slice())
+        {
+            let words = values.into_iter().map(str::to_owned).collect();
+            lines.push(SentinelLine { number: index + 1, text: line.to_owned(), words });
+            continue;
+        }
         apply(settings, name, &values).map_err(fail)?;
     }
     Ok(())
@@ -86,7 +95,7 @@ fn apply(settings: &mut Settings, name: &str, values: &[&str]) -> Result<(), Str
     if name.eq_ignore_ascii_case("rename-command")
         && let [from, to] = values
     {
-        let mut renames = Renames::of(&settings.renames)?;
+        let mut renames = Renames::of(settings.mode(), &settings.renames)?;
         renames.add(from, to)?;
         settings.renames.push(((*from).to_owned(), (*to).to_owned()));
         return Ok(());
@@ -94,6 +103,8 @@ fn apply(settings: &mut Settings, name: &str, values: &[&str]) -> Result<(), Str
     let Some(row) = find(name) else {
         return Err(match name.to_ascii_lowercase().as_str() {
             "loadmodule" => "Redstart does not support modules".to_owned(),
+            // Alone it says what the program's mode says already.
+            "sentinel" if values.is_empty() => return Ok(()),
             "sentinel" => "sentinel directive while not in sentinel mode".to_owned(),
             _ => "Bad directive or wrong number of arguments".to_owned(),
         });
@@ -195,7 +206,13 @@ pub fn command_line(args: &[String]) -> CommandLine {
     let mut index = 0;
     while let Some(arg) = rest.get(index) {
         let last = index + 1 == rest.len();
-        if arg == "-" && complete {
+        let next = rest.get(index + 1);
+        if complete
+            && arg.eq_ignore_ascii_case("--sentinel")
+            && next.is_none_or(|next| next.starts_with('-'))
+        {
+            // It says how the program acts, and takes no value.
+        } else if arg == "-" && complete {
             found.stdin = true;
         } else if complete && arg.starts_with("--") {
             if !found.lines.is_empty() {

@@ -16,6 +16,7 @@ pub(crate) mod title;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use redstart_common::command::Mode;
 use redstart_common::net::Stream;
 
 use crate::client::{Client, Flags};
@@ -258,6 +259,19 @@ pub struct Settings {
     pub cluster: cluster::Cluster,
     /// Parameters of features that are off, by the names of their rows.
     pub dormant: std::collections::BTreeMap<&'static str, String>,
+    /// The `sentinel` lines, where the program acts as a sentinel.
+    pub sentinel: Option<Vec<SentinelLine>>,
+}
+
+/// A `sentinel` line of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentinelLine {
+    /// Its number in the file, from 1.
+    pub number: usize,
+    /// All of it.
+    pub text: String,
+    /// Its words but the first.
+    pub words: Vec<String>,
 }
 
 /// Who may use what `enable-*-command` guards.
@@ -355,11 +369,18 @@ impl Default for Settings {
             replication: replication::Replication::default(),
             cluster: cluster::Cluster::default(),
             dormant: std::collections::BTreeMap::new(),
+            sentinel: None,
         }
     }
 }
 
 impl Settings {
+    /// Which table of commands is served.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        if self.sentinel.is_some() { Mode::Sentinel } else { Mode::Server }
+    }
+
     /// The addresses to bind, and whether one may be missing on this machine (`-` in front).
     pub fn bind_addresses(&self) -> impl Iterator<Item = (String, bool)> + '_ {
         self.bind.iter().map(|name| match name.strip_prefix('-') {

@@ -6,18 +6,39 @@
 
 use std::collections::BTreeMap;
 
-use redstart_common::command::{self, CommandId, CommandSpec, Mode, Resolved, lookup, lookup_sub};
+use redstart_common::command::{
+    self, CommandId, CommandSpec, Mode, Resolved, lookup_in, lookup_sub,
+};
 
 /// What is renamed. Names are in lower case.
-#[derive(Default)]
 pub struct Renames {
+    /// Whose table is served. Only a server's is what the first look-up knows.
+    mode: Mode,
     /// The new names.
     names: BTreeMap<Vec<u8>, CommandId>,
     /// The commands that lost their own names.
     nameless: Vec<CommandId>,
 }
 
+impl Default for Renames {
+    fn default() -> Self {
+        Self::none(Mode::Server)
+    }
+}
+
 impl Renames {
+    /// Every command of a mode has its own name.
+    #[must_use]
+    pub fn none(mode: Mode) -> Self {
+        Self { mode, names: BTreeMap::new(), nameless: Vec::new() }
+    }
+
+    /// Whose table is served.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// Renames a command; an empty `to` takes its name away.
     ///
     /// # Errors
@@ -41,18 +62,18 @@ impl Renames {
     ///
     /// # Errors
     /// As [`Renames::add`].
-    pub fn of(lines: &[(String, String)]) -> Result<Self, &'static str> {
-        let mut renames = Self::default();
+    pub fn of(mode: Mode, lines: &[(String, String)]) -> Result<Self, &'static str> {
+        let mut renames = Self::none(mode);
         for (from, to) in lines {
             renames.add(from, to)?;
         }
         Ok(renames)
     }
 
-    /// Whether every command has its own name.
+    /// Whether the first look-up finds every command: all have their own names, and they are a server's.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nameless.is_empty()
+        self.nameless.is_empty() && self.mode == Mode::Server
     }
 
     /// The command that a name stands for, in any case of letters.
@@ -60,7 +81,7 @@ impl Renames {
     pub fn find(&self, name: &[u8]) -> Option<CommandId> {
         match self.names.get(&name.to_ascii_lowercase()) {
             Some(id) => Some(*id),
-            None => lookup(name).filter(|id| !self.nameless.contains(id)),
+            None => lookup_in(self.mode, name).filter(|id| !self.nameless.contains(id)),
         }
     }
 
@@ -73,7 +94,7 @@ impl Renames {
         let Some(id) = self.find(name) else { return Resolved::UnknownCommand };
         match second.filter(|_| id.spec().is_container()) {
             None => Resolved::Command(id),
-            Some(sub) => lookup_sub(Mode::Server, id, sub)
+            Some(sub) => lookup_sub(self.mode, id, sub)
                 .map_or(Resolved::UnknownSubcommand(id), Resolved::Command),
         }
     }
@@ -82,13 +103,16 @@ impl Renames {
     #[must_use]
     pub fn keeps_name(&self, row: &CommandSpec) -> bool {
         let top = row.container.unwrap_or(row.id);
+        if self.mode != Mode::Server {
+            return false;
+        }
         !self.nameless.contains(&top) || self.names.get(top.spec().name.as_bytes()) == Some(&top)
     }
 
     /// Whether a row of the top level answers to any name.
     #[must_use]
     pub fn has_name(&self, row: &CommandSpec) -> bool {
-        self.keeps_name(row) || self.names.values().any(|id| *id == row.id)
+        !self.nameless.contains(&row.id) || self.names.values().any(|id| *id == row.id)
     }
 }
 
@@ -101,7 +125,7 @@ mod tests {
     fn renames(lines: &[(&str, &str)]) -> Result<Renames, &'static str> {
         let lines: Vec<_> =
             lines.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
-        Renames::of(&lines)
+        Renames::of(Mode::Server, &lines)
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub fn user_line<S: AsRef<str>>(words: &[S]) -> String {
 }
 
 /// A word that is read as the same, quoted where a reader would take it apart.
-fn as_word(word: &str) -> String {
+#[must_use]
+pub fn as_word(word: &str) -> String {
     let is_special =
         word.is_empty() || word.contains(|letter: char| "\"'\\".contains(letter) || letter <= ' ');
     if is_special { quoted(word) } else { word.to_owned() }
@@ -54,6 +55,38 @@ enum Line {
     Of(&'static str),
 }
 
+/// A line that belongs to no setting of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigLine {
+    /// The words by which its place is found, one of the options that a [`Special`] names.
+    pub option: &'static str,
+    /// All of it.
+    pub text: String,
+    /// Whether it is added where none stood.
+    pub is_needed: bool,
+}
+
+/// What a sentinel's configuration has beside settings: lines of two words that say what they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Special<'a> {
+    /// All that there may be. Lines of these that are not wanted any more go.
+    pub options: &'a [&'static str],
+    /// Other words for them.
+    pub aliases: &'a [(&'static str, &'static str)],
+    /// Those that are wanted.
+    pub lines: &'a [ConfigLine],
+}
+
+impl Special<'_> {
+    /// The option of a line that begins with these words.
+    fn option_of(&self, first: &str, second: &str) -> Option<&'static str> {
+        let words = format!("{first} {second}").to_ascii_lowercase();
+        let alias = self.aliases.iter().find(|(alias, _)| *alias == words);
+        let name = alias.map_or(words.as_str(), |(_, name)| name);
+        self.options.iter().copied().find(|option| *option == name)
+    }
+}
+
 /// A line that a setting may have.
 struct NewLine {
     text: String,
@@ -71,11 +104,23 @@ fn quoted(text: &str) -> String {
 /// those that are there; with an ACL file there are none.
 #[must_use]
 pub fn rewrite_with(old: &[u8], settings: &Settings, users: &[String], extent: Extent) -> Vec<u8> {
+    rewrite_special(old, settings, users, None, extent)
+}
+
+/// As [`rewrite_with`], with the lines of a sentinel.
+#[must_use]
+pub fn rewrite_special(
+    old: &[u8],
+    settings: &Settings,
+    users: &[String],
+    special: Option<Special<'_>>,
+    extent: Extent,
+) -> Vec<u8> {
     let mut generated = false;
     let mut lines: Vec<Line> = if old.is_empty() {
         Vec::new()
     } else {
-        old.split(|byte| *byte == b'\n').map(read_line).collect()
+        old.split(|byte| *byte == b'\n').map(|line| read_line(line, special)).collect()
     };
     for line in &lines {
         generated |= matches!(line, Line::Kept(text) if text == GENERATED);
@@ -83,9 +128,14 @@ pub fn rewrite_with(old: &[u8], settings: &Settings, users: &[String], extent: E
     let ends_empty = matches!(lines.last(), Some(Line::Kept(text)) if text.is_empty());
     let before = lines.len();
     let defaults = Settings::default();
-    let of_rows = ROWS.iter().map(|row| (row.name, lines_of(row, settings, &defaults)));
+    // A sentinel saves nothing, and says nothing of when.
+    let rows = ROWS.iter().filter(|row| special.is_none() || row.name != "save");
+    let of_rows = rows.map(|row| (row.name, lines_of(row, settings, &defaults)));
     let of_users = users.iter().map(|line| NewLine { text: line.clone(), needed: true }).collect();
-    for (name, new) in of_rows.chain(std::iter::once(("user", of_users))) {
+    let of_special = special.into_iter().flat_map(|special| special.lines).map(|line| {
+        (line.option, vec![NewLine { text: line.text.clone(), needed: line.is_needed }])
+    });
+    for (name, new) in of_rows.chain(std::iter::once(("user", of_users))).chain(of_special) {
         // Old places are used from the first on.
         let mut places: Vec<usize> = lines
             .iter()
@@ -114,7 +164,7 @@ pub fn rewrite_with(old: &[u8], settings: &Settings, users: &[String], extent: E
     glue(&lines)
 }
 
-fn read_line(line: &[u8]) -> Line {
+fn read_line(line: &[u8], special: Option<Special<'_>>) -> Line {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let start = line.iter().position(|byte| !blank(byte)).unwrap_or(line.len());
     let end = line.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
@@ -122,8 +172,15 @@ fn read_line(line: &[u8]) -> Line {
     if line.is_empty() || line.starts_with(b"#") {
         return Line::Kept(line.to_vec());
     }
-    let name = split_words(line).and_then(|words| words.into_iter().next());
-    let name = name.map(|name| String::from_utf8_lossy(&name).into_owned()).unwrap_or_default();
+    let mut words = split_words(line).unwrap_or_default().into_iter();
+    let mut next = || words.next().map(|word| String::from_utf8_lossy(&word).into_owned());
+    let name = next().unwrap_or_default();
+    if let Some(special) = special
+        && let Some(second) = next()
+        && let Some(option) = special.option_of(&name, &second)
+    {
+        return Line::Of(option);
+    }
     if name.eq_ignore_ascii_case("user") {
         return Line::Of("user");
     }

@@ -33,6 +33,7 @@ pub fn value(settings: &Settings, title: &str, config_file: &str, name: &str) ->
         }
         "listen-addr" => format!("unixsocket:{}", settings.unixsocket),
         "server-mode" if settings.cluster.enabled => "[cluster]".to_owned(),
+        "server-mode" if settings.sentinel.is_some() => "[sentinel]".to_owned(),
         "server-mode" => String::new(),
         "config-file" => config_file.to_owned(),
         "port" => settings.port.to_string(),

@@ -11,4 +11,5 @@ pub mod intake;
 pub mod link;
 pub mod relay;
 pub mod saving;
+pub mod sentinel;
 pub mod spill;

@@ -8,6 +8,8 @@ use redstart_tests::proxy_support::{
     Client, Folder, Listening, Redis, eventually, free_port, proxy_binary, within,
 };
 
+use redstart_tests::server_support::server_binary;
+
 use crate::load::{PATIENCE, Seen, is_of_a_write_in_flight, under_load};
 
 const GROUPS: [&str; 2] = ["ooxx", "xxoo"];
@@ -38,7 +40,8 @@ impl Cluster {
             servers.insert(replica, Redis::start_on(replica, &follow));
             [primary, replica]
         });
-        let sentinels = (0..3).map(|_| sentinel(&groups, sentinel_options)).collect();
+        let sentinels =
+            (0..3).map(|number| sentinel(&groups, sentinel_options, number == 0)).collect();
         let cluster = Self { servers, groups, sentinels };
         for sentinel in &cluster.sentinels {
             let mut client = sentinel.client();
@@ -85,7 +88,8 @@ impl Cluster {
     }
 }
 
-fn sentinel(groups: &[[u16; 2]; 2], options: &str) -> Listening {
+/// A sentinel, of ours or the original's: both kinds are in one group here.
+fn sentinel(groups: &[[u16; 2]; 2], options: &str, is_ours: bool) -> Listening {
     let (port, folder) = (free_port(), Folder::new());
     let mut text =
         format!("port {port}\nbind 127.0.0.1\ndir {}\n{options}", folder.path().display());
@@ -101,7 +105,8 @@ fn sentinel(groups: &[[u16; 2]; 2], options: &str) -> Listening {
     }
     let file = folder.join("sentinel.conf");
     std::fs::write(&file, text).expect("written");
-    let mut command = Command::new("redis-server");
+    let mut command =
+        if is_ours { Command::new(server_binary()) } else { Command::new("redis-server") };
     command.arg(file).arg("--sentinel");
     Listening::start(command, port, folder)
 }

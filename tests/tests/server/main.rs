@@ -28,6 +28,8 @@ mod replication;
 mod reports;
 mod saving;
 mod scripts;
+mod sentinels;
+mod slots;
 mod snapshots;
 mod spill;
 mod start;

@@ -1,0 +1,917 @@
+//! The world of a history: who is there, what is on its way, the time, and what must hold after each step.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use redstart_common::log::Level;
+use redstart_common::resp::split_words;
+
+use super::super::{Action, ConnId, Event, HELLO_CHANNEL, Outside, PORT, Reply, Sentinel, State};
+use super::network::{BACK, Connection, Node, Packet, THERE, Way};
+use super::server::{self, Server};
+
+/// Histories begin then: 0 is never.
+const BEGIN_MS: i64 = 1_000_000_000;
+const SENTINEL_TICK_MS: i64 = 150;
+const SERVER_TICK_MS: i64 = 250;
+/// How long all must have agreed.
+const STABLE_MS: i64 = 6_000;
+/// By then all agree once nothing fails any more.
+const SETTLED_MS: i64 = 300_000;
+
+/// What a history, or all of them, have seen.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    pub elected: u64,
+    pub forced: u64,
+    pub switched: u64,
+    pub not_elected: u64,
+    pub no_good_replica: u64,
+    pub converted: u64,
+    pub mended: u64,
+    pub tilts: u64,
+    pub restarts: u64,
+    pub wiped: u64,
+    pub late_hellos: u64,
+    /// The longest time from quiet to agreement.
+    pub settled_ms_max: i64,
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: &Self) {
+        self.elected += other.elected;
+        self.forced += other.forced;
+        self.switched += other.switched;
+        self.not_elected += other.not_elected;
+        self.no_good_replica += other.no_good_replica;
+        self.converted += other.converted;
+        self.mended += other.mended;
+        self.tilts += other.tilts;
+        self.restarts += other.restarts;
+        self.wiped += other.wiped;
+        self.late_hellos += other.late_hellos;
+        self.settled_ms_max = self.settled_ms_max.max(other.settled_ms_max);
+    }
+}
+
+/// A sentinel's process and its file.
+pub struct Watcher {
+    pub core: Sentinel,
+    pub ip: String,
+    pub is_up: bool,
+    pub paused_until: i64,
+    pub life: u32,
+    /// By how much its clock is wrong.
+    pub skew: i64,
+    /// The lines that it wrote last.
+    pub file: Vec<String>,
+    /// The lines that an operator gave it at first.
+    pub first_file: Vec<String>,
+    conns: BTreeMap<ConnId, usize>,
+    /// The highest configuration that it had, by group.
+    epochs: BTreeMap<String, u64>,
+}
+
+/// What a sentinel was told of a server last: when, its priority if it said one (primaries do not), and for how long its
+/// link was down.
+type Told = (i64, Option<i64>, i64);
+
+/// What happens at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    Tick(usize),
+    Servers,
+    /// A connection is tried.
+    Arrive(usize),
+    /// The sentinel hears that it is made.
+    Opened(usize),
+    Pump(usize, usize),
+    /// A hello comes a second time.
+    LateHello(usize, String),
+    Fault,
+    StartServer(usize),
+    StartSentinel(usize, bool),
+    Heal(usize, usize),
+}
+
+/// How a history is set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub sentinels: usize,
+    /// Replicas of each group.
+    pub groups: Vec<usize>,
+    pub quorum: usize,
+    pub down_after: i64,
+    pub failover_timeout: i64,
+    pub parallel_syncs: i64,
+    pub info_period: i64,
+    pub tilt_period: i64,
+    /// Sentinels lose their files, and are reset.
+    pub forgets: bool,
+}
+
+pub struct World {
+    pub now: i64,
+    pub rng: SmallRng,
+    pub setup: Setup,
+    pub sentinels: Vec<Watcher>,
+    pub servers: Vec<Server>,
+    pub cut: Vec<Vec<u32>>,
+    pub connections: Vec<Connection>,
+    /// Those that are not known to be over.
+    live: Vec<usize>,
+    queue: BinaryHeap<Reverse<(i64, u64, Due)>>,
+    count: u64,
+    pub has_faults: bool,
+    is_verbose: bool,
+    trace: Option<Vec<String>>,
+    pub outcome: Outcome,
+    elections: BTreeMap<(String, u64), (usize, u32)>,
+    told: BTreeMap<(usize, usize), Told>,
+}
+
+/// Nobody asks the system: all are addresses.
+struct Nobody;
+
+impl Outside for Nobody {
+    fn resolve(&mut self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn is_executable(&mut self, _: &str) -> bool {
+        true
+    }
+}
+
+pub fn group_name(group: usize) -> String {
+    format!("group{group}")
+}
+
+impl World {
+    pub fn new(seed: u64, setup: Setup, is_verbose: bool) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut servers = Vec::new();
+        for (group, replicas) in setup.groups.iter().enumerate() {
+            let primary = Server::new(group, 0, None, 100);
+            let host = primary.ip.clone();
+            servers.push(primary);
+            for number in 1..=*replicas {
+                let priority = *[100, 100, 100, 50, 0].get(rng.random_range(0..5)).unwrap_or(&100);
+                // One at least may be promoted.
+                let priority = if number == 1 { 100 } else { priority };
+                servers.push(Server::new(group, number, Some(host.clone()), priority));
+            }
+        }
+        let nodes = setup.sentinels + servers.len();
+        let mut world = Self {
+            now: BEGIN_MS,
+            rng,
+            sentinels: Vec::new(),
+            cut: vec![vec![0; nodes]; nodes],
+            servers,
+            connections: Vec::new(),
+            live: Vec::new(),
+            queue: BinaryHeap::new(),
+            count: 0,
+            has_faults: false,
+            is_verbose,
+            trace: None,
+            outcome: Outcome::default(),
+            elections: BTreeMap::new(),
+            told: BTreeMap::new(),
+            setup,
+        };
+        let mut lines = Vec::new();
+        for group in 0..world.setup.groups.len() {
+            let (name, setup) = (group_name(group), &world.setup);
+            let port = server::PORT;
+            lines.push(format!("sentinel monitor {name} 10.0.{group}.0 {port} {}", setup.quorum));
+            lines.push(format!("sentinel down-after-milliseconds {name} {}", setup.down_after));
+            lines.push(format!("sentinel failover-timeout {name} {}", setup.failover_timeout));
+            lines.push(format!("sentinel parallel-syncs {name} {}", setup.parallel_syncs));
+        }
+        for number in 0..world.setup.sentinels {
+            let core = Sentinel::new(world.now, SmallRng::seed_from_u64(0));
+            world.sentinels.push(Watcher {
+                core,
+                ip: format!("10.1.0.{number}"),
+                is_up: false,
+                paused_until: 0,
+                life: 0,
+                skew: 0,
+                file: lines.clone(),
+                first_file: lines.clone(),
+                conns: BTreeMap::new(),
+                epochs: BTreeMap::new(),
+            });
+            world.start_sentinel(number, false);
+            let first = world.rng.random_range(0..SENTINEL_TICK_MS);
+            world.later(first, Due::Tick(number));
+        }
+        world.later(0, Due::Servers);
+        world
+    }
+
+    // === time ===
+
+    pub fn later(&mut self, in_ms: i64, due: Due) {
+        self.count += 1;
+        self.queue.push(Reverse((self.now + in_ms.max(0), self.count, due)));
+    }
+
+    pub fn say(&mut self, text: impl FnOnce() -> String) {
+        if !self.is_verbose && self.trace.is_none() {
+            return;
+        }
+        let line = format!("{:>7} {}", self.now - BEGIN_MS, text());
+        if self.is_verbose {
+            println!("{line}");
+        }
+        self.trace.iter_mut().for_each(|trace| trace.push(line.clone()));
+    }
+
+    /// Lets the time pass.
+    pub fn run(&mut self, for_ms: i64) {
+        let end = self.now + for_ms;
+        while let Some(Reverse((at, ..))) = self.queue.peek() {
+            if *at > end {
+                break;
+            }
+            let Some(Reverse((at, _, due))) = self.queue.pop() else { break };
+            self.now = at;
+            self.happen(due);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Tick(number) => {
+                let it = &self.sentinels[number];
+                let mut next = SENTINEL_TICK_MS;
+                if it.is_up && it.paused_until <= self.now {
+                    self.act(number, Sentinel::tick);
+                } else if it.is_up {
+                    next = it.paused_until - self.now;
+                }
+                self.later(next, Due::Tick(number));
+            }
+            Due::Servers => {
+                self.replicate();
+                self.later(SERVER_TICK_MS, Due::Servers);
+            }
+            Due::Arrive(connection) => self.arrive(connection),
+            Due::Opened(connection) => self.opened(connection),
+            Due::Pump(connection, way) => self.pump(connection, way),
+            Due::LateHello(connection, hello) => {
+                let it = &self.connections[connection];
+                if !it.is_over && self.lives(it.from, it.life) {
+                    let (number, id) = (it.from, it.id);
+                    self.outcome.late_hellos += 1;
+                    self.act(number, |core| core.hear(Event::Replied(id, message(&hello))));
+                }
+            }
+            Due::Fault => self.fault(),
+            Due::StartServer(number) => self.start_server(number),
+            Due::StartSentinel(number, empty) => self.start_sentinel(number, empty),
+            Due::Heal(from, to) => self.cut[from][to] -= 1,
+        }
+    }
+
+    // === who is there ===
+
+    fn index(&self, node: Node) -> usize {
+        match node {
+            Node::Sentinel(number) => number,
+            Node::Server(number) => self.setup.sentinels + number,
+        }
+    }
+
+    fn find(&self, ip: &str, port: u16) -> Option<Node> {
+        if port == PORT {
+            return self.sentinels.iter().position(|it| it.ip == ip).map(Node::Sentinel);
+        }
+        self.servers.iter().position(|it| it.ip == ip).map(Node::Server)
+    }
+
+    pub fn server_at(&self, ip: &str) -> Option<usize> {
+        self.servers.iter().position(|it| it.ip == ip)
+    }
+
+    fn lives(&self, sentinel: usize, life: u32) -> bool {
+        self.sentinels[sentinel].is_up && self.sentinels[sentinel].life == life
+    }
+
+    fn life_of(&self, node: Node) -> (bool, u32, i64) {
+        match node {
+            Node::Sentinel(number) => {
+                let it = &self.sentinels[number];
+                (it.is_up, it.life, it.paused_until)
+            }
+            Node::Server(number) => {
+                let it = &self.servers[number];
+                (it.is_up, it.life, it.paused_until)
+            }
+        }
+    }
+
+    pub fn start_sentinel(&mut self, number: usize, empty: bool) {
+        let (now, seed) = (self.now, self.rng.random());
+        let setup = self.setup.clone();
+        let it = &mut self.sentinels[number];
+        if it.is_up {
+            return;
+        }
+        if empty {
+            it.file = it.first_file.clone();
+            it.epochs.clear();
+        }
+        let mut core = Sentinel::new(now + it.skew, SmallRng::seed_from_u64(seed));
+        core.periods.info_period = setup.info_period;
+        core.periods.tilt_period = setup.tilt_period;
+        let lines: Vec<Vec<String>> = it.file.iter().map(|line| words(line)).collect();
+        for line in Sentinel::in_order(lines, |line| line[1].as_str()) {
+            core.configure(&line[1..], &mut Nobody).unwrap_or_else(|why| panic!("{line:?}: {why}"));
+        }
+        it.core = core;
+        it.is_up = true;
+        it.paused_until = 0;
+        it.life += 1;
+        let id = format!("{number:02}{:038}", it.life);
+        self.told.retain(|(by, _), _| *by != number);
+        self.say(|| format!("s{number} starts{}", if empty { " without a file" } else { "" }));
+        self.act(number, |core| core.begin(|| id));
+    }
+
+    pub fn stop_sentinel(&mut self, number: usize) {
+        self.sentinels[number].is_up = false;
+        self.end_connections(Node::Sentinel(number));
+        self.say(|| format!("s{number} stops"));
+    }
+
+    pub fn start_server(&mut self, number: usize) {
+        let loads = self.rng.random_range(0..1500);
+        let now = self.now;
+        let it = &mut self.servers[number];
+        if it.is_up {
+            return;
+        }
+        it.is_up = true;
+        it.life += 1;
+        it.paused_until = 0;
+        it.follows = it.file_follows.clone();
+        it.link_is_up = false;
+        it.link_down_since = now;
+        it.synced_at = None;
+        it.loads_until = now + loads;
+        self.say(|| format!("server {number} starts"));
+    }
+
+    pub fn stop_server(&mut self, number: usize) {
+        self.servers[number].is_up = false;
+        self.end_connections(Node::Server(number));
+        self.say(|| format!("server {number} stops"));
+    }
+
+    /// A process has ended: its peers find out.
+    fn end_connections(&mut self, node: Node) {
+        for number in self.live.clone() {
+            let it = &self.connections[number];
+            if it.is_over {
+                continue;
+            }
+            if Node::Sentinel(it.from) == node {
+                self.connections[number].is_over = true;
+            } else if it.to == node && it.is_open {
+                self.push(number, BACK, Packet::End);
+            }
+        }
+    }
+
+    // === sentinels act ===
+
+    pub fn act<R>(&mut self, number: usize, act: impl FnOnce(&mut Sentinel) -> R) -> R {
+        let it = &mut self.sentinels[number];
+        it.core.set_now(self.now + it.skew);
+        let result = act(&mut it.core);
+        let mut crashes = false;
+        for action in self.sentinels[number].core.take_actions() {
+            crashes |= action == Action::Crash;
+            self.carry_out(number, action);
+        }
+        let it = &mut self.sentinels[number];
+        for (name, primary) in it.core.primaries() {
+            let highest = it.epochs.entry(name.clone()).or_default();
+            assert!(primary.config_epoch >= *highest, "s{number}: the epoch of {name} falls");
+            *highest = primary.config_epoch;
+        }
+        if crashes {
+            self.stop_sentinel(number);
+        }
+        result
+    }
+
+    fn carry_out(&mut self, number: usize, action: Action) {
+        match action {
+            Action::Say(level, event, text) => {
+                if level > Level::Debug {
+                    self.say(|| format!("s{number} {event} {text}"));
+                }
+                self.check_event(number, event, &text);
+            }
+            Action::Log(_, text) => self.say(|| format!("s{number} {text}")),
+            Action::Connect(id, ip, port) => {
+                let (life, index) = (self.sentinels[number].life, self.connections.len());
+                let Some(to) = self.find(&ip, port) else { return };
+                let (_, to_life, _) = self.life_of(to);
+                self.connections.push(Connection {
+                    from: number,
+                    life,
+                    id,
+                    to,
+                    to_life,
+                    is_open: false,
+                    ways: [Way::default(), Way::default()],
+                    queued: None,
+                    is_subscribed: false,
+                    is_over: false,
+                });
+                self.live.push(index);
+                self.sentinels[number].conns.insert(id, index);
+                let lag = self.lag();
+                self.later(lag, Due::Arrive(index));
+            }
+            Action::Close(id) => {
+                if let Some(index) = self.sentinels[number].conns.remove(&id) {
+                    self.connections[index].is_over = true;
+                }
+            }
+            Action::Send(id, words) => {
+                if let Some(index) = self.sentinels[number].conns.get(&id).copied() {
+                    self.push(index, THERE, Packet::Request(words));
+                }
+            }
+            Action::Save => {
+                let lines = self.sentinels[number].core.lines();
+                self.sentinels[number].file = lines.into_iter().map(|line| line.text).collect();
+            }
+            Action::Run(..)
+            | Action::Kill(_)
+            | Action::Resolve(_)
+            | Action::LogDelay(_)
+            | Action::Crash => {}
+        }
+    }
+
+    fn check_event(&mut self, number: usize, event: &str, text: &str) {
+        let outcome = &mut self.outcome;
+        match event {
+            "+switch-master" => outcome.switched += 1,
+            "-failover-abort-not-elected" => outcome.not_elected += 1,
+            "-failover-abort-no-good-slave" => outcome.no_good_replica += 1,
+            "+convert-to-slave" => outcome.converted += 1,
+            "+fix-slave-config" => outcome.mended += 1,
+            "+tilt" => outcome.tilts += 1,
+            "+elected-leader" => {
+                let name = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                let it = &self.sentinels[number];
+                let failover = &it.core.primary(&name).expect("it is watched").failover;
+                if failover.is_forced {
+                    outcome.forced += 1;
+                    return;
+                }
+                outcome.elected += 1;
+                let leader = (number, it.life);
+                let known = *self.elections.entry((name, failover.epoch)).or_insert(leader);
+                assert_eq!(known.0, leader.0, "two leaders of one epoch: {text}");
+            }
+            "+selected-slave" => self.check_choice(number, text),
+            _ => {}
+        }
+    }
+
+    /// Whether a replica may be promoted, by what the sentinel was told of it.
+    fn check_choice(&mut self, number: usize, text: &str) {
+        let parts: Vec<&str> = text.split(' ').collect();
+        let (ip, name) = (parts[2], parts[5]);
+        let server = self.server_at(ip).expect("a server");
+        let told = self.told.get(&(number, server));
+        let (at, priority, link_down) = *told.expect("something was told of it");
+        let it = &self.sentinels[number];
+        let now = self.now + it.skew;
+        let primary = it.core.primary(name).expect("it is watched");
+        let is_down = primary.own.is_down;
+        let age_max = if is_down { 5000 } else { it.core.periods.info_period * 3 };
+        let down_ms = if is_down { now - primary.own.down_since } else { 0 };
+        assert!(priority != Some(0), "{text}: its priority is 0");
+        assert!(now - at <= age_max, "{text}: nothing was heard of it for {} ms", now - at);
+        assert!(
+            link_down <= primary.own.down_after * 10 + down_ms,
+            "{text}: its data is too old ({link_down} ms)"
+        );
+    }
+
+    // === the network ===
+
+    fn lag(&mut self) -> i64 {
+        if self.has_faults && self.rng.random_bool(0.002) {
+            self.rng.random_range(100..4000)
+        } else {
+            self.rng.random_range(1..12)
+        }
+    }
+
+    pub fn is_cut(&self, from: Node, to: Node) -> bool {
+        self.cut[self.index(from)][self.index(to)] > 0
+    }
+
+    fn push(&mut self, connection: usize, way: usize, packet: Packet) {
+        let lag = self.lag();
+        let now = self.now;
+        let it = &mut self.connections[connection];
+        if it.is_over || it.ways[way].is_lost {
+            return;
+        }
+        let line = &mut it.ways[way];
+        line.last = line.last.max(now + lag);
+        line.packets.push_back((line.last, packet));
+        let wait = line.last - now;
+        self.later(wait, Due::Pump(connection, way));
+    }
+
+    fn arrive(&mut self, connection: usize) {
+        let it = &self.connections[connection];
+        if it.is_over {
+            return;
+        }
+        let (from, to) = (Node::Sentinel(it.from), it.to);
+        if self.is_cut(from, to) || self.is_cut(to, from) {
+            return self.later(1000, Due::Arrive(connection));
+        }
+        let (is_up, life, _) = self.life_of(to);
+        self.connections[connection].to_life = life;
+        if !is_up {
+            return self.push(connection, BACK, Packet::End);
+        }
+        self.connections[connection].is_open = true;
+        let lag = self.lag();
+        self.later(lag, Due::Opened(connection));
+        self.later(lag, Due::Pump(connection, THERE));
+    }
+
+    fn opened(&mut self, connection: usize) {
+        let it = &self.connections[connection];
+        if it.is_over || !self.lives(it.from, it.life) {
+            return;
+        }
+        let (number, id) = (it.from, it.id);
+        let paused_until = self.sentinels[number].paused_until;
+        if paused_until > self.now {
+            return self.later(paused_until - self.now, Due::Opened(connection));
+        }
+        let ip = self.sentinels[number].ip.clone();
+        self.act(number, |core| core.hear(Event::Connected(id, ip)));
+    }
+
+    /// What has arrived is read.
+    fn pump(&mut self, connection: usize, way: usize) {
+        loop {
+            let it = &self.connections[connection];
+            if it.is_over || way == THERE && !it.is_open {
+                return;
+            }
+            let Some((at, _)) = it.ways[way].packets.front() else { return };
+            if *at > self.now {
+                return;
+            }
+            let (sentinel, other) = (Node::Sentinel(it.from), it.to);
+            let (sender, reader) = if way == THERE { (sentinel, other) } else { (other, sentinel) };
+            if self.is_cut(sender, reader) {
+                return self.later(250, Due::Pump(connection, way));
+            }
+            let (is_up, life, paused_until) = self.life_of(reader);
+            if paused_until > self.now {
+                return self.later(paused_until - self.now, Due::Pump(connection, way));
+            }
+            let it = &mut self.connections[connection];
+            let Some((_, packet)) = it.ways[way].packets.pop_front() else { return };
+            if way == THERE {
+                if !is_up || life != it.to_life {
+                    it.ways[BACK].packets.clear();
+                    self.push(connection, BACK, Packet::End);
+                } else if let Packet::Request(words) = packet {
+                    self.answer(connection, words);
+                }
+                continue;
+            }
+            let (number, id) = (it.from, it.id);
+            if !is_up || life != it.life {
+                it.is_over = true;
+                return;
+            }
+            match packet {
+                Packet::Reply(reply) => {
+                    self.note_info(number, connection, &reply);
+                    self.act(number, |core| core.hear(Event::Replied(id, reply)));
+                }
+                _ => {
+                    self.connections[connection].is_over = true;
+                    self.sentinels[number].conns.remove(&id);
+                    self.act(number, |core| core.hear(Event::Closed(id)));
+                }
+            }
+        }
+    }
+
+    /// Remembers what a sentinel is told of a replica.
+    fn note_info(&mut self, number: usize, connection: usize, reply: &Reply) {
+        let Reply::Bulk(Some(info)) = reply else { return };
+        let Node::Server(server) = self.connections[connection].to else { return };
+        let field = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|value| value.parse::<i64>().ok())
+        };
+        let priority = field("slave_priority:");
+        let link_down = field("master_link_down_since_seconds:").unwrap_or(0) * 1000;
+        let at = self.now + self.sentinels[number].skew;
+        self.told.insert((number, server), (at, priority, link_down));
+    }
+
+    // === servers answer ===
+
+    fn answer(&mut self, connection: usize, words: Vec<String>) {
+        match self.connections[connection].to {
+            Node::Sentinel(number) => {
+                let reply = self.ask_sentinel(number, &words);
+                self.push(connection, BACK, Packet::Reply(reply));
+            }
+            Node::Server(number) => self.ask_server(connection, number, words),
+        }
+    }
+
+    fn ask_sentinel(&mut self, number: usize, words: &[String]) -> Reply {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["PING"] => Reply::Simple("PONG".to_owned()),
+            ["PUBLISH", _, hello] => {
+                self.act(number, |core| core.take_hello(hello));
+                Reply::Integer(1)
+            }
+            ["SENTINEL", "is-master-down-by-addr", ip, port, epoch, candidate] => {
+                let (port, epoch) = (port.parse().expect("a port"), epoch.parse().expect("one"));
+                let answer =
+                    self.act(number, |core| core.is_primary_down(ip, port, epoch, candidate));
+                let (is_down, leader, epoch) = answer;
+                Reply::Array(vec![
+                    Reply::Integer(i64::from(is_down)),
+                    Reply::Bulk(Some(leader.unwrap_or_else(|| "*".to_owned()))),
+                    Reply::Integer(epoch.cast_signed()),
+                ])
+            }
+            _ => Reply::Simple("OK".to_owned()),
+        }
+    }
+
+    fn ask_server(&mut self, connection: usize, number: usize, words: Vec<String>) {
+        let loading = self.servers[number].loads_until > self.now;
+        let queues = self.connections[connection].queued.is_some() && words[0] != "EXEC";
+        let reply = if loading {
+            Reply::Error("LOADING Redis is loading the dataset in memory".to_owned())
+        } else if queues {
+            self.connections[connection].queued.iter_mut().for_each(|all| all.push(words.clone()));
+            Reply::Simple("QUEUED".to_owned())
+        } else {
+            self.run_command(connection, number, &words)
+        };
+        self.push(connection, BACK, Packet::Reply(reply));
+    }
+
+    fn run_command(&mut self, connection: usize, number: usize, words: &[String]) -> Reply {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ok = Reply::Simple("OK".to_owned());
+        match words.as_slice() {
+            ["PING"] => Reply::Simple("PONG".to_owned()),
+            ["INFO"] => {
+                let ip = &self.servers[number].ip;
+                let replicas = self
+                    .servers
+                    .iter()
+                    .filter(|it| it.is_up && it.link_is_up && it.follows.as_deref() == Some(ip));
+                let replicas: Vec<String> = replicas.map(|it| it.ip.clone()).collect();
+                Reply::Bulk(Some(self.servers[number].info(self.now, &replicas)))
+            }
+            ["SUBSCRIBE", channel] => {
+                self.connections[connection].is_subscribed = true;
+                let channel = Reply::Bulk(Some((*channel).to_owned()));
+                Reply::Array(vec![
+                    Reply::Bulk(Some("subscribe".to_owned())),
+                    channel,
+                    Reply::Integer(1),
+                ])
+            }
+            ["PUBLISH", _, hello] => {
+                self.publish(number, hello, 0);
+                Reply::Integer(1)
+            }
+            ["MULTI"] => {
+                self.connections[connection].queued = Some(Vec::new());
+                ok
+            }
+            ["EXEC"] => {
+                let queued = self.connections[connection].queued.take().unwrap_or_default();
+                for words in &queued {
+                    self.run_command(connection, number, words);
+                }
+                Reply::Array(Vec::new())
+            }
+            ["SLAVEOF", host, _] => {
+                let host = (*host != "NO").then(|| (*host).to_owned());
+                self.say(|| format!("server {number} follows {host:?}"));
+                self.servers[number].follow(host, self.now);
+                ok
+            }
+            ["CONFIG", "REWRITE"] => {
+                let it = &mut self.servers[number];
+                it.file_follows = it.follows.clone();
+                ok
+            }
+            ["CLIENT", "KILL", ..] => {
+                for other in self.live.clone() {
+                    let it = &self.connections[other];
+                    let is_here = it.to == Node::Server(number) && it.is_open && !it.is_over;
+                    if other != connection && is_here {
+                        self.push(other, BACK, Packet::End);
+                    }
+                }
+                ok
+            }
+            _ => ok,
+        }
+    }
+
+    /// A hello reaches all who listen, at this server and at its replicas.
+    fn publish(&mut self, number: usize, hello: &str, depth: usize) {
+        for place in 0..self.live.len() {
+            let index = self.live[place];
+            let it = &self.connections[index];
+            if !it.is_subscribed || it.is_over || it.to != Node::Server(number) {
+                continue;
+            }
+            if self.has_faults && self.rng.random_bool(0.01) {
+                let late = self.rng.random_range(10..20_000);
+                self.later(late, Due::LateHello(index, hello.to_owned()));
+            }
+            self.push(index, BACK, Packet::Reply(message(hello)));
+        }
+        let ip = self.servers[number].ip.clone();
+        for other in 0..self.servers.len() {
+            let it = &self.servers[other];
+            if depth < 3 && it.is_up && it.link_is_up && it.follows.as_deref() == Some(&ip) {
+                self.publish(other, hello, depth + 1);
+            }
+        }
+    }
+
+    /// Replicas follow, as far as they can.
+    fn replicate(&mut self) {
+        let now = self.now;
+        self.live.retain(|index| !self.connections[*index].is_over);
+        for number in 0..self.servers.len() {
+            let it = &self.servers[number];
+            if !it.is_up || it.paused_until > now || it.loads_until > now {
+                continue;
+            }
+            let Some(host) = it.follows.clone() else {
+                let more = self.rng.random_range(0..50);
+                self.servers[number].offset += more;
+                continue;
+            };
+            let (own, to) = (Node::Server(number), self.server_at(&host));
+            let reachable = to.filter(|to| {
+                let other = &self.servers[*to];
+                let theirs = Node::Server(*to);
+                other.is_up
+                    && other.paused_until <= now
+                    && other.loads_until <= now
+                    && (other.follows.is_none() || other.link_is_up)
+                    && !self.is_cut(own, theirs)
+                    && !self.is_cut(theirs, own)
+            });
+            let sync_ms = self.rng.random_range(100..2500);
+            let offset = reachable.map(|to| self.servers[to].offset);
+            let it = &mut self.servers[number];
+            match (offset, it.synced_at) {
+                (None, _) => {
+                    if it.link_is_up {
+                        it.link_is_up = false;
+                        it.link_down_since = now;
+                    }
+                    it.synced_at = None;
+                }
+                (Some(offset), _) if it.link_is_up => it.offset = offset,
+                (Some(_), None) => it.synced_at = Some(now + sync_ms),
+                (Some(offset), Some(at)) if at <= now => {
+                    it.link_is_up = true;
+                    it.offset = offset;
+                    it.synced_at = None;
+                }
+                (Some(_), Some(_)) => {}
+            }
+        }
+    }
+
+    // === the end ===
+
+    /// Why the sentinels and servers do not all agree; nothing if they do.
+    pub fn disagreement(&self) -> Option<String> {
+        for group in 0..self.setup.groups.len() {
+            let name = group_name(group);
+            let views = self.sentinels.iter().map(|it| {
+                let primary = it.core.primary(&name).expect("it is watched");
+                let is_calm = primary.failover.state == State::None && !primary.own.is_down;
+                (primary.current_address().ip.clone(), primary.config_epoch, is_calm)
+            });
+            let views: Vec<_> = views.collect();
+            if views.iter().any(|view| view != &views[0] || !view.2) {
+                return Some(format!("{name}: {views:?}"));
+            }
+            let primary = &views[0].0;
+            for (number, it) in self.servers.iter().enumerate().filter(|(_, it)| it.group == group)
+            {
+                let is_right = if it.ip == *primary {
+                    it.follows.is_none()
+                } else {
+                    it.follows.as_deref() == Some(primary) && it.link_is_up
+                };
+                if !is_right {
+                    let follows = &it.follows;
+                    return Some(format!("{name}: {primary}; server {number} follows {follows:?}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Nothing fails any more: all must come to agree. Answers how long that took.
+    pub fn settle(&mut self) -> Result<i64, String> {
+        let begun = self.now;
+        let mut agreed_since = None;
+        loop {
+            self.run(500);
+            match self.disagreement() {
+                None => {
+                    let since = *agreed_since.get_or_insert(self.now);
+                    if self.now - since >= STABLE_MS {
+                        return Ok(since - begun);
+                    }
+                }
+                Some(why) => {
+                    agreed_since = None;
+                    if self.now - begun > SETTLED_MS {
+                        return Err(format!("no agreement: {why}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps the log from now on.
+    pub fn record(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    /// The log.
+    pub fn recorded(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
+    /// The log of a history.
+    pub fn trace(seed: u64) -> Vec<String> {
+        let mut world = Self::of_seed(seed, false);
+        world.trace = Some(Vec::new());
+        let outcome = world.live();
+        let mut trace = world.trace.unwrap_or_default();
+        trace.push(format!("{outcome:?}"));
+        trace
+    }
+
+    /// A history from its start to agreement.
+    pub fn history(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
+        let mut world = Self::of_seed(seed, is_verbose);
+        let settled_ms_max = world.live()?;
+        world.outcome.settled_ms_max = settled_ms_max;
+        Ok(world.outcome)
+    }
+}
+
+fn words(line: &str) -> Vec<String> {
+    let words = split_words(line.as_bytes()).expect("words");
+    words.into_iter().map(|word| String::from_utf8(word.to_vec()).expect("text")).collect()
+}
+
+fn message(hello: &str) -> Reply {
+    let texts = ["message", HELLO_CHANNEL, hello];
+    Reply::Array(texts.map(|text| Reply::Bulk(Some(text.to_owned()))).into())
+}
