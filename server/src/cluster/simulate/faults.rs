@@ -205,7 +205,7 @@ impl World {
                         cluster.set_slot(slot, SetSlot::Node(&to_name), 0, turn)
                     })?;
                     self.log(Some(node), &format!("slot {slot} is {to}'s: {outcome:?}"));
-                    if !outcome.is_some_and(|outcome| outcome.is_ok()) {
+                    if outcome.is_none_or(|outcome| outcome.is_err()) {
                         return Ok(());
                     }
                 }
