@@ -1,7 +1,7 @@
 # make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
 # make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) with appendfsync always and some of other
-#              kinds, a million keys each way, and SOAK_HISTORIES each of replication and of Sentinel (1,000,000)
+#              kinds, a million keys each way, and SOAK_HISTORIES each of replication, of clusters and of Sentinel (1,000,000)
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fuzz-check: whether the fuzz targets still compile; that needs neither
 # make fmt     formats the sources
@@ -46,6 +46,7 @@ soak: tools
 	REDSTART_SERVER=$$PWD/target/release/redstart-server \
 		cargo test -p redstart-tests --test server -- --test-threads=1 --ignored saving::
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib replication::simulate::
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib cluster::simulate::histories
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib sentinel::simulate::
 	mkdir -p target/own
 	ln -sf $$PWD/target/release/redstart-server target/own/redis-server

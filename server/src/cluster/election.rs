@@ -44,6 +44,12 @@ impl Hindrance {
     }
 }
 
+/// Why a vote is denied, and whose newer slots are the reason.
+struct Denial {
+    why: String,
+    owner: Option<Handle>,
+}
+
 /// This server's election, where it is a replica.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Election {
@@ -71,7 +77,14 @@ impl Cluster {
         let (node, epoch) = (&self.nodes[sender], self.current_epoch);
         let name = node.name;
         match self.denial(sender, packet, turn.now_ms) {
-            Some(why) => turn.warn(format!("Failover auth denied to {name}: {why}")),
+            Some(Denial { why, owner }) => {
+                turn.warn(format!("Failover auth denied to {name}: {why}"));
+                if let Some(owner) = owner {
+                    // It would be denied again and again: nobody else may tell it what it has missed (valkey#2169).
+                    let link = node.link;
+                    self.send_update(link, owner, turn);
+                }
+            }
             None => {
                 let (link, primary) = (node.link, node.primary);
                 self.last_vote_epoch = epoch;
@@ -89,35 +102,38 @@ impl Cluster {
     }
 
     /// Why a replica is not given this server's vote.
-    fn denial(&self, sender: Handle, packet: &Packet<'_>, now_ms: i64) -> Option<String> {
+    fn denial(&self, sender: Handle, packet: &Packet<'_>, now_ms: i64) -> Option<Denial> {
         let node = &self.nodes[sender];
         let current = self.current_epoch;
+        let deny = |why: String| Some(Denial { why, owner: None });
         if packet.current_epoch < current {
-            return Some(format!("reqEpoch ({}) < curEpoch({current})", packet.current_epoch));
+            return deny(format!("reqEpoch ({}) < curEpoch({current})", packet.current_epoch));
         }
         if self.last_vote_epoch == current {
-            return Some(format!("already voted for epoch {current}"));
+            return deny(format!("already voted for epoch {current}"));
         }
         if node.is_primary() {
-            return Some("it is a master node".to_owned());
+            return deny("it is a master node".to_owned());
         }
         let Some(primary) = node.primary.map(|primary| &self.nodes[primary]) else {
-            return Some("I don't know its master".to_owned());
+            return deny("I don't know its master".to_owned());
         };
         if !primary.has_failed() && packet.marks & mark::FORCE == 0 {
-            return Some("its master is up".to_owned());
+            return deny("its master is up".to_owned());
         }
         let wait_ms = self.options.node_timeout_ms.saturating_mul(2);
         let since_ms = now_ms - primary.voted_ms;
         if since_ms < wait_ms {
-            return Some(format!(
+            return deny(format!(
                 "can't vote about this master before {} milliseconds",
                 wait_ms - since_ms
             ));
         }
         packet.claimed().iter().find_map(|slot| {
             let epoch = self.claimed_epoch(slot).filter(|epoch| *epoch > packet.config_epoch)?;
-            Some(format!("slot {slot} epoch ({epoch}) > reqEpoch ({})", packet.config_epoch))
+            let asked = packet.config_epoch;
+            let why = format!("slot {slot} epoch ({epoch}) > reqEpoch ({asked})");
+            Some(Denial { why, owner: self.owner_handle(slot) })
         })
     }
 

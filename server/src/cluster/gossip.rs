@@ -72,9 +72,9 @@ impl Cluster {
             if handle == self.myself || node.may_have_failed() {
                 continue;
             }
-            if node.flags.any(Flags::HANDSHAKE.or(Flags::NO_ADDRESS))
-                || (node.link.is_none() && node.slots.is_empty())
-            {
+            // One that has failed without an address is told of where somebody may have to take its place.
+            let is_lost = node.flags.any(Flags::NO_ADDRESS) && !node.has_failed();
+            if node.is_in_handshake() || is_lost || (node.link.is_none() && node.slots.is_empty()) {
                 fresh -= 1;
                 continue;
             }

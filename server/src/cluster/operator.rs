@@ -67,6 +67,15 @@ impl Cluster {
         Ok(node)
     }
 
+    /// Whether a node at this address is on its way to be known.
+    pub(super) fn shakes_hands_at(&self, ip: &str, port: u16, bus_port: u16) -> bool {
+        self.nodes.iter().any(|(_, node)| {
+            node.is_in_handshake()
+                && node.ip.eq_ignore_ascii_case(ip)
+                && (node.port, node.bus_port) == (port, bus_port)
+        })
+    }
+
     /// CLUSTER MEET; `false` if the address cannot be one.
     pub fn meet(&mut self, ip: &str, port: i64, bus_port: i64, turn: &mut Turn<'_>) -> bool {
         let port_of = |port: i64| u16::try_from(port).ok().filter(|port| *port != 0);
@@ -76,12 +85,7 @@ impl Cluster {
             return false;
         };
         let ip = ip.to_string();
-        let is_under_way = self.nodes.iter().any(|(_, node)| {
-            node.is_in_handshake()
-                && node.ip.eq_ignore_ascii_case(&ip)
-                && (node.port, node.bus_port) == (port, bus_port)
-        });
-        if !is_under_way {
+        if !self.shakes_hands_at(&ip, port, bus_port) {
             let node = self.add_node(None, Flags::HANDSHAKE.or(Flags::MEET), turn);
             let node = &mut self.nodes[node];
             (node.ip, node.port, node.bus_port) = (ip, port, bus_port);

@@ -171,7 +171,8 @@ impl Cluster {
             self.touch();
         }
         let ip = if packet.ip.is_empty() { peer_ip } else { packet.ip.clone() };
-        if sender.is_none() && kind == Kind::Meet && !ip.is_empty() {
+        let is_new = sender.is_none() && kind == Kind::Meet && !ip.is_empty();
+        if is_new && !self.shakes_hands_at(&ip, packet.port, packet.bus_port) {
             let node = self.add_node(None, Flags::HANDSHAKE, turn);
             let node = &mut self.nodes[node];
             node.ip = ip;

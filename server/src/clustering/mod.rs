@@ -34,6 +34,7 @@ impl Engine {
         let path = std::path::absolute(core.shell.folder.join(&name)).unwrap_or(name);
         let (cluster, file) = core.find_cluster(&path, options, now_ms)?;
         core.clustering.file = Some(file);
+        core.clustering.bus_port = core.bus_port();
         self.enter_cluster(cluster);
         Ok(())
     }
@@ -63,13 +64,15 @@ impl Core {
         }
     }
 
-    /// The port that the bus listens on.
+    /// The port that the bus listens on: it stays though that for clients may change.
     #[must_use]
     pub fn bus_port(&self) -> u16 {
-        match self.settings.cluster.port {
+        match (self.clustering.bus_port, self.settings.cluster.port) {
             // Whoever starts the server sees to it that this is a port.
-            0 => u16::try_from(i64::from(self.shell.port) + BUS_PORT_ABOVE).unwrap_or(u16::MAX),
-            port => port,
+            (0, 0) => {
+                u16::try_from(i64::from(self.shell.port) + BUS_PORT_ABOVE).unwrap_or(u16::MAX)
+            }
+            (0, port) | (port, _) => port,
         }
     }
 

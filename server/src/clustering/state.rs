@@ -16,6 +16,8 @@ pub struct Clustering {
     pub(super) began_unix_ms: i64,
     /// [`Cluster::changes`](crate::cluster::Cluster::changes), when it was asked last.
     pub(super) seen_changes: u64,
+    /// The port of the bus, once this is a node.
+    pub(super) bus_port: u16,
     /// Sockets that were bound for the bus, until the shell takes them.
     pub bus: Vec<Bound>,
 }

@@ -21,7 +21,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Room for what is read next. It counts from [`filled`](Self::filled) on.
+    /// Takes in bytes that came.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.bytes.drain(..self.start);

@@ -205,7 +205,7 @@ impl World {
                         cluster.set_slot(slot, SetSlot::Node(&to_name), 0, turn)
                     })?;
                     self.log(Some(node), &format!("slot {slot} is {to}'s: {outcome:?}"));
-                    if !outcome.is_some_and(|outcome| outcome.is_ok()) {
+                    if outcome.is_none_or(|outcome| outcome.is_err()) {
                         return Ok(());
                     }
                 }
@@ -220,6 +220,9 @@ impl World {
                 };
                 self.log(Some(by), &format!("meets {node}"));
                 self.with(by, |cluster, turn| cluster.meet(&ip, port, port + 10_000, turn))?;
+                // A node that does not hear of it in time would be known to all and know nobody.
+                let (ip, port) = (self.nodes[by].ip.clone(), i64::from(self.nodes[by].port));
+                self.with(node, |cluster, turn| cluster.meet(&ip, port, port + 10_000, turn))?;
             }
             Work::Replicate { node } => {
                 let Some(primary) = self.any_that(|node| node.has_vote()) else { return Ok(()) };
@@ -275,10 +278,11 @@ impl World {
         (self.lost, self.doubled, self.overtaken, self.delay_ms) = (0, 0, 0, 2);
         self.blocked_until_ms.clear();
         for node in 0..self.nodes.len() {
-            self.nodes[node].stopped_until_ms = 0;
             self.start(node, None);
         }
-        self.run(1000)?;
+        // Those that are stopped go on by themselves.
+        let stopped_ms = self.nodes.iter().map(|node| node.stopped_until_ms - self.now_ms).max();
+        self.run(stopped_ms.unwrap_or(0).max(0) + 1000)?;
         if self.outcasts.is_empty() {
             return Ok(());
         }

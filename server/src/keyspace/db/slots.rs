@@ -99,7 +99,7 @@ mod tests {
         ) {
             let mut keyspace = Keyspace::by_slot();
             let db = keyspace.db(0);
-            let name = |n: u16| if n % 3 == 0 { format!("{{t}}{n}") } else { format!("k{n}") };
+            let name = |n: u16| if n.is_multiple_of(3) { format!("{{t}}{n}") } else { format!("k{n}") };
             for n in 400..600 {
                 db.set_string(name(n).as_bytes(), b"v", Deadline::Clear);
             }

@@ -2,8 +2,11 @@
 
 mod nodes;
 
-use redstart_tests::cluster_support::bulk;
-use redstart_tests::proxy_support::{Client, eventually};
+use std::process::Command;
+
+use redstart_tests::cluster_support::{bulk, node_port};
+use redstart_tests::proxy_support::{Client, Folder, Listening, eventually};
+use redstart_tests::server_support::{server_binary, workspace};
 
 use self::nodes::{Kind, Node, form};
 use Kind::{Original, Ours};
@@ -15,6 +18,10 @@ fn write(nodes: &[Node]) {
         let set = format!("SET key:{number} {number}");
         assert!(clients.iter_mut().any(|client| client.call(&set) == "+OK\r\n"), "{set}");
     }
+    eventually("the replicas have all", || {
+        let counts: Vec<String> = clients.iter_mut().map(|client| client.call("DBSIZE")).collect();
+        counts[..3] == counts[3..]
+    });
 }
 
 /// Reads them again.
@@ -24,8 +31,8 @@ fn assert_whole(nodes: &[Node]) {
     for number in 0..100 {
         let get = format!("GET key:{number}");
         let text = number.to_string();
-        let found = clients.iter_mut().any(|client| bulk(&client.call(&get)) == text);
-        assert!(found, "{get}");
+        // A node may hold the cluster down for a moment longer than the others.
+        eventually(&get, || clients.iter_mut().any(|client| bulk(&client.call(&get)) == text));
     }
 }
 
@@ -51,7 +58,16 @@ fn fails_over(mut nodes: Vec<Node>, dies: usize) {
         let info = nodes[dies].client().call("INFO replication");
         info.contains("role:slave") && info.contains("master_link_status:up")
     });
-    eventually("its place is known", || nodes[dies].client().call("CLUSTER FAILOVER") == "+OK\r\n");
+    // Who does not know it would not vote for it.
+    eventually("all know it to be a replica", || {
+        let known = |node: &Node| {
+            let shown = node.client().call("CLUSTER NODES");
+            let line = shown.lines().find(|line| line.contains(&format!(":{}@", nodes[dies].port)));
+            line.is_some_and(|line| line.contains("slave") && !line.contains("fail"))
+        };
+        nodes.iter().all(known)
+    });
+    assert_eq!(nodes[dies].client().call("CLUSTER FAILOVER"), "+OK\r\n");
     eventually("it is the primary again", || {
         role(&nodes[dies]) == "master" && role(&nodes[heir]) == "slave"
     });
@@ -132,4 +148,27 @@ fn what_is_published_is_heard_on_all_nodes_and_what_is_for_a_shard_in_it() {
     assert!(listener.call("SSUBSCRIBE 06S").contains("06S"));
     assert_eq!(nodes[0].client().call("SPUBLISH 06S text"), ":0\r\n");
     assert!(listener.receive().contains("text"));
+}
+
+#[test]
+fn the_sample_of_a_node_is_taken() {
+    let sample = std::fs::read_to_string(workspace().join("config/cluster.conf")).expect("a file");
+    let port = node_port();
+    let own = sample.replace("port 7000", &format!("port {port}"));
+    // What shows a default is taken as well.
+    let text: String = own
+        .lines()
+        .map(|line| match line.strip_prefix("# cluster-") {
+            Some(rest) => format!("cluster-{rest}\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let folder = Folder::new();
+    let path = folder.join("cluster.conf");
+    std::fs::write(&path, text).expect("written");
+    let mut command = Command::new(server_binary());
+    command.arg(path);
+    let node = Listening::start(command, port, folder);
+    let info = node.client().call("CLUSTER INFO");
+    assert!(info.contains("cluster_known_nodes:1\r\n"), "{info}");
 }
