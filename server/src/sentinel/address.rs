@@ -1,10 +1,14 @@
 //! Addresses, and the names that stand for them.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use redstart_common::log::Level;
 
 use super::{Action, Sentinel};
+
+/// Names that are remembered, beyond which those that no instance has are forgotten.
+const NAMES_MAX: usize = 1024;
 
 /// Where an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,11 +123,23 @@ impl Sentinel {
         }
     }
 
+    /// Names that clients have asked about and that no instance has are looked up again when they are asked about again.
+    fn forget_unused_names(&mut self) {
+        let all = self.primaries.values().flat_map(|it| {
+            std::iter::once(&it.own).chain(it.replicas.values()).chain(it.sentinels.values())
+        });
+        let used: HashSet<&str> = all.map(|it| it.at.host.as_str()).collect();
+        self.names.retain(|name, _| used.contains(name.as_str()));
+    }
+
     /// Remembers what a name stands for, and does what waited for it.
     pub(super) fn resolved(&mut self, name: &str, address: Option<String>) {
         if let (Some(Some(_)), None) = (self.names.get(name), &address) {
             // It was known before: who cannot be asked for it now has not taken it away.
             return;
+        }
+        if self.names.len() >= NAMES_MAX {
+            self.forget_unused_names();
         }
         let known = self.names.insert(name.to_owned(), address.clone());
         if known.as_ref() == Some(&address) {
