@@ -199,14 +199,15 @@ impl Sentinel {
         let goes_first = *self.id > *hello.id;
         let is_sane = self.primary_looks_sane(hello.primary);
         let Some(primary) = self.primaries.get_mut(hello.primary) else { return };
-        let before = primary.conflict.filter(|it| (0..period * 4).contains(&(now - it.last)));
+        let before =
+            primary.conflict.filter(|it| (0..period.saturating_mul(4)).contains(&(now - it.last)));
         let since = before.map_or(now, |it| it.since);
         primary.conflict = Some(Conflict { since, last: now });
-        let patience = if goes_first { period * 3 } else { period * 12 };
+        let patience = period.saturating_mul(if goes_first { 3 } else { 12 });
         if now - since <= patience || !is_sane {
             return;
         }
-        self.epoch += 1;
+        self.epoch = self.epoch.saturating_add(1);
         primary.config_epoch = self.epoch;
         primary.conflict = None;
         self.save();

@@ -105,7 +105,7 @@ impl Sentinel {
         for key in keys {
             let Some(it) = self.instance_mut(&key) else { continue };
             let silent = now - it.vote_reply_at;
-            if silent > ask_period * 5 {
+            if silent > ask_period.saturating_mul(5) {
                 it.says_down = false;
                 it.leader = None;
             }
