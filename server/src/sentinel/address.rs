@@ -107,10 +107,12 @@ impl Sentinel {
         }
     }
 
-    /// What others are told of where an instance is.
+    /// What others are told of where an instance is, and what stands in the file. Where a name is not resolved it is the name;
+    /// Redis says and writes nothing then, and does not start again with such a file.
     #[must_use]
     pub fn announced<'a>(&self, address: &'a Address) -> &'a str {
-        if self.globals.announce_hostnames { &address.host } else { &address.ip }
+        let by_name = self.globals.announce_hostnames || address.ip.is_empty();
+        if by_name { &address.host } else { &address.ip }
     }
 
     /// The same with the port, as replicas are called.

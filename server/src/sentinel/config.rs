@@ -153,15 +153,15 @@ impl Sentinel {
             // Where the promoted replica is the primary already, the old primary is a replica.
             let at = if replica.at.is_same(at) { &primary.own.at } else { &replica.at };
             let one = (self.announced(at).to_ascii_lowercase(), at.port);
-            // No reader takes the same replica twice, and none takes a host that is empty.
-            if !written.contains(&one) && !one.0.is_empty() {
+            // Redis takes no file in which a replica stands twice.
+            if !written.contains(&one) {
                 lines.put("known-replica", &[name, self.announced(at), &at.port.to_string()]);
                 written.push(one);
             }
         }
         for sentinel in primary.sentinels.values() {
             let (host, port) = (self.announced(&sentinel.at), sentinel.at.port.to_string());
-            if let Some(id) = sentinel.run_id.as_deref().filter(|_| !host.is_empty()) {
+            if let Some(id) = sentinel.run_id.as_deref() {
                 lines.put("known-sentinel", &[name, host, &port, id]);
             }
         }

@@ -219,6 +219,13 @@ fn names_that_cannot_be_resolved_are_not_the_same() {
     assert_eq!((primary.own.at.ip.as_str(), primary.replicas.len()), ("", 3 - 1));
     assert!(!primary.own.at.is_same(&primary.replicas["third:6379"].at));
     drop(it.take_actions());
+    // Whether it is written by name or by address, it is there.
+    it.set_global("announce-hostnames", "no").expect("a flag");
+    let written = self::text(&it);
+    assert!(written.contains("\nsentinel monitor m primary 6379 1\n"), "{written}");
+    assert!(written.contains("\nsentinel known-replica m 10.0.0.2 6379\n"), "{written}");
+    it.set_global("announce-hostnames", "yes").expect("a flag");
+    drop(it.take_actions());
     // A hello about a name that is not known yet waits until it is.
     let hello = format!("10.1.0.1,26379,{},1,m,fourth,6379,1", "1".repeat(40));
     it.take_hello(&hello);
