@@ -61,13 +61,18 @@ impl Sentinel {
         if !self.globals.resolve_hostnames {
             return None;
         }
-        match self.names.get(host) {
-            Some(found) => found.clone(),
-            None => {
-                self.actions.push(Action::Resolve(host.to_owned()));
-                None
-            }
+        let found = self.names.get(host).cloned().flatten();
+        if found.is_none() {
+            self.actions.push(Action::Resolve(host.to_owned()));
         }
+        found
+    }
+
+    /// Whether a name stands for no address by what is known: it has to be looked up, or may be by now.
+    #[must_use]
+    pub fn is_unresolved(&self, host: &str) -> bool {
+        let is_known = || self.names.get(host).is_some_and(Option::is_some);
+        self.globals.resolve_hostnames && as_ip(host).is_none() && !is_known()
     }
 
     /// Whether a name has to be looked up before it can be said what it stands for.

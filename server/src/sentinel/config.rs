@@ -38,7 +38,7 @@ pub const OPTIONS: [&str; 23] = [
 /// Older words for some of them.
 pub const ALIASES: [(&str, &str); 1] = [("sentinel known-slave", "sentinel known-replica")];
 
-/// Options that stand before those of primaries, in whichever order the file has them.
+/// Options that stand before those of primaries, whatever their order in the file.
 const FIRST: [&str; 10] = [
     "announce-ip",
     "announce-port",

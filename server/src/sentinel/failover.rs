@@ -97,7 +97,7 @@ impl Sentinel {
         let Some(it) = self.primaries.get(name) else { return };
         let forced = it.failover.is_forced;
         // Votes are given in the epoch in which they are asked for, which is the one of now: it may have moved on since the
-        // start, for the failover of another primary. Whoever is elected leads in that epoch. Redis takes votes of any
+        // start, for the failover of another primary. Who is elected leads in that epoch. Redis takes votes of any
         // epoch for one in the epoch of the start, in which another may have been elected.
         let epoch = if forced { it.failover.epoch } else { self.epoch };
         let patience = self.periods.election_timeout.min(it.failover_timeout);
@@ -218,7 +218,7 @@ impl Sentinel {
             if it.reconfigured == Reconfigured::Sent
                 && now - it.reconfigure_sent_at > self.periods.replica_reconf_timeout
             {
-                // It is told again by whoever finds that it follows the wrong primary.
+                // It is told again by the sentinel that finds it following the wrong primary.
                 self.say(Level::Notice, "-slave-reconf-sent-timeout", &key);
                 if let Some(it) = self.instance_mut(&key) {
                     it.reconfigured = Reconfigured::Done;

@@ -94,7 +94,7 @@ impl Sentinel {
             let key = Key::primary(hello.primary);
             self.say_more(Level::Notice, "+sentinel-address-switch", &key, &more);
         } else {
-            // Whoever was there before is there no more.
+            // The sentinel that was there before is there no more.
             let mut known = self.primaries.get(hello.primary)?.sentinels.values();
             let other = known.find(|it| it.at.is_same(&at)).map(|it| it.name.clone());
             if let Some(id) = other {
@@ -182,7 +182,7 @@ impl Sentinel {
     }
 
     /// Failovers that are asked for at two sentinels at once may end with two primaries of one epoch, and no hello decides
-    /// between them. After some time the sentinel with the greater id, or whichever has a primary that does what it should,
+    /// between them. After some time the sentinel with the greater id, or any that has a primary which does what it should,
     /// says its own again at a new epoch. Redis leaves it at that until the next failover. First configurations, which
     /// are of epoch 0, are left alone: what they name may never have been one group.
     fn look_for_conflict(&mut self, hello: &Hello<'_>) {

@@ -399,8 +399,7 @@ pub fn configured(settings: &Settings) -> Result<Sentinel, ConfigError> {
             reason,
         })?;
     }
-    // What a name could not be resolved to is said by the error, if it is one.
-    drop(sentinel.take_actions());
+    // That a name could not be resolved is logged, and tried again, once it begins.
     Ok(sentinel)
 }
 

@@ -131,7 +131,7 @@ fn agree_through_failovers(sentinel_kinds: [Kind; 3], server_kinds: [Kind; 3]) {
 }
 
 /// Waits until all sentinels name the same primary, find nothing wrong, and all other servers follow it. Where both processors
-/// are busy a failover may come by itself, so that all is asked anew each time.
+/// are busy a failover may come by itself, so that everything is asked again each time.
 fn settled_primary(clients: &mut [Client], ports: &[u16]) -> Option<u16> {
     let mut found = None;
     let is_settled = within(PATIENCE, || {
@@ -288,7 +288,7 @@ fn commands_answer_and_the_file_is_written_as_by_the_original() {
         "RESET",
         "QUIT x",
         "COMMAND COUNT",
-        "COMMAND INFO get sentinel publish",
+        "COMMAND INFO get publish role",
         "COMMAND DOCS get",
         "ACL CAT sentinel",
         "ACL SETUSER x +get",

@@ -7,6 +7,7 @@ mod faults;
 mod network;
 mod scenarios;
 mod server;
+mod traffic;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

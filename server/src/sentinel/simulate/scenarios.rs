@@ -20,7 +20,7 @@ fn setup(sentinels: usize, groups: &[usize]) -> Setup {
 /// A world in which all know each other.
 fn world(setup: Setup) -> World {
     let mut world = World::new(7, setup, false);
-    world.run(8000);
+    world.meet(8000);
     assert_eq!(world.disagreement(), None);
     world.record();
     world
@@ -113,7 +113,7 @@ fn many_primaries_that_fail_at_once_are_all_failed_over_soon() {
 #[test]
 fn different_first_primaries_stay_until_a_failover_decides() {
     let mut world = World::new(7, setup(3, &[2]), false);
-    world.run(8000);
+    world.meet(8000);
     // One is started with another primary, which is one.
     world.stop_sentinel(2);
     world.sentinels[2].first_file[0] =
