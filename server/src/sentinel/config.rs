@@ -105,11 +105,18 @@ impl Sentinel {
             self.put_primary(&mut lines, primary);
         }
         lines.put("current-epoch", &[&self.epoch.to_string()]);
-        for (option, value) in [
-            ("announce-ip", &globals.announce_ip),
-            ("sentinel-user", &globals.user),
-            ("sentinel-pass", &globals.password),
-        ] {
+        if let Some(ip) = &globals.announce_ip {
+            lines.put("announce-ip", &[]);
+            // Redis quotes this one whatever it is.
+            let mut quoted = vec![b' '];
+            crate::text::quote(ip.as_bytes(), &mut quoted);
+            if let Some(line) = lines.0.last_mut() {
+                line.text.push_str(&String::from_utf8_lossy(&quoted));
+            }
+        }
+        for (option, value) in
+            [("sentinel-user", &globals.user), ("sentinel-pass", &globals.password)]
+        {
             if let Some(value) = value {
                 lines.put(option, &[value]);
             }
