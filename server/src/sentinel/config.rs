@@ -114,15 +114,15 @@ impl Sentinel {
                 line.text.push_str(&String::from_utf8_lossy(&quoted));
             }
         }
+        if globals.announce_port != 0 {
+            lines.put("announce-port", &[&globals.announce_port.to_string()]);
+        }
         for (option, value) in
             [("sentinel-user", &globals.user), ("sentinel-pass", &globals.password)]
         {
             if let Some(value) = value {
                 lines.put(option, &[value]);
             }
-        }
-        if globals.announce_port != 0 {
-            lines.put("announce-port", &[&globals.announce_port.to_string()]);
         }
         lines.0
     }
