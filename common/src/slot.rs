@@ -23,7 +23,54 @@ pub fn hash_tag(key: &[u8], tag: [u8; 2]) -> &[u8] {
 #[must_use]
 #[inline]
 pub fn key_slot(key: &[u8]) -> u16 {
-    crc16::State::<crc16::XMODEM>::calculate(hash_tag(key, *b"{}")) & (SLOT_COUNT - 1)
+    crc(hash_tag(key, *b"{}")) & (SLOT_COUNT - 1)
+}
+
+/// Bytes that are taken at once.
+const STRIDE: usize = 8;
+
+/// The checksums of each byte when so many bytes of zeros follow.
+static FOLLOWED: [[u16; 256]; STRIDE] = followed();
+
+const fn followed() -> [[u16; 256]; STRIDE] {
+    let mut tables = [[0; 256]; STRIDE];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut sum = (byte as u16) << 8;
+        let mut zeros = 0;
+        while zeros < STRIDE {
+            let mut bit = 0;
+            while bit < 8 {
+                sum = if sum & 0x8000 == 0 { sum << 1 } else { sum << 1 ^ 0x1021 };
+                bit += 1;
+            }
+            tables[zeros][byte] = sum;
+            zeros += 1;
+        }
+        byte += 1;
+    }
+    tables
+}
+
+/// The CRC-16 of XMODEM, as the package `crc16` computes it. A node of a cluster needs it several times for each request, and
+/// that package's way, byte after byte, takes three times as long for a usual key: each byte waits for the one before.
+#[inline]
+fn crc(bytes: &[u8]) -> u16 {
+    let (chunks, rest) = bytes.as_chunks::<STRIDE>();
+    let mut sum = 0_u16;
+    for chunk in chunks {
+        let [high, low] = sum.to_be_bytes();
+        let [a, b, c, d, e, f, g, h] = *chunk;
+        let terms = [a ^ high, b ^ low, c, d, e, f, g, h];
+        sum = 0;
+        for (place, term) in terms.into_iter().enumerate() {
+            sum ^= FOLLOWED[STRIDE - 1 - place][usize::from(term)];
+        }
+    }
+    for byte in rest {
+        sum = sum << 8 ^ FOLLOWED[0][usize::from((sum >> 8) as u8 ^ byte)];
+    }
+    sum
 }
 
 #[cfg(test)]
@@ -64,6 +111,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_checksum_is_that_of_the_package(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
+            prop_assert_eq!(crc(&bytes), crc16::State::<crc16::XMODEM>::calculate(&bytes));
+        }
+
         #[test]
         fn redis_protocol_finds_the_same_slot(key in "[{}a-c]{0,12}") {
             prop_assert_eq!(key_slot(key.as_bytes()), redis_protocol::redis_keyslot(key.as_bytes()));

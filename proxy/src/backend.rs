@@ -31,6 +31,7 @@ use self::skipper::Skipper;
 pub use self::upstream::{Refusal, Upstream};
 use crate::client::ClientId;
 use crate::output::{Output, Sent};
+use crate::route::lane::Manner;
 use crate::scripts::Carried;
 use crate::topology::{Endpoint, PoolId, ShardId};
 
@@ -89,8 +90,8 @@ pub struct Backend {
     pub pool: PoolId,
     /// Its server.
     pub server: Arc<Endpoint>,
-    /// Whether it speaks RESP3.
-    pub resp3: bool,
+    /// How it is spoken on.
+    pub manner: Manner,
     /// Whom it serves.
     pub duty: Duty,
     /// Which of the connections to a server it is, or was.
@@ -219,7 +220,7 @@ impl Counters {
             Ending::Eof => self.eof += 1,
             Ending::Error => self.errors += 1,
             Ending::Silence => self.timed_out += 1,
-            Ending::Turned => {}
+            Ending::Turned | Ending::Refused => {}
         }
     }
 }
@@ -228,7 +229,7 @@ impl Backend {
     fn new(
         pool: PoolId,
         server: Arc<Endpoint>,
-        resp3: bool,
+        manner: Manner,
         keeps: bool,
         duty: Duty,
         epoch: u32,
@@ -240,7 +241,7 @@ impl Backend {
         Self {
             pool,
             server,
-            resp3,
+            manner,
             duty,
             lane,
             follows: false,

@@ -3,11 +3,14 @@
 //! An idle client owns no buffer: what it sends is read into the worker's buffer, and only an incomplete request
 //! is kept. Replies gather in its output and leave at the end of the turn.
 
+pub mod absent;
 pub mod choose;
 pub mod chores;
+pub mod databases;
 pub mod dispatch;
 pub mod fate;
 pub mod forward;
+pub mod held;
 pub mod observe;
 pub mod pending;
 pub mod private;
@@ -40,6 +43,7 @@ use self::transaction::Transaction;
 use self::watch::Watch;
 use crate::gather::Merged;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, LARGE_BYTES, Output, Sent};
+use crate::route::lane::{Lanes, Manner};
 use crate::topology::PoolId;
 
 /// A client of a worker; the generation tells it from others that had the same place before.
@@ -116,6 +120,11 @@ pub struct Client {
     pub closing: Option<Gone>,
     /// Speaks RESP3.
     pub resp3: bool,
+    /// The database it has selected.
+    pub db: u16,
+    /// Which of the connections to each server its requests go on.
+    pub lane: u32,
+    lanes: Lanes,
     /// Has given the password, or needs none.
     pub authenticated: bool,
     /// What it wants to hear.
@@ -139,6 +148,19 @@ pub struct Client {
 }
 
 impl Client {
+    /// How it asks.
+    #[must_use]
+    pub fn manner(&self) -> Manner {
+        Manner { resp3: self.resp3, db: self.db }
+    }
+
+    /// It asks in another manner from now on. What is under way belongs to other connections: nothing may overtake it.
+    pub fn set_manner(&mut self, manner: Manner) {
+        self.barrier |= manner != self.manner() && !self.pending.is_empty();
+        (self.resp3, self.db) = (manner.resp3, manner.db);
+        self.lane = self.lanes.of(manner, self.id.index);
+    }
+
     /// Counts a request in and gives its sequence number.
     #[inline]
     pub fn begin(&mut self, now_us: u64) -> u32 {
@@ -253,6 +275,7 @@ impl Clients {
     pub fn insert(
         &mut self,
         pool: PoolId,
+        lanes: Lanes,
         stream: Stream,
         authenticated: bool,
         session: Session,
@@ -282,6 +305,9 @@ impl Clients {
             looks_again: false,
             closing: None,
             resp3: false,
+            db: 0,
+            lane: lanes.of(Manner::default(), id.index),
+            lanes,
             authenticated,
             reply_mode: ReplyMode::On,
             active_us: now_us,

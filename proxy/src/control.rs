@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::client::observe::Pause;
 use crate::clock::Clock;
 use crate::pubsub::Topic;
-use crate::route::pool::LANES;
+use crate::route::lane::Lanes;
 use crate::settings::Global;
 use crate::stats::PoolStats;
 use crate::topology::PoolId;
@@ -218,7 +218,8 @@ fn own_descriptors(workers: usize, pools: &[Arc<SharedPool>]) -> usize {
             Some(cluster) => (cluster.seeds.len().max(NODES), cluster.seeds.len() + NODES_ASKED),
             None => (servers, 0),
         };
-        let connections = servers * LANES * settings.server_connections * workers;
+        let lanes = Lanes::new(settings.server_connections, settings.databases);
+        let connections = servers * lanes.count() * workers;
         // An engine in this process holds the other end as well.
         listeners
             + sentinels

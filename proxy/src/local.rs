@@ -17,7 +17,8 @@ use redstart_common::resp::{RespWrite, error};
 pub use self::replicas::wait;
 use crate::client::dispatch::refuse;
 use crate::client::request::Request;
-use crate::client::{ClientId, Gone, ReplyMode, subscribe, transaction, watch};
+use crate::client::{ClientId, Gone, ReplyMode, databases, subscribe, transaction, watch};
+use crate::route::lane::Manner;
 use crate::route::plan::Local;
 use crate::texts;
 use crate::worker::Core;
@@ -56,7 +57,7 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>, local: Local)
             out.bulk_integer(now / 1_000_000);
             out.bulk_integer(now % 1_000_000);
         }),
-        Local::Select => select(core, id, request),
+        Local::Select => databases::select(core, id, request),
         Local::Auth => hello::auth(core, id, request),
         Local::Hello => hello::hello(core, id, request),
         Local::Reset => reset(core, id, now_us),
@@ -115,18 +116,6 @@ fn later(
     });
 }
 
-fn select(core: &mut Core, id: ClientId, request: Request<'_>) {
-    let index =
-        std::str::from_utf8(request.args.at(1)).ok().and_then(|text| text.parse::<i64>().ok());
-    match index {
-        Some(0) => core.down.clients.reply(id, request.now_us, |out| out.simple("OK")),
-        Some(_) => {
-            refuse(core, id, request.now_us, |out| out.error(error::DB_INDEX_OUT_OF_RANGE));
-        }
-        None => refuse(core, id, request.now_us, |out| out.error(error::NOT_AN_INTEGER)),
-    }
-}
-
 fn reset(core: &mut Core, id: ClientId, now_us: u64) {
     watch::end(core, id);
     subscribe::end_all(core, id);
@@ -137,9 +126,7 @@ fn reset(core: &mut Core, id: ClientId, now_us: u64) {
         client.session.no_evict = false;
         client.session.no_touch = false;
         client.authenticated = core.pools[client.pool].shared.settings.redis_auth.is_none();
-        // Requests in flight belong to the other protocol's connection: none may overtake them.
-        client.barrier = client.resp3 && !client.pending.is_empty();
-        client.resp3 = false;
+        client.set_manner(Manner::default());
     }
     core.down.clients.reply(id, now_us, |out| out.simple("RESET"));
 }

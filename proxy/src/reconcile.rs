@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
 use crate::client::reads::Candidate;
-use crate::client::{forward, private, redirect, subscribe};
+use crate::client::{absent, forward, private, redirect, subscribe};
 use crate::route::distribution::{Distribution, ShardIndex};
+use crate::route::lane::Manner;
 use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
 use crate::worker::Core;
 
@@ -18,33 +19,36 @@ use crate::worker::Core;
 const DEPOSED: &[u8] =
     b"-ERR the primary was replaced before it answered; whether the request has run is not known\r\n";
 
+/// Said of a request by key that has waited in vain for somebody to serve it.
+const NO_NODE: &str = "CLUSTERDOWN Hash slot not served";
+const NO_GROUP: &str = "ERR the sentinels have not told of any group";
+
 /// Takes the newest picture of a pool into use.
 pub fn reconcile(core: &mut Core, pool: PoolId) {
     let now_us = core.clock.now_us();
     let it = &mut core.pools[pool];
     let fresh = it.newest();
-    let per_server = it.connections_per_server();
-    let numbers = it.shared.settings.server_connections;
+    let lanes = it.lanes;
     let preconnect = it.shared.settings.preconnect;
     let keeps = it.shared.settings.keeps();
     let follows = it.shared.settings.cluster.is_some();
     let mut before = std::mem::take(&mut it.links);
     let mut links: HashMap<ServerId, Vec<u32>> = HashMap::with_capacity(fresh.shards.len());
-    let mut routes = Vec::with_capacity(fresh.shards.len() * per_server);
+    let mut routes = Vec::with_capacity(fresh.shards.len() * lanes.count());
     for shard in &fresh.shards {
         let endpoint = &fresh.primary(shard).endpoint;
         let places = before.remove(&endpoint.id).unwrap_or_else(|| {
             let add = |lane: usize| {
                 let duty = Duty::Shared { shard: shard.id, lane: lane as u32 };
-                let resp3 = lane >= numbers;
-                let place = core.up.add(pool, Arc::clone(endpoint), resp3, keeps, duty);
+                let manner = lanes.manner(lane);
+                let place = core.up.add(pool, Arc::clone(endpoint), manner, keeps, duty);
                 core.up.get_mut(place as usize).follows = follows;
-                if preconnect && !resp3 {
+                if preconnect && manner == Manner::default() {
                     core.up.want(place as usize, now_us);
                 }
                 place
             };
-            (0..per_server).map(add).collect()
+            (0..lanes.count()).map(add).collect()
         });
         routes.extend_from_slice(&places);
         links.insert(endpoint.id, places);
@@ -53,15 +57,16 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         read_connections(core, pool, &fresh, now_us);
     }
     let it = &mut core.pools[pool];
-    if follows && it.limbo.is_empty() {
+    if keeps && it.shared.settings.is_discovered() && it.limbo.is_empty() {
         let nobody = Arc::new(Endpoint {
             id: ServerId::new(0),
-            name: "no node".into(),
+            name: "nobody".into(),
             address: None,
             is_told_down: AtomicBool::new(true),
         });
-        let add = |lane| core.up.add_limbo(pool, Arc::clone(&nobody), lane >= numbers);
-        it.limbo = (0..per_server).map(add).collect();
+        let why = if follows { NO_NODE } else { NO_GROUP };
+        let add = |lane| core.up.add_limbo(pool, Arc::clone(&nobody), lanes.manner(lane), why);
+        it.limbo = (0..lanes.count()).map(add).collect();
     }
     let old = std::mem::replace(&mut it.topology, fresh);
     it.routes = routes;
@@ -75,6 +80,7 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         let_go(core, place as usize, &old);
     }
     leave_limbo(core, pool);
+    absent::reconciled(core, pool);
     private::reconciled(core, pool);
     subscribe::reconciled(core, pool);
 }
@@ -82,12 +88,11 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
 /// Connections to the replicas that are fit to be read from.
 fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64) {
     let it = &mut core.pools[pool];
-    let per_server = it.connections_per_server();
-    let numbers = it.shared.settings.server_connections;
+    let lanes = it.lanes;
     let follows = it.shared.settings.cluster.is_some();
     let mut before = std::mem::take(&mut it.read_links);
     let mut links: HashMap<ServerId, Vec<u32>> = HashMap::new();
-    let mut routes = vec![Vec::new(); fresh.shards.len() * per_server];
+    let mut routes = vec![Vec::new(); fresh.shards.len() * lanes.count()];
     let is_fit = |it: &&Member| it.role == Role::Replica && it.state == State::Live;
     for member in fresh.members.iter().filter(is_fit) {
         let endpoint = &member.endpoint;
@@ -97,19 +102,19 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
         let places = before.remove(&endpoint.id).unwrap_or_else(|| {
             let add = |lane: usize| {
                 let duty = Duty::Shared { shard: shard.id, lane: lane as u32 };
-                let resp3 = lane >= numbers;
-                let place = core.up.add(pool, Arc::clone(endpoint), resp3, true, duty);
+                let manner = lanes.manner(lane);
+                let place = core.up.add(pool, Arc::clone(endpoint), manner, true, duty);
                 let backend = core.up.get_mut(place as usize);
                 (backend.follows, backend.reads) = (follows, true);
-                if !resp3 {
+                if manner == Manner::default() {
                     core.up.want(place as usize, now_us);
                 }
                 place
             };
-            (0..per_server).map(add).collect()
+            (0..lanes.count()).map(add).collect()
         });
         for (lane, backend) in places.iter().enumerate() {
-            let place = usize::from(member.shard) * per_server + lane;
+            let place = usize::from(member.shard) * lanes.count() + lane;
             routes[place].push(Candidate { backend: *backend, farther_us });
         }
         links.insert(endpoint.id, places);

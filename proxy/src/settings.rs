@@ -220,6 +220,8 @@ pub struct PoolSettings {
     pub server_user: Option<String>,
     /// The password towards servers.
     pub server_password: Option<String>,
+    /// How many databases clients may choose from.
+    pub databases: u16,
     /// The database selected on servers.
     pub redis_db: u32,
     /// Connections per worker and server.
@@ -273,6 +275,7 @@ impl PoolSettings {
             redis_auth: None,
             server_user: None,
             server_password: None,
+            databases: 1,
             redis_db: 0,
             server_connections: 1,
             private_connections: 512,

@@ -7,7 +7,7 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{Gone, observe, private, redirect, session, subscribe};
+use crate::client::{Gone, absent, observe, private, redirect, session, subscribe};
 use crate::control::{Message, Which};
 use crate::settings::PoolSettings;
 use crate::worker::Worker;
@@ -42,6 +42,7 @@ pub async fn run(worker: Rc<Worker>) {
             core.expire();
         }
         private::tick(core);
+        absent::tick(core);
         subscribe::tick(core);
         if holds {
             let now_us = core.clock.now_us();

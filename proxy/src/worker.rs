@@ -19,6 +19,7 @@ use crate::backend::connection::{self, Ending};
 use crate::backend::pipeline::{Slot, Target};
 use crate::backend::private::Privates;
 use crate::backend::{Duty, Upstream, error_text};
+use crate::client::absent::Waiters;
 use crate::client::chores;
 use crate::client::redirect::Parking;
 use crate::client::session::Session;
@@ -99,6 +100,8 @@ pub struct Core {
     pub privates: Privates,
     /// Clients whose requests have lost their servers and look for others.
     pub homeless: Vec<ClientId>,
+    /// Clients whose requests nobody can serve at present.
+    pub absent: Waiters,
     /// Since when clients wait on servers that have no say any more.
     pub deposed_us: Option<u64>,
     /// What clients subscribe to, by pool.
@@ -172,8 +175,9 @@ impl Worker {
                 up: Upstream::new(global.backend_queue_bytes_max),
                 privates: Privates::default(),
                 homeless: Vec::new(),
+                absent: Waiters::default(),
                 deposed_us: None,
-                hubs: pools.iter().map(|_| Hub::default()).collect(),
+                hubs: pools.iter().map(|pool| Hub::new(pool.settings.cluster.is_some())).collect(),
                 joiners: Vec::new(),
                 is_observed: false,
                 monitors: Vec::new(),
@@ -243,8 +247,8 @@ impl Worker {
             let session = Session::new(number, stream.peer_name(path), stream.local_name(path));
             let authenticated = settings.redis_auth.is_none();
             core.pools[pool].stats.clients_total += 1;
-            let now_us = core.clock.now_us();
-            core.down.clients.insert(pool, stream, authenticated, session, now_us)
+            let (lanes, now_us) = (core.pools[pool].lanes, core.clock.now_us());
+            core.down.clients.insert(pool, lanes, stream, authenticated, session, now_us)
         };
         tokio::task::spawn_local(task::serve(Rc::clone(self), id));
     }
@@ -375,7 +379,8 @@ impl Core {
         let mut text = Vec::new();
         text.error(format!("ERR {why}"));
         let it = self.up.get_mut(backend);
-        let was_needed = !it.pipeline.is_empty() || !it.is_up() || how == Ending::Turned;
+        let was_needed = how != Ending::Refused
+            && (!it.pipeline.is_empty() || !it.is_up() || how == Ending::Turned);
         let was_up = it.is_up();
         let since_us = it.begun_us(now_us);
         let mut unsent = 0;
@@ -499,7 +504,7 @@ impl Core {
             let mut text = Vec::new();
             let why = if why.is_empty() { "it does not answer" } else { why };
             if is_limbo {
-                text.error("CLUSTERDOWN Hash slot not served");
+                text.error(why);
             } else {
                 text.error(format!("ERR the server of this key was away for {hold_ms} ms: {why}"));
             }

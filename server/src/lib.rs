@@ -7,6 +7,8 @@
 
 pub mod acl;
 pub mod client;
+pub mod cluster;
+pub mod clustering;
 pub mod commands;
 pub mod dispatch;
 pub mod embedded;

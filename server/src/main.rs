@@ -230,8 +230,12 @@ fn run(
         log!(Warning, "The watchdog cannot be started: {error}");
     }
     let port = bound.iter().find_map(|socket| socket.local_address()).map_or(0, |at| at.port());
-    let mode = if is_sentinel { "sentinel" } else { "standalone" };
     let interactive = settings.logfile.is_empty() && std::io::stdout().is_terminal();
+    let mode = match (is_sentinel, settings.cluster.enabled) {
+        (true, _) => "sentinel",
+        (false, true) => "cluster",
+        (false, false) => "standalone",
+    };
     if interactive || settings.always_show_logo {
         logging::raw(logging::Level::Notice, &banner::text(mode, port));
     } else {
@@ -262,6 +266,12 @@ fn run(
         supervisor,
         ..Shell::default()
     };
+    if engine.core.settings.cluster.enabled
+        && let Err(reason) = join_cluster(&mut engine)
+    {
+        log!(Warning, "{reason}");
+        return ExitCode::FAILURE;
+    }
     engine.core.show_title();
     if let Err(error) = hear_interrupts() {
         // Without a handler the signal ends the process in its own way.
@@ -307,6 +317,33 @@ fn run(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Takes nodes.conf, and binds the bus.
+fn join_cluster(engine: &mut Engine) -> Result<(), String> {
+    let core = &mut engine.core;
+    let settings = &core.settings;
+    if settings.cluster.port == 0 && core.shell.port > u16::MAX - 10_000 {
+        return Err(
+            "Redis port number too high. Cluster communication port is 10,000 port numbers \
+                    higher than your Redis port. Your Redis port number must be 55535 or less."
+                .to_owned(),
+        );
+    }
+    if settings.bind.is_empty() {
+        return Err(
+            "No bind address is configured, but it is required for the Cluster bus.".to_owned()
+        );
+    }
+    engine.join_cluster()?;
+    let core = &mut engine.core;
+    let port = core.bus_port();
+    let bus = Settings { port, unixsocket: String::new(), ..core.settings.clone() };
+    core.clustering.bus = server::bind(&bus).map_err(|error| {
+        log!(Warning, "{}", error.warning());
+        format!("Failed listening on port {port} (cluster), aborting.")
+    })?;
+    Ok(())
 }
 
 /// Has the kernel not make large pages for this process where it would do so for all: they make memory grow in large

@@ -64,6 +64,20 @@ impl PubSub {
         }
     }
 
+    /// Ends all listening to a shard channel that is served elsewhere now, and tells who listened.
+    pub fn close_shard_channel(&mut self, clients: &mut Clients, channel: &[u8]) {
+        for id in self.shards.get(channel).cloned().unwrap_or_default() {
+            let Some(client) = clients.by_id(id) else { continue };
+            self.unsubscribe(client, Channel::Shard, channel);
+            let left = client.channels.shards.len();
+            client.reply.push(3);
+            client.reply.bulk(b"sunsubscribe");
+            client.reply.bulk(channel);
+            client.reply.count(left);
+            client.mark();
+        }
+    }
+
     /// Whether nobody listens to channels or patterns, so that publishing can be skipped.
     #[inline]
     #[must_use]

@@ -29,6 +29,7 @@ use crate::migrate::transfer::{self, Job, Outcome};
 use crate::replication::Action;
 use crate::saving::shutdown::Manner;
 use crate::settings::Settings;
+use crate::turn::bus::{self, Bus};
 use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
 use crate::turn::link::{self, Links};
@@ -53,6 +54,8 @@ pub struct Server {
     pub intake: Intake,
     /// Links to the primary.
     pub links: Links,
+    /// Links of the cluster's bus.
+    pub bus: Bus,
     /// What a sentinel has open.
     pub sentinel: sentinel::Shell,
     wanted: Wanted,
@@ -94,6 +97,7 @@ impl Server {
                 engine: RefCell::new(engine),
                 intake: Intake::default(),
                 links: Links::default(),
+                bus: Bus::default(),
                 sentinel: sentinel::Shell::default(),
                 wanted: Wanted::default(),
                 failed: Cell::new(false),
@@ -191,8 +195,13 @@ impl Server {
                 core.look_at_held();
                 core.end_turn_of_tracking();
                 core.evict_clients_each_turn();
+                core.end_turn_of_cluster(&mut engine.keyspace);
+                if core.cluster_has_changed() {
+                    core.slots_have_moved();
+                }
                 drop(borrowed);
                 server.carry_out_asks();
+                bus::flush(&server);
             }
         });
     }
@@ -226,6 +235,7 @@ impl Server {
             Ask::Replication(action @ Action::SendFile(..)) => {
                 tokio::task::spawn_local(relay::send_file(Rc::clone(self), action));
             }
+            Ask::Bus(action) => bus::carry_out(self, action),
             Ask::Replication(action) => link::carry_out(self, action),
             ask @ (Ask::Sentinel(_) | Ask::Monitor { .. }) => sentinel::ask(self, ask),
         }
@@ -361,10 +371,14 @@ impl Server {
     /// As [`admit`](Self::admit), where the engine is borrowed.
     pub(crate) fn admit_to(&self, core: &mut Core, now: i64, connection: &Rc<Connection>) -> bool {
         let stream = connection.stream();
-        if core.clients.len() >= core.settings.maxclients {
+        if core.clients.len() + core.cluster_connections() >= core.settings.maxclients {
             core.stats.rejected_connections += 1;
             // As in Redis, a best effort: the client may not read it.
-            let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+            let text: &[u8] = match core.cluster {
+                Some(_) => b"-ERR max number of clients + cluster connections reached\r\n",
+                None => b"-ERR max number of clients reached\r\n",
+            };
+            let _ = stream.try_write(text);
             return false;
         }
         if core.users.open_to_all() && core.settings.protects_from(&stream) {
@@ -478,6 +492,11 @@ async fn start(server: Rc<Server>) {
         // Who started the engine may be gone by now.
         let _ = ready.send(());
     }
+    {
+        let engine = &mut *engine;
+        engine.core.fit_cluster_to_data(&mut engine.keyspace);
+    }
+    bus::begin(&server, std::mem::take(&mut engine.core.clustering.bus));
     let (shell, settings) = (&engine.core.shell, &engine.core.settings);
     if shell.embedded {
         return;

@@ -1,6 +1,8 @@
-//! A Redis Cluster of real redis-servers, made by hand, which takes a second rather than the ten of `redis-cli`.
+//! A Redis Cluster, of real redis-servers where nothing else is said, made by hand, which takes a second rather than the ten of `redis-cli`.
 
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 
 use crate::proxy_support::{Client, Redis, eventually, free_port};
 
@@ -25,10 +27,17 @@ pub fn node_port() -> u16 {
 /// Starts a node that has met nobody.
 #[must_use]
 pub fn node(options: &[&str]) -> Redis {
+    node_by(Path::new("redis-server"), options)
+}
+
+/// As [`node`], by another program.
+#[must_use]
+pub fn node_by(program: &Path, options: &[&str]) -> Redis {
     let timeout = NODE_TIMEOUT_MS.to_string();
     let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", &timeout];
     let fast = ["--repl-diskless-sync-delay", "0", "--appendfsync", "no"];
-    Redis::start_on(node_port(), &[&own[..], &fast, options].concat())
+    let options = [&own[..], &fast, options].concat();
+    Redis::start_by(Command::new(program), node_port(), &options)
 }
 
 /// The text of a bulk reply.
@@ -58,7 +67,22 @@ impl Cluster {
     /// When the nodes do not come together.
     #[must_use]
     pub fn start(primaries: usize, replicas: usize, options: &[&str]) -> Self {
-        let nodes: Vec<Redis> = (0..primaries * (replicas + 1)).map(|_| node(options)).collect();
+        Self::start_by(&[Path::new("redis-server")], primaries, replicas, options)
+    }
+
+    /// As [`Cluster::start`], by other programs, which take turns.
+    ///
+    /// # Panics
+    /// When the nodes do not come together.
+    #[must_use]
+    pub fn start_by(
+        programs: &[&Path],
+        primaries: usize,
+        replicas: usize,
+        options: &[&str],
+    ) -> Self {
+        let programs = programs.iter().cycle().take(primaries * (replicas + 1));
+        let nodes: Vec<Redis> = programs.map(|program| node_by(program, options)).collect();
         let mut clients: Vec<Client> = nodes.iter().map(|node| node.client()).collect();
         for (number, client) in clients.iter_mut().enumerate() {
             assert_eq!(client.call(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1)), "+OK\r\n");

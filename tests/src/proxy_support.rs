@@ -421,6 +421,14 @@ impl Client {
         Self { stream, input: Vec::new(), scanner: ReplyScanner::default() }
     }
 
+    /// Waits as many times as long for what comes: for servers that have much to do.
+    ///
+    /// # Panics
+    /// When the connection takes no timeout.
+    pub fn wait_longer(&self, times: u32) {
+        self.stream.set_read_timeout(Some(PATIENCE * times)).expect("a timeout");
+    }
+
     /// Two clients on the same connection: one to send, one to receive.
     ///
     /// # Panics

@@ -254,6 +254,17 @@ const CLUSTER: &[CommandSpec] = &[
         ..ROW
     },
     CommandSpec {
+        name: "cluster|myshardid",
+        arity: 2,
+        flags: flags![STALE],
+        categories: categories![SLOW],
+        tips: Tips::of(&["nondeterministic_output"]),
+        summary: "Return the node shard id",
+        complexity: "O(1)",
+        since: "7.2.0",
+        ..ROW
+    },
+    CommandSpec {
         name: "cluster|nodes",
         arity: 2,
         flags: flags![STALE],

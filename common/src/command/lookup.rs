@@ -111,6 +111,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     newer::bloom::COMMANDS,
     newer::collections::COMMANDS,
     newer::hash::COMMANDS,
+    newer::stream::COMMANDS,
     newer::string::COMMANDS,
 ];
 

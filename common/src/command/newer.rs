@@ -4,6 +4,7 @@
 pub(super) mod bloom;
 pub(super) mod collections;
 pub(super) mod hash;
+pub(super) mod stream;
 pub(super) mod string;
 
 use super::bits::{categories, flags};
@@ -17,6 +18,17 @@ pub(super) const WIDENED: &[(&str, i16)] = &[("zrank", 3), ("zrevrank", 3)];
 pub(super) const SUBCOMMANDS: &[(&str, &[CommandSpec])] = &[(
     "client",
     &[
+        CommandSpec {
+            name: "client|capa",
+            arity: -3,
+            flags: flags![NOSCRIPT, LOADING, STALE],
+            categories: categories![SLOW, CONNECTION],
+            summary: "A client claims its capability.",
+            complexity: "O(1)",
+            since: "8.0.0",
+            arguments: &[string("capability").multiple()],
+            ..CommandSpec::of(Group::Connection)
+        },
         CommandSpec {
             name: "client|no-touch",
             arity: 3,

@@ -110,6 +110,15 @@ pub const BUSY_FUNCTION: &str =
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 /// Keys of one request in several slots.
 pub const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+/// Some keys of one request have gone to another node of the cluster, and some have not.
+pub const TRY_AGAIN: &str = "TRYAGAIN Multiple keys request during rehashing of slot";
+/// The cluster is down.
+pub const CLUSTER_DOWN: &str = "CLUSTERDOWN The cluster is down";
+/// The cluster is down, and reads are served.
+pub const CLUSTER_DOWN_FOR_WRITES: &str =
+    "CLUSTERDOWN The cluster is down and only accepts read commands";
+/// No node owns the slot.
+pub const SLOT_UNBOUND: &str = "CLUSTERDOWN Hash slot not served";
 /// `CLUSTER` and its kind where there is no cluster. Libraries that look for one match on these words.
 pub const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
 /// `COMMAND GETKEYS` of a command that does not exist.

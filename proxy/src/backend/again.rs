@@ -92,6 +92,19 @@ impl Backend {
         true
     }
 
+    /// Looks at an error reply of a cluster's node on a connection of a client's own. Where it aborts a transaction because a
+    /// part of it was redirected, gives that part's reply.
+    #[cold]
+    pub(super) fn aborted_by_redirect(&mut self, slot: &Slot, reply: &[u8]) -> Option<Vec<u8>> {
+        if slot.target == Target::Nobody {
+            let said = redirect::read(reply).map(|said| (said, reply.to_vec()));
+            self.led = self.led.take().or(said);
+            return None;
+        }
+        let (_, led) = self.led.take()?;
+        is_aborted(reply).then_some(led)
+    }
+
     /// Looks at an error reply of a replica. Where it does not serve the read at present, the request is put on the list for
     /// the primary, and the reply is not to be handed on.
     #[cold]

@@ -17,6 +17,7 @@ use super::pipeline::Target;
 use super::skipper::Skipper;
 use super::{Backend, Duty, Link, Streaming, error_text, probe};
 use crate::client::chores::Chore;
+use crate::client::fate::Loss;
 use crate::client::{forward, redirect};
 use crate::downstream::Downstream;
 use crate::output::{LARGE_BYTES, keep};
@@ -31,18 +32,18 @@ const READS_MAX: u32 = 16;
 
 /// Opens a connection and serves it until it ends.
 pub async fn run(worker: Rc<Worker>, backend: usize) {
-    let (shared, server, resp3, reads, epoch, is_private) = {
+    let (shared, server, manner, reads, epoch, is_private) = {
         let core = &mut *worker.core.borrow_mut();
         let it = core.up.get_mut(backend);
         let shared = Arc::clone(&core.pools[it.pool].shared);
         let is_private = matches!(it.duty, Duty::Private { .. });
-        (shared, Arc::clone(&it.server), it.resp3, it.reads, it.epoch, is_private)
+        (shared, Arc::clone(&it.server), it.manner, it.reads, it.epoch, is_private)
     };
     let settings = &shared.settings;
     let opened = if is_private {
-        probe::open_private(settings, &server, resp3).await
+        probe::open_private(settings, &server, manner).await
     } else {
-        probe::open(settings, &server, resp3, reads).await.map(|stream| (stream, 0))
+        probe::open(settings, &server, manner, reads).await.map(|stream| (stream, 0))
     };
     {
         let core = &mut *worker.core.borrow_mut();
@@ -81,6 +82,7 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
                 });
                 let how = match error.kind() {
                     _ if is_private && is_ours => Ending::Turned,
+                    io::ErrorKind::Unsupported => Ending::Refused,
                     io::ErrorKind::TimedOut => Ending::Silence,
                     _ => Ending::Error,
                 };
@@ -103,6 +105,8 @@ pub enum Ending {
     Silence,
     /// The server turned requests away.
     Turned,
+    /// The server lacks the database that was asked for.
+    Refused,
 }
 
 enum Step {
@@ -286,6 +290,13 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                         || ((is_error || it.is_turned()) && it.turn_away(slot, reply, now_us));
                     it.answered(&slot);
                     if is_away {
+                        continue;
+                    }
+                } else if it.follows && reply[0] == b'-' {
+                    let why = it.aborted_by_redirect(&slot, reply);
+                    if let (Some(why), Target::Private { id, sequence }) = (why, slot.target) {
+                        let loss = Loss::Redirected;
+                        down.chores.push(Chore::Lost { id, sequence, loss, why });
                         continue;
                     }
                 }

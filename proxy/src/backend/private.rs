@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use crate::route::lane::Manner;
 use crate::topology::{PoolId, ServerId};
 
 /// How long a connection is kept that nobody uses, in microseconds.
@@ -29,12 +30,20 @@ pub enum Room {
     None,
 }
 
+/// A connection that nobody uses.
+#[derive(Debug)]
+struct Idle {
+    held: Held,
+    manner: Manner,
+    since_us: u64,
+}
+
 #[derive(Debug, Default)]
 struct OfServer {
     /// Connections, idle ones among them.
     count: usize,
-    /// Those that nobody uses, with the time since; by protocol, the one used last at the end.
-    idle: [Vec<(Held, u64)>; 2],
+    /// Those that nobody uses, the one used last at the end.
+    idle: Vec<Idle>,
 }
 
 /// The private connections of a worker.
@@ -44,10 +53,11 @@ pub struct Privates {
 }
 
 impl Privates {
-    /// A connection to this server that nobody uses, now in use.
-    pub fn take(&mut self, pool: PoolId, server: ServerId, resp3: bool) -> Option<Held> {
-        let of_server = self.servers.get_mut(&(pool, server))?;
-        of_server.idle[usize::from(resp3)].pop().map(|(held, _)| held)
+    /// A connection to this server, spoken on in this manner, that nobody uses, now in use.
+    pub fn take(&mut self, pool: PoolId, server: ServerId, manner: Manner) -> Option<Held> {
+        let idle = &mut self.servers.get_mut(&(pool, server))?.idle;
+        let at = idle.iter().rposition(|idle| idle.manner == manner)?;
+        Some(idle.remove(at).held)
     }
 
     /// Whether there may be one connection more, where there may be `most`.
@@ -58,10 +68,10 @@ impl Privates {
         if of_server.count < most {
             return Room::Free;
         }
-        match of_server.idle.iter_mut().find(|idle| !idle.is_empty()) {
-            Some(idle) => Room::InsteadOf(idle.remove(0).0),
-            None => Room::None,
+        if of_server.idle.is_empty() {
+            return Room::None;
         }
+        Room::InsteadOf(of_server.idle.remove(0).held)
     }
 
     /// There is one connection more, which is in use.
@@ -70,9 +80,16 @@ impl Privates {
     }
 
     /// A connection is not in use any more.
-    pub fn give(&mut self, pool: PoolId, server: ServerId, resp3: bool, held: Held, now_us: u64) {
+    pub fn give(
+        &mut self,
+        pool: PoolId,
+        server: ServerId,
+        manner: Manner,
+        held: Held,
+        since_us: u64,
+    ) {
         if let Some(of_server) = self.servers.get_mut(&(pool, server)) {
-            of_server.idle[usize::from(resp3)].push((held, now_us));
+            of_server.idle.push(Idle { held, manner, since_us });
         }
     }
 
@@ -80,9 +97,7 @@ impl Privates {
     pub fn gone(&mut self, pool: PoolId, server: ServerId, place: u32) {
         let Some(of_server) = self.servers.get_mut(&(pool, server)) else { return };
         of_server.count = of_server.count.saturating_sub(1);
-        for idle in &mut of_server.idle {
-            idle.retain(|(held, _)| held.place != place);
-        }
+        of_server.idle.retain(|idle| idle.held.place != place);
         if of_server.count == 0 {
             self.servers.remove(&(pool, server));
         }
@@ -91,8 +106,8 @@ impl Privates {
     /// The connections that nobody has used for long.
     #[must_use]
     pub fn stale(&self, now_us: u64) -> Vec<Held> {
-        let idle = self.servers.values().flat_map(|of_server| of_server.idle.iter().flatten());
-        idle.filter(|(_, since_us)| since_us + IDLE_US <= now_us).map(|(held, _)| *held).collect()
+        let idle = self.servers.values().flat_map(|of_server| of_server.idle.iter());
+        idle.filter(|idle| idle.since_us + IDLE_US <= now_us).map(|idle| idle.held).collect()
     }
 
     /// Connections of a pool, and how many of them are in use.
@@ -101,7 +116,7 @@ impl Privates {
         let (mut all, mut idle) = (0, 0);
         for (_, of_server) in self.servers.iter().filter(|((of, _), _)| *of == pool) {
             all += of_server.count;
-            idle += of_server.idle.iter().map(Vec::len).sum::<usize>();
+            idle += of_server.idle.len();
         }
         (all, all - idle)
     }
@@ -128,9 +143,12 @@ mod tests {
             assert_eq!(privates.count(pool), (place + 1, place + 1));
         }
         assert_eq!(privates.room(pool, server(), 2), Room::None, "both are in use");
-        privates.give(pool, server(), false, held(0), 5);
+        privates.give(pool, server(), Manner::default(), held(0), 5);
         assert_eq!(privates.count(pool), (2, 1));
-        assert_eq!(privates.take(pool, server(), true), None, "it speaks the other protocol");
+        for (resp3, db) in [(true, 0), (false, 1)] {
+            let other = privates.take(pool, server(), Manner { resp3, db });
+            assert_eq!(other, None, "it is spoken on in another manner");
+        }
         assert_eq!(privates.room(pool, server(), 2), Room::InsteadOf(held(0)), "so it makes place");
         privates.gone(pool, server(), 0);
         assert_eq!(privates.room(pool, server(), 2), Room::Free);
@@ -142,9 +160,9 @@ mod tests {
         let (pool, mut privates) = (PoolId::new(0), Privates::default());
         for place in 0..3 {
             privates.added(pool, server());
-            privates.give(pool, server(), false, held(place), u64::from(place));
+            privates.give(pool, server(), Manner::default(), held(place), u64::from(place));
         }
-        assert_eq!(privates.take(pool, server(), false), Some(held(2)));
+        assert_eq!(privates.take(pool, server(), Manner::default()), Some(held(2)));
         assert_eq!(privates.stale(IDLE_US), [held(0)]);
         assert_eq!(privates.stale(IDLE_US + 5), [held(0), held(1)]);
         for place in 0..3 {

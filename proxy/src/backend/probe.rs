@@ -13,6 +13,7 @@ use redstart_common::resp::owned::Frame;
 use super::control_link::{
     ControlLink, error_of, first_of, integer_of, is_simple, refused, text_of,
 };
+use crate::route::lane::Manner;
 use crate::settings::{PoolSettings, ServerAddress};
 use crate::topology::Endpoint;
 
@@ -28,18 +29,18 @@ pub fn connect_timeout(pool: &PoolSettings) -> Duration {
     Duration::from_millis(pool.timeout_ms.unwrap_or(CONNECT_TIMEOUT_MS))
 }
 
-/// Connects to a server and tells it what the pool requires: password, database, protocol version; and with `reads` that
-/// it is a replica to be read from.
+/// Connects to a server and tells it what the pool requires: password, protocol version and database as `manner` says; and
+/// with `reads` that it is a replica to be read from.
 ///
 /// # Errors
-/// When it cannot be reached or refuses.
+/// When it cannot be reached or refuses. Where it has no such database, the error's kind is `Unsupported`.
 pub async fn open(
     pool: &PoolSettings,
     server: &Endpoint,
-    resp3: bool,
+    manner: Manner,
     reads: bool,
 ) -> io::Result<Stream> {
-    let opening = async { open_link(pool, server, resp3, reads).await?.into_stream() };
+    let opening = async { open_link(pool, server, manner, reads).await?.into_stream() };
     match tokio::time::timeout(connect_timeout(pool), opening).await {
         Ok(opened) => opened,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -101,10 +102,10 @@ pub async fn open_beside(
 pub async fn open_private(
     pool: &PoolSettings,
     server: &Endpoint,
-    resp3: bool,
+    manner: Manner,
 ) -> io::Result<(Stream, u64)> {
     let opening = async {
-        let mut link = open_link(pool, server, resp3, false).await?;
+        let mut link = open_link(pool, server, manner, false).await?;
         let number = link.ask(&[b"CLIENT", b"ID"]).await?;
         let number = integer_of(&number).and_then(|number| u64::try_from(number).ok());
         let stream = link.into_stream()?;
@@ -123,7 +124,8 @@ pub async fn open_private(
 /// # Errors
 /// As [`open`].
 pub async fn open_for_questions(pool: &PoolSettings, server: &Endpoint) -> io::Result<ControlLink> {
-    match tokio::time::timeout(connect_timeout(pool), open_link(pool, server, false, false)).await {
+    let opening = open_link(pool, server, Manner::default(), false);
+    match tokio::time::timeout(connect_timeout(pool), opening).await {
         Ok(opened) => opened,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
@@ -132,16 +134,18 @@ pub async fn open_for_questions(pool: &PoolSettings, server: &Endpoint) -> io::R
 async fn open_link(
     pool: &PoolSettings,
     server: &Endpoint,
-    resp3: bool,
+    manner: Manner,
     reads: bool,
 ) -> io::Result<ControlLink> {
     let mut link = authenticated(pool, server).await?;
-    if resp3 {
+    if manner.resp3 {
         speak_resp3(&mut link).await?;
     }
     if pool.redis_db > 0 {
         let db = pool.redis_db.to_string();
         link.expect_ok(&[b"SELECT", db.as_bytes()]).await?;
+    } else if manner.db > 0 {
+        select(&mut link, manner.db).await?;
     }
     if pool.sentinel.is_some() && !reads {
         expect_primary(&mut link).await?;
@@ -153,6 +157,20 @@ async fn open_link(
         expect_ready(&mut link).await?;
     }
     Ok(link)
+}
+
+/// A database of the pool's, which a server may lack.
+async fn select(link: &mut ControlLink, db: u16) -> io::Result<()> {
+    let number = db.to_string();
+    let reply = link.ask(&[b"SELECT", number.as_bytes()]).await?;
+    match error_of(&reply) {
+        _ if is_simple(&reply, b"OK") => Ok(()),
+        Some(text) if text.contains("out of range") => {
+            let text = format!("the server has no database {db}, which the pool has (databases)");
+            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        }
+        _ => Err(refused(&reply)),
+    }
 }
 
 /// Whoever is to take writes says itself that it is a primary.
@@ -182,7 +200,7 @@ async fn expect_ready(link: &mut ControlLink) -> io::Result<()> {
 /// Whether a server is fit to take part: it answers PING and has loaded its data.
 pub async fn is_well(pool: &PoolSettings, server: &Endpoint) -> bool {
     let asking = async {
-        let mut link = open_link(pool, server, false, false).await.ok()?;
+        let mut link = open_link(pool, server, Manner::default(), false).await.ok()?;
         let pong = link.ask(&[b"PING"]).await.ok()?;
         let info = link.ask(&[b"INFO", b"persistence"]).await.ok()?;
         let info = text_of(&info)?;

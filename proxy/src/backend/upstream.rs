@@ -11,6 +11,7 @@ use super::pipeline::{Pipeline, Slot, Target};
 use super::{Backend, Duty, Link};
 use crate::client::ClientId;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, Output, Sent};
+use crate::route::lane::Manner;
 use crate::topology::{Endpoint, PoolId};
 
 /// Waits after the first failure of a connection, in microseconds; doubled up to the maximum. A server that comes back
@@ -85,7 +86,7 @@ impl Upstream {
         &mut self,
         pool: PoolId,
         server: Arc<Endpoint>,
-        resp3: bool,
+        manner: Manner,
         keeps: bool,
         duty: Duty,
     ) -> u32 {
@@ -93,11 +94,11 @@ impl Upstream {
             Some(place) => {
                 let it = &mut self.backends[place as usize];
                 let epoch = it.epoch.wrapping_add(1);
-                *it = Backend::new(pool, server, resp3, keeps, duty, epoch);
+                *it = Backend::new(pool, server, manner, keeps, duty, epoch);
                 place
             }
             None => {
-                self.backends.push(Backend::new(pool, server, resp3, keeps, duty, 0));
+                self.backends.push(Backend::new(pool, server, manner, keeps, duty, 0));
                 (self.backends.len() - 1) as u32
             }
         }
@@ -257,10 +258,17 @@ impl Upstream {
         self.send(backend, slot, |output| pieces.iter().for_each(|piece| output.push(piece)));
     }
 
-    /// Adds a connection that is never opened: what is queued for it waits until it is taken away.
-    pub fn add_limbo(&mut self, pool: PoolId, server: Arc<Endpoint>, resp3: bool) -> u32 {
-        let place = self.add(pool, server, resp3, true, Duty::Limbo);
-        let why = "no node of the cluster serves the slot of this key".to_owned();
+    /// Adds a connection that is never opened: what is queued for it waits until it is taken away. Who waits in vain is
+    /// told `why`, an error with its code.
+    pub fn add_limbo(
+        &mut self,
+        pool: PoolId,
+        server: Arc<Endpoint>,
+        manner: Manner,
+        why: &str,
+    ) -> u32 {
+        let place = self.add(pool, server, manner, true, Duty::Limbo);
+        let why = why.to_owned();
         self.backends[place as usize].link = Link::Down { until_us: u64::MAX, why };
         place
     }

@@ -11,7 +11,8 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
 use super::{
-    ClientId, Gone, forward, observe, private, script, split, subscribe, transaction, watch,
+    ClientId, Gone, absent, databases, forward, observe, private, script, split, subscribe,
+    transaction, watch,
 };
 use crate::backend::pipeline::Kind;
 use crate::local;
@@ -29,6 +30,8 @@ pub enum Next {
     Later,
     /// Nothing: it is held back by a pause.
     Held,
+    /// Nothing: it is to be looked at again when it is known who can serve it.
+    Away,
 }
 
 /// Dispatches every complete request in `bytes`, as far as the client may go on. Says how many bytes are used up.
@@ -65,6 +68,10 @@ pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
                             break;
                         }
                         Next::Held => break,
+                        Next::Away => {
+                            uncount(core, id);
+                            break;
+                        }
                     }
                 }
                 at += len;
@@ -211,7 +218,13 @@ fn later(core: &mut Core, id: ClientId) {
     client.barrier = true;
     client.paused = true;
     client.looks_again = true;
-    // It will be counted when it is taken.
+    uncount(core, id);
+}
+
+/// A request will be counted when it is taken.
+#[cold]
+fn uncount(core: &mut Core, id: ClientId) {
+    let Some(client) = core.down.clients.get_mut(id) else { return };
     let stats = &mut core.pools[client.pool].stats;
     stats.requests -= 1;
     if let Some(command) = client.command {
@@ -237,6 +250,12 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         }
     }
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
+    let it = &core.pools[client.pool];
+    if it.topology.live.is_empty()
+        && absent::needs_servers(plan, client.transaction.is_some(), it.has_slots())
+    {
+        return absent::nobody(core, id, now_us);
+    }
     if client.transaction.is_some()
         && let Some(next) = transaction::take(core, id, request, plan)
     {
@@ -246,6 +265,12 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
     let pool = client.pool;
     match plan {
         Plan::Key(_) | Plan::Keys => by_keys(core, id, request),
+        Plan::ToDatabase => {
+            if !databases::refuse_beyond(core, id, request) {
+                by_keys(core, id, request);
+            }
+        }
+        Plan::SwapDatabases => databases::swap(core, id, request),
         Plan::Block => return private::wait(core, id, request),
         Plan::KeysUnlessBlocking if is_blocking(request.args) => {
             return private::wait(core, id, request);

@@ -2,17 +2,20 @@
 //! does no more.
 //!
 //! ```text
-//!                     not sent, or the server     sent, and no reply
-//!                     said that it has not run
-//!   WATCH             again, elsewhere            again, elsewhere
-//!   a further WATCH   an error                    an error
-//!   EXEC after WATCH  nil: what was watched       an error: it may have run
+//!                     not sent, or the server     its keys lie at       sent, and no reply
+//!                     said that it has not run    another node
+//!   WATCH             again, elsewhere            again, there          again, elsewhere
+//!   a further WATCH   an error                    OK, and EXEC          an error
+//!                                                 answers nil
+//!   EXEC after WATCH  nil: what was watched       nil                   an error: it may have run
 //!                     may have changed
-//!   waiting, reads    again, elsewhere            again, elsewhere; an error where it asked for what is new only
-//!   waiting, takes    again, elsewhere            an error: it may have taken
+//!   waiting, reads    again, elsewhere            again, there          again, elsewhere; an error where it asked
+//!                                                                       for what is new only
+//!   waiting, takes    again, elsewhere            again, there          an error: it may have taken
 //! ```
 //!
-//! Again is only where the pool lets requests wait for a server (`failover_hold`); else the client is told.
+//! Again is only where the pool lets requests wait for a server (`failover_hold`), or a node of a cluster says where; else
+//! the client is told.
 
 use redstart_common::command::CommandSpec;
 use redstart_common::command::spec::Flags;
@@ -51,6 +54,8 @@ pub enum Loss {
     Unsent,
     /// The server said that it has not run and will not.
     Refused,
+    /// A node of a cluster said that its keys lie elsewhere, or nowhere: it has not run.
+    Redirected,
     /// It was sent, and nobody knows.
     Sent,
 }
@@ -62,6 +67,8 @@ pub enum Fate {
     Again,
     /// It is answered by null, as EXEC is when a watched key has changed.
     Nil,
+    /// It is answered as if it had run: EXEC will tell that what was watched before may have changed.
+    Void,
     /// Its client is told what happened.
     Told,
 }
@@ -71,7 +78,9 @@ pub enum Fate {
 pub fn fate(doing: Doing, loss: Loss, may_wait: bool) -> Fate {
     match (doing, loss) {
         // What a server says itself of a transaction is the client's to hear.
-        (Doing::Exec, Loss::Unsent) => Fate::Nil,
+        (Doing::Exec, Loss::Unsent | Loss::Redirected) => Fate::Nil,
+        (Doing::Watch { first: false }, Loss::Redirected) => Fate::Void,
+        (Doing::Watch { first: true } | Doing::Wait { .. }, Loss::Redirected) => Fate::Again,
         (Doing::Exec, Loss::Refused | Loss::Sent) => Fate::Told,
         (Doing::Wait { repeatable: false }, Loss::Sent) => Fate::Told,
         (Doing::Watch { first: true } | Doing::Wait { .. }, _) if may_wait => Fate::Again,
@@ -164,16 +173,19 @@ mod tests {
     fn nothing_that_may_have_run_is_sent_again() {
         let takes = Doing::Wait { repeatable: false };
         let reads = Doing::Wait { repeatable: true };
-        for (doing, unsent, refused, sent) in [
-            (Doing::Watch { first: true }, Fate::Again, Fate::Again, Fate::Again),
-            (Doing::Watch { first: false }, Fate::Told, Fate::Told, Fate::Told),
-            (Doing::Exec, Fate::Nil, Fate::Told, Fate::Told),
-            (takes, Fate::Again, Fate::Again, Fate::Told),
-            (reads, Fate::Again, Fate::Again, Fate::Again),
+        for (doing, unsent, refused, redirected, sent) in [
+            (Doing::Watch { first: true }, Fate::Again, Fate::Again, Fate::Again, Fate::Again),
+            (Doing::Watch { first: false }, Fate::Told, Fate::Told, Fate::Void, Fate::Told),
+            (Doing::Exec, Fate::Nil, Fate::Told, Fate::Nil, Fate::Told),
+            (takes, Fate::Again, Fate::Again, Fate::Again, Fate::Told),
+            (reads, Fate::Again, Fate::Again, Fate::Again, Fate::Again),
         ] {
             assert_eq!(fate(doing, Loss::Unsent, true), unsent, "{doing:?}");
             assert_eq!(fate(doing, Loss::Refused, true), refused, "{doing:?}");
             assert_eq!(fate(doing, Loss::Sent, true), sent, "{doing:?}");
+            for may_wait in [false, true] {
+                assert_eq!(fate(doing, Loss::Redirected, may_wait), redirected, "{doing:?}");
+            }
             for loss in [Loss::Unsent, Loss::Refused, Loss::Sent] {
                 assert_ne!(fate(doing, loss, false), Fate::Again, "{doing:?}");
             }

@@ -64,9 +64,9 @@ pub fn by(
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = &mut core.pools[client.pool];
     let backend = match shard {
-        Some(shard) if pool.reads.is_none() => Ok(pool.backend(shard, client.resp3, id.index)),
+        Some(shard) if pool.reads.is_none() => Ok(pool.backend(shard, client.lane)),
         Some(shard) => reads::choose(pool, &mut core.up, client, shard, kind, now_us),
-        None => pool.waiting_place(client.resp3, id.index).ok_or_else(Refusal::nobody),
+        None => pool.waiting_place(client.lane).ok_or_else(Refusal::nobody),
     };
     let sent = match backend {
         Ok(backend) => match core.up.check(backend, now_us) {
@@ -108,7 +108,7 @@ pub fn again(core: &mut Core, pool: PoolId, shard: ShardId, lane: u32, waiting: 
             continue;
         }
         let backend = match place {
-            Some(place) => Some(core.pools[pool].on_lane(place, lane)),
+            Some(place) => Some(core.pools[pool].backend(place, lane)),
             None => elsewhere(core, pool, lane, slot.target, request),
         };
         let now_us = core.clock.now_us();
@@ -152,11 +152,11 @@ fn elsewhere(
     let row = sub.map_or(command.spec(), CommandId::spec);
     if !matches!(
         core.plans[row.id.index()],
-        Plan::Key(_) | Plan::Keys | Plan::Script(Script::Eval | Script::EvalSha)
+        Plan::Key(_) | Plan::Keys | Plan::ToDatabase | Plan::Script(Script::Eval | Script::EvalSha)
     ) {
         return None;
     }
     let request = Request { args, raw, row, now_us: 0 };
     let Place::Shard(Some(shard)) = place(core, pool, request) else { return None };
-    Some(core.pools[pool].on_lane(shard, lane))
+    Some(core.pools[pool].backend(shard, lane))
 }

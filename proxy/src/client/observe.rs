@@ -81,7 +81,7 @@ pub fn request(core: &mut Core, id: ClientId, args: Args<'_>) -> bool {
     let is_shown = !row.flags.contains(Flags::SKIP_MONITOR) && !row.flags.contains(Flags::ADMIN);
     if is_new && is_shown && it.shared.monitors.load(Ordering::Relaxed) > 0 {
         let now_us = clock::unix_us();
-        show(&client.session.address, args, now_us, &mut core.shown[pool.place()]);
+        show(client.db, &client.session.address, args, now_us, &mut core.shown[pool.place()]);
     }
     false
 }
@@ -100,10 +100,10 @@ fn secrets(args: Args<'_>) -> std::ops::Range<usize> {
 }
 
 /// Appends the line that MONITOR shows of a request.
-fn show(address: &str, args: Args<'_>, now_us: i64, out: &mut Vec<u8>) {
+fn show(db: u16, address: &str, args: Args<'_>, now_us: i64, out: &mut Vec<u8>) {
     let mut line = String::with_capacity(64);
     // Writing to a string does not fail.
-    let _ = write!(line, "+{}.{:06} [0 {address}]", now_us / 1_000_000, now_us % 1_000_000);
+    let _ = write!(line, "+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000);
     let secrets = secrets(args);
     for (place, arg) in args.iter().enumerate() {
         line.push_str(" \"");
@@ -255,7 +255,7 @@ mod tests {
     fn a_line_shows_every_byte() {
         let args = OwnedArgs::from_slices(&[&b"set"[..], b"k\"\\", b"\x00\x07\x08\t\r\n\x7f\xff~"]);
         let mut out = Vec::new();
-        show("1.2.3.4:5", args.as_args(), 1_700_000_000_000_042, &mut out);
+        show(0, "1.2.3.4:5", args.as_args(), 1_700_000_000_000_042, &mut out);
         let wanted = r#"+1700000000.000042 [0 1.2.3.4:5] "set" "k\"\\" "\x00\a\b\t\r\n\x7f\xff~""#;
         assert_eq!(String::from_utf8(out).expect("text"), format!("{wanted}\r\n"));
     }
@@ -273,7 +273,7 @@ mod tests {
         ] {
             let args = OwnedArgs::from_slices(words);
             let mut out = Vec::new();
-            show("a", args.as_args(), 0, &mut out);
+            show(0, "a", args.as_args(), 0, &mut out);
             let line = String::from_utf8(out).expect("text");
             assert_eq!(line.split_once("] ").map(|(_, rest)| rest.trim_end()), Some(wanted));
         }

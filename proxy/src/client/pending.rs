@@ -72,9 +72,21 @@ impl Pending {
     /// Adds a request and gives its sequence number.
     #[inline]
     pub fn push(&mut self, at_us: u32, muted: bool) -> u32 {
-        let sequence = self.head.wrapping_add(self.ring.len() as u32);
+        let sequence = self.next_sequence();
         self.ring.push_back(Entry { state: State::Waiting, at_us, muted });
         sequence
+    }
+
+    /// The number that the next request will have.
+    #[must_use]
+    pub fn next_sequence(&self) -> u32 {
+        self.head.wrapping_add(self.ring.len() as u32)
+    }
+
+    /// Whether a request has not been answered yet.
+    #[must_use]
+    pub fn awaits(&self, sequence: u32) -> bool {
+        (sequence.wrapping_sub(self.head) as usize) < self.ring.len()
     }
 
     /// Whether the reply to `sequence` may go out now.
@@ -264,6 +276,18 @@ mod tests {
         assert_eq!(output.contents(), b"+a\r\n+b\r\n+c\r\n");
         assert!(pending.is_empty());
         assert_eq!((latency.count(), latency.sum_us()), (3, 21));
+    }
+
+    #[test]
+    fn what_is_answered_is_awaited_no_more() {
+        let (mut output, mut latency) = (Output::default(), Histogram::default());
+        let mut pending = Pending { head: u32::MAX, ..Pending::default() };
+        let next = pending.next_sequence();
+        let sequences: Vec<u32> = (0..2).map(|_| pending.push(0, false)).collect();
+        assert_eq!(sequences, [next, next.wrapping_add(1)]);
+        pending.answer(sequences[0], b"+a\r\n", &mut output, 0, &mut latency);
+        assert!(!pending.awaits(sequences[0]) && pending.awaits(sequences[1]));
+        assert!(!pending.awaits(pending.next_sequence()));
     }
 
     #[test]

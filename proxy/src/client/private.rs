@@ -12,22 +12,27 @@ use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{Args, Limits, RequestScanner, RespWrite, encode, error};
 use tokio::task::AbortHandle;
 
-use super::choose::{Place, anywhere, place};
+use super::choose::{Place, anywhere, place, slot_of_first};
 use super::dispatch::{Next, refuse};
 use super::fate::{Doing, Fate, Loss, Patience, fate, patience, still_waiting};
+use super::held::{ask_first, discard, give_back, is_held, open, shard_id, unblock};
 use super::request::{Request, write_args};
 use super::subscribe::{self, Subscriptions};
-use super::{ClientId, forward, watch};
+use super::{ClientId, absent, forward, redirect, watch};
+use crate::backend::Duty;
 use crate::backend::connection::Ending;
 use crate::backend::pipeline::{Kind, Slot, Target};
-use crate::backend::private::{Held, Room};
-use crate::backend::{Duty, Refusal, error_text, probe, redirect};
-use crate::route::distribution::ShardIndex;
+use crate::backend::private::Held;
+use crate::backend::redirect::Redirect;
 use crate::topology::{PoolId, ShardId};
 use crate::worker::Core;
 
 /// When something without an end is due, in microseconds of the worker's clock.
 const NEVER_US: u64 = u64::MAX / 2;
+/// How often a request follows redirects at once. Nodes that each name the other are about to agree.
+const HOPS_MAX: u8 = 4;
+/// A request that was at its server for so long, in microseconds, begins to count anew when it loses it.
+const SETTLED_US: u64 = 1_000_000;
 /// Between two attempts to find a server for a request that lost its own, in microseconds.
 const RETRY_US: u64 = 50_000;
 /// How long a replaced primary may take to let a waiting request go, in microseconds.
@@ -66,6 +71,20 @@ pub struct Wait {
     lost: Option<(u64, String)>,
     /// Since when its server is none any more for its keys.
     deposed_us: Option<u64>,
+    /// Where a node has said that its keys lie.
+    told: Option<Told>,
+    /// How often it has followed that.
+    hops: u8,
+    /// When it was sent last.
+    sent_us: u64,
+}
+
+/// Where the keys of a request lie, as a node of a cluster says.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    shard: ShardId,
+    /// The slot is on its way there: the request goes behind ASKING.
+    is_asked: bool,
 }
 
 impl Wait {
@@ -79,7 +98,19 @@ impl Wait {
         request: Vec<u8>,
         now_us: u64,
     ) -> Self {
-        Self { sequence, doing, at, row, request, since_us: now_us, lost: None, deposed_us: None }
+        Self {
+            sequence,
+            doing,
+            at,
+            row,
+            request,
+            since_us: now_us,
+            lost: None,
+            deposed_us: None,
+            told: None,
+            hops: 0,
+            sent_us: now_us,
+        }
     }
 
     /// Whether it waits for something to happen, as those whom CLIENT UNBLOCK can wake.
@@ -93,77 +124,6 @@ impl Wait {
     pub fn is_deposed(&self) -> bool {
         self.deposed_us.is_some()
     }
-}
-
-/// Whether a connection is still the one that was held.
-pub fn is_held(core: &mut Core, held: Held) -> bool {
-    !core.up.is_free(held.place as usize)
-        && core.up.get_mut(held.place as usize).epoch == held.epoch
-}
-
-/// A connection to the primary of a shard for one client, opened if there is none.
-///
-/// # Errors
-/// When there are as many as there may be.
-pub fn connect(
-    core: &mut Core,
-    pool: PoolId,
-    shard: ShardIndex,
-    resp3: bool,
-) -> Result<Held, Refusal> {
-    let now_us = core.clock.now_us();
-    let topology = &core.pools[pool].topology;
-    let of_shard = &topology.shards[usize::from(shard)];
-    let (endpoint, shard) = (Arc::clone(&topology.primary(of_shard).endpoint), of_shard.id);
-    while let Some(held) = core.privates.take(pool, endpoint.id, resp3) {
-        if is_held(core, held) && core.up.get_mut(held.place as usize).is_up() {
-            return Ok(held);
-        }
-        discard(core, held);
-    }
-    let most = core.pools[pool].shared.settings.private_connections;
-    match core.privates.room(pool, endpoint.id, most) {
-        Room::Free => {}
-        Room::InsteadOf(other) => discard(core, other),
-        Room::None => {
-            core.pools[pool].stats.private_refused += 1;
-            return Err(Refusal::all_private_in_use(most, &endpoint.name));
-        }
-    }
-    core.privates.added(pool, endpoint.id);
-    let duty = Duty::Private { shard };
-    let place = core.up.add(pool, endpoint, resp3, false, duty);
-    core.up.want(place as usize, now_us);
-    Ok(Held { place, epoch: core.up.get_mut(place as usize).epoch })
-}
-
-/// A client needs a connection no more: it is kept for the next, unless something is still to come on it.
-pub fn give_back(core: &mut Core, held: Held) {
-    if !is_held(core, held) {
-        return;
-    }
-    let now_us = core.clock.now_us();
-    let it = core.up.get_mut(held.place as usize);
-    if !it.is_up() || !it.pipeline.is_owed_to_nobody() {
-        return discard(core, held);
-    }
-    let (pool, server, resp3) = (it.pool, it.server.id, it.resp3);
-    if core.pools[pool].links.contains_key(&server) {
-        core.privates.give(pool, server, resp3, held, now_us);
-    } else {
-        discard(core, held);
-    }
-}
-
-/// Closes a connection. Whoever waits on it is not told.
-pub fn discard(core: &mut Core, held: Held) {
-    if !is_held(core, held) {
-        return;
-    }
-    let now_us = core.clock.now_us();
-    let place = held.place as usize;
-    core.up.close(place, "", now_us, |_| {});
-    core.release_backend(place);
 }
 
 /// The request of a client that waits for something to happen.
@@ -181,6 +141,9 @@ pub fn wait(core: &mut Core, id: ClientId, request: Request<'_>) -> Next {
             return Next::Taken;
         }
     };
+    if shard.is_none() {
+        return absent::nobody(core, id, now_us);
+    }
     let mut bytes = Vec::new();
     write_args(request.args, &mut bytes);
     let doing = Doing::waiting(request.row, request.args);
@@ -204,18 +167,6 @@ fn due_us(row: &CommandSpec, args: Args<'_>, now_us: u64) -> u64 {
         Patience::Limited(us) => now_us.saturating_add(us).min(NEVER_US),
         Patience::Unknown => now_us,
     }
-}
-
-/// A connection of a client's own to a shard.
-///
-/// # Errors
-/// When no shard is alive, or as [`connect`].
-pub fn open(core: &mut Core, id: ClientId, shard: Option<ShardIndex>) -> Result<Held, Refusal> {
-    let (Some(shard), Some(client)) = (shard, core.down.clients.get_mut(id)) else {
-        return Err(Refusal::nobody());
-    };
-    let (pool, resp3) = (client.pool, client.resp3);
-    connect(core, pool, shard, resp3)
 }
 
 /// Sends a request on a connection of its client's own.
@@ -270,28 +221,40 @@ pub fn lost(core: &mut Core, id: ClientId, sequence: u32, loss: Loss, why: &[u8]
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = client.pool;
     let proto = if client.resp3 { Proto::Resp3 } else { Proto::Resp2 };
-    let redirect = redirect::read(why).filter(|_| loss == Loss::Refused);
-    if redirect.is_some() {
-        // What is known of the slots is old.
-        core.pools[pool].shared.strange.notify_one();
-    }
-    let may_wait = redirect.is_some() || core.pools[pool].shared.settings.failover_hold_ms > 0;
     let Some(wait) = client.wait.as_mut().filter(|wait| wait.sequence == sequence) else { return };
     let doing = wait.doing;
     let held = match wait.at {
         At::Server(held) => Some(held),
         At::Nowhere { .. } | At::Task(_) => None,
     };
+    if wait.sent_us + SETTLED_US <= now_us {
+        (wait.lost, wait.hops) = (None, 0);
+    }
+    let redirect = crate::backend::redirect::read(why)
+        .filter(|_| matches!(loss, Loss::Refused | Loss::Redirected));
+    let loss = if redirect.is_some() { Loss::Redirected } else { loss };
+    let hops = wait.hops;
+    let told = redirect.and_then(|redirect| told(core, pool, held, redirect));
+    let told = told.filter(|_| hops < HOPS_MAX);
+    let may_wait = core.pools[pool].shared.settings.failover_hold_ms > 0;
+    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let Some(wait) = client.wait.as_mut() else { return };
     match fate(doing, loss, may_wait) {
         Fate::Again => {
             let again = wait.lost.is_some();
             let text = String::from_utf8_lossy(why.strip_prefix(b"-").unwrap_or(why));
             wait.lost.get_or_insert_with(|| (now_us, text.trim_end().to_owned()));
             wait.deposed_us = None;
-            // Where slots lie is asked first.
-            let is_early = again || redirect.is_some();
+            // Where nobody is named, it is asked first where slots lie.
+            let is_early = told.is_none() && (again || loss == Loss::Redirected);
+            (wait.told, wait.hops) = (told, wait.hops.saturating_add(1));
             wait.at = At::Nowhere { from_us: if is_early { now_us + RETRY_US } else { now_us } };
             core.homeless.push(id);
+        }
+        Fate::Void => {
+            client.wait = None;
+            client.watch.iter_mut().for_each(|it| it.lose());
+            answer(core, id, sequence, b"+OK\r\n");
         }
         Fate::Nil => {
             client.wait = None;
@@ -323,6 +286,25 @@ pub fn lost(core: &mut Core, id: ClientId, sequence: u32, loss: Loss, why: &[u8]
     if let Some(held) = held {
         discard(core, held);
     }
+}
+
+/// Where a node of a cluster sends a request, if its word is of use. The map is asked for in any case: what is known is old.
+fn told(core: &mut Core, pool: PoolId, by: Option<Held>, redirect: Redirect) -> Option<Told> {
+    core.pools[pool].shared.strange.notify_one();
+    let by = by.filter(|held| is_held(core, *held));
+    let by = by.map(|held| Arc::clone(&core.up.get_mut(held.place as usize).server));
+    let by = by.as_ref().and_then(|server| server.address.as_ref());
+    let (address, is_asked) = match redirect {
+        Redirect::Moved(slot, told) => {
+            let address = told.address(by)?;
+            core.pools[pool].shared.note_moved(slot, address.clone());
+            (address, false)
+        }
+        Redirect::Ask(told) => (told.address(by)?, true),
+        Redirect::TryAgain | Redirect::Down => return None,
+    };
+    let shard = redirect::primary_at(core, pool, &address)?;
+    Some(Told { shard: shard_id(core, pool, shard), is_asked })
 }
 
 /// A server whose say in the keys has ended has answered a request that waited.
@@ -366,7 +348,7 @@ pub fn ended(core: &mut Core, backend: usize, why: &str, how: Ending) {
     if was_up {
         // That a client's own connection has ended says little of its server; those who are asked first may know more.
         core.pools[pool].shared.strange.notify_one();
-    } else if how != Ending::Turned {
+    } else if !matches!(how, Ending::Turned | Ending::Refused) {
         core.note_failure(pool, server, since_us);
     }
 }
@@ -414,13 +396,19 @@ fn send_again(core: &mut Core, id: ClientId, now_us: u64) -> bool {
     let is_whole = matches!(scanner.scan(&wait.request, &limits), Ok(Some(_)));
     let args = scanner.args(&wait.request);
     let request = Request { args, raw: &wait.request, row, now_us };
-    let shard = match place(core, pool, request) {
-        Place::Shard(shard) => shard,
-        Place::NoKeys => anywhere(core, id),
-        Place::Several => None,
+    let told = wait.told.take();
+    let is_asked = told.is_some_and(|told| told.is_asked);
+    let shard = match told.and_then(|told| core.pools[pool].topology.place_of(told.shard)) {
+        Some(shard) => Some(shard),
+        None => match place(core, pool, request) {
+            Place::Shard(shard) => shard,
+            Place::NoKeys => anywhere(core, id),
+            Place::Several => None,
+        },
     };
     let opened = if is_whole { open(core, id, shard).ok() } else { None };
     let epoch = core.pools[pool].topology.epoch;
+    let slot = slot_of_first(core, pool, request);
     let Some(client) = core.down.clients.get_mut(id) else { return true };
     let Some(held) = opened else {
         wait.at = At::Nowhere { from_us: now_us + RETRY_US };
@@ -443,13 +431,19 @@ fn send_again(core: &mut Core, id: ClientId, now_us: u64) -> bool {
         Doing::Watch { .. } | Doing::Exec => due_us = now_us,
     }
     wait.at = At::Server(held);
+    wait.sent_us = now_us;
     if matches!(wait.doing, Doing::Watch { .. })
         && let Some(shard) = shard
     {
         let shard = core.pools[pool].topology.shards[usize::from(shard)].id;
-        client.watch = Some(Box::new(watch::Watch::new(held, shard, epoch)));
+        let mut watch = watch::Watch::new(held, shard, slot, epoch);
+        watch.is_asked = is_asked;
+        client.watch = Some(Box::new(watch));
     }
     client.wait = Some(wait);
+    if is_asked {
+        ask_first(core, held, now_us);
+    }
     let slot = Slot::new(Target::Private { id, sequence }, Kind::of(row), due_us);
     let it = core.up.get_mut(held.place as usize);
     it.counters.resent += 1;
@@ -519,29 +513,6 @@ pub fn tick(core: &mut Core) {
     }
 }
 
-/// Asks a server to let a request go that waits there. It decides itself whether it was served before.
-fn unblock(core: &mut Core, held: Held, how: &'static [u8]) {
-    let it = core.up.get_mut(held.place as usize);
-    let (endpoint, number) = (Arc::clone(&it.server), it.remote_id.to_string());
-    let shared = Arc::clone(&core.pools[it.pool].shared);
-    tokio::task::spawn_local(async move {
-        let asking = async {
-            let mut link = probe::open_beside(&shared.settings, &endpoint, Proto::Resp2).await?;
-            link.ask(&[b"CLIENT", b"UNBLOCK", number.as_bytes(), how]).await
-        };
-        let limit = probe::connect_timeout(&shared.settings);
-        if let Ok(Err(error)) = tokio::time::timeout(limit, asking).await {
-            redstart_common::log!(
-                Notice,
-                "pool '{}': server '{}' was not asked to let a waiting client go: {}",
-                shared.settings.name,
-                endpoint.name,
-                error_text(&error)
-            );
-        }
-    });
-}
-
 /// CLIENT UNBLOCK: lets a client go that waits. Says whether it waited.
 pub fn let_go(core: &mut Core, id: ClientId, is_error: bool) -> bool {
     let Some(client) = core.down.clients.get_mut(id) else { return false };
@@ -601,10 +572,4 @@ pub fn departed(core: &mut Core, legacy: Legacy) {
     if let Some(watch) = legacy.watch {
         watch::unwatch(core, watch.held());
     }
-}
-
-/// The identity of a shard by its place.
-#[must_use]
-pub fn shard_id(core: &Core, pool: PoolId, shard: ShardIndex) -> ShardId {
-    core.pools[pool].topology.shards[usize::from(shard)].id
 }

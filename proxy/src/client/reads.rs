@@ -79,11 +79,9 @@ pub fn choose(
     kind: Kind,
     now_us: u64,
 ) -> Result<usize, Refusal> {
-    let (resp3, number) = (client.resp3, client.id.index);
-    let primary = pool.backend(shard, resp3, number);
+    let primary = pool.backend(shard, client.lane);
     let chance = pool.chance();
-    let lane = up.get_mut(primary).lane as usize;
-    let place = usize::from(shard) * pool.connections_per_server() + lane;
+    let place = usize::from(shard) * pool.lanes.count() + client.lane as usize;
     let id = pool.topology.shards[usize::from(shard)].id;
     let Some(reads) = &pool.reads else { return Ok(primary) };
     if kind == Kind::Write {
@@ -158,7 +156,7 @@ pub fn choose_for(
     let (pool, up) = (&mut core.pools[pool], &mut core.up);
     match core.down.clients.get_mut(id) {
         Some(client) if pool.reads.is_some() => choose(pool, up, client, shard, kind, now_us),
-        Some(client) => Ok(pool.backend(shard, client.resp3, id.index)),
+        Some(client) => Ok(pool.backend(shard, client.lane)),
         None => Err(Refusal::nobody()),
     }
 }

@@ -102,7 +102,7 @@ pub fn follow(
         let is_asked = matches!(redirect, Redirect::Ask(_));
         match shard {
             Some(shard) if slot.attempts <= HOPS_MAX => {
-                let backend = core.pools[pool].on_lane(shard, lane);
+                let backend = core.pools[pool].backend(shard, lane);
                 send(core, pool, backend, slot, &request, is_asked);
             }
             _ => {
@@ -114,7 +114,7 @@ pub fn follow(
 }
 
 /// The shard whose primary is at this address.
-fn primary_at(core: &Core, pool: PoolId, address: &ServerAddress) -> Option<ShardIndex> {
+pub fn primary_at(core: &Core, pool: PoolId, address: &ServerAddress) -> Option<ShardIndex> {
     let members = &core.pools[pool].topology.members;
     let is_there =
         |role: Role, at: Option<&ServerAddress>| role == Role::Primary && at == Some(address);
@@ -215,7 +215,7 @@ pub fn by_map(core: &mut Core, pool: PoolId, lane: u32, slot: Slot, request: &[u
         None => core.pools[pool].topology.live.first().copied(),
     };
     let backend = match shard {
-        Some(shard) => core.pools[pool].on_lane(shard, lane),
+        Some(shard) => core.pools[pool].backend(shard, lane),
         None => core.pools[pool].limbo[lane as usize] as usize,
     };
     send(core, pool, backend, slot, request, false);

@@ -142,11 +142,11 @@ pub fn within_transaction(
 fn load(core: &mut Core, id: ClientId, request: Request<'_>) {
     let Some(digest) = note(core, id, request.args.at(2)) else { return };
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let (pool, resp3) = (client.pool, client.resp3);
+    let (pool, lane) = (client.pool, client.lane);
     let topology = Arc::clone(&core.pools[pool].topology);
     split::to_every_server(core, id, request, Merge::First);
     for shard in &topology.live {
-        let backend = core.pools[pool].backend(*shard, resp3, id.index);
+        let backend = core.pools[pool].backend(*shard, lane);
         core.up.get_mut(backend).carried.note(digest);
     }
 }
@@ -181,7 +181,7 @@ fn resend(core: &mut Core, id: ClientId, sequence: u32, asked: &[u8], now_us: u6
     };
     let Some(digest) = args.get(1).and_then(read_digest) else { return false };
     let Some(client) = core.down.clients.get_mut(id) else { return false };
-    let (pool, resp3) = (client.pool, client.resp3);
+    let (pool, lane) = (client.pool, client.lane);
     let is_last = client.pending.is_last(sequence);
     let request = Request { args, raw: asked, row, now_us };
     let shard = match place(core, pool, request) {
@@ -190,7 +190,7 @@ fn resend(core: &mut Core, id: ClientId, sequence: u32, asked: &[u8], now_us: u6
         Place::Several => None,
     };
     let Some(shard) = shard else { return false };
-    let backend = core.pools[pool].backend(shard, resp3, id.index);
+    let backend = core.pools[pool].backend(shard, lane);
     core.up.get_mut(backend).carried.forget(&digest);
     let Some(body) = core.pools[pool].shared.scripts.body(&digest) else { return false };
     if !is_last || core.up.check(backend, now_us).is_err() {

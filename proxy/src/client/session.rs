@@ -79,7 +79,7 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
     // Writing to a string does not fail.
     let _ = write!(
         out,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub={} psub={} ssub={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} ssub={} \
          multi={queued} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll={} omem={} \
          tot-mem={} events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
         session.number,
@@ -89,6 +89,7 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
         session.name.as_deref().unwrap_or(""),
         session.since.elapsed().as_secs(),
         now_us.saturating_sub(client.active_us) / 1_000_000,
+        client.db,
         listens[0],
         listens[1],
         listens[2],

@@ -212,10 +212,10 @@ pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merg
     };
     pool.stats.fragments += topology.live.len() as u64;
     let sequence = client.begin(now_us);
-    let resp3 = client.resp3;
+    let lane = client.lane;
     let gather = core.down.gathers.begin(merge, id, sequence, topology.live.len(), &[]);
     for (part, shard) in topology.live.iter().enumerate() {
-        let backend = core.pools[pool_index].backend(*shard, resp3, id.index);
+        let backend = core.pools[pool_index].backend(*shard, lane);
         send_part(core, backend, gather, part as u32, pool_index, request);
     }
 }
@@ -271,7 +271,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
     };
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let sequence = client.begin(now_us);
-    let backend = pool.backend(leg.shard, client.resp3, id.index);
+    let backend = pool.backend(leg.shard, client.lane);
     let merge = Merge::Scan { here: leg.here, next: leg.next };
     let gather = core.down.gathers.begin(merge, id, sequence, 1, &[]);
     let target = Target::Part { gather, part: 0 };

@@ -13,8 +13,7 @@ use redstart_common::resp::{Args, RespWrite};
 
 use super::dispatch::{Next, refuse};
 use super::request::Request;
-use super::{Client, ClientId, observe};
-use crate::backend::Refusal;
+use super::{Client, ClientId, absent, observe};
 use crate::pubsub::hub::News;
 use crate::pubsub::{Kind, Topic};
 use crate::route::distribution::Wants;
@@ -144,18 +143,17 @@ pub fn pong(core: &mut Core, id: ClientId, args: Args<'_>, now_us: u64) {
 /// The servers where a topic is at home. `None` when none is alive.
 fn homes(core: &mut Core, pool: PoolId, topic: &Topic) -> Option<Vec<ServerId>> {
     let it = &mut core.pools[pool];
-    let is_everywhere = if it.has_slots() {
-        // The nodes of a cluster tell each other what is published, but not what becomes of keys.
-        topic.is_of_keyspace() || (topic.kind == Kind::Pattern && topic.name.starts_with(b"__key"))
-    } else {
-        topic.kind == Kind::Pattern
-            || topic.is_of_keyspace()
-            || it.shared.settings.subscribe_everywhere
-            || it.topology.distribution.wants() == Wants::Chance
-    };
-    let shards = match is_everywhere {
-        true => it.topology.live.to_vec(),
-        false => vec![it.shard_of(&topic.name)?],
+    let is_everywhere = topic.is_of_keyspace()
+        || (!it.has_slots()
+            && (topic.kind == Kind::Pattern
+                || it.shared.settings.subscribe_everywhere
+                || it.topology.distribution.wants() == Wants::Chance));
+    let own = it.shard_of(&topic.name);
+    // Its own comes first: where all say the same, that one counts.
+    let others = it.topology.live.iter().copied().filter(|shard| Some(*shard) != own);
+    let shards: Vec<u16> = match is_everywhere {
+        true => own.into_iter().chain(others).collect(),
+        false => vec![own?],
     };
     let topology = &it.topology;
     let of_shard =
@@ -177,10 +175,7 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>, kind: Kind) ->
     for topic in &names {
         match homes(core, pool, topic) {
             Some(homes) => wanted.push(homes),
-            None => {
-                super::forward::refused(core, id, now_us, &Refusal::nobody());
-                return Next::Taken;
-            }
+            None => return absent::nobody(core, id, now_us),
         }
     }
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };

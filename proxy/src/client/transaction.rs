@@ -7,8 +7,8 @@
 use super::ClientId;
 use super::choose::{Place, anywhere, place, slot_of_first};
 use super::dispatch::{Next, refuse};
-use super::forward;
 use super::request::{Request, write_args};
+use super::{databases, forward};
 use super::{script, watch};
 use crate::backend::Refusal;
 use crate::backend::pipeline::{Kind, LEAD_UNKNOWN, Slot, Target};
@@ -113,18 +113,24 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         | Plan::Block
         | Plan::KeysUnlessBlocking
         | Plan::Split { .. }
+        | Plan::ToDatabase
         | Plan::Script(Script::Eval | Script::EvalSha) => {
+            if plan == Plan::ToDatabase && databases::refuse_beyond(core, id, request) {
+                return Some(Next::Taken);
+            }
             let Some(client) = core.down.clients.get_mut(id) else { return Some(Next::Taken) };
             let pool = client.pool;
-            let is_watching = client.watch.is_some();
+            let watched = client.watch.as_ref().map(|watch| watch.slot);
             slot = slot_of_first(core, pool, request);
             let is_heard_anywhere = core.pools[pool].shared.settings.subscribe_everywhere
                 && matches!(request.row.name, "publish" | "spublish");
             match place(core, pool, request) {
                 _ if is_heard_anywhere => Ok(None),
                 Place::NoKeys => Ok(None),
-                // What is watched is watched on one node.
-                Place::Shard(_) if slot.is_some() && !is_watching => Ok(None),
+                // What is watched is watched on one node, which may have the slot only in part.
+                Place::Shard(_) if slot.is_some() && watched.is_none_or(|it| it == slot) => {
+                    Ok(None)
+                }
                 Place::Shard(Some(shard)) => {
                     Ok(Some(core.pools[pool].topology.shards[usize::from(shard)].id))
                 }
@@ -137,6 +143,7 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         | Plan::Unsubscribe(_)
         | Plan::Script(_)
         | Plan::Scan
+        | Plan::SwapDatabases
         | Plan::Local(_)
         | Plan::Refuse => {
             let name = request.row.name.replace('|', " ");
@@ -216,7 +223,7 @@ fn exec(core: &mut Core, id: ClientId, now_us: u64) -> Next {
 /// Sends a transaction on the connection that all clients share.
 fn send(core: &mut Core, id: ClientId, now_us: u64, transaction: Transaction) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let (resp3, pool) = (client.resp3, client.pool);
+    let (lane, pool) = (client.lane, client.pool);
     let topology = &core.pools[pool].topology;
     let shard = match (transaction.slot, transaction.shard) {
         (Some(slot), _) => topology.distribution.shard(u64::from(slot)),
@@ -224,8 +231,8 @@ fn send(core: &mut Core, id: ClientId, now_us: u64, transaction: Transaction) {
         (None, None) => anywhere(core, id),
     };
     let backend = match shard {
-        Some(shard) => Some(core.pools[pool].backend(shard, resp3, id.index)),
-        None => core.pools[pool].waiting_place(resp3, id.index),
+        Some(shard) => Some(core.pools[pool].backend(shard, lane)),
+        None => core.pools[pool].waiting_place(lane),
     };
     let Some(backend) = backend else {
         return forward::refused(core, id, now_us, &Refusal::nobody());

@@ -6,16 +6,17 @@
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{RespWrite, error};
 
-use super::choose::{Place, place};
+use super::choose::{Place, place, slot_of_first};
 use super::dispatch::{Next, refuse};
 use super::fate::Doing;
-use super::private::{self, At, Wait, discard, give_back, is_held, shard_id};
+use super::held::{self, discard, give_back, is_held, shard_id};
+use super::private::{self, At, Wait};
 use super::request::{Request, write_args};
 use super::transaction::Transaction;
-use super::{ClientId, forward};
+use super::{ClientId, absent, forward};
+use crate::backend::Duty;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::private::Held;
-use crate::backend::{Duty, Refusal};
 use crate::topology::ShardId;
 use crate::worker::Core;
 
@@ -25,16 +26,20 @@ pub struct Watch {
     held: Held,
     /// The shard of the keys.
     pub shard: ShardId,
+    /// The slot of the first of them, in a cluster.
+    pub slot: Option<u16>,
     /// The picture in which they lay there.
     picture: u64,
     is_lost: bool,
+    /// Their slot is on its way to the server: what is said there of them goes behind ASKING.
+    pub is_asked: bool,
 }
 
 impl Watch {
     /// Keys of a shard are watched on this connection, as of a picture.
     #[must_use]
-    pub fn new(held: Held, shard: ShardId, picture: u64) -> Self {
-        Self { held, shard, picture, is_lost: false }
+    pub fn new(held: Held, shard: ShardId, slot: Option<u16>, picture: u64) -> Self {
+        Self { held, shard, slot, picture, is_lost: false, is_asked: false }
     }
 
     /// Its connection.
@@ -65,10 +70,7 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>) -> Next {
             return Next::Taken;
         }
     };
-    let Some(shard) = shard else {
-        forward::refused(core, id, now_us, &Refusal::nobody());
-        return Next::Taken;
-    };
+    let Some(shard) = shard else { return absent::nobody(core, id, now_us) };
     let identity = shard_id(core, pool, shard);
     let held = match before {
         Some((_, other)) if other != identity => {
@@ -86,7 +88,7 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>) -> Next {
             return Next::Taken;
         }
         Some((held, _)) => held,
-        None => match private::open(core, id, Some(shard)) {
+        None => match held::open(core, id, Some(shard)) {
             Ok(held) => held,
             Err(refusal) => {
                 forward::refused(core, id, now_us, &refusal);
@@ -95,13 +97,18 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>) -> Next {
         },
     };
     let picture = core.pools[pool].topology.epoch;
+    let slot = slot_of_first(core, pool, request);
     let is_first = before.is_none();
     if let Some(client) = core.down.clients.get_mut(id).filter(|_| is_first) {
-        client.watch = Some(Box::new(Watch::new(held, identity, picture)));
+        client.watch = Some(Box::new(Watch::new(held, identity, slot, picture)));
     }
     let mut bytes = Vec::new();
     write_args(request.args, &mut bytes);
     let doing = Doing::Watch { first: is_first };
+    let watch = core.down.clients.get_mut(id).and_then(|client| client.watch.as_ref());
+    if watch.is_some_and(|watch| watch.is_asked) {
+        held::ask_first(core, held, now_us);
+    }
     let wait =
         |sequence| Wait::new(sequence, doing, At::Server(held), request.row, bytes.clone(), now_us);
     private::begin(core, id, held, now_us, now_us, Kind::Read, &bytes, wait);
@@ -134,7 +141,7 @@ pub fn end(core: &mut Core, id: ClientId) {
 /// Whether what a client watches can still be trusted.
 fn is_sound(core: &mut Core, id: ClientId, watch: &Watch) -> bool {
     let Some(client) = core.down.clients.get_mut(id) else { return false };
-    let (pool, resp3) = (client.pool, client.resp3);
+    let (pool, manner) = (client.pool, client.manner());
     if watch.is_lost
         || core.pools[pool].topology.epoch != watch.picture
         || !is_held(core, watch.held)
@@ -142,7 +149,7 @@ fn is_sound(core: &mut Core, id: ClientId, watch: &Watch) -> bool {
         return false;
     }
     let it = core.up.get_mut(watch.held.place as usize);
-    it.is_up() && it.resp3 == resp3 && matches!(it.duty, Duty::Private { .. })
+    it.is_up() && it.manner == manner && matches!(it.duty, Duty::Private { .. })
 }
 
 /// EXEC of a transaction whose client watches keys.
@@ -153,6 +160,9 @@ pub fn exec(core: &mut Core, id: ClientId, now_us: u64, watch: &Watch, transacti
         let resp3 = core.down.clients.get_mut(id).is_some_and(|client| client.resp3);
         let proto = if resp3 { Proto::Resp3 } else { Proto::Resp2 };
         return core.down.clients.reply(id, now_us, |out| out.null_array(proto));
+    }
+    if watch.is_asked {
+        held::ask_first(core, held, now_us);
     }
     let kind = transaction.kind();
     for _ in 0..=transaction.len() {

@@ -61,7 +61,7 @@ fn facts(core: &Core, pool: PoolId) -> Vec<(&'static str, String)> {
         ("appendonly", "no".to_owned()),
         ("maxmemory", "0".to_owned()),
         ("maxmemory-policy", "noeviction".to_owned()),
-        ("databases", "1".to_owned()),
+        ("databases", settings.databases.to_string()),
         ("timeout", "0".to_owned()),
         ("notify-keyspace-events", String::new()),
         ("cluster-enabled", if settings.cluster.is_some() { "yes" } else { "no" }.to_owned()),

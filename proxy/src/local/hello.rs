@@ -7,6 +7,7 @@ use super::REDIS_VERSION;
 use crate::client::ClientId;
 use crate::client::dispatch::refuse;
 use crate::client::request::Request;
+use crate::route::lane::Manner;
 use crate::worker::Core;
 
 /// The one user there is.
@@ -109,9 +110,7 @@ pub fn hello(core: &mut Core, id: ClientId, request: Request<'_>) {
         }
     }
     if let Some(resp3) = options.resp3 {
-        // Requests in flight belong to the other protocol's connection: none may overtake them.
-        client.barrier = client.resp3 != resp3 && !client.pending.is_empty();
-        client.resp3 = resp3;
+        client.set_manner(Manner { resp3, ..client.manner() });
     }
     let number = client.session.number as i64;
     let has_slots = core.pools[client.pool].has_slots();

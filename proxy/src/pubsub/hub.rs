@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
 use super::message::{self, Said};
-use super::{Kind, Topic};
+use super::{Kind, Topic, is_of_keyspace};
 use crate::client::ClientId;
 use crate::topology::ServerId;
 
@@ -115,9 +115,18 @@ pub struct Hub {
     /// Servers that need a link and have none.
     wanted: Vec<ServerId>,
     numbers: u64,
+    /// Each server says what was published at any of them.
+    is_echoed: bool,
 }
 
 impl Hub {
+    /// Nothing is subscribed to yet. Where servers tell each other what is published (`is_echoed`), only the first home of a
+    /// topic is listened to, but for what each says of its own keys.
+    #[must_use]
+    pub fn new(is_echoed: bool) -> Self {
+        Self { is_echoed, ..Self::default() }
+    }
+
     /// A client wants to subscribe to a topic that is at home at `homes`. Says whether its messages are coming already.
     pub fn join(&mut self, topic: &Topic, homes: &[ServerId], client: ClientId) -> bool {
         self.numbers += 1;
@@ -300,8 +309,12 @@ impl Hub {
     pub fn hear(&mut self, server: ServerId, frame: &[u8]) -> Option<News<'_>> {
         Some(match message::read(frame)? {
             Said::Alive => News::Nothing,
-            Said::Message(kind, name) => {
-                let entry = self.topics.get(&Topic::new(kind, name));
+            Said::Message(kind, name, channel) => {
+                let counts = |entry: &&Entry| {
+                    let is_first = entry.homes.first() == Some(&server);
+                    !self.is_echoed || is_first || entry.homes.len() == 1 || is_of_keyspace(channel)
+                };
+                let entry = self.topics.get(&Topic::new(kind, name)).filter(counts);
                 News::Message(entry.map_or(&[], |entry| &entry.subscribers))
             }
             said @ (Said::Confirmed | Said::Refused) => {
@@ -460,6 +473,28 @@ mod tests {
         assert_eq!(hub.hear(server(2), &confirmed), Some(News::Nothing));
         assert_eq!(hub.hear(server(1), &confirmed), Some(News::Active(vec![client(1)])));
         assert_eq!(hub.count(&topic), (0, 2));
+    }
+
+    #[test]
+    fn what_every_server_repeats_is_heard_once() {
+        let said = |channel: &str| {
+            let len = channel.len();
+            let text =
+                format!("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n${len}\r\n{channel}\r\n$1\r\nx\r\n");
+            text.into_bytes()
+        };
+        for (is_echoed, at_second) in [(true, &[][..]), (false, &[client(1)][..])] {
+            let mut hub = Hub::new(is_echoed);
+            let all = Topic::new(Kind::Pattern, b"*");
+            hub.join(&all, &[server(1), server(2)], client(1));
+            hub.subscribe(&all, client(1));
+            assert_eq!(hub.hear(server(2), &said("news")), Some(News::Message(at_second)));
+            assert_eq!(hub.hear(server(1), &said("news")), Some(News::Message(&[client(1)])));
+            for at in [1, 2] {
+                let news = hub.hear(server(at), &said("__keyevent@0__:set"));
+                assert_eq!(news, Some(News::Message(&[client(1)])));
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::io::ReadBuf;
 use crate::backend::{error_text, probe};
 use crate::client::subscribe;
 use crate::output::keep;
+use crate::route::lane::Manner;
 use crate::topology::{Endpoint, PoolId};
 use crate::worker::Worker;
 
@@ -29,7 +30,7 @@ pub async fn run(worker: Rc<Worker>, pool: PoolId, server: Arc<Endpoint>, number
     let shared = Arc::clone(&worker.core.borrow().pools[pool].shared);
     let mut retry = RETRY_FIRST;
     loop {
-        let opened = probe::open(&shared.settings, &server, false, false).await;
+        let opened = probe::open(&shared.settings, &server, Manner::default(), false).await;
         if !is_current(&worker, pool, &server, number) {
             return;
         }

@@ -7,8 +7,8 @@ use super::{Kind, Topic};
 /// One frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said<'a> {
-    /// A message to a topic.
-    Message(Kind, &'a [u8]),
+    /// A message to a topic, and the channel it was published to.
+    Message(Kind, &'a [u8], &'a [u8]),
     /// A topic is subscribed to, or no more.
     Confirmed,
     /// What was asked is refused.
@@ -30,9 +30,9 @@ pub fn read(frame: &[u8]) -> Option<Said<'_>> {
     let said = reader.read()?.bytes()?;
     let name = reader.read()?.bytes()?;
     Some(match said {
-        b"message" => Said::Message(Kind::Channel, name),
-        b"pmessage" => Said::Message(Kind::Pattern, name),
-        b"smessage" => Said::Message(Kind::Shard, name),
+        b"message" => Said::Message(Kind::Channel, name, name),
+        b"pmessage" => Said::Message(Kind::Pattern, name, reader.read()?.bytes()?),
+        b"smessage" => Said::Message(Kind::Shard, name, name),
         b"pong" => Said::Alive,
         b"subscribe" | b"psubscribe" | b"ssubscribe" | b"unsubscribe" | b"punsubscribe"
         | b"sunsubscribe" => Said::Confirmed,
@@ -54,11 +54,11 @@ mod tests {
     #[test]
     fn frames_are_told_apart() {
         let message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$4\r\n\r\n\r\n\r\n";
-        assert_eq!(read(message), Some(Said::Message(Kind::Channel, b"c")));
+        assert_eq!(read(message), Some(Said::Message(Kind::Channel, b"c", b"c")));
         let pattern = b"*4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$1\r\nc\r\n$1\r\nx\r\n";
-        assert_eq!(read(pattern), Some(Said::Message(Kind::Pattern, b"c*")));
+        assert_eq!(read(pattern), Some(Said::Message(Kind::Pattern, b"c*", b"c")));
         let shard = b"*3\r\n$8\r\nsmessage\r\n$0\r\n\r\n$0\r\n\r\n";
-        assert_eq!(read(shard), Some(Said::Message(Kind::Shard, b"")));
+        assert_eq!(read(shard), Some(Said::Message(Kind::Shard, b"", b"")));
         assert_eq!(read(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"), Some(Said::Confirmed));
         assert_eq!(read(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"), Some(Said::Alive));
         assert_eq!(read(b"+PONG\r\n"), Some(Said::Alive));

@@ -41,6 +41,10 @@ pub enum Plan {
     Subscribe(Kind),
     /// Listen to them no more.
     Unsubscribe(Kind),
+    /// Forward by keys, if the database that it names is one of the pool's.
+    ToDatabase,
+    /// Exchange two databases, where there is one server.
+    SwapDatabases,
     /// Watch keys, on a connection of the client's own.
     Watch,
     /// Answered here.
@@ -163,6 +167,8 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "script|flush" => return Plan::Script(Script::Flush),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,
         "watch" => return Plan::Watch,
+        "move" | "copy" => return Plan::ToDatabase,
+        "swapdb" => return Plan::SwapDatabases,
         // A channel lies where a key of that name would, and whoever listens does so there.
         "publish" | "spublish" => return Plan::Key(1),
         "subscribe" => return Plan::Subscribe(Kind::Channel),
@@ -256,7 +262,6 @@ mod tests {
             "sinterstore",
             "zunionstore",
             "fcall",
-            "copy",
             "sort",
             "bitop",
             "lmove",
@@ -298,6 +303,7 @@ mod tests {
         }
         assert_eq!(named("xread"), Plan::KeysUnlessBlocking);
         assert_eq!(named("watch"), Plan::Watch);
+        assert_eq!(named("copy"), Plan::ToDatabase);
         assert_eq!(named("publish"), Plan::Key(1));
         assert_eq!(named("psubscribe"), Plan::Subscribe(Kind::Pattern));
         assert_eq!(named("sunsubscribe"), Plan::Unsubscribe(Kind::Shard));

@@ -9,6 +9,7 @@ use redstart_common::hash::{CharSign, HashKind};
 use redstart_common::slot::hash_tag;
 
 use super::distribution::{Distribution, ShardIndex, Wants, slots};
+use super::lane::Lanes;
 use crate::client::observe::Pause;
 use crate::client::reads::Reads;
 use crate::settings::ReadFrom;
@@ -35,7 +36,8 @@ pub struct Pool {
     pub unread: Vec<u32>,
     /// The connections by server. What is not here is on its way out.
     pub links: HashMap<ServerId, Vec<u32>>,
-    connections: usize,
+    /// The lanes to each server.
+    pub lanes: Lanes,
     hash: HashKind,
     char_sign: CharSign,
     hash_tag: Option<[u8; 2]>,
@@ -51,9 +53,6 @@ impl std::fmt::Debug for Pool {
         f.debug_struct("Pool").field("name", &self.shared.settings.name).finish_non_exhaustive()
     }
 }
-
-/// Protocol lanes to a server: RESP2 and RESP3.
-pub const LANES: usize = 2;
 
 impl Pool {
     /// A pool without connections; those come with [`reconcile`](crate::reconcile).
@@ -74,7 +73,7 @@ impl Pool {
             read_links: HashMap::new(),
             unread: Vec::new(),
             links: HashMap::new(),
-            connections: settings.server_connections,
+            lanes: Lanes::new(settings.server_connections, settings.databases),
             hash: settings.hash,
             char_sign: settings.char_sign,
             hash_tag: settings.hash_tag,
@@ -116,27 +115,18 @@ impl Pool {
         self.topology.distribution.shard(hash)
     }
 
-    /// The worker's connection to a shard's primary for a client.
+    /// The worker's connection to a shard's primary on a lane.
     #[inline]
     #[must_use]
-    pub fn backend(&self, shard: ShardIndex, resp3: bool, client: u32) -> usize {
-        let lane = usize::from(shard) * LANES + usize::from(resp3);
-        let spread = if self.connections == 1 { 0 } else { client as usize % self.connections };
-        self.routes[lane * self.connections + spread] as usize
+    pub fn backend(&self, shard: ShardIndex, lane: u32) -> usize {
+        self.routes[usize::from(shard) * self.lanes.count() + lane as usize] as usize
     }
 
-    /// As [`Pool::backend`], where the lane is known.
-    #[must_use]
-    pub fn on_lane(&self, shard: ShardIndex, lane: u32) -> usize {
-        self.routes[usize::from(shard) * self.connections_per_server() + lane as usize] as usize
-    }
-
-    /// Where requests of a client wait that no shard takes, if there is such a place.
+    /// Where requests on a lane wait that no shard takes, if there is such a place.
     #[cold]
     #[must_use]
-    pub fn waiting_place(&self, resp3: bool, client: u32) -> Option<usize> {
-        let lane = usize::from(resp3) * self.connections + client as usize % self.connections;
-        self.limbo.get(lane).map(|place| *place as usize)
+    pub fn waiting_place(&self, lane: u32) -> Option<usize> {
+        self.limbo.get(lane as usize).map(|place| *place as usize)
     }
 
     /// Whether its keys lie in the slots of a cluster.
@@ -151,12 +141,6 @@ impl Pool {
     pub fn slot_of(&self, key: &[u8]) -> Option<u16> {
         let hash = || hash_of(self.hash, self.char_sign, self.hash_tag, key);
         self.has_slots().then(|| slots::slot_of(hash()))
-    }
-
-    /// Connections to each server.
-    #[must_use]
-    pub fn connections_per_server(&self) -> usize {
-        LANES * self.connections
     }
 
     /// Shards in the pool.

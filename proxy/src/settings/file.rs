@@ -267,6 +267,9 @@ fn set_global(global: &mut Global, key: &str, text: &str) -> Result<(), String> 
 /// How long requests wait where sentinels replace what is away, in milliseconds.
 const HOLD_MS: u64 = 5000;
 
+/// Most databases of a pool: each has connections of its own.
+const DATABASES_MAX: u64 = 1024;
+
 const MS_MAX: u64 = i32::MAX as u64;
 
 fn to_usize(number: u64) -> usize {
@@ -340,6 +343,9 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
         .map_err(|(key, problem)| source.error(name, Some(key), problem))?;
     let is_discovered = is_sentinel || is_cluster;
     pool.failover_hold_ms = seen.hold_ms.unwrap_or(if is_discovered { HOLD_MS } else { 0 });
+    if pool.databases > 1 && pool.redis_db > 0 {
+        return Err(source.error(name, Some("redis_db"), "does not go with several 'databases'"));
+    }
     reads(&pool, is_discovered).map_err(|(key, problem)| source.error(name, Some(key), problem))?;
     if !seen.redis && !is_discovered {
         let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
@@ -507,6 +513,10 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         "redis" => seen.redis = values::switch(text)?,
         "redis_auth" => pool.redis_auth = Some(text.to_owned()),
         "redis_db" => pool.redis_db = u32::try_from(values::number(text, MS_MAX)?).unwrap_or(0),
+        "databases" => match values::number(text, DATABASES_MAX)? {
+            0 => return Err("cannot be 0".to_owned()),
+            count => pool.databases = u16::try_from(count).unwrap_or(1),
+        },
         "server_connections" => match values::number(text, 1024)? {
             0 => return Err("cannot be 0".to_owned()),
             count => pool.server_connections = to_usize(count),

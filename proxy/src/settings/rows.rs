@@ -103,7 +103,16 @@ pub const POOL: &[Row] = &[
     ),
     row("server_user", "none", "ACL user towards the servers; needs server_password."),
     row("server_password", "none", "Password towards the servers."),
-    row("redis_db", "0", "Database selected on the servers."),
+    row(
+        "databases",
+        "1",
+        "Databases that clients may SELECT; each has connections of its own to the servers, opened when it is used.",
+    ),
+    row(
+        "redis_db",
+        "0",
+        "Database selected on the servers; it does not go with several databases.",
+    ),
     row(
         "server_connections",
         "1",
@@ -168,7 +177,7 @@ pub const POOL: &[Row] = &[
     row(
         "cluster",
         "none",
-        "List of host:port of nodes of a Redis Cluster, which are asked first; others are learnt from them. Servers, hash, distribution, server_order, auto_eject_hosts and redis_db do not go with it.",
+        "List of host:port of nodes of a Redis Cluster, which are asked first; others are learnt from them. Servers, hash, distribution, server_order, auto_eject_hosts, databases and redis_db do not go with it.",
     ),
     row("sentinel_user", "none", "ACL user towards the sentinels; needs sentinel_password."),
     row("sentinel_password", "none", "Password towards the sentinels."),

@@ -19,6 +19,7 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         (Flags::CLOSE_AFTER_REPLY, 'c'),
         (Flags::CLOSE_ASAP, 'A'),
         (Flags::UNIX, 'U'),
+        (Flags::READS_REPLICA, 'r'),
         (Flags::NO_EVICT, 'e'),
         (Flags::NO_TOUCH, 'T'),
     ] {

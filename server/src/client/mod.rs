@@ -72,6 +72,12 @@ impl Flags {
     /// A script that it has called calls the commands.
     pub const SCRIPT: Self = Self(1 << 23);
 
+    /// READONLY: reads of what this server's primary owns are served.
+    pub const READS_REPLICA: Self = Self(1 << 24);
+    /// ASKING: the next command may name keys of a slot that is on its way here.
+    pub const ASKING: Self = Self(1 << 25);
+    /// CLIENT CAPA REDIRECT: where this server is a replica, it wants to be told of the primary.
+    pub const FOLLOWS: Self = Self(1 << 27);
     /// CLIENT NO-TOUCH: what it reads is not thereby used.
     pub const NO_TOUCH: Self = Self(1 << 26);
 

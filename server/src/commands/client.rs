@@ -14,6 +14,7 @@ use crate::engine::{CommandError, CommandResult, SYNTAX};
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
+    ("client|capa", capa),
     ("client|getname", getname),
     ("client|help", help),
     ("client|id", id),
@@ -281,6 +282,15 @@ pub fn no_evict(call: &mut Call<'_>) -> CommandResult {
         call.client.flags.clear(Flags::NO_EVICT);
     } else {
         return Err(SYNTAX);
+    }
+    call.client.reply.ok();
+    Ok(())
+}
+
+/// `CLIENT CAPA capability [capability ...]`, of Valkey 8.0. What is not known is passed over, so that newer clients need not ask.
+pub fn capa(call: &mut Call<'_>) -> CommandResult {
+    if call.args.tail(2).iter().any(|word| word.eq_ignore_ascii_case(b"redirect")) {
+        call.client.flags.set(Flags::FOLLOWS);
     }
     call.client.reply.ok();
     Ok(())

@@ -138,6 +138,7 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     call.core.apply_settings(&call.keyspace.shared);
     call.core.apply_log_settings();
     call.core.apply_replication_settings();
+    call.core.apply_cluster_settings(call.keyspace);
     if logs && !logged {
         let within = call.client.flags.any(crate::client::Flags::EXECUTING);
         if !call.core.start_log(call.keyspace, within) {

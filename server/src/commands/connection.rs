@@ -58,6 +58,9 @@ pub fn quit(call: &mut Call<'_>) -> CommandResult {
 /// `SELECT index`
 pub fn select(call: &mut Call<'_>) -> CommandResult {
     let index = integer_between(call.arg(1), i32::MIN.into(), i32::MAX.into())?;
+    if call.is_in_cluster() && index != 0 {
+        return Err(CommandError::new("ERR SELECT is not allowed in cluster mode"));
+    }
     match usize::try_from(index) {
         Ok(index) if index < call.core.settings.databases => {
             call.client.db = index;
@@ -139,6 +142,12 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
     }
     let id = call.client.id;
     let is_sentinel = call.core.sentinel.is_some();
+    let mode: &[u8] = match (is_sentinel, call.is_in_cluster()) {
+        (true, _) => b"sentinel",
+        (false, true) => b"cluster",
+        (false, false) => b"standalone",
+    };
+    let role: &[u8] = if call.core.replication.is_replica() { b"replica" } else { b"master" };
     let reply = &mut call.client.reply;
     reply.proto = proto;
     reply.map(if is_sentinel { 6 } else { 7 });
@@ -151,10 +160,10 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
     reply.bulk(b"id");
     reply.integer(id as i64);
     reply.bulk(b"mode");
-    reply.bulk(if is_sentinel { b"sentinel" } else { b"standalone" });
+    reply.bulk(mode);
     if !is_sentinel {
         reply.bulk(b"role");
-        reply.bulk(b"master");
+        reply.bulk(role);
     }
     reply.bulk(b"modules");
     reply.array(0);
@@ -180,7 +189,10 @@ pub fn reset(call: &mut Call<'_>) -> CommandResult {
             .or(Flags::REPLY_SKIP)
             .or(Flags::REPLY_SKIP_NEXT)
             .or(Flags::NO_EVICT)
-            .or(Flags::NO_TOUCH),
+            .or(Flags::NO_TOUCH)
+            .or(Flags::FOLLOWS)
+            .or(Flags::ASKING)
+            .or(Flags::READS_REPLICA),
     );
     client.db = 0;
     client.name.clear();

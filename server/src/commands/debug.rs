@@ -8,6 +8,7 @@ use sha1::{Digest, Sha1};
 use super::Handlers;
 use super::options::integer;
 use crate::client::{Client, Flags};
+use crate::cluster::{Cluster, Turn};
 use crate::encoding::listpack::Element;
 use crate::engine::Call;
 use crate::engine::asks::{Ask, Source};
@@ -104,6 +105,14 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
         ("config-rewrite-force-all", 2) => {
             super::config::rewrite_file(call, crate::settings::file::Extent::All)
         }
+        ("clusterlink", 5) if args.at(2).eq_ignore_ascii_case(b"kill") => kill_links(call),
+        ("drop-cluster-packet-filter", 3) => {
+            let kind = u16::try_from(integer(args.at(2))?).ok();
+            let drop = |cluster: &mut Cluster, _: &mut Turn<'_>| cluster.drop_kind(kind);
+            call.core.cluster_step(call.keyspace, Some(call.client), drop);
+            call.client.reply.ok();
+            Ok(())
+        }
         ("change-repl-id", 2) => {
             call.core.replicate(call.keyspace, Some(call.client), |replication, turn| {
                 replication.change_id(turn);
@@ -128,6 +137,29 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
         }
         _ => Err(CommandError::made(error::subcommand_syntax(b"DEBUG", args.at(1)))),
     }
+}
+
+/// `DEBUG CLUSTERLINK KILL <to|from|all> <node-id>`
+fn kill_links(call: &mut Call<'_>) -> CommandResult {
+    let Some(cluster) = &call.core.cluster else {
+        return Err(CommandError::new(
+            "ERR Debug option only available for cluster mode enabled setup!",
+        ));
+    };
+    let name = call.args.at(4);
+    let node =
+        cluster.find(name).ok_or_else(|| CommandError::about("ERR Unknown node ", name, ""))?;
+    let way = call.args.at(3);
+    let is = |word: &[u8]| way.eq_ignore_ascii_case(word) || way.eq_ignore_ascii_case(b"all");
+    if !is(b"to") && !is(b"from") {
+        return Err(CommandError::about("ERR Unknown direction ", way, ""));
+    }
+    let (to, from) = (is(b"to"), is(b"from"));
+    call.core.cluster_step(call.keyspace, Some(call.client), |cluster, turn| {
+        cluster.kill_links(node, to, from, turn);
+    });
+    call.client.reply.ok();
+    Ok(())
 }
 
 /// From which size on Redis gives an element of a list a node of its own. Lists here have one kind of node, whatever
@@ -496,6 +528,10 @@ fn help(call: &mut Call<'_>) -> CommandResult {
             "    Flush the AOF buffers on disk and reload the AOF in memory.",
             "LOG <message>",
             "    Write <message> to the server log.",
+            "CLUSTERLINK KILL <to|from|all> <node-id>",
+            "    Kills the link based on the direction to/from (both) with the provided node.",
+            "DROP-CLUSTER-PACKET-FILTER <packet-type>",
+            "    Drop all packets that match the filtered type. Set to -1 allow all packets.",
             "OBJECT <key>",
             "    Show low level info about <key> and associated value.",
             "PAUSE-CRON <0|1>",

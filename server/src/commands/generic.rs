@@ -143,6 +143,9 @@ fn database(call: &Call<'_>, arg: &[u8]) -> Result<usize, CommandError> {
 
 /// `MOVE key db`
 pub fn move_key(call: &mut Call<'_>) -> CommandResult {
+    if call.is_in_cluster() {
+        return Err(CommandError::new("ERR MOVE is not allowed in cluster mode"));
+    }
     let args = call.args;
     let key = args.at(1);
     let from = call.client.db;
@@ -183,6 +186,11 @@ pub fn copy(call: &mut Call<'_>) -> CommandResult {
         } else {
             return Err(SYNTAX);
         }
+    }
+    if call.is_in_cluster() && to != 0 {
+        return Err(CommandError::new(
+            "ERR Copying to another database is not allowed in cluster mode",
+        ));
     }
     if from == to && from_key == to_key {
         return Err(SAME_OBJECT);

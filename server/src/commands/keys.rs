@@ -80,6 +80,9 @@ pub fn flushall(call: &mut Call<'_>) -> CommandResult {
 
 /// `SWAPDB index1 index2`
 pub fn swapdb(call: &mut Call<'_>) -> CommandResult {
+    if call.is_in_cluster() {
+        return Err(CommandError::new("ERR SWAPDB is not allowed in cluster mode"));
+    }
     let args = call.args;
     let index = |arg: &[u8], which: &str| {
         number::parse_i64(arg)

@@ -72,9 +72,9 @@ pub fn stats(call: &mut Call<'_>) -> CommandResult {
     count(reply, "replication.backlog", 0);
     count(reply, "clients.slaves", 0);
     count(reply, "clients.normal", found.clients as i64);
-    for name in ["cluster.links", "aof.buffer"] {
-        count(reply, name, 0);
-    }
+    let links = call.core.cluster.as_ref().map_or(0, |cluster| cluster.stats.links_bytes);
+    count(reply, "cluster.links", links as i64);
+    count(reply, "aof.buffer", 0);
     let scripting = &call.core.scripting;
     count(reply, "lua.caches", (scripting.eval_vm_bytes() + scripting.scripts_overhead()) as i64);
     let functions = scripting.functions_vm_bytes() + scripting.libraries_overhead();

@@ -68,7 +68,8 @@ pub fn migrate(call: &mut Call<'_>) -> CommandResult {
     let ms = u64::try_from(timeout).ok().filter(|ms| *ms > 0).unwrap_or(TIMEOUT_MS);
     let link = call.core.migrations.take_link(&target);
     let timeout = Duration::from_millis(ms);
-    let job = Job { target, db, timeout, auth, replace, items, link };
+    let asking = call.is_in_cluster();
+    let job = Job { asking, target, db, timeout, auth, replace, items, link };
     call.propagate_nothing();
     if call.may_block() && call.core.migrations.has_carrier() {
         call.migrate(job, copy);

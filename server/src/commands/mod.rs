@@ -33,6 +33,7 @@ mod scripting;
 mod sentinel;
 mod server;
 mod set;
+mod slots;
 mod sort;
 mod stream;
 mod string;
@@ -62,6 +63,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     bloom::HANDLERS,
     client::HANDLERS,
     cluster::HANDLERS,
+    slots::HANDLERS,
     command::HANDLERS,
     config::HANDLERS,
     connection::HANDLERS,

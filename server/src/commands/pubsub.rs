@@ -123,7 +123,15 @@ fn send(call: &mut Call<'_>, kind: Channel) -> CommandResult {
         args.at(1),
         args.at(2),
     );
-    call.core.feed.push_to(Audience::REPLICAS, 0, &args.iter().collect::<Vec<_>>());
+    if call.core.cluster.is_some() {
+        // The bus brings it to replicas, too.
+        let sharded = kind == Channel::Shard;
+        call.core.cluster_step(call.keyspace, Some(call.client), |cluster, turn| {
+            cluster.publish(args.at(1), args.at(2), sharded, turn);
+        });
+    } else {
+        call.core.feed.push_to(Audience::REPLICAS, 0, &args.iter().collect::<Vec<_>>());
+    }
     call.client.reply.count(receivers);
     Ok(())
 }

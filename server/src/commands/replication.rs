@@ -29,6 +29,9 @@ fn refused(refusal: &Refusal) -> CommandError {
 
 /// `REPLICAOF host port`, `REPLICAOF NO ONE`
 pub fn replicaof(call: &mut Call<'_>) -> CommandResult {
+    if call.core.cluster.is_some() {
+        return Err(CommandError::new("ERR REPLICAOF not allowed in cluster mode."));
+    }
     let (host, port) = (call.args.at(1), call.args.at(2));
     let by = describe(call.client, call.now_ms());
     let id = call.client.id;
@@ -118,6 +121,11 @@ pub fn replconf(call: &mut Call<'_>) -> CommandResult {
 
 /// `FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]`
 pub fn failover(call: &mut Call<'_>) -> CommandResult {
+    if call.core.cluster.is_some() {
+        return Err(CommandError::new(
+            "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
+        ));
+    }
     let options = parse_failover(call.args).map_err(|refusal| refused(&refusal))?;
     // The place that the target has to reach.
     if call.core.deliver(call.keyspace).is_err() {

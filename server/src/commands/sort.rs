@@ -32,12 +32,14 @@ fn request<'a>(call: &mut Call<'a>, read_only: bool) -> Result<Request<'a>, Comm
     let mut wanted = Request::default();
     let mut options = Options::new(call.args, 2);
     // What BY and GET read is known to no row, so only who may read every key may use them.
-    let reads_all = call.core.reads_all_keys(call.client, call.row.spec(), call.args);
+    let reads_all =
+        call.core.reads_all_keys(call.client, call.row.spec(), call.args) && !call.is_in_cluster();
     let mut stores = 0;
+    let in_cluster = call.is_in_cluster();
     let denied = |option| {
-        let text =
-            format!("ERR {option} option of SORT denied due to insufficient ACL permissions.");
-        Err(CommandError::made(text))
+        let why =
+            if in_cluster { "in Cluster mode" } else { "due to insufficient ACL permissions" };
+        Err(CommandError::made(format!("ERR {option} option of SORT denied {why}.")))
     };
     while let Some(word) = options.word() {
         let left = options.left();

@@ -3,6 +3,7 @@
 use redstart_common::command::CommandSpec;
 use redstart_common::command::spec::Flags as RowFlags;
 
+use super::slots::is_plainly_served;
 use crate::acl::selector::Denied;
 use crate::client::{Client, Flags, Origin};
 use crate::engine::armed::Armed;
@@ -79,10 +80,17 @@ impl Engine {
         row: &'static CommandSpec,
         args: Args<'_>,
     ) -> CommandResult {
-        const RARE: Flags =
-            Flags::MULTI.or(Flags::SUBSCRIBED).or(Flags::RESTRICTED).or(Flags::REPLICA);
+        const RARE: Flags = Flags::MULTI
+            .or(Flags::SUBSCRIBED)
+            .or(Flags::RESTRICTED)
+            .or(Flags::REPLICA)
+            .or(Flags::FOLLOWS);
         if client.authenticated && !client.flags.any(RARE) && self.core.armed.is_empty() {
-            return Ok(());
+            match &self.core.cluster {
+                None => return Ok(()),
+                Some(cluster) if is_plainly_served(cluster, row, args) => return Ok(()),
+                Some(_) => {}
+            }
         }
         self.gates_closely(client, row, args)
     }
@@ -99,11 +107,17 @@ impl Engine {
             return Ok(());
         }
         self.core.client_gates(client, row, args)?;
+        if client.origin == Origin::Client {
+            self.core.slot_gate(&self.keyspace.dbs[0], client, row, args)?;
+        }
         let armed = self.core.armed;
         if armed.any(Armed::MEMORY) {
             self.memory_gate(client, row, args)?;
         }
         let nature = Nature::of(&self.core, client, row, args);
+        if client.flags.any(Flags::FOLLOWS) {
+            self.core.redirect_gate(client, nature)?;
+        }
         if armed.any(WRITE_GATES) && client.origin == Origin::Client {
             self.write_gates(row, nature)?;
         }
@@ -237,6 +251,22 @@ fn allowed_while_listening(name: &str) -> bool {
 }
 
 impl Core {
+    /// Sends a client that follows to the primary, where this server is a replica.
+    fn redirect_gate(&self, client: &Client, nature: Nature) -> CommandResult {
+        let reads = nature.does.contains(RowFlags::READONLY);
+        let asks = nature.writes() || reads && !client.flags.any(Flags::READS_REPLICA);
+        match self.redirection() {
+            Some(error) if asks && client.origin == Origin::Client => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What tells a client that follows where the primary is.
+    pub(crate) fn redirection(&self) -> Option<CommandError> {
+        let (host, port) = self.replication.primary_address().filter(|_| self.cluster.is_none())?;
+        Some(CommandError::made(format!("REDIRECT {host}:{port}")))
+    }
+
     /// What the client itself may not do.
     pub(super) fn client_gates(
         &mut self,

@@ -8,6 +8,7 @@ mod busy;
 pub mod gates;
 mod hold;
 mod moves;
+mod slots;
 pub mod transaction;
 pub mod unexpected;
 
@@ -126,8 +127,11 @@ impl Engine {
             Found::Renamed(id) => self.admit_row(client, id, args),
             Found::Refused(error) => self.refuse(client, None, &error),
         }
-        const CLOSELY: Flags =
-            Flags::REPLY_OFF.or(Flags::REPLY_SKIP).or(Flags::TRACKING).or(Flags::REPLICA);
+        const CLOSELY: Flags = Flags::REPLY_OFF
+            .or(Flags::REPLY_SKIP)
+            .or(Flags::TRACKING)
+            .or(Flags::REPLICA)
+            .or(Flags::ASKING);
         if client.flags.any(CLOSELY) {
             self.finish_reply(client, before);
         }
@@ -160,6 +164,11 @@ impl Engine {
     fn finish_reply(&mut self, client: &mut Client, before: usize) {
         if client.flags.any(Flags::REPLICA) {
             self.silence_replica(client, before);
+        }
+        // It holds for one command.
+        if client.last_command != Some(const { id_of("asking") }) && !client.flags.any(Flags::MULTI)
+        {
+            client.flags.clear(Flags::ASKING);
         }
         if client.flags.any(Flags::REPLY_OFF.or(Flags::REPLY_SKIP)) {
             if !client.last_command.is_some_and(answers_by_push) {
@@ -350,7 +359,11 @@ fn refuse(
 /// Ends the transaction of an EXEC that was refused.
 fn abort_exec(keyspace: &mut Keyspace, core: &mut Core, client: &mut Client, error: &CommandError) {
     let reason = error.text().strip_prefix(b"ERR ").unwrap_or(error.text());
-    let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
+    // A client of a cluster has to see where to go.
+    let text = match error.redirects() {
+        true => reason.to_vec(),
+        false => [b"EXECABORT Transaction discarded because of: ", reason].concat(),
+    };
     let mut call = Call::aside(keyspace, core, client);
     transaction::discard_transaction(&mut call);
     call.client.reply.error(&text);

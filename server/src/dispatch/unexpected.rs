@@ -56,9 +56,10 @@ impl Core {
             return;
         }
         let reply = client.reply.output.waiting();
-        let error = reply.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"-"));
-        let error = error.unwrap_or_default().to_vec();
+        // Without one the errors were those of others, who were served while a script ran.
+        let error = reply.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"-"));
+        let Some(error) = error.map(<[u8]>::to_vec) else { return };
         let command = client.last_command.map_or("(unknown)", |id| id.spec().name);
-        self.unexpected_error(peer, error.strip_prefix(b"-").unwrap_or_default(), command);
+        self.unexpected_error(peer, &error, command);
     }
 }

@@ -97,7 +97,7 @@ pub fn adopt_seed(Seed(adopted): Seed) -> bool {
 
 /// A set of items found by key. See the module's text.
 pub struct Table<T: Item> {
-    /// All segments but the first hold `SEGMENT_BUCKETS`; the first grows by doubling until it does too.
+    /// All segments but the first hold `SEGMENT_BUCKETS`; the first grows by quarters until it does too.
     segments: Vec<NonNull<Bucket>>,
     first_capacity: usize,
     buckets: usize,

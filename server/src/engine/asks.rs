@@ -1,5 +1,6 @@
 //! What the engine asks of the process around it. The shell carries it out at the end of the turn.
 
+use crate::cluster;
 use crate::replication::Action;
 use crate::sentinel;
 
@@ -21,6 +22,8 @@ pub enum Ask {
     },
     /// Something of replication that concerns sockets or files.
     Replication(Action),
+    /// Something of the cluster that concerns sockets.
+    Bus(cluster::Action),
     /// A snapshot goes to replicas while it is made: see [`Replicating::relays`](crate::replicating::Replicating).
     Relay,
     /// Something of Sentinel that concerns sockets, names or scripts.

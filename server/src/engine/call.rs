@@ -41,7 +41,7 @@ fn spoil(own: &mut Client, clients: &mut Clients, id: u64) {
 }
 
 /// Why a waiter stops waiting without having been served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unblock {
     /// Its time is over.
     Timeout,
@@ -53,6 +53,8 @@ pub enum Unblock {
     Lives,
     /// The stream that it waits for is gone.
     StreamGone,
+    /// The keys are served elsewhere, or nowhere: with the error that says so.
+    Elsewhere(super::CommandError),
 }
 
 impl<'a> Call<'a> {
@@ -67,6 +69,12 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn db(&mut self) -> &mut Db {
         self.keyspace.db(self.client.db)
+    }
+
+    /// Whether this server is a node of a cluster, which has one database.
+    #[must_use]
+    pub fn is_in_cluster(&self) -> bool {
+        self.core.cluster.is_some()
     }
 
     /// The wall clock of this command, in milliseconds since 1970.
@@ -404,7 +412,7 @@ impl Core {
         self.replicating.waiting.remove(id);
         let awaited = self.replicating.take_awaited(id);
         let before = client.reply.end();
-        match (why, blocked.nothing) {
+        match (&why, blocked.nothing) {
             (Unblock::Timeout, Nothing::Null) => client.reply.null(),
             (Unblock::Timeout, Nothing::NullArray | Nothing::Moved) => client.reply.null_array(),
             // It has no time.
@@ -428,6 +436,11 @@ impl Core {
                 let text = "ERR Errors trying to SHUTDOWN. Check logs.";
                 client.reply.error(text);
                 self.stats.count_error(text);
+            }
+            (Unblock::Elsewhere(error), _) => {
+                client.reply.error(error.text());
+                self.stats.count_error(error.text());
+                self.stats.waited(blocked.command, 0, true);
             }
             (Unblock::StreamGone, _) => {
                 let text = error::STREAM_GONE;

@@ -16,6 +16,8 @@ use super::watch::Watches;
 use super::{Handlers, Time};
 use crate::acl::Users;
 use crate::client::{Client, Clients};
+use crate::cluster::Cluster;
+use crate::clustering::state::Clustering;
 use crate::eviction::candidates::Candidates;
 use crate::keyspace::Keyspace;
 use crate::migrate::Migrations;
@@ -95,6 +97,10 @@ pub struct Core {
     pub replication: Replication,
     /// The same, as far as the engine has to do with it.
     pub replicating: Replicating,
+    /// This server's part in a cluster, where it has one.
+    pub cluster: Option<Box<Cluster>>,
+    /// The same, as far as the engine has to do with it.
+    pub clustering: Clustering,
     /// Chance.
     pub random: SmallRng,
     /// Whether the regular work stands still (DEBUG PAUSE-CRON).

@@ -33,6 +33,15 @@ impl CommandError {
         Self::made(error::about(before, word, after))
     }
 
+    /// Whether it tells a client to ask elsewhere, or otherwise.
+    #[must_use]
+    pub fn redirects(&self) -> bool {
+        let word = self.0.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let words: [&[u8]; 6] =
+            [b"REDIRECT", b"MOVED", b"ASK", b"CROSSSLOT", b"TRYAGAIN", b"CLUSTERDOWN"];
+        words.contains(&word)
+    }
+
     /// The text the client sees.
     #[must_use]
     pub fn text(&self) -> &[u8] {

@@ -28,6 +28,8 @@ use self::waiting::Blocking;
 use self::watch::Watches;
 use crate::acl::Users;
 use crate::client::Clients;
+use crate::cluster::Cluster;
+use crate::clustering::state::Clustering;
 use crate::eviction::candidates::Candidates;
 use crate::keyspace::Keyspace;
 use crate::migrate::Migrations;
@@ -104,6 +106,8 @@ impl Engine {
                 started_unix_s: redstart_common::clock::unix_ms() / 1000,
                 replication: Replication::new(Options::default(), 0, &mut random),
                 replicating: Replicating::default(),
+                cluster: None,
+                clustering: Clustering::default(),
                 random,
                 cron_paused: false,
                 checksums_skipped: false,
@@ -127,6 +131,14 @@ impl Engine {
         engine.apply_settings();
         engine.refresh();
         engine
+    }
+
+    /// Has the engine, which is empty yet, be a node of a cluster.
+    pub fn enter_cluster(&mut self, cluster: Cluster) {
+        self.keyspace = Keyspace::by_slot();
+        self.core.cluster = Some(Box::new(cluster));
+        self.apply_settings();
+        self.refresh();
     }
 
     /// Reads the clocks; call it before each batch of requests.

@@ -10,6 +10,7 @@
 
 mod fields;
 mod held;
+mod slots;
 mod value;
 mod visit;
 mod write;
@@ -18,9 +19,10 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::detached::{Detached, DetachedTable};
+use super::entries::Entries;
 use super::entry::{Entry, Kind, Payload, Str};
 use super::shared::{IncidentKind, Shared, is_large};
-use crate::encoding::table::{self, Drawn, Table};
+use crate::encoding::table::{Drawn, Table};
 use crate::types::{Collection, Object};
 
 pub use held::{Held, Place, Vacant};
@@ -45,7 +47,7 @@ pub struct WrongType;
 pub struct Db {
     index: usize,
     home: usize,
-    table: Table<Entry>,
+    table: Entries,
     expires: Table<Entry>,
     /// Hashes with fields that have deadlines, and some that had.
     timed: Table<Entry>,
@@ -65,7 +67,7 @@ impl Db {
         Self {
             index,
             home: index,
-            table: Table::new(),
+            table: Entries::new(shared.by_slot.get()),
             expires: Table::new(),
             timed: Table::new(),
             shared,
@@ -145,6 +147,13 @@ impl Db {
         [self.table.bucket_counts(), self.expires.bucket_counts()]
     }
 
+    /// The hash by which a key is found here.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.table.hash(key)
+    }
+
     /// Asks the processor to fetch the bucket of a key's hash.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
@@ -212,13 +221,13 @@ impl Db {
 
     /// Removes `key` as past its deadline, and notes it.
     pub fn expire_key(&mut self, key: &[u8]) {
-        self.expire_now(table::hash(key), key);
+        self.expire_now(self.table.hash(key), key);
     }
 
     /// Looks a key up to read it: counts the hit or miss and touches the eviction data.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let Some(mut found) = self.find_live(hash, key) else {
             self.shared.misses.set(self.shared.misses.get() + 1);
             if self.shared.watch_misses.get() {
@@ -235,7 +244,7 @@ impl Db {
 
     /// Looks a key up to say something about it: counts the hit or miss, and leaves the eviction data alone.
     pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
-        let Some(found) = self.find_live(table::hash(key), key) else {
+        let Some(found) = self.find_live(self.table.hash(key), key) else {
             self.shared.misses.set(self.shared.misses.get() + 1);
             if self.shared.watch_misses.get() {
                 self.shared.note(IncidentKind::Missed, self.index, key);
@@ -250,13 +259,13 @@ impl Db {
     /// Looks a key up without leaving a trace, but for removing it when it is past its deadline.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         // SAFETY: a live entry of this database.
-        self.find_live(table::hash(key), key).map(|found| unsafe { &*found.as_ptr() })
+        self.find_live(self.table.hash(key), key).map(|found| unsafe { &*found.as_ptr() })
     }
 
     /// Looks a key up without leaving any trace; a key past its deadline is not seen.
     #[must_use]
     pub fn look(&self, key: &[u8]) -> Option<&Entry> {
-        let found = self.table.find(table::hash(key), key)?;
+        let found = self.table.find(self.table.hash(key), key)?;
         // SAFETY: a live entry of this database.
         let entry = unsafe { &*found.as_ptr() };
         self.hide_fields(entry);
@@ -267,12 +276,12 @@ impl Db {
     #[must_use]
     pub fn look_any(&self, key: &[u8]) -> Option<&Entry> {
         // SAFETY: a live entry of this database.
-        self.table.find(table::hash(key), key).map(|found| unsafe { &*found.as_ptr() })
+        self.table.find(self.table.hash(key), key).map(|found| unsafe { &*found.as_ptr() })
     }
 
     /// Whether the key is there, without counting a hit.
     pub fn contains(&mut self, key: &[u8]) -> bool {
-        self.find_live(table::hash(key), key).is_some()
+        self.find_live(self.table.hash(key), key).is_some()
     }
 
     /// The choke point: every change or removal of an entry passes here first.
@@ -292,7 +301,7 @@ impl Db {
     /// Looks a key up to change it in place.
     #[inline]
     pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let mut found = self.find_to_change(hash, key)?;
         // SAFETY: a live entry of this database, held mutably through `self`.
         let entry = unsafe { found.as_mut() };
@@ -351,7 +360,7 @@ impl Db {
     /// # Errors
     /// When the key holds something else.
     pub fn write_or_create<C: Collection>(&mut self, key: &[u8]) -> Result<&mut C, WrongType> {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let mut found = match self.find_to_change(hash, key) {
             Some(found) => found,
             None => {
@@ -393,7 +402,7 @@ impl Db {
 
     /// Removes a key. Answers whether a live one was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let found = self.find_live(hash, key);
         if let Some(found) = found {
             self.remove_found(hash, found);
@@ -403,7 +412,7 @@ impl Db {
 
     /// Removes a key whose value may be large, leaving the freeing to another thread when it is.
     pub fn unlink(&mut self, key: &[u8]) -> bool {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let found = self.find_live(hash, key);
         if let Some(found) = found {
             self.unlink_found(hash, found);
@@ -445,7 +454,7 @@ impl Db {
         if !whole {
             self.change(found);
         }
-        self.table.remove_item(hash, found);
+        self.table.remove(hash, found);
         // SAFETY: the entry leaves both tables before it is freed or handed over; nothing of it is used after.
         unsafe {
             if found.as_ref().deadline().is_some() {
@@ -463,7 +472,7 @@ impl Db {
 
     /// Takes a key's value out of the database, to be put into another: its payload and deadline.
     pub fn take(&mut self, key: &[u8]) -> Option<Taken> {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let mut found = self.find_live(hash, key)?;
         self.change(found);
         // SAFETY: a live entry of this database; a collection taken out leaves an empty one behind.
@@ -494,17 +503,17 @@ impl Db {
     }
 
     /// Takes all entries out. Who still wants to see them gets them; otherwise they are the answer.
-    fn empty(&mut self) -> Option<Table<Entry>> {
+    fn empty(&mut self) -> Option<Entries> {
         self.expires = Table::new();
         self.timed = Table::new();
         self.average_ttl_ms = 0;
         self.expire_cursor = 0;
         self.fields_cursor = 0;
-        let entries = std::mem::take(&mut self.table);
+        let entries = self.table.take();
         match &*self.shared.witness.borrow() {
             Some(witness) => {
                 let back = witness.emptied(self.home, DetachedTable::new(entries))?;
-                Some(back.into_table())
+                Some(back.into_entries())
             }
             None => Some(entries),
         }
@@ -516,6 +525,9 @@ impl Db {
     /// When an invariant does not hold.
     pub fn check(&self) {
         self.table.check();
+        for entry in self.iter() {
+            assert!(self.look_any(entry.key()).is_some_and(|found| std::ptr::eq(found, entry)));
+        }
         self.expires.check();
         let volatile = self.iter().filter(|entry| entry.deadline().is_some()).count();
         assert_eq!(volatile, self.expires.len());
@@ -595,9 +607,11 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_like_a_map_with_deadlines(
+            by_slot: bool,
             steps in prop::collection::vec((0_u8..9, 0_u8..20, prop::collection::vec(any::<u8>(), 0..400)), 1..300),
         ) {
             let mut db = db();
+            db.table = Entries::new(by_slot);
             let mut model: BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)> = BTreeMap::new();
             let mut now = 1000;
             for (what, name, value) in steps {

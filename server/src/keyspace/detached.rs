@@ -5,9 +5,9 @@
 
 use std::ptr::NonNull;
 
+use super::entries::Entries;
 use super::entry::Entry;
 use super::lazyfree;
-use crate::encoding::table::Table;
 use crate::types::{Collection, List};
 
 /// An entry that belongs to no database.
@@ -47,17 +47,17 @@ impl Drop for Detached {
 }
 
 /// What a database held when it was emptied.
-pub struct DetachedTable(Table<Entry>);
+pub struct DetachedTable(Entries);
 
 impl DetachedTable {
     /// Takes a database's entries over.
-    pub(super) fn new(table: Table<Entry>) -> Self {
+    pub(super) fn new(table: Entries) -> Self {
         Self(table)
     }
 
     /// The entries, which are the caller's to free.
-    pub(super) fn into_table(mut self) -> Table<Entry> {
-        std::mem::take(&mut self.0)
+    pub(super) fn into_entries(mut self) -> Entries {
+        self.0.take()
     }
 
     /// Visits the entries of the bucket at `cursor` and answers the next cursor; 0 begins and ends. A cursor of the
@@ -69,7 +69,7 @@ impl DetachedTable {
 
     /// An entry by its key.
     pub fn find(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        let found = self.0.find(crate::encoding::table::hash(key), key)?;
+        let found = self.0.find(self.0.hash(key), key)?;
         // SAFETY: a live entry that we own.
         Some(unsafe { &mut *found.as_ptr() })
     }
@@ -78,7 +78,7 @@ impl DetachedTable {
 impl Drop for DetachedTable {
     fn drop(&mut self) {
         if !self.0.is_empty() {
-            lazyfree::free_entries(std::mem::take(&mut self.0));
+            lazyfree::free_entries(self.0.take());
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
+use super::entries::Entries;
 use super::entry::Entry;
-use crate::encoding::table::Table;
 use crate::types::Object;
 
 /// Parts above which a collection is worth another thread's time.
@@ -16,7 +16,7 @@ pub const THRESHOLD: usize = 64;
 
 enum Garbage {
     Object(Object),
-    Entries(Table<Entry>),
+    Entries(Entries),
 }
 
 /// A value on its way to be freed.
@@ -79,7 +79,7 @@ pub fn free(object: Object) {
 }
 
 /// Frees all entries of a table elsewhere.
-pub fn free_entries(table: Table<Entry>) {
+pub fn free_entries(table: Entries) {
     let count = table.len();
     send(Garbage::Entries(table), count);
 }

@@ -2,6 +2,7 @@
 
 pub mod db;
 pub mod detached;
+pub mod entries;
 pub mod entry;
 pub mod expire;
 pub mod lazyfree;
@@ -48,6 +49,14 @@ impl Keyspace {
         let shared = Rc::new(Shared::default());
         let dbs = (0..count).map(|index| Db::new(index, Rc::clone(&shared))).collect();
         Self { dbs, shared }
+    }
+
+    /// One empty database with a table for each slot of a cluster.
+    #[must_use]
+    pub fn by_slot() -> Self {
+        let shared = Rc::new(Shared::default());
+        shared.by_slot.set(true);
+        Self { dbs: vec![Db::new(0, Rc::clone(&shared))], shared }
     }
 
     /// The database with this number, which a client has selected and so exists.

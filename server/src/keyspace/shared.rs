@@ -98,6 +98,8 @@ pub struct Shared {
     pub now_ms: Cell<i64>,
     /// What a touched entry gets as eviction data under LRU: seconds, in 24 bits.
     pub lru_clock: Cell<u32>,
+    /// Whether databases have a table for each slot of a cluster.
+    pub by_slot: Cell<bool>,
     /// Whether entries keep LFU counters instead of LRU clocks.
     pub lfu: Cell<bool>,
     /// LFU's `lfu-log-factor`.

@@ -42,6 +42,8 @@ pub struct Link {
 
 /// What is to be sent.
 pub struct Job {
+    /// The target is a node of a cluster, to which the keys' slot is on its way.
+    pub asking: bool,
     /// Where to.
     pub target: Target,
     /// The database there.
@@ -204,7 +206,8 @@ fn attempt(job: &Job, link: &mut Link, outcome: &mut Outcome) -> Result<(), Fail
         };
         sent.push(index);
         let ttl = ttl.to_string();
-        let words: [&[u8]; 5] = [b"RESTORE", &item.key, ttl.as_bytes(), &item.payload, b"REPLACE"];
+        let restore: &[u8] = if job.asking { b"RESTORE-ASKING" } else { b"RESTORE" };
+        let words: [&[u8]; 5] = [restore, &item.key, ttl.as_bytes(), &item.payload, b"REPLACE"];
         request(&mut out, if job.replace { &words } else { &words[..4] });
     }
     link.send(&out, job.timeout).map_err(Failure::Write)?;

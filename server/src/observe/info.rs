@@ -109,7 +109,7 @@ pub fn text(keyspace: &Keyspace, core: &Core, client: &Client, named: &[String])
     }
     if wanted.is("cluster") {
         page.section("Cluster");
-        page.field("cluster_enabled", 0);
+        page.field("cluster_enabled", u8::from(core.cluster.is_some()));
     }
     if wanted.is("keyspace") {
         page.section("Keyspace");
@@ -194,7 +194,11 @@ fn server(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("redis_git_dirty", 0);
     page.field("redis_build_id", env!("CARGO_PKG_VERSION"));
     page.field("redstart_version", env!("CARGO_PKG_VERSION"));
-    let mode = if core.settings.sentinel.is_some() { "sentinel" } else { "standalone" };
+    let mode = match (&core.settings.sentinel, &core.cluster) {
+        (Some(_), _) => "sentinel",
+        (None, Some(_)) => "cluster",
+        (None, None) => "standalone",
+    };
     page.field("redis_mode", mode);
     page.field(
         "os",
@@ -236,7 +240,7 @@ fn clients(page: &mut Page, core: &Core, client: &Client) {
     let replicas = all().filter(|client| client.flags.any(Flags::REPLICA)).count();
     let primary = usize::from(core.replicating.primary.is_some());
     page.field("connected_clients", (core.clients.len() + primary).saturating_sub(replicas));
-    page.field("cluster_connections", 0);
+    page.field("cluster_connections", core.cluster_connections());
     page.field("maxclients", core.settings.maxclients);
     page.field(
         "client_recent_max_input_buffer",
@@ -293,7 +297,8 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     let held = core.replication.bytes_for_replicas();
     page.field("mem_clients_slaves", replica_bytes as u64 + held);
     page.field("mem_clients_normal", found.clients - replica_bytes);
-    page.field("mem_cluster_links", 0);
+    let links = core.cluster.as_ref().map_or(0, |cluster| cluster.stats.links_bytes);
+    page.field("mem_cluster_links", links);
     let log = core.logging.log.as_ref();
     page.field("mem_aof_buffer", log.map_or(0, |log| log.buffer_capacity()));
     page.field("mem_allocator", "jemalloc-5.3.1");

@@ -66,10 +66,14 @@ impl Core {
         self.arm();
     }
 
-    /// At the start: follows the primary that the settings name.
+    /// At the start: follows the primary that the settings name, or the cluster.
     pub fn begin_replication(&mut self, keyspace: &mut Keyspace) {
         self.apply_replication_settings();
-        if let Some((host, port)) = self.settings.replication.replicaof.clone() {
+        let of_cluster = self.cluster.as_ref().and_then(|cluster| cluster.my_primary());
+        let of_cluster = of_cluster
+            .filter(|primary| !primary.ip.is_empty())
+            .map(|primary| (primary.ip.clone(), primary.port));
+        if let Some((host, port)) = self.settings.replication.replicaof.clone().or(of_cluster) {
             self.replication.start_as_replica(&host, port);
         }
         self.role_changed(keyspace);
@@ -166,10 +170,22 @@ impl Core {
             .map(|client| client.id)
             .collect();
         for id in blocked {
-            self.unblock(id, Unblock::RoleChange);
+            let follows =
+                self.clients.by_id(id).is_some_and(|client| client.flags.any(Flags::FOLLOWS));
+            let why = match self.redirection().filter(|_| follows) {
+                Some(error) => Unblock::Elsewhere(error),
+                None => Unblock::RoleChange,
+            };
+            self.unblock(id, why);
         }
         self.replicating.waiting.clear();
         self.role_changed(keyspace);
+    }
+
+    /// All data goes, and what is on the disk with it: this server begins from nothing.
+    pub(crate) fn empty_all(&mut self, keyspace: &mut Keyspace) {
+        self.empty_for_sync(keyspace);
+        self.begin_log_again(keyspace);
     }
 
     /// All data goes, for a primary's takes its place. Saving and the log stop before.

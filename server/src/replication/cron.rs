@@ -97,7 +97,7 @@ impl Replication {
             return;
         }
         // A ping would move the offset that a failover waits for.
-        let would_disturb = self.failover.has_end() && turn.is_paused;
+        let would_disturb = (self.failover.has_end() || self.pings_held) && turn.is_paused;
         if self.cron_rounds % self.options.ping_period_s.max(1) == 0 && !would_disturb {
             self.push(&command(&[b"ping"]));
         }

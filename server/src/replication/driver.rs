@@ -53,6 +53,8 @@ pub struct Replication {
     pub(super) has_grown: bool,
     pub(super) good_replicas: usize,
     pub(super) counts: SyncCounts,
+    /// A failover of the cluster waits for a replica: see [`hold_pings`](Self::hold_pings).
+    pub(super) pings_held: bool,
 }
 
 impl Replication {
@@ -77,6 +79,7 @@ impl Replication {
             has_grown: false,
             good_replicas: 0,
             counts: SyncCounts::default(),
+            pings_held: false,
         }
     }
 
@@ -171,6 +174,12 @@ impl Replication {
     #[must_use]
     pub fn is_replica(&self) -> bool {
         self.upstream.is_some()
+    }
+
+    /// Where the primary is, of a replica.
+    #[must_use]
+    pub fn primary_address(&self) -> Option<(&str, u16)> {
+        self.upstream.as_ref().map(|upstream| (upstream.host.as_str(), upstream.port))
     }
 
     /// Whether the link to the primary is up: `master_link_status`.

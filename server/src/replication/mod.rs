@@ -12,6 +12,7 @@
 //! ```
 
 mod backlog;
+mod cluster;
 mod cron;
 mod door;
 mod driver;

@@ -78,6 +78,7 @@ pub fn run(call: &mut Call<'_>, script: &Script, keys: usize, read_only: bool) -
         name: Rc::clone(&script.name),
         read_only: read_only || (!is_silent && script.flags.any(ScriptFlags::NO_WRITES)),
         allow_oom: !is_silent && script.flags.any(ScriptFlags::ALLOW_OOM),
+        crosses_slots: is_silent || script.flags.any(ScriptFlags::ALLOW_CROSS_SLOT),
         keys,
     };
     let Some(vm) = &call.core.scripting.eval else {

@@ -274,6 +274,7 @@ fn register_functions(
             name: "".into(),
             read_only: true,
             allow_oom: false,
+            crosses_slots: false,
             keys: 0,
         };
         let mut run = Run::begin(call.within(call.args), plan);
@@ -395,6 +396,7 @@ pub fn run(
         name: Rc::clone(&function.name),
         read_only: read_only || function.flags.any(ScriptFlags::NO_WRITES),
         allow_oom: function.flags.any(ScriptFlags::ALLOW_OOM),
+        crosses_slots: function.flags.any(ScriptFlags::ALLOW_CROSS_SLOT),
         keys,
     };
     let runner = vm(call.core)?.run.clone();

@@ -53,6 +53,8 @@ pub struct Plan {
     pub read_only: bool,
     /// It may write though memory is used up.
     pub allow_oom: bool,
+    /// In a cluster it may name keys of several slots that are all this server's.
+    pub crosses_slots: bool,
     /// How many of the arguments are keys.
     pub keys: usize,
 }
@@ -88,6 +90,8 @@ pub struct Run<'a> {
     own_db: usize,
     own_flags: Flags,
     failed: bool,
+    /// In a cluster: the slot of all keys, once one is known; nothing where the script may name keys of several.
+    slot: Option<Option<u16>>,
 }
 
 /// Flags of the client that a script sets.
@@ -120,6 +124,7 @@ impl<'a> Run<'a> {
         core.feed.begin_frame();
         let out_of_memory = core.armed.any(Armed::MEMORY) && core.out_of_memory();
         let own_db = client.db;
+        let slot = (!plan.crosses_slots).then(|| core.slot_of(row.spec(), args));
         Self {
             keyspace,
             core,
@@ -140,6 +145,7 @@ impl<'a> Run<'a> {
             own_db,
             own_flags,
             failed: false,
+            slot,
         }
     }
 
@@ -305,20 +311,23 @@ impl<'a> Run<'a> {
                 "ERR Write commands are not allowed from read-only scripts.",
             ));
         }
-        // What has begun to write is not stopped half-way.
-        if self.core.armed.is_empty() || self.wrote() {
-            return Ok(());
-        }
         let obeys = self.client.origin != Origin::Client;
-        if writes {
-            self.write_gates(obeys)?;
+        // What has begun to write is not stopped half-way.
+        if !self.core.armed.is_empty() && !self.wrote() {
+            if writes {
+                self.write_gates(obeys)?;
+            }
+            if self.out_of_memory
+                && !self.plan.allow_oom
+                && !obeys
+                && row.flags.contains(RowFlags::DENYOOM)
+            {
+                return Err(CommandError::new(error::OUT_OF_MEMORY));
+            }
         }
-        if self.out_of_memory
-            && !self.plan.allow_oom
-            && !obeys
-            && row.flags.contains(RowFlags::DENYOOM)
-        {
-            return Err(CommandError::new(error::OUT_OF_MEMORY));
+        if self.core.cluster.is_some() && !obeys {
+            let (db, slot) = (&self.keyspace.dbs[0], self.slot.as_mut());
+            self.core.slot_gate_of_script(db, self.client, row, words, slot)?;
         }
         Ok(())
     }
@@ -472,6 +481,11 @@ pub fn may_run(call: &Call<'_>, flags: ScriptFlags, read_only: bool) -> CommandR
     let is_stale = core.armed.any(Armed::STALE) && !core.replication.is_link_up();
     if flags.any(ScriptFlags::SILENT) {
         return if is_stale { Err(CommandError::new(error::MASTER_DOWN)) } else { Ok(()) };
+    }
+    if flags.any(ScriptFlags::NO_CLUSTER) && call.is_in_cluster() {
+        return Err(CommandError::new(
+            "ERR Can not run script on cluster, 'no-cluster' flag is set.",
+        ));
     }
     if is_stale && !flags.any(ScriptFlags::ALLOW_STALE) {
         return Err(CommandError::new(

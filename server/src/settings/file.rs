@@ -44,7 +44,12 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 /// # Errors
 /// The first line that is wrong.
 pub fn load(settings: &mut Settings, text: &str) -> Result<(), ConfigError> {
-    load_nested(settings, text, 0)
+    load_nested(settings, text, 0)?;
+    if settings.cluster.enabled && settings.replication.replicaof.is_some() {
+        let reason = "replicaof directive not allowed in cluster mode".to_owned();
+        return Err(ConfigError { line: None, reason });
+    }
+    Ok(())
 }
 
 fn load_nested(settings: &mut Settings, text: &str, depth: usize) -> Result<(), ConfigError> {

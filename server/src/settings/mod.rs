@@ -1,5 +1,6 @@
 //! The server's settings, typed. `rows.rs` names each for redis.conf, the command line and CONFIG.
 
+pub mod cluster;
 pub mod file;
 pub mod notify;
 mod own;
@@ -254,6 +255,8 @@ pub struct Settings {
     pub saving: saving::Saving,
     /// Who follows whom.
     pub replication: replication::Replication,
+    /// Redis Cluster.
+    pub cluster: cluster::Cluster,
     /// Parameters of features that are off, by the names of their rows.
     pub dormant: std::collections::BTreeMap<&'static str, String>,
     /// The `sentinel` lines, where the program acts as a sentinel.
@@ -364,6 +367,7 @@ impl Default for Settings {
             save: vec![(3600, 1), (300, 100), (60, 10_000)],
             saving: saving::Saving::default(),
             replication: replication::Replication::default(),
+            cluster: cluster::Cluster::default(),
             dormant: std::collections::BTreeMap::new(),
             sentinel: None,
         }

@@ -6,6 +6,7 @@
 
 use redstart_common::log::Level;
 
+use super::cluster::{ENDPOINTS, set_hostname};
 use super::own::*;
 use super::replication::{DisklessLoad, PropagationError};
 pub use super::row::{Kind, Row, Shape, When};
@@ -374,36 +375,36 @@ pub static ROWS: &[Row] = &[
         number!(replication.min_replicas_max_lag, 0, INT_MAX),
     ),
     // Cluster.
-    row("cluster-enabled", Start, Kind::Only("no", "cluster mode")),
-    row("cluster-config-file", Start, Kind::Dormant("nodes.conf", Shape::Text)),
-    row("cluster-port", Start, Kind::Dormant("0", Shape::Number(0, 65535))),
-    row("cluster-node-timeout", Live, Kind::Dormant("15000", Shape::Number(0, i64::MAX))),
-    row("cluster-announce-ip", Live, Kind::Dormant("", Shape::Text)),
-    row("cluster-announce-hostname", Live, Kind::Dormant("", Shape::Text)),
-    row("cluster-announce-port", Live, Kind::Dormant("0", Shape::Number(0, 65535))),
-    row("cluster-announce-tls-port", Live, Kind::Dormant("0", Shape::Number(0, 65535))),
-    row("cluster-announce-bus-port", Live, Kind::Dormant("0", Shape::Number(0, 65535))),
-    row("cluster-allow-reads-when-down", Live, Kind::Dormant("no", Shape::Flag)),
-    row("cluster-allow-pubsubshard-when-down", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("cluster-allow-replica-migration", Live, Kind::Dormant("yes", Shape::Flag)),
-    row("cluster-link-sendbuf-limit", Live, Kind::Dormant("0", Shape::Bytes(0, i64::MAX))),
-    row("cluster-migration-barrier", Live, Kind::Dormant("1", Shape::Number(0, INT_MAX))),
+    row("cluster-enabled", Start, flag!(cluster.enabled)),
+    row("cluster-config-file", Start, text!(cluster.config_file)),
+    row("cluster-port", Start, number!(cluster.port, 0, 65_535)),
+    row("cluster-node-timeout", Live, number!(cluster.node_timeout, 0, i64::MAX)),
+    row("cluster-announce-ip", Live, text!(cluster.announce_ip)),
     row(
-        "cluster-preferred-endpoint-type",
+        "cluster-announce-hostname",
         Live,
-        Kind::Dormant("ip", Shape::Words(&["ip", "hostname", "unknown-endpoint"])),
+        Kind::Own { get: |s| s.cluster.announce_hostname.clone(), set: set_hostname },
     ),
+    row("cluster-announce-port", Live, number!(cluster.announce_port, 0, 65_535)),
+    row("cluster-announce-tls-port", Live, number!(cluster.announce_tls_port, 0, 65_535)),
+    row("cluster-announce-bus-port", Live, number!(cluster.announce_bus_port, 0, 65_535)),
+    row("cluster-allow-reads-when-down", Live, flag!(cluster.allow_reads_when_down)),
+    row("cluster-allow-pubsubshard-when-down", Live, flag!(cluster.allow_pubsubshard_when_down)),
+    row("cluster-allow-replica-migration", Live, flag!(cluster.allow_replica_migration)),
+    row("cluster-link-sendbuf-limit", Live, bytes!(cluster.link_sendbuf_limit, 0, LONG_MAX)),
+    row("cluster-migration-barrier", Live, number!(cluster.migration_barrier, 0, INT_MAX)),
+    row("cluster-preferred-endpoint-type", Live, word!(cluster.preferred_endpoint_type, ENDPOINTS)),
     alias(
         "cluster-replica-no-failover",
         "cluster-slave-no-failover",
-        Kind::Dormant("no", Shape::Flag),
+        flag!(cluster.replica_no_failover),
     ),
     alias(
         "cluster-replica-validity-factor",
         "cluster-slave-validity-factor",
-        Kind::Dormant("10", Shape::Number(0, INT_MAX)),
+        number!(cluster.replica_validity_factor, 0, INT_MAX),
     ),
-    row("cluster-require-full-coverage", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("cluster-require-full-coverage", Live, flag!(cluster.require_full_coverage)),
     // TLS.
     row("tls-port", Start, Kind::Only("0", "TLS")),
     row("tls-cluster", Live, Kind::Only("no", "TLS")),
@@ -478,7 +479,7 @@ mod tests {
             ("port", "70000", "argument must be between 0 and 65535 inclusive"),
             ("protected-mode", "maybe", "argument must be 'yes' or 'no'"),
             ("maxmemory", "10x", "argument must be a memory value"),
-            ("cluster-enabled", "yes", "Redstart does not support cluster mode yet"),
+            ("tls-cluster", "yes", "Redstart does not support TLS yet"),
         ] {
             let row = find(name).expect("known");
             assert_eq!(row.parse(&mut settings, &[value]), Err(text.to_owned()));

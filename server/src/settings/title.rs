@@ -32,7 +32,7 @@ pub fn value(settings: &Settings, title: &str, config_file: &str, name: &str) ->
             format!("{host}:{}", settings.port)
         }
         "listen-addr" => format!("unixsocket:{}", settings.unixsocket),
-        // No cluster.
+        "server-mode" if settings.cluster.enabled => "[cluster]".to_owned(),
         "server-mode" if settings.sentinel.is_some() => "[sentinel]".to_owned(),
         "server-mode" => String::new(),
         "config-file" => config_file.to_owned(),

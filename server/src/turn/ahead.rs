@@ -18,7 +18,7 @@ use redstart_common::command::{self, CommandId, Resolved, keys};
 use redstart_common::resp::{Args, Limits, RequestScanner, Span};
 
 use crate::encoding::table;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Db, Keyspace};
 
 /// Requests that are looked at together, at most.
 const REQUESTS_MAX: usize = 128;
@@ -94,7 +94,7 @@ impl Ahead {
         (request.row, args, request.end)
     }
 
-    /// Scans requests of `work` from `start` on, of a client whose database is `db`.
+    /// Scans requests of `work` from `start` on, of a client that uses `db`.
     ///
     /// The scanner is at the start of a request afterwards, unless the last one was incomplete.
     pub fn scan(
@@ -103,7 +103,7 @@ impl Ahead {
         work: &[u8],
         start: usize,
         limits: &Limits,
-        db: usize,
+        db: &Db,
     ) -> Ended {
         if limits.unauthenticated {
             return Ended::Irregular;
@@ -128,7 +128,8 @@ impl Ahead {
                                 continue;
                             }
                             let member = member.map(table::hash);
-                            self.touches.push(Touch { db, key: table::hash(key), member });
+                            let touch = Touch { db: db.index(), key: db.hash(key), member };
+                            self.touches.push(touch);
                             last_key = &rest[args.spans()[position].start as usize..][..key.len()];
                         }
                     }
@@ -211,7 +212,7 @@ mod tests {
 
     fn scanned(work: &[u8]) -> (Ahead, Ended, bool) {
         let (mut ahead, mut scanner) = (Ahead::default(), RequestScanner::new());
-        let ended = ahead.scan(&mut scanner, work, 0, &Limits::default(), 0);
+        let ended = ahead.scan(&mut scanner, work, 0, &Limits::default(), &Keyspace::new(1).dbs[0]);
         (ahead, ended, scanner.is_inside())
     }
 

@@ -523,7 +523,7 @@ impl Connection {
             return;
         }
         let first = ahead.len();
-        let ended = ahead.scan(scanner, fresh, 0, &limits, client.db);
+        let ended = ahead.scan(scanner, fresh, 0, &limits, &engine.keyspace.dbs[client.db]);
         self.plan.set(Some(Plan { first, last: ahead.len(), ended }));
     }
 
@@ -652,7 +652,8 @@ impl Connection {
                 Ended::Full => {
                     let mut beyond = self.server.intake.beyond();
                     beyond.clear();
-                    ended = beyond.scan(scanner, work, at, &limits, client.db);
+                    ended =
+                        beyond.scan(scanner, work, at, &limits, &engine.keyspace.dbs[client.db]);
                     beyond.prefetch(&engine.keyspace);
                     let all = 0..beyond.len();
                     let done = run_scanned(engine, client, &beyond, all, work, &mut at);

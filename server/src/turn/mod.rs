@@ -2,6 +2,7 @@
 //! regular work is here as well.
 
 pub mod ahead;
+pub mod bus;
 pub mod busy;
 pub mod connection;
 pub mod cron;

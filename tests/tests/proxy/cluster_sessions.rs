@@ -1,8 +1,10 @@
 //! What needs a connection of its own, scripts and channels, over a Redis Cluster of real nodes.
 
+use std::time::Instant;
+
 use redstart_common::slot::key_slot;
 use redstart_tests::cluster_support::Cluster;
-use redstart_tests::proxy_support::{Client, eventually};
+use redstart_tests::proxy_support::{Client, Listening, eventually};
 
 use crate::cluster::proxy_with;
 
@@ -90,15 +92,128 @@ fn what_waits_follows_its_slot() {
     });
     assert_eq!(line(&mut client, "RPUSH queue x"), ":1");
     assert_eq!(waiter.receive(), "*2\r\n$5\r\nqueue\r\n$1\r\nx\r\n");
+    on_a_slot_that_is_under_way(&cluster, &proxy, slot, to, from);
     // A script that one node was shown is found on the next.
     let body = "return redis.call('incr', KEYS[1])";
     client.send(&["EVAL", body, "1", "queue:n{queue}"]);
     assert_eq!(client.receive(), ":1\r\n");
-    cluster.move_slot(slot, to, from);
+    cluster.move_slot(slot, from, to);
     let sha = line(&mut client, "SCRIPT LOAD return(1)");
     assert!(sha.starts_with("$40 "), "{sha}");
     client.send(&["EVAL", body, "1", "queue:n{queue}"]);
     assert_eq!(client.receive(), ":2\r\n");
+}
+
+/// The slot of `queue` moves, and the node that it goes to is asked while it does.
+fn on_a_slot_that_is_under_way(
+    cluster: &Cluster,
+    proxy: &Listening,
+    slot: u16,
+    from: usize,
+    to: usize,
+) {
+    let (mut waiter, mut client) = (proxy.client(), proxy.client());
+    assert_eq!(line(&mut client, "SET {queue}old 1"), "+OK");
+    cluster.begin_move(slot, from, to);
+    waiter.send(&["BLPOP", "queue", "0"]);
+    eventually("it waits where the slot goes to", || {
+        cluster.nodes[to].client().call("INFO clients").contains("blocked_clients:1\r\n")
+    });
+    assert_eq!(line(&mut client, "RPUSH queue x"), ":1");
+    assert_eq!(waiter.receive(), "*2\r\n$5\r\nqueue\r\n$1\r\nx\r\n");
+    // What is not there yet is watched where it will be, and what is there where it was.
+    expect(
+        &mut client,
+        &[
+            ("WATCH {queue}new", "+OK"),
+            ("MULTI", "+OK"),
+            ("SET {queue}new 1", "+QUEUED"),
+            ("EXEC", "*1 +OK"),
+            ("WATCH {queue}old", "+OK"),
+            ("WATCH {queue}new", "+OK"),
+            ("MULTI", "+OK"),
+            ("INCR {queue}old", "+QUEUED"),
+            ("EXEC", "*-1"),
+            ("WATCH {queue}old", "+OK"),
+        ],
+    );
+    cluster.move_keys(slot, from, to);
+    cluster.end_move(slot, from, to);
+    // The slot has moved since: nobody knows what became of the key meanwhile.
+    expect(
+        &mut client,
+        &[
+            ("MULTI", "+OK"),
+            ("INCR {queue}old", "+QUEUED"),
+            ("EXEC", "*-1"),
+            ("WATCH {queue}old", "+OK"),
+            ("MULTI", "+OK"),
+            ("INCR {queue}old", "+QUEUED"),
+            ("EXEC", "*1 :2"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_asked_before_the_nodes_are_known_waits_for_them() {
+    const HOLD_MS: u128 = 500;
+    let cluster = Cluster::start(1, 0, &[]);
+    let port = cluster.nodes[0].port;
+    cluster.nodes[0].signal(libc::SIGSTOP);
+    let (patient, hasty) = (
+        proxy_with(port, "  failover_hold: 20000\n", 1),
+        proxy_with(port, &format!("  failover_hold: {HOLD_MS}\n"), 1),
+    );
+    let requests = [
+        "DBSIZE",
+        "SCAN 0",
+        "BLPOP none 0.01",
+        "WATCH k",
+        "MGET k l",
+        "SUBSCRIBE c",
+        "PSUBSCRIBE *",
+        "SCRIPT LOAD return(1)",
+        "WAIT 0 0",
+        "GET k",
+    ];
+    let ask = |proxy: &Listening| -> Vec<Client> {
+        let ask = |words: &&str| {
+            let mut client = proxy.client();
+            assert_eq!(line(&mut client, "PING"), "+PONG");
+            client.send(&words.split(' ').collect::<Vec<_>>());
+            client
+        };
+        requests.iter().map(ask).collect()
+    };
+    let (mut waiting, begun) = (ask(&patient), Instant::now());
+    // What was asked before comes first, and is answered before what comes after.
+    waiting[0].send_raw(b"PING\r\n");
+    for (client, words) in ask(&hasty).iter_mut().zip(requests) {
+        let wanted = match words {
+            "GET k" => "-CLUSTERDOWN Hash slot not served",
+            _ => "-ERR Connection refused",
+        };
+        assert_eq!(client.receive().trim_end(), wanted, "{words}");
+        assert!(begun.elapsed().as_millis() >= HOLD_MS, "{words}");
+    }
+    assert!(!waiting.iter().any(Client::has_received));
+    cluster.nodes[0].signal(libc::SIGCONT);
+    let wanted = [
+        ":0",
+        "*2 $1 0 *0",
+        "*-1",
+        "+OK",
+        "*2 $-1 $-1",
+        "*3 $9 subscribe $1 c :1",
+        "*3 $10 psubscribe $1 * :1",
+        "$40 930269f31393d0be681588b6ab08dccee7d6bb67",
+        ":0",
+        "$-1",
+    ];
+    for ((client, words), wanted) in waiting.iter_mut().zip(requests).zip(wanted) {
+        assert_eq!(client.receive().trim_end().replace("\r\n", " "), wanted, "{words}");
+    }
+    assert_eq!(waiting[0].receive(), "+PONG\r\n");
 }
 
 #[test]
@@ -107,6 +222,7 @@ fn what_is_published_is_heard_once() {
     let proxy = proxy_with(cluster.nodes[0].port, "", 1);
     let (mut client, mut channels, mut patterns, mut events, mut shards) =
         (proxy.client(), proxy.client(), proxy.client(), proxy.client(), proxy.client());
+    let mut all = proxy.client();
     let names = ["a", "b", "c", "d", "e"];
     // Which waits until it is known which nodes there are.
     assert_eq!(line(&mut client, "SET first x"), "+OK");
@@ -118,6 +234,7 @@ fn what_is_published_is_heard_once() {
     }
     assert!(line(&mut patterns, "PSUBSCRIBE [a-e]").ends_with(":1"));
     assert!(line(&mut events, "PSUBSCRIBE __keyevent@0__:set").ends_with(":1"));
+    assert!(line(&mut all, "PSUBSCRIBE *").ends_with(":1"));
     for name in names {
         client.call(&format!("PUBLISH {name} by-proxy"));
         let heard = channels.receive();
@@ -137,8 +254,13 @@ fn what_is_published_is_heard_once() {
         let heard = events.receive();
         assert!(heard.ends_with(&format!("\r\n{name}\r\n")), "{heard}");
     }
+    // For each name four messages, and two notifications of its node.
+    let mut heard: Vec<String> = (0..names.len() * 6).map(|_| all.receive()).collect();
+    heard.sort();
+    heard.dedup();
+    assert_eq!(heard.len(), names.len() * 6, "{heard:?}");
     // Nothing was heard twice.
-    for listener in [&mut channels, &mut patterns, &mut events, &mut shards] {
+    for listener in [&mut all, &mut channels, &mut patterns, &mut events, &mut shards] {
         let reply = line(listener, "PING end");
         assert!(reply.ends_with("end"), "{reply}");
     }

@@ -3,6 +3,7 @@
 mod cluster;
 mod cluster_sessions;
 mod commands;
+mod databases;
 mod failover;
 mod failures;
 mod hash_tags;

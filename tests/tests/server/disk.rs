@@ -333,6 +333,29 @@ fn an_error_that_nobody_hears_ends_who_is_to_end_for_it() {
 }
 
 #[test]
+fn what_others_are_refused_while_a_script_of_the_log_runs_is_no_error_of_the_log() {
+    let folder = Folder::new();
+    let script = "redis.call('set', KEYS[1], 'y') for i = 1, 2000000 do redis.call('ping') end";
+    let log =
+        format!("*4\r\n$4\r\nEVAL\r\n${}\r\n{script}\r\n$1\r\n1\r\n$1\r\nx\r\n", script.len());
+    std::fs::write(folder.join("appendonly.aof"), log).expect("written");
+    let dir = folder.path().display().to_string();
+    let server = Server::start(
+        &[
+            &["--dir", &dir, "--appendonly", "yes", "--busy-reply-threshold", "1"][..],
+            &["--enable-debug-command", "yes", "--propagation-error-behavior", "panic"],
+        ]
+        .concat(),
+    );
+    let (mut client, mut other) = (server.client(), server.client());
+    eventually("it has loaded", || client.call("PING") == "+PONG\r\n");
+    client.send(&["DEBUG", "LOADAOF"]);
+    eventually("it loads", || other.call("PING").starts_with("-LOADING"));
+    assert_eq!(client.receive(), "+OK\r\n");
+    assert_eq!(other.call("GET x"), "$1\r\ny\r\n");
+}
+
+#[test]
 fn a_replica_that_cannot_follow_ends_if_it_is_to() {
     let primary = Server::start(&[]);
     let mut client = primary.client();

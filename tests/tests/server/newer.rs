@@ -370,3 +370,105 @@ fn what_is_repeated_is_known_to_older_servers() {
     }
     assert!(second.call("INFO replication").contains("master_link_status:up"));
 }
+
+#[test]
+fn entries_go_with_regard_to_who_has_them_pending() {
+    let primary = Server::start(&[]);
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
+    let mut client = Client::connect(primary.port);
+    expect(&mut client, &[("XDELEX none IDS 2 1-1 1-2", "*2 :-1 :-1"), ("EXISTS none", ":0")]);
+    for id in 1..=6 {
+        client.call(&format!("XADD s 0-{id} f v"));
+    }
+    expect(
+        &mut client,
+        &[
+            // Without a group nobody has acknowledged anything.
+            ("XDELEX s ACKED IDS 1 0-1", "*1 :2"),
+            ("XGROUP CREATE s one 0", "+OK"),
+            ("XGROUP CREATE s two 0", "+OK"),
+        ],
+    );
+    client.call("XREADGROUP GROUP one c COUNT 5 STREAMS s >");
+    client.call("XREADGROUP GROUP two c COUNT 4 STREAMS s >");
+    expect(
+        &mut client,
+        &[
+            ("XACKDEL s one ACKED IDS 2 0-1 0-9", "*2 :2 :-1"),
+            ("XACKDEL s two IDS 1 0-1 ACKED", "*1 :1"),
+            ("XACKDEL s one KEEPREF IDS 1 0-2", "*1 :1"),
+            ("XPENDING s two", "*4 :3 $3 0-2 $3 0-4 *1 *2 $1 c $1 3"),
+            ("XDELEX s DELREF IDS 2 0-2 0-3", "*2 :-1 :1"),
+            ("XPENDING s two", "*4 :1 $3 0-4 $3 0-4 *1 *2 $1 c $1 1"),
+            ("XPENDING s one", "*4 :2 $3 0-4 $3 0-5 *1 *2 $1 c $1 2"),
+            // Acknowledged by one, not read by the other.
+            ("XACK s one 0-5", ":1"),
+            ("XDELEX s ACKED IDS 2 0-5 0-7", "*2 :2 :-1"),
+            ("XDELEX s IDS 1 0-5", "*1 :1"),
+            ("XLEN s", ":2"),
+            ("XACKDEL s none IDS 1 0-4", "*1 :-1"),
+            ("XDELEX s IDS 0 0-4", "-ERR Number of IDs must be a positive integer"),
+            (
+                "XDELEX s IDS 2 0-4",
+                "-ERR The `numids` parameter must match the number of arguments",
+            ),
+            (
+                "XDELEX s IDS 1 0-4 0-6",
+                "-ERR The `numids` parameter must match the number of arguments",
+            ),
+            ("XDELEX s ACKED KEEPREF IDS 1 0-4", "-ERR syntax error"),
+            ("XDELEX s IDS 1 x", "-ERR Invalid stream ID specified as stream command argument"),
+        ],
+    );
+    let mut follower = Client::connect(replica.port);
+    for question in ["XRANGE s - +", "XPENDING s one", "XPENDING s two"] {
+        let wanted = client.call(question);
+        eventually(question, || follower.call(question) == wanted);
+    }
+}
+
+#[test]
+fn who_follows_is_sent_to_the_primary() {
+    let primary = Server::start(&[]);
+    let server = Server::start(&[]);
+    let away = format!("-REDIRECT 127.0.0.1:{}", primary.port);
+    let (mut client, mut waiting) = (Client::connect(server.port), Client::connect(server.port));
+    expect(
+        &mut client,
+        &[
+            ("READONLY", "-ERR This instance has cluster support disabled"),
+            ("CLIENT CAPA unheard-of REDIRECT", "+OK"),
+            ("SET k v", "+OK"),
+        ],
+    );
+    waiting.call("CLIENT CAPA redirect");
+    waiting.send(&["BLPOP", "list", "0"]);
+    let mut plain = Client::connect(server.port);
+    eventually("the wait", || plain.call("INFO clients").contains("blocked_clients:1"));
+    plain.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    assert_eq!(waiting.receive().trim_end(), away);
+    expect(
+        &mut client,
+        &[
+            ("GET k", &away),
+            ("SET k v", &away),
+            ("PING", "+PONG"),
+            ("MULTI", "+OK"),
+            ("GET k", &away),
+            ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+            ("READONLY", "+OK"),
+            ("ASKING", "-ERR This instance has cluster support disabled"),
+        ],
+    );
+    eventually("the sync", || client.call("GET k").trim_end() == "$-1");
+    expect(
+        &mut client,
+        &[
+            ("SET k v", &away),
+            ("READWRITE", "+OK"),
+            ("GET k", &away),
+            ("RESET", "+RESET"),
+            ("SET k v", "-READONLY You can't write against a read only replica."),
+        ],
+    );
+}

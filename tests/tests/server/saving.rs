@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redstart_tests::proxy_support::{Client, Folder, Redis, eventually, free_port};
+use redstart_tests::proxy_support::{
+    Client, Folder, PATIENCE, Redis, eventually, free_port, within,
+};
 use redstart_tests::server_support::{Peer, Random, Server, figure, run, server_binary};
 
 const DEBUG: [&str; 2] = ["--enable-debug-command", "yes"];
@@ -27,13 +29,11 @@ fn start(who: Who, folder: &Path, options: &[&str]) -> Peer {
 }
 
 /// Waits until nothing is being written.
-fn idle(client: &mut Client) {
-    eventually("nothing is being saved", || {
-        let info = client.call("INFO persistence");
-        ["rdb_bgsave_in_progress:0", "aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]
-            .iter()
-            .all(|line| info.contains(line))
-    });
+fn is_saving_nothing(client: &mut Client) -> bool {
+    let info = client.call("INFO persistence");
+    ["rdb_bgsave_in_progress:0", "aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]
+        .iter()
+        .all(|line| info.contains(line))
 }
 
 /// Sends requests in pipelines, and looks that none is refused.
@@ -102,13 +102,18 @@ fn fill(client: &mut Client, scale: usize, seed: u64) {
 }
 
 fn each_loads_the_files_of_the_other(scale: usize) {
+    // The original looks at a million keys for longer than the usual wait.
+    let times = 1 + scale as u32 / 50_000;
     for (writer, reader) in [(Who::Ours, Who::Original), (Who::Original, Who::Ours)] {
         for options in [
             &["--appendonly", "no"][..],
-            &["--appendonly", "yes"],
+            // It is rewritten when the test says so.
+            &["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"],
             &[
                 "--appendonly",
                 "yes",
+                "--auto-aof-rewrite-percentage",
+                "0",
                 "--aof-use-rdb-preamble",
                 "no",
                 "--aof-timestamp-enabled",
@@ -119,12 +124,14 @@ fn each_loads_the_files_of_the_other(scale: usize) {
             let expected = {
                 let peer = start(writer, folder.path(), options);
                 let mut client = peer.client();
+                client.wait_longer(times);
                 fill(&mut client, scale, 1);
                 if options[1] == "yes" {
                     assert!(client.call("BGREWRITEAOF").starts_with("+Background"));
                     // Some of it is written meanwhile, some later.
                     fill(&mut client, scale / 4, 2);
-                    idle(&mut client);
+                    let is_idle = within(PATIENCE * times, || is_saving_nothing(&mut client));
+                    assert!(is_idle, "it is being saved for too long");
                     fill(&mut client, scale / 8, 3);
                 } else {
                     assert_eq!(client.call("SAVE"), "+OK\r\n");
@@ -132,7 +139,9 @@ fn each_loads_the_files_of_the_other(scale: usize) {
                 client.call("DEBUG DIGEST")
             };
             let peer = start(reader, folder.path(), options);
-            let found = peer.client().call("DEBUG DIGEST");
+            let mut client = peer.client();
+            client.wait_longer(times);
+            let found = client.call("DEBUG DIGEST");
             assert_eq!(found, expected, "{writer:?} to {reader:?}, {options:?}:\n{}", peer.log());
         }
     }

@@ -108,7 +108,7 @@ fn send_parts(
 ) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let (now_us, kind) = (request.now_us, Kind::of(request.row));
-    let (resp3, pool_index) = (client.resp3, client.pool);
+    let (lane, pool_index) = (client.lane, client.pool);
     core.pools[pool_index].stats.fragments += scratch.parts.len() as u64;
     let sequence = client.begin(now_us);
     let order: &[u16] = if merge == Merge::Values { &scratch.order } else { &[] };
@@ -120,7 +120,7 @@ fn send_parts(
         let pool = &core.pools[pool_index];
         let backend = match pool.topology.distribution.shard(u64::from(*slot)) {
             Some(shard) => reads::choose_for(core, id, pool_index, shard, kind, now_us),
-            None => pool.waiting_place(resp3, id.index).ok_or_else(Refusal::nobody),
+            None => pool.waiting_place(lane).ok_or_else(Refusal::nobody),
         };
         match backend.and_then(|backend| core.up.check(backend, now_us).map(|()| backend)) {
             Ok(backend) => {

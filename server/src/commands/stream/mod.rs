@@ -6,6 +6,7 @@ mod group;
 mod info;
 mod range;
 mod read;
+mod references;
 mod trim;
 mod write;
 
@@ -19,10 +20,12 @@ use crate::types::stream::{Entry, Group, Pending, StreamId};
 
 pub(super) const HANDLERS: Handlers = &[
     ("xack", claim::xack),
+    ("xackdel", references::xackdel),
     ("xadd", write::xadd),
     ("xautoclaim", claim::xautoclaim),
     ("xclaim", claim::xclaim),
     ("xdel", write::xdel),
+    ("xdelex", references::xdelex),
     ("xgroup|create", group::create),
     ("xgroup|createconsumer", group::create_consumer),
     ("xgroup|delconsumer", group::delete_consumer),

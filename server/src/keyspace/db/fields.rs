@@ -9,7 +9,6 @@
 use std::ptr::NonNull;
 
 use super::{Db, Entry, Object};
-use crate::encoding::table;
 use crate::keyspace::shared::IncidentKind;
 use crate::types::hash::Timed;
 
@@ -93,7 +92,7 @@ impl Db {
     /// Removes up to `most` fields of a hash that are due, unless a snapshot still wants to see it whole. A hash without
     /// deadlines leaves the index.
     pub fn expire_fields(&mut self, key: &[u8], most: usize) {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let Some(found) = self.table.find(hash, key) else { return };
         if self.is_wanted_whole(found) {
             return;
@@ -112,7 +111,7 @@ impl Db {
 
     /// Enters a key in the index whose hash was given fields with deadlines in place.
     pub fn note_field_deadlines(&mut self, key: &[u8]) {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let Some(mut found) = self.table.find(hash, key) else { return };
         // SAFETY: a live entry of this database, held mutably through `self`.
         let entry = unsafe { found.as_mut() };

@@ -9,7 +9,6 @@ use std::ptr::NonNull;
 use redstart_common::number::parse_i64;
 
 use super::{Collection, Db, Deadline, Entry, Kind, Payload, Str, WrongType};
-use crate::encoding::table;
 use crate::keyspace::shared::IncidentKind;
 
 /// What a look-up found.
@@ -45,7 +44,7 @@ pub(super) fn payload_of(bytes: &[u8]) -> Payload<'_> {
 impl Db {
     #[inline]
     fn place(&mut self, key: &[u8]) -> Place<'_> {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         match self.find_live(hash, key) {
             Some(mut entry) => {
                 // SAFETY: a live entry of this database, held mutably through `self`.
@@ -204,25 +203,25 @@ impl<'d> Held<'d> {
 impl<'d> Vacant<'d> {
     /// Adds the key, which is the one that was looked up, with a string.
     pub fn set_string(self, key: &[u8], bytes: &[u8], deadline: Deadline) {
-        debug_assert_eq!(self.hash, table::hash(key));
+        debug_assert_eq!(self.hash, self.db.table.hash(key));
         self.db.set_absent(self.hash, key, payload_of(bytes), deadline);
     }
 
     /// As [`Vacant::set_string`]; the string stays text though it be a number's.
     pub fn set_text(self, key: &[u8], bytes: &[u8]) {
-        debug_assert_eq!(self.hash, table::hash(key));
+        debug_assert_eq!(self.hash, self.db.table.hash(key));
         self.db.set_absent(self.hash, key, Payload::Bytes(bytes), Deadline::Clear);
     }
 
     /// As [`Vacant::set_string`]; the string counts as `raw`.
     pub fn set_raw(self, key: &[u8], bytes: &[u8]) {
-        debug_assert_eq!(self.hash, table::hash(key));
+        debug_assert_eq!(self.hash, self.db.table.hash(key));
         self.db.set_absent(self.hash, key, Payload::Raw(bytes), Deadline::Clear);
     }
 
     /// Adds the key with a string of `length` zeros, to be changed in place.
     pub fn zeros(self, key: &[u8], length: usize) -> &'d mut [u8] {
-        debug_assert_eq!(self.hash, table::hash(key));
+        debug_assert_eq!(self.hash, self.db.table.hash(key));
         self.db.set_absent(self.hash, key, Payload::Raw(&vec![0; length]), Deadline::Clear);
         let added = self.db.write(key).and_then(Entry::bytes_mut);
         added.unwrap_or_default()
@@ -230,7 +229,7 @@ impl<'d> Vacant<'d> {
 
     /// Adds the key with a string of `length` bytes: `bytes` at `offset`, within the length, and zeros before.
     pub fn splice(self, key: &[u8], length: usize, offset: usize, bytes: &[u8]) {
-        debug_assert_eq!(self.hash, table::hash(key));
+        debug_assert_eq!(self.hash, self.db.table.hash(key));
         let mut text = vec![0; length];
         text[offset..offset + bytes.len()].copy_from_slice(bytes);
         self.db.set_absent(self.hash, key, Payload::Raw(&text), Deadline::Clear);

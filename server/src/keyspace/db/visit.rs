@@ -25,7 +25,7 @@ impl Db {
 
     /// An entry for a snapshot, past its deadline or not, without a trace.
     pub fn find_for_walk(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        let found = self.table.find(crate::encoding::table::hash(key), key)?;
+        let found = self.table.find(self.table.hash(key), key)?;
         // SAFETY: a live entry of this database, held mutably through `self`.
         Some(unsafe { &mut *found.as_ptr() })
     }
@@ -64,8 +64,11 @@ impl Db {
         drawn: &mut Drawn<Entry>,
         mut visit: impl FnMut(&Entry),
     ) {
-        let table = if volatile { &self.expires } else { &self.table };
-        table.sample(wanted, drawn);
+        if volatile {
+            self.expires.sample(wanted, drawn);
+        } else {
+            self.table.sample(wanted, drawn);
+        }
         // SAFETY: live entries of this database, borrowed with it.
         drawn.iter().for_each(|entry| visit(unsafe { &*entry.as_ptr() }));
     }

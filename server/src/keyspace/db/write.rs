@@ -4,7 +4,7 @@
 
 use std::ptr::NonNull;
 
-use super::{Db, Deadline, Entry, Kind, Object, Payload, Taken, Value, WrongType, held, table};
+use super::{Db, Deadline, Entry, Kind, Object, Payload, Taken, Value, WrongType, held};
 use crate::keyspace::shared::IncidentKind;
 
 impl Db {
@@ -90,7 +90,7 @@ impl Db {
     }
 
     pub(super) fn set_payload(&mut self, key: &[u8], payload: Payload<'_>, deadline: Deadline) {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         match self.find_live(hash, key) {
             None => self.set_absent(hash, key, payload, deadline),
             Some(mut found) => {
@@ -205,18 +205,18 @@ impl Db {
 
     /// Gives a key another name, over whatever that one held, deadline included. Answers whether it was there.
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
-        let hash = table::hash(from);
+        let hash = self.table.hash(from);
         let Some(found) = self.find_live(hash, from) else { return false };
         if from == to {
             return true;
         }
         self.change(found);
-        let to_hash = table::hash(to);
+        let to_hash = self.table.hash(to);
         self.remove_hashed(to_hash, to);
         // SAFETY: a live entry that leaves both tables before it is built anew.
         let renamed = unsafe {
             let deadline = found.as_ref().deadline();
-            self.table.remove(hash, from);
+            self.table.remove(hash, found);
             if deadline.is_some() {
                 self.expires.remove(hash, from);
             }
@@ -269,7 +269,7 @@ impl Db {
         deadline: Option<i64>,
         lru: u32,
     ) -> bool {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         if self.table.find(hash, key).is_some() {
             return false;
         }
@@ -279,7 +279,7 @@ impl Db {
 
     /// Sets or takes away a key's deadline. Answers whether the key was there.
     pub fn set_deadline(&mut self, key: &[u8], deadline: Option<i64>) -> bool {
-        let hash = table::hash(key);
+        let hash = self.table.hash(key);
         let found = self.find_live(hash, key);
         if let Some(found) = found {
             self.set_deadline_found(hash, found, deadline);

@@ -303,6 +303,11 @@ impl Stream {
         &self.groups
     }
 
+    /// The groups, to be changed.
+    pub fn groups_mut(&mut self) -> &mut [Group] {
+        &mut self.groups
+    }
+
     fn find_group(&self, name: &[u8]) -> Result<usize, usize> {
         self.groups.binary_search_by(|group| (*group.name).cmp(name))
     }

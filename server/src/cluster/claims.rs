@@ -1,0 +1,206 @@
+//! Who owns which slots: what nodes claim, by the epochs of their configurations.
+
+use super::Cluster;
+use super::door::{Action, Turn};
+use super::node::{Handle, Name};
+use super::packet::{self, Kind, Packet};
+use super::slots::{SLOT_BYTES, SlotSet};
+
+impl Cluster {
+    /// The epoch of the owner of a slot that is claimed.
+    pub(super) fn claimed_epoch(&self, slot: u16) -> Option<u64> {
+        if self.not_claimed.contains(slot) {
+            return None;
+        }
+        Some(self.nodes[self.owner_handle(slot)?].config_epoch)
+    }
+
+    /// The newest epoch that is known.
+    pub(super) fn newest_epoch(&self) -> u64 {
+        let configs = self.nodes.iter().map(|(_, node)| node.config_epoch);
+        configs.max().unwrap_or(0).max(self.current_epoch)
+    }
+
+    /// Gives this server a new epoch without asking anybody, unless it has the newest already; answers whether it did.
+    pub(super) fn bump_epoch(&mut self, turn: &mut Turn<'_>) -> bool {
+        let newest = self.newest_epoch();
+        let mine = self.nodes[self.myself].config_epoch;
+        if mine != 0 && mine == newest {
+            return false;
+        }
+        self.current_epoch += 1;
+        self.nodes[self.myself].config_epoch = self.current_epoch;
+        self.todo.save_synced();
+        turn.warn(format!("New configEpoch set to {}", self.current_epoch));
+        true
+    }
+
+    /// What a node says of its slots, or of its primary's.
+    pub(super) fn hear_claims(&mut self, sender: Handle, packet: &Packet<'_>, turn: &mut Turn<'_>) {
+        let node = &self.nodes[sender];
+        let is_primary = node.is_primary();
+        let shown = if is_primary { Some(sender) } else { node.primary };
+        let differs = shown.is_some_and(|shown| !self.nodes[shown].slots.is_bytes(packet.slots));
+        if differs {
+            let claimed = packet.claimed();
+            if is_primary {
+                self.take_claims(sender, packet.config_epoch, &claimed, turn);
+            }
+            self.correct(sender, packet.config_epoch, &claimed, turn);
+        }
+        let myself = &self.nodes[self.myself];
+        if myself.is_primary()
+            && self.nodes[sender].is_primary()
+            && packet.config_epoch == myself.config_epoch
+        {
+            self.part_epochs(sender, turn);
+        }
+    }
+
+    /// Tells a node that it claims slots by a configuration that is no longer the newest.
+    fn correct(
+        &mut self,
+        sender: Handle,
+        config_epoch: u64,
+        claimed: &SlotSet,
+        turn: &mut Turn<'_>,
+    ) {
+        let newer = claimed.iter().find(|slot| {
+            self.owner_handle(*slot) != Some(sender)
+                && self.claimed_epoch(*slot).is_some_and(|epoch| epoch > config_epoch)
+        });
+        let Some(owner) = newer.and_then(|slot| self.owner_handle(slot)) else { return };
+        let (name, about) = (self.nodes[sender].name, self.nodes[owner].name);
+        turn.verbose(format!(
+            "Node {name} has old slots configuration, sending an UPDATE message about {about}"
+        ));
+        let link = self.nodes[sender].link;
+        self.send_update(link, owner, turn);
+    }
+
+    pub(super) fn send_update(
+        &mut self,
+        link: Option<super::LinkId>,
+        about: Handle,
+        turn: &mut Turn<'_>,
+    ) {
+        let node = &self.nodes[about];
+        let slots = node.slots.without(&self.not_claimed);
+        let packet = packet::update(&self.header(turn.offset), node, &slots);
+        self.send(link, Kind::Update, &packet);
+    }
+
+    /// A third node tells of the slots of a node.
+    pub(super) fn hear_update(
+        &mut self,
+        about: &Name,
+        config_epoch: u64,
+        slots: &[u8; SLOT_BYTES],
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(node) = self.nodes.find(about) else { return };
+        if self.nodes[node].config_epoch >= config_epoch {
+            return;
+        }
+        if node == self.myself {
+            turn.warn("Discarding UPDATE message about myself.");
+            return;
+        }
+        self.become_primary(node);
+        self.nodes[node].config_epoch = config_epoch;
+        self.todo.save_synced();
+        self.take_claims(node, config_epoch, &SlotSet::from_bytes(slots), turn);
+    }
+
+    /// Gives a node the slots that it claims by a newer configuration than their owners', and follows it if it is the new
+    /// primary of this server's shard.
+    fn take_claims(
+        &mut self,
+        sender: Handle,
+        config_epoch: u64,
+        claimed: &SlotSet,
+        turn: &mut Turn<'_>,
+    ) {
+        let myself = &self.nodes[self.myself];
+        let my_primary = if myself.is_primary() { Some(self.myself) } else { myself.primary };
+        let mut lost = Vec::new();
+        let mut of_my_shard = 0;
+        let unclaimed = self.nodes[sender].slots.without(claimed);
+        unclaimed.iter().for_each(|slot| {
+            // It stays with its owner until somebody else claims it: answers are better than none.
+            self.not_claimed.insert(slot);
+        });
+        for slot in claimed.iter() {
+            let owner = self.owner_handle(slot);
+            if owner == Some(sender) {
+                self.not_claimed.remove(slot);
+                continue;
+            }
+            // Operators close it by hand.
+            if self.importing.contains_key(&slot) {
+                continue;
+            }
+            if self.claimed_epoch(slot).is_some_and(|epoch| epoch >= config_epoch) {
+                continue;
+            }
+            if owner == Some(self.myself) {
+                lost.push(slot);
+            }
+            if owner.is_some() && owner == my_primary {
+                of_my_shard += 1;
+            }
+            self.release_slot(slot);
+            self.give_slot(slot, sender);
+            self.not_claimed.remove(slot);
+            self.todo.save_synced();
+            self.todo.state = true;
+        }
+        let left = my_primary.map(|primary| self.nodes[primary].slots.len());
+        let grandparent = self.nodes[self.myself]
+            .primary
+            .and_then(|primary| self.nodes[primary].primary)
+            .filter(|grandparent| *grandparent != self.myself);
+        if of_my_shard > 0
+            && left == Some(0)
+            && (self.options.replicas_migrate || of_my_shard == claimed.len())
+        {
+            self.reconfigure(
+                sender,
+                "Configuration change detected. Reconfiguring myself as a replica of",
+                turn,
+            );
+        } else if let Some(grandparent) = grandparent {
+            self.reconfigure(
+                grandparent,
+                "I'm a sub-replica! Reconfiguring myself as a replica of grandmaster",
+                turn,
+            );
+        } else {
+            lost.into_iter().for_each(|slot| turn.act(Action::DeleteSlot(slot)));
+        }
+    }
+
+    /// Follows another node, which the configuration asks for.
+    pub(super) fn reconfigure(&mut self, primary: Handle, why: &str, turn: &mut Turn<'_>) {
+        turn.warn(format!("{why} {}", self.nodes[primary].name));
+        self.follow(primary, turn);
+        self.todo.save_synced();
+        self.todo.state = true;
+    }
+
+    /// Two primaries have the same epoch: the one with the smaller name takes a new one.
+    fn part_epochs(&mut self, sender: Handle, turn: &mut Turn<'_>) {
+        let (mine, theirs) = (&self.nodes[self.myself], &self.nodes[sender]);
+        if theirs.config_epoch != mine.config_epoch || theirs.name <= mine.name {
+            return;
+        }
+        self.current_epoch += 1;
+        let name = theirs.name;
+        self.nodes[self.myself].config_epoch = self.current_epoch;
+        self.todo.save_synced();
+        turn.verbose(format!(
+            "WARNING: configEpoch collision with node {name}. configEpoch set to {}",
+            self.current_epoch
+        ));
+    }
+}

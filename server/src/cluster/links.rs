@@ -1,0 +1,277 @@
+//! The connections of the bus, as far as they are not sockets: whose they are, and what waits to be sent.
+
+use std::collections::BTreeMap;
+
+use redstart_common::log::Level;
+
+use super::Cluster;
+use super::door::{Action, Turn};
+use super::node::{Flags, Handle, LinkId};
+use super::packet::{Frames, Kind};
+
+/// A connection.
+#[derive(Debug)]
+pub struct Link {
+    /// When it was made.
+    pub created_ms: i64,
+    /// Whose it is, if that is known.
+    pub node: Option<Handle>,
+    /// Whether the other side made it.
+    pub is_inbound: bool,
+    /// Whether it stands.
+    pub is_connected: bool,
+    /// The address of the other side.
+    pub(super) peer_ip: String,
+    /// The address of this side.
+    pub(super) local_ip: String,
+    /// When anything came by it.
+    pub(super) heard_ms: i64,
+    pub(super) out: Vec<u8>,
+    pub(super) input: Frames,
+}
+
+impl Link {
+    fn new(node: Option<Handle>, now_ms: i64) -> Self {
+        Self {
+            created_ms: now_ms,
+            node,
+            is_inbound: node.is_none(),
+            is_connected: node.is_none(),
+            peer_ip: String::new(),
+            local_ip: String::new(),
+            heard_ms: now_ms,
+            out: Vec::new(),
+            input: Frames::default(),
+        }
+    }
+
+    /// Bytes that wait to be sent, and those that there is room for.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.out.len(), self.out.capacity())
+    }
+
+    /// Memory that it takes, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.out.capacity() + self.input.held()
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    open: BTreeMap<LinkId, Link>,
+    last: u64,
+    /// Links with output that is to leave at the end of the turn.
+    ready: Vec<LinkId>,
+}
+
+impl Links {
+    pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.open.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.open.get_mut(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.open.iter().map(|(id, link)| (*id, link))
+    }
+}
+
+impl Cluster {
+    /// The number of a connection that another node has made.
+    pub fn new_link(&mut self) -> LinkId {
+        self.links.last += 1;
+        LinkId(self.links.last)
+    }
+
+    /// A connection.
+    #[must_use]
+    pub fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.get(id)
+    }
+
+    /// All connections.
+    pub fn links(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.links.iter()
+    }
+
+    /// Links that have something to send: call it at the end of the turn, and send what [`output`](Self::output) has.
+    pub fn take_ready(&mut self, into: &mut Vec<LinkId>) {
+        into.append(&mut self.links.ready);
+    }
+
+    /// What waits to be sent on a link that stands. What was sent is to be taken out.
+    pub fn output(&mut self, id: LinkId) -> Option<&mut Vec<u8>> {
+        self.links.get_mut(id).filter(|link| link.is_connected).map(|link| &mut link.out)
+    }
+
+    pub(super) fn accept(&mut self, id: LinkId, peer_ip: String, local_ip: String, now_ms: i64) {
+        let link = Link { peer_ip, local_ip, ..Link::new(None, now_ms) };
+        self.links.open.insert(id, link);
+    }
+
+    /// Asks for a connection to a node.
+    pub(super) fn connect(&mut self, node: Handle, turn: &mut Turn<'_>) {
+        let id = self.new_link();
+        self.links.open.insert(id, Link::new(Some(node), turn.now_ms));
+        let node = &mut self.nodes[node];
+        node.link = Some(id);
+        turn.act(Action::Connect { link: id, ip: node.ip.clone(), port: node.bus_port });
+    }
+
+    /// A link that was asked for stands.
+    pub(super) fn connected(
+        &mut self,
+        id: LinkId,
+        peer_ip: String,
+        local_ip: String,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        (link.peer_ip, link.local_ip, link.is_connected) = (peer_ip, local_ip, true);
+        if !link.out.is_empty() {
+            self.links.ready.push(id);
+        }
+        let Some(node) = self.links.get(id).and_then(|link| link.node) else { return };
+        let ping_sent_ms = self.nodes[node].ping_sent_ms;
+        let meets = self.nodes[node].flags.any(Flags::MEET);
+        // At once: whoever cannot be reached is seen by what is not answered.
+        self.send_heartbeat(id, if meets { Kind::Meet } else { Kind::Ping }, turn);
+        let node = &mut self.nodes[node];
+        if ping_sent_ms != 0 {
+            node.ping_sent_ms = ping_sent_ms;
+        }
+        node.flags.clear(Flags::MEET);
+    }
+
+    /// The other side has closed a link, or it broke, or it could not be made.
+    pub(super) fn link_lost(&mut self, id: LinkId, reason: &str, turn: &mut Turn<'_>) {
+        let Some(link) = self.links.get(id) else { return };
+        if let Some(node) = link.node.filter(|_| !link.is_connected) {
+            let node = &mut self.nodes[node];
+            // Nothing will answer: as if a ping had been sent now, so that the node is missed.
+            if node.ping_sent_ms == 0 {
+                node.ping_sent_ms = turn.now_ms;
+            }
+            let line = format!(
+                "Connection with Node {} at {}:{} failed: {reason}",
+                node.name, node.ip, node.bus_port
+            );
+            turn.verbose(line);
+        }
+        self.drop_link(id);
+    }
+
+    /// Forgets a link without closing it.
+    fn drop_link(&mut self, id: LinkId) {
+        let Some(link) = self.links.open.remove(&id) else { return };
+        if let Some(node) = link.node.and_then(|node| self.nodes.get_mut(node)) {
+            node.link.take_if(|link| *link == id);
+            node.inbound.take_if(|link| *link == id);
+        }
+    }
+
+    /// Closes a link.
+    pub(super) fn close_link(&mut self, id: Option<LinkId>, turn: &mut Turn<'_>) {
+        let Some(id) = id.filter(|id| self.links.get(*id).is_some()) else { return };
+        self.drop_link(id);
+        turn.act(Action::Close(id));
+    }
+
+    /// A link that was made by the other side turns out to be a node's.
+    pub(super) fn claim_link(&mut self, node: Handle, id: LinkId, turn: &mut Turn<'_>) {
+        // The one that was there is likely to be older.
+        self.close_link(self.nodes[node].inbound, turn);
+        self.nodes[node].inbound = Some(id);
+        if let Some(link) = self.links.get_mut(id) {
+            link.node = Some(node);
+        }
+    }
+
+    /// Puts a packet where it waits to be sent.
+    pub(super) fn send(&mut self, id: Option<LinkId>, kind: Kind, packet: &[u8]) {
+        let Some((id, link)) = id.and_then(|id| Some((id, self.links.open.get_mut(&id)?))) else {
+            return;
+        };
+        if link.out.is_empty() {
+            self.links.ready.push(id);
+        }
+        link.out.extend_from_slice(packet);
+        self.stats.sent[kind as usize] += 1;
+    }
+
+    /// Sends a packet to all nodes that there is a link to.
+    pub(super) fn broadcast(&mut self, kind: Kind, packet: &[u8]) {
+        for node in self.nodes.handles() {
+            let node = &self.nodes[node];
+            if !node.flags.any(Flags::MYSELF.or(Flags::HANDSHAKE)) {
+                self.send(node.link, kind, packet);
+            }
+        }
+    }
+
+    /// Closes links that hold more than they may, gives back room that they do not need, and adds up what they take.
+    pub(super) fn look_after_links(&mut self, turn: &mut Turn<'_>) {
+        let limit = self.options.link_limit;
+        let mut over = Vec::new();
+        self.stats.links_bytes = 0;
+        for (id, link) in &mut self.links.open {
+            let (used, room) = link.waiting();
+            if (room - used) / 4 > used {
+                link.out.shrink_to_fit();
+            }
+            let room = link.out.capacity();
+            if limit != 0 && room as u64 > limit && link.node.is_some() {
+                over.push((*id, room));
+            } else {
+                self.stats.links_bytes += link.memory();
+            }
+        }
+        for (id, room) in over {
+            let Some(link) = self.links.get(id) else { continue };
+            let way = if link.is_inbound { "from" } else { "to" };
+            let name = link.node.map(|node| self.nodes[node].name);
+            let name = name.as_ref().map_or("", |name| name.as_str());
+            turn.log(
+                Level::Warning,
+                format!(
+                    "Freeing cluster link({way} node {name}, used memory: {room}) due to exceeding \
+                     send buffer memory limit."
+                ),
+            );
+            self.close_link(Some(id), turn);
+            self.stats.links_over_limit += 1;
+        }
+        self.close_silent_strangers(turn);
+    }
+
+    /// Closes links of nodes that nobody knows when they have said nothing for long: each holds a descriptor.
+    fn close_silent_strangers(&mut self, turn: &mut Turn<'_>) {
+        let patience_ms = self.options.node_timeout_ms.saturating_mul(2).max(2000);
+        let stranger =
+            |link: &Link| link.node.is_none() && turn.now_ms - link.heard_ms > patience_ms;
+        let silent: Vec<_> =
+            self.links.iter().filter(|(_, link)| stranger(link)).map(|(id, _)| id).collect();
+        for id in silent {
+            self.close_link(Some(id), turn);
+        }
+    }
+
+    /// DEBUG CLUSTERLINK KILL: closes the links to a node, from it, or both.
+    pub fn kill_links(&mut self, node: Handle, to: bool, from: bool, turn: &mut Turn<'_>) {
+        let Some((link, inbound)) = self.nodes.get(node).map(|node| (node.link, node.inbound))
+        else {
+            return;
+        };
+        if to {
+            self.close_link(link, turn);
+        }
+        if from {
+            self.close_link(inbound, turn);
+        }
+    }
+}

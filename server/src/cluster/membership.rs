@@ -1,0 +1,176 @@
+//! Who is in the cluster, who replicates whom, and who owns which slot: the table's own rules.
+
+use super::Cluster;
+use super::door::{Action, Turn};
+use super::node::{Flags, Handle, Name, Node};
+
+/// How long a node that was forgotten is not learnt of again, in milliseconds.
+const FORGOTTEN_MS: i64 = 60_000;
+
+impl Cluster {
+    /// Adds a node; its name is by chance if it has none yet.
+    pub(super) fn add_node(
+        &mut self,
+        name: Option<Name>,
+        flags: Flags,
+        turn: &mut Turn<'_>,
+    ) -> Handle {
+        let name = name.unwrap_or_else(|| Name::random(turn.random));
+        self.nodes.add(Node::new(name, flags, turn.now_ms))
+    }
+
+    /// Removes a node, and all that names it.
+    pub(super) fn remove_node(&mut self, gone: Handle, turn: &mut Turn<'_>) {
+        self.importing.retain(|_, from| *from != gone);
+        self.migrating.retain(|_, to| *to != gone);
+        self.release_slots(gone);
+        for handle in self.nodes.handles() {
+            let node = &mut self.nodes[handle];
+            node.reports.retain(|(reporter, _)| *reporter != gone);
+            node.primary.take_if(|primary| *primary == gone);
+            node.replicas.retain(|replica| *replica != gone);
+        }
+        self.manual.replica.take_if(|replica| *replica == gone);
+        let node = &self.nodes[gone];
+        let (link, inbound) = (node.link, node.inbound);
+        self.close_link(link, turn);
+        self.close_link(inbound, turn);
+        self.nodes.remove(gone);
+        self.touch();
+    }
+
+    /// Keeps a node from being learnt of again for a minute.
+    pub(super) fn shun(&mut self, name: Name, now_ms: i64) {
+        self.forget_shunned(now_ms);
+        self.shunned.insert(name, now_ms + FORGOTTEN_MS);
+    }
+
+    /// Whether a node is not to be learnt of.
+    pub(super) fn is_shunned(&mut self, name: &Name, now_ms: i64) -> bool {
+        self.forget_shunned(now_ms);
+        self.shunned.contains_key(name)
+    }
+
+    fn forget_shunned(&mut self, now_ms: i64) {
+        self.shunned.retain(|_, until_ms| *until_ms >= now_ms);
+    }
+
+    /// Takes a replica off its primary's list.
+    pub(super) fn leave_primary(&mut self, replica: Handle) {
+        let Some(primary) = self.nodes[replica].primary.take() else { return };
+        let primary = &mut self.nodes[primary];
+        primary.replicas.retain(|other| *other != replica);
+        if primary.replicas.is_empty() {
+            primary.flags.clear(Flags::MIGRATE_TO);
+        }
+    }
+
+    /// Puts a replica on a primary's list, and takes it off the one where it is.
+    pub(super) fn join_primary(&mut self, replica: Handle, primary: Handle) {
+        self.leave_primary(replica);
+        self.nodes[replica].primary = Some(primary);
+        let primary = &mut self.nodes[primary];
+        primary.replicas.push(replica);
+        primary.flags.set(Flags::MIGRATE_TO);
+    }
+
+    /// Replicas of a node that have not failed.
+    pub(super) fn working_replicas(&self, node: &Node) -> usize {
+        node.replicas.iter().filter(|replica| !self.nodes[**replica].has_failed()).count()
+    }
+
+    /// A node that was held to be a replica is a primary.
+    pub(super) fn become_primary(&mut self, handle: Handle) {
+        if self.nodes[handle].is_primary() {
+            return;
+        }
+        let had_primary = self.nodes[handle].primary.is_some();
+        self.leave_primary(handle);
+        let node = &mut self.nodes[handle];
+        if had_primary && handle != self.myself {
+            node.flags.set(Flags::MIGRATE_TO);
+        }
+        node.flags.clear(Flags::REPLICA);
+        node.flags.set(Flags::PRIMARY);
+        self.todo.save = true;
+        self.todo.state = true;
+        self.touch();
+    }
+
+    /// Has this server, which owns no slots, replicate a node.
+    pub(super) fn follow(&mut self, primary: Handle, turn: &mut Turn<'_>) {
+        if self.nodes[self.myself].is_primary() {
+            let myself = &mut self.nodes[self.myself];
+            myself.flags.clear(Flags::PRIMARY.or(Flags::MIGRATE_TO));
+            myself.flags.set(Flags::REPLICA);
+            self.close_open_slots();
+        }
+        self.join_primary(self.myself, primary);
+        self.follow_address(primary, turn);
+        self.reset_manual(turn);
+        self.touch();
+    }
+
+    /// Has replication follow a node where it is now.
+    pub(super) fn follow_address(&self, primary: Handle, turn: &mut Turn<'_>) {
+        let primary = &self.nodes[primary];
+        turn.act(Action::Follow { ip: primary.ip.clone(), port: primary.port });
+    }
+
+    /// No slot is on its way any more.
+    pub(super) fn close_open_slots(&mut self) {
+        self.migrating.clear();
+        self.importing.clear();
+        self.touch();
+    }
+
+    /// Gives a slot that nobody owns to a node; answers whether it was nobody's.
+    pub(super) fn give_slot(&mut self, slot: u16, owner: Handle) -> bool {
+        let Some(place) = self.owners.get_mut(usize::from(slot)) else { return false };
+        if place.is_some() {
+            return false;
+        }
+        *place = Some(owner);
+        if self.nodes[owner].slots.insert(slot)
+            && self.nodes[owner].slots.len() == 1
+            && self.primaries_have_replicas()
+        {
+            // A new primary among others that have replicas may get one of theirs.
+            self.nodes[owner].flags.set(Flags::MIGRATE_TO);
+        }
+        self.touch();
+        true
+    }
+
+    fn primaries_have_replicas(&self) -> bool {
+        self.nodes.iter().any(|(_, node)| !node.is_replica() && !node.replicas.is_empty())
+    }
+
+    /// Takes a slot from its owner; answers whether it had one.
+    pub(super) fn release_slot(&mut self, slot: u16) -> bool {
+        let Some(place) = self.owners.get_mut(usize::from(slot)) else { return false };
+        let Some(owner) = place.take() else { return false };
+        self.nodes[owner].slots.remove(slot);
+        self.touch();
+        true
+    }
+
+    /// Takes all slots from a node.
+    pub(super) fn release_slots(&mut self, owner: Handle) {
+        let slots: Vec<u16> = self.nodes[owner].slots.iter().collect();
+        for slot in slots {
+            self.release_slot(slot);
+        }
+    }
+
+    /// The primary of this server's shard, and its replicas.
+    pub(super) fn shard(&self) -> Vec<Handle> {
+        let myself = &self.nodes[self.myself];
+        let primary = if myself.is_primary() { Some(self.myself) } else { myself.primary };
+        let mut shard: Vec<Handle> = primary.into_iter().collect();
+        if let Some(primary) = primary {
+            shard.extend_from_slice(&self.nodes[primary].replicas);
+        }
+        shard
+    }
+}

@@ -1,0 +1,265 @@
+//! What a node of the cluster is: its name, its flags, and what this server knows of it.
+
+use std::fmt;
+
+use rand::RngCore;
+
+use super::slots::SlotSet;
+
+/// Bytes of a name.
+pub const NAME_BYTES: usize = 40;
+
+/// What Redis calls a node's id: 40 characters of `0`–`9` and `a`–`z`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name([u8; NAME_BYTES]);
+
+impl Name {
+    /// A name as text, if it can be one.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let bytes: [u8; NAME_BYTES] = text.try_into().ok()?;
+        bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z')).then_some(Self(bytes))
+    }
+
+    /// A name by chance: hexadecimal digits.
+    pub fn random(random: &mut dyn RngCore) -> Self {
+        let mut bytes = [0; NAME_BYTES];
+        for pair in bytes.chunks_exact_mut(16) {
+            fill_hex(pair, random.next_u64());
+        }
+        fill_hex(&mut bytes[32..], random.next_u64());
+        Self(bytes)
+    }
+
+    /// Its characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only ASCII is ever in it.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; NAME_BYTES] {
+        &self.0
+    }
+}
+
+fn fill_hex(digits: &mut [u8], mut chance: u64) {
+    for digit in digits {
+        *digit = b"0123456789abcdef"[(chance & 15) as usize];
+        chance >>= 4;
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// The place of a node in this server's table. It may be given again once the node is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Handle(pub(super) u32);
+
+/// A connection of the bus. The numbers are never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// What is true of a node, with the bits of the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags(pub u16);
+
+impl Flags {
+    /// It is a primary.
+    pub const PRIMARY: Self = Self(1);
+    /// It is a replica.
+    pub const REPLICA: Self = Self(2);
+    /// It may have failed: it has not answered in time.
+    pub const MAYBE_FAILED: Self = Self(4);
+    /// It has failed: most primaries say so.
+    pub const FAILED: Self = Self(8);
+    /// It is this server.
+    pub const MYSELF: Self = Self(16);
+    /// It has yet to answer for the first time.
+    pub const HANDSHAKE: Self = Self(32);
+    /// Its address is not known.
+    pub const NO_ADDRESS: Self = Self(64);
+    /// It is to be sent a MEET.
+    pub const MEET: Self = Self(128);
+    /// A primary to which replicas of others may move.
+    pub const MIGRATE_TO: Self = Self(256);
+    /// A replica that does not want to be elected.
+    pub const NO_FAILOVER: Self = Self(512);
+
+    /// The names of CLUSTER NODES, in its order.
+    pub(super) const NAMES: [(Self, &'static str); 8] = [
+        (Self::MYSELF, "myself"),
+        (Self::PRIMARY, "master"),
+        (Self::REPLICA, "slave"),
+        (Self::MAYBE_FAILED, "fail?"),
+        (Self::FAILED, "fail"),
+        (Self::HANDSHAKE, "handshake"),
+        (Self::NO_ADDRESS, "noaddr"),
+        (Self::NO_FAILOVER, "nofailover"),
+    ];
+
+    /// All of both.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether any of the others is set.
+    #[must_use]
+    pub const fn any(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    pub(super) fn set(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
+    pub(super) fn clear(&mut self, others: Self) {
+        self.0 &= !others.0;
+    }
+
+    pub(super) fn put(&mut self, flag: Self, on: bool) {
+        if on { self.set(flag) } else { self.clear(flag) }
+    }
+}
+
+/// A node as this server knows it. Times are milliseconds of the cluster's clock; 0 is never.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its name; by chance until it has answered.
+    pub name: Name,
+    /// What is true of it.
+    pub flags: Flags,
+    /// When this server learnt of it.
+    pub created_ms: i64,
+    /// The newest configuration that it was heard to have.
+    pub config_epoch: u64,
+    /// The slots that are its own.
+    pub slots: SlotSet,
+    /// Who replicates it.
+    pub replicas: Vec<Handle>,
+    /// Whom it replicates, if that node is known.
+    pub primary: Option<Handle>,
+    /// When it was sent the PING that it has not answered.
+    pub ping_sent_ms: i64,
+    /// When it was last known to answer.
+    pub pong_received_ms: i64,
+    /// When anything came from it.
+    pub data_received_ms: i64,
+    /// When it was held to have failed.
+    pub failed_ms: i64,
+    /// When this server voted for one of its replicas.
+    pub voted_ms: i64,
+    /// Since when it is a primary whose replicas are all gone.
+    pub orphaned_ms: i64,
+    /// Where it is in the stream of its shard.
+    pub offset: i64,
+    /// Its address; empty if it is not known.
+    pub ip: String,
+    /// Its name in the network, if it says one.
+    pub hostname: String,
+    /// Its port for clients.
+    pub port: u16,
+    /// Its port without TLS, where the other is with it.
+    pub plain_port: u16,
+    /// Its port of the bus.
+    pub bus_port: u16,
+    /// The connection that this server made to it.
+    pub link: Option<LinkId>,
+    /// The connection that it made to this server.
+    pub inbound: Option<LinkId>,
+    /// Who says that it has failed, and since when that was last heard.
+    pub(super) reports: Vec<(Handle, i64)>,
+    /// The packet that it was told of in last.
+    pub(super) in_gossip: u64,
+}
+
+impl Node {
+    pub(super) fn new(name: Name, flags: Flags, now_ms: i64) -> Self {
+        Self {
+            name,
+            flags,
+            created_ms: now_ms,
+            config_epoch: 0,
+            slots: SlotSet::default(),
+            replicas: Vec::new(),
+            primary: None,
+            ping_sent_ms: 0,
+            pong_received_ms: 0,
+            data_received_ms: 0,
+            failed_ms: 0,
+            voted_ms: 0,
+            orphaned_ms: 0,
+            offset: 0,
+            ip: String::new(),
+            hostname: String::new(),
+            port: 0,
+            plain_port: 0,
+            bus_port: 0,
+            link: None,
+            inbound: None,
+            reports: Vec::new(),
+            in_gossip: 0,
+        }
+    }
+
+    /// Whether it is a primary.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        self.flags.any(Flags::PRIMARY)
+    }
+
+    /// Whether it is a replica.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.flags.any(Flags::REPLICA)
+    }
+
+    /// Whether it is this server.
+    #[must_use]
+    pub fn is_myself(&self) -> bool {
+        self.flags.any(Flags::MYSELF)
+    }
+
+    /// Whether it is held to have failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.flags.any(Flags::FAILED)
+    }
+
+    /// Whether it may have failed.
+    #[must_use]
+    pub fn may_have_failed(&self) -> bool {
+        self.flags.any(Flags::MAYBE_FAILED)
+    }
+
+    /// Whether it has yet to answer for the first time.
+    #[must_use]
+    pub fn is_in_handshake(&self) -> bool {
+        self.flags.any(Flags::HANDSHAKE)
+    }
+
+    /// A primary with slots has a vote.
+    #[must_use]
+    pub fn has_vote(&self) -> bool {
+        self.is_primary() && !self.slots.is_empty()
+    }
+}

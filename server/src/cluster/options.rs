@@ -1,0 +1,70 @@
+//! The settings as the cluster knows them.
+
+/// What clients are told of where a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Endpoint {
+    /// Its address.
+    #[default]
+    Ip,
+    /// Its hostname, or `?`.
+    Hostname,
+    /// Nothing: where they asked.
+    Unknown,
+}
+
+/// The settings as the cluster knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `cluster-node-timeout`
+    pub node_timeout_ms: i64,
+    /// `cluster-replica-validity-factor`
+    pub validity_factor: i64,
+    /// `cluster-migration-barrier`
+    pub migration_barrier: usize,
+    /// `cluster-allow-replica-migration`
+    pub replicas_migrate: bool,
+    /// `cluster-replica-no-failover`
+    pub no_failover: bool,
+    /// `cluster-require-full-coverage`
+    pub full_coverage: bool,
+    /// `cluster-preferred-endpoint-type`
+    pub endpoint: Endpoint,
+    /// `cluster-announce-ip`
+    pub announced_ip: Option<String>,
+    /// `cluster-announce-hostname`; empty is none.
+    pub hostname: String,
+    /// The port that clients are told.
+    pub port: u16,
+    /// The port of the bus that other nodes are told.
+    pub bus_port: u16,
+    /// `cluster-allow-reads-when-down`
+    pub reads_when_down: bool,
+    /// `cluster-allow-pubsubshard-when-down`
+    pub shard_channels_when_down: bool,
+    /// `cluster-link-sendbuf-limit`, in bytes; 0 is none.
+    pub link_limit: u64,
+    /// `repl-ping-replica-period`, in milliseconds.
+    pub replica_ping_ms: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            node_timeout_ms: 15_000,
+            validity_factor: 10,
+            migration_barrier: 1,
+            replicas_migrate: true,
+            no_failover: false,
+            full_coverage: true,
+            endpoint: Endpoint::Ip,
+            announced_ip: None,
+            hostname: String::new(),
+            port: 6379,
+            bus_port: 16_379,
+            reads_when_down: false,
+            shard_channels_when_down: true,
+            link_limit: 0,
+            replica_ping_ms: 10_000,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The packets of the cluster bus, version 1, as Redis 7.0 has them. All numbers are big-endian.
+//!
+//! ```text
+//!   0 "RCmb"      16 current epoch   80   slots, 2,048 B      2168 own address, 46 B     2250 flags of the sender
+//!   4 length      24 config epoch    2128 primary, 40 B       2214 extensions            2252 1 if it holds the cluster down
+//!   8 version     32 offset                                   2246 port without TLS      2253 marks, 3 B
+//!   10 port       40 sender, 40 B                             2248 port of the bus       2256 what the kind has
+//!   12 kind
+//!   14 nodes that are told of
+//! ```
+
+mod frames;
+mod read;
+mod write;
+
+pub use self::frames::{Frames, NotABus};
+pub use self::read::{Body, Gossip, Packet, Wrong, is_hostname, kind_of, read};
+pub(super) use self::write::{Header, fail, plain, publish, update};
+
+/// Bytes in front of what differs between the kinds.
+pub const HEADER_BYTES: usize = 2256;
+/// Bytes of what is told about one node.
+pub const GOSSIP_BYTES: usize = 104;
+/// Bytes of an address, the end mark included.
+pub const IP_BYTES: usize = 46;
+/// What a packet begins with.
+pub const SIGNATURE: &[u8; 4] = b"RCmb";
+/// The version of the bus.
+pub const VERSION: u16 = 1;
+/// The extension with the hostname.
+pub(super) const EXTENSION_HOSTNAME: u16 = 0;
+/// Bytes in front of an extension.
+pub(super) const EXTENSION_HEAD: usize = 8;
+
+/// What is asked or said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
+#[allow(missing_docs, reason = "the bus's own words")]
+pub enum Kind {
+    Ping = 0,
+    Pong = 1,
+    Meet = 2,
+    Fail = 3,
+    Publish = 4,
+    AuthRequest = 5,
+    AuthAck = 6,
+    Update = 7,
+    ManualStart = 8,
+    Module = 9,
+    PublishShard = 10,
+}
+
+impl Kind {
+    /// All kinds, in the order of their numbers, with the names of CLUSTER INFO.
+    pub const NAMES: [(Self, &'static str); 11] = [
+        (Self::Ping, "ping"),
+        (Self::Pong, "pong"),
+        (Self::Meet, "meet"),
+        (Self::Fail, "fail"),
+        (Self::Publish, "publish"),
+        (Self::AuthRequest, "auth-req"),
+        (Self::AuthAck, "auth-ack"),
+        (Self::Update, "update"),
+        (Self::ManualStart, "mfstart"),
+        (Self::Module, "module"),
+        (Self::PublishShard, "publishshard"),
+    ];
+
+    /// The kind with a number.
+    #[must_use]
+    pub fn of(number: u16) -> Option<Self> {
+        Self::NAMES.get(usize::from(number)).map(|(kind, _)| *kind)
+    }
+
+    /// Its name; `unknown` for a number that is none's.
+    #[must_use]
+    pub fn name_of(number: u16) -> &'static str {
+        Self::NAMES.get(usize::from(number)).map_or("unknown", |(_, name)| name)
+    }
+}
+
+/// Marks of a packet: the first of the three bytes.
+pub(super) mod mark {
+    /// The sender has paused its clients for a manual failover.
+    pub(in crate::cluster) const PAUSED: u8 = 1;
+    /// Vote though the primary is up.
+    pub(in crate::cluster) const FORCE: u8 = 2;
+    /// There are extensions.
+    pub(in crate::cluster) const EXTENSIONS: u8 = 4;
+}
+
+/// Where the fields of the header lie.
+mod at {
+    pub(super) const LENGTH: usize = 4;
+    pub(super) const VERSION: usize = 8;
+    pub(super) const PORT: usize = 10;
+    pub(super) const KIND: usize = 12;
+    pub(super) const COUNT: usize = 14;
+    pub(super) const CURRENT_EPOCH: usize = 16;
+    pub(super) const CONFIG_EPOCH: usize = 24;
+    pub(super) const OFFSET: usize = 32;
+    pub(super) const SENDER: usize = 40;
+    pub(super) const SLOTS: usize = 80;
+    pub(super) const PRIMARY: usize = 2128;
+    pub(super) const IP: usize = 2168;
+    pub(super) const EXTENSIONS: usize = 2214;
+    pub(super) const PLAIN_PORT: usize = 2246;
+    pub(super) const BUS_PORT: usize = 2248;
+    pub(super) const FLAGS: usize = 2250;
+    pub(super) const STATE: usize = 2252;
+    pub(super) const MARKS: usize = 2253;
+}
+
+// The fields follow each other.
+const _: () = assert!(at::SLOTS + super::SLOT_BYTES == at::PRIMARY);
+const _: () = assert!(at::PRIMARY + super::NAME_BYTES == at::IP);
+const _: () = assert!(at::IP + IP_BYTES == at::EXTENSIONS);
+const _: () = assert!(at::MARKS + 3 == HEADER_BYTES);
+
+#[cfg(test)]
+mod tests;

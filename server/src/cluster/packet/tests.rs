@@ -1,0 +1,171 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::cluster::node::{Flags, Name, Node};
+use crate::cluster::slots::SlotSet;
+
+fn name(letter: char) -> Name {
+    Name::parse(letter.to_string().repeat(40).as_bytes()).expect("a name")
+}
+
+fn header(slots: &SlotSet) -> Header<'_> {
+    Header {
+        sender: name('a'),
+        current_epoch: 7,
+        config_epoch: 5,
+        offset: 1234,
+        slots,
+        primary: Some(name('b')),
+        ip: "10.0.0.1",
+        port: 7000,
+        bus_port: 17_000,
+        flags: Flags::REPLICA.or(Flags::MYSELF),
+        is_up: false,
+        marks: mark::PAUSED,
+    }
+}
+
+#[test]
+fn what_is_written_lies_where_redis_looks() {
+    let mut slots = SlotSet::default();
+    slots.insert(0);
+    slots.insert(16_383);
+    let mut node = Node::new(name('c'), Flags::PRIMARY, 0);
+    node.ip = "10.0.0.2".to_owned();
+    (node.port, node.bus_port, node.pong_received_ms) = (7001, 17_001, 9000);
+    let packet = header(&slots).heartbeat(Kind::Ping, "host-1.example", &[(&node, 2000)]);
+    assert_eq!(packet.len(), 2256 + 104 + 8 + 16);
+    assert_eq!(&packet[..16], b"RCmb\0\0\x09\x50\0\x01\x1b\x58\0\0\0\x01");
+    assert_eq!(
+        &packet[16..40],
+        [0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 4, 210]
+    );
+    assert_eq!((packet[80], packet[2127]), (1, 128));
+    assert_eq!(&packet[2168..2177], b"10.0.0.1\0");
+    assert_eq!(&packet[2214..2216], [0, 1]);
+    assert_eq!(&packet[2246..2256], [0, 0, 0x42, 0x68, 0, 18, 1, 5, 0, 0]);
+    assert_eq!(&packet[2256 + 44..2256 + 48], [0, 0, 0, 11]);
+    assert_eq!(&packet[2256 + 104..2256 + 112], [0, 0, 0, 24, 0, 0, 0, 0]);
+    let read = read(&packet).expect("a packet");
+    assert_eq!(
+        (read.sender, read.primary, read.is_replica),
+        (Some(name('a')), Some(name('b')), true)
+    );
+    assert_eq!((read.offset, read.ip.as_str(), read.claimed()), (1234, "10.0.0.1", slots));
+    let Body::Heartbeat { gossip: [told], hostname, unknown } = read.body else {
+        panic!("another body");
+    };
+    assert_eq!((hostname.as_deref(), unknown.len()), (Some("host-1.example"), 0));
+    let told = Gossip::read(told);
+    assert_eq!((told.name, told.pong_received_s, told.port), (Some(name('c')), 11, 7001));
+    assert_eq!((told.ip.as_str(), told.bus_port, told.flags), ("10.0.0.2", 17_001, Flags::PRIMARY));
+}
+
+/// A heartbeat with these extensions behind it.
+fn extended(extensions: &[(u16, u32, &[u8])]) -> Vec<u8> {
+    let slots = SlotSet::default();
+    let mut packet = header(&slots).heartbeat(Kind::Pong, "", &[]).to_vec();
+    packet[2253] |= mark::EXTENSIONS;
+    packet[2215] = extensions.len() as u8;
+    for (kind, length, data) in extensions {
+        packet.extend_from_slice(&length.to_be_bytes());
+        packet.extend_from_slice(&kind.to_be_bytes());
+        packet.extend_from_slice(&[0; 2]);
+        packet.extend_from_slice(data);
+    }
+    let length = packet.len() as u32;
+    packet[4..8].copy_from_slice(&length.to_be_bytes());
+    packet
+}
+
+#[test]
+fn extensions_of_later_versions_are_skipped() {
+    let packet = extended(&[(3, 48, &[b'x'; 40]), (0, 16, b"host\0\0\0\0"), (9, 8, b"")]);
+    let Ok(Packet { body: Body::Heartbeat { hostname, unknown, .. }, .. }) = read(&packet) else {
+        panic!("refused");
+    };
+    assert_eq!((hostname.as_deref(), unknown), (Some("host"), vec![3, 9]));
+}
+
+#[test]
+fn extensions_that_do_not_fit_are_refused() {
+    for extension in [
+        (0, 64, &b"host\0\0\0\0"[..]),
+        (0, 0, b"host\0\0\0\0"),
+        (0, 12, b"hos\0"),
+        (0, 8, b"hos\0hos\0"),
+    ] {
+        assert!(matches!(read(&extended(&[extension])), Err(Wrong::Parts(_))), "{extension:?}");
+    }
+    for hostname in [&b"hosthost"[..], b"ho st\0\0\0", b"ho\nst\0\0\0"] {
+        let packet = extended(&[(0, 16, hostname)]);
+        let Ok(Packet { body: Body::Heartbeat { hostname: None, .. }, .. }) = read(&packet) else {
+            panic!("{hostname:?}");
+        };
+    }
+}
+
+#[test]
+fn what_could_not_stand_in_the_file_is_no_address() {
+    let slots = SlotSet::default();
+    let packet = Header { ip: "10.0.0.1\nvars", ..header(&slots) };
+    let packet = plain(&packet, Kind::AuthRequest);
+    assert_eq!(read(&packet).expect("a packet").ip, "");
+}
+
+#[test]
+fn packets_are_found_in_a_stream_however_it_is_cut() {
+    let slots = SlotSet::default();
+    let header = header(&slots);
+    let packets = [
+        plain(&header, Kind::AuthAck),
+        publish(&header, Kind::Publish, b"channel", b"text"),
+        fail(&header, &name('d')),
+    ];
+    let stream: Vec<u8> = packets.iter().flatten().copied().collect();
+    for step in [1, 7, 2256, 2257, 5000, stream.len()] {
+        let mut frames = Frames::default();
+        let mut found = Vec::new();
+        for part in stream.chunks(step) {
+            frames.push(part);
+            while let Some(packet) = frames.next_packet().expect("packets") {
+                found.push(packet.to_vec());
+            }
+        }
+        assert_eq!(found, packets, "in steps of {step}");
+    }
+    let mut frames = Frames::default();
+    frames.push(b"GET / HTTP/1.1\r\n");
+    assert_eq!(frames.next_packet(), Err(NotABus));
+    let mut frames = Frames::default();
+    frames.push(b"RCmb\0\0\0\x10");
+    assert_eq!(frames.next_packet(), Err(NotABus));
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_comes_breaks_the_reader(
+        kind in 0_u16..13,
+        count in 0_u16..4,
+        extensions in 0_u16..4,
+        marks: u8,
+        rest in prop::collection::vec(any::<u8>(), 0..400),
+        lies in -9_i32..9,
+    ) {
+        let slots = SlotSet::default();
+        let mut packet = plain(&header(&slots), Kind::Ping).to_vec();
+        packet.extend_from_slice(&rest);
+        packet[12..14].copy_from_slice(&kind.to_be_bytes());
+        packet[14..16].copy_from_slice(&count.to_be_bytes());
+        packet[2214..2216].copy_from_slice(&extensions.to_be_bytes());
+        packet[2253] = marks;
+        let length = (packet.len() as i32 + lies / 8) as u32;
+        packet[4..8].copy_from_slice(&length.to_be_bytes());
+        if let Ok(packet) = read(&packet)
+            && let Body::Heartbeat { gossip, .. } = packet.body
+        {
+            prop_assert_eq!(gossip.len(), usize::from(count));
+            gossip.iter().for_each(|told| drop(Gossip::read(told)));
+        }
+    }
+}

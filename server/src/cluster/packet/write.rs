@@ -1,0 +1,150 @@
+//! Writing packets.
+
+use bytes::Bytes;
+
+use super::{
+    EXTENSION_HEAD, EXTENSION_HOSTNAME, GOSSIP_BYTES, HEADER_BYTES, IP_BYTES, Kind, SIGNATURE,
+    VERSION, at, mark,
+};
+use crate::cluster::node::{Flags, Name, Node};
+use crate::cluster::slots::SlotSet;
+
+/// What all packets of a node say of it.
+pub(in crate::cluster) struct Header<'h> {
+    pub(in crate::cluster) sender: Name,
+    pub(in crate::cluster) current_epoch: u64,
+    pub(in crate::cluster) config_epoch: u64,
+    pub(in crate::cluster) offset: i64,
+    pub(in crate::cluster) slots: &'h SlotSet,
+    pub(in crate::cluster) primary: Option<Name>,
+    pub(in crate::cluster) ip: &'h str,
+    pub(in crate::cluster) port: u16,
+    pub(in crate::cluster) bus_port: u16,
+    pub(in crate::cluster) flags: Flags,
+    pub(in crate::cluster) is_up: bool,
+    pub(in crate::cluster) marks: u8,
+}
+
+fn put(packet: &mut [u8], at: usize, bytes: &[u8]) {
+    packet[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// An address with its end mark, cut where it is too long.
+fn ip(text: &str) -> &[u8] {
+    &text.as_bytes()[..text.len().min(IP_BYTES - 1)]
+}
+
+impl Header<'_> {
+    /// The header, with room for `more` bytes. Its length is yet to be filled in.
+    fn begin(&self, kind: Kind, more: usize) -> Vec<u8> {
+        let mut packet = Vec::with_capacity(HEADER_BYTES + more);
+        packet.extend_from_slice(SIGNATURE);
+        packet.resize(at::SLOTS, 0);
+        self.slots.write_to(&mut packet);
+        packet.resize(HEADER_BYTES, 0);
+        put(&mut packet, at::VERSION, &VERSION.to_be_bytes());
+        put(&mut packet, at::PORT, &self.port.to_be_bytes());
+        put(&mut packet, at::KIND, &(kind as u16).to_be_bytes());
+        put(&mut packet, at::CURRENT_EPOCH, &self.current_epoch.to_be_bytes());
+        put(&mut packet, at::CONFIG_EPOCH, &self.config_epoch.to_be_bytes());
+        put(&mut packet, at::OFFSET, &self.offset.to_be_bytes());
+        put(&mut packet, at::SENDER, self.sender.as_bytes());
+        if let Some(primary) = &self.primary {
+            put(&mut packet, at::PRIMARY, primary.as_bytes());
+        }
+        put(&mut packet, at::IP, ip(self.ip));
+        put(&mut packet, at::BUS_PORT, &self.bus_port.to_be_bytes());
+        put(&mut packet, at::FLAGS, &self.flags.0.to_be_bytes());
+        packet[at::STATE] = u8::from(!self.is_up);
+        packet[at::MARKS] = self.marks;
+        packet
+    }
+
+    /// PING, PONG or MEET, with what is told of other nodes.
+    pub(in crate::cluster) fn heartbeat(
+        &self,
+        kind: Kind,
+        hostname: &str,
+        told: &[(&Node, i64)],
+    ) -> Bytes {
+        let mut packet = self.begin(kind, told.len() * GOSSIP_BYTES + hostname.len() + 16);
+        put(&mut packet, at::COUNT, &(told.len() as u16).to_be_bytes());
+        for (node, wall_ahead_ms) in told {
+            tell(&mut packet, node, *wall_ahead_ms);
+        }
+        if !hostname.is_empty() {
+            packet[at::MARKS] |= mark::EXTENSIONS;
+            put(&mut packet, at::EXTENSIONS, &1_u16.to_be_bytes());
+            let padded = (hostname.len() + 1).next_multiple_of(8);
+            packet.extend_from_slice(&((EXTENSION_HEAD + padded) as u32).to_be_bytes());
+            packet.extend_from_slice(&EXTENSION_HOSTNAME.to_be_bytes());
+            packet.extend_from_slice(&[0; 2]);
+            packet.extend_from_slice(hostname.as_bytes());
+            let end = packet.len() + padded - hostname.len();
+            packet.resize(end, 0);
+        }
+        finish(packet)
+    }
+}
+
+/// Appends what is told of a node.
+fn tell(packet: &mut Vec<u8>, node: &Node, wall_ahead_ms: i64) {
+    let start = packet.len();
+    // Seconds since 1970, as others count them; 0 stays 0.
+    let seconds = |ms: i64| match ms {
+        0 => 0,
+        ms => u32::try_from((ms + wall_ahead_ms) / 1000).unwrap_or(0),
+    };
+    packet.extend_from_slice(node.name.as_bytes());
+    packet.extend_from_slice(&seconds(node.ping_sent_ms).to_be_bytes());
+    packet.extend_from_slice(&seconds(node.pong_received_ms).to_be_bytes());
+    packet.extend_from_slice(ip(&node.ip));
+    packet.resize(start + 94, 0);
+    packet.extend_from_slice(&node.port.to_be_bytes());
+    packet.extend_from_slice(&node.bus_port.to_be_bytes());
+    packet.extend_from_slice(&node.flags.0.to_be_bytes());
+    packet.extend_from_slice(&node.plain_port.to_be_bytes());
+    packet.resize(start + GOSSIP_BYTES, 0);
+}
+
+fn finish(mut packet: Vec<u8>) -> Bytes {
+    let length = (packet.len() as u32).to_be_bytes();
+    put(&mut packet, at::LENGTH, &length);
+    Bytes::from(packet)
+}
+
+/// A packet that is nothing but its header.
+pub(in crate::cluster) fn plain(header: &Header<'_>, kind: Kind) -> Bytes {
+    finish(header.begin(kind, 0))
+}
+
+/// A node has failed.
+pub(in crate::cluster) fn fail(header: &Header<'_>, about: &Name) -> Bytes {
+    let mut packet = header.begin(Kind::Fail, about.as_bytes().len());
+    packet.extend_from_slice(about.as_bytes());
+    finish(packet)
+}
+
+/// A message of a client.
+pub(in crate::cluster) fn publish(
+    header: &Header<'_>,
+    kind: Kind,
+    channel: &[u8],
+    message: &[u8],
+) -> Bytes {
+    let mut packet = header.begin(kind, 8 + channel.len() + message.len());
+    packet.extend_from_slice(&(channel.len() as u32).to_be_bytes());
+    packet.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    packet.extend_from_slice(channel);
+    packet.extend_from_slice(message);
+    finish(packet)
+}
+
+/// The slots of a third node.
+pub(in crate::cluster) fn update(header: &Header<'_>, node: &Node, slots: &SlotSet) -> Bytes {
+    let mut packet = header.begin(Kind::Update, 8 + 40 + 2048);
+    packet.extend_from_slice(&node.config_epoch.to_be_bytes());
+    packet.extend_from_slice(node.name.as_bytes());
+    slots.write_to(&mut packet);
+    finish(packet)
+}

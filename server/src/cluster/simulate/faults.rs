@@ -1,0 +1,291 @@
+//! What goes wrong, and what operators do.
+
+use rand::Rng;
+
+use super::super::{FailoverKind, Options, SetSlot};
+use super::world::{Coming, Outcome, World};
+
+/// What an operator has begun and goes on with.
+#[derive(Debug)]
+pub enum Work {
+    /// The slot that is on its way has come.
+    EndMove { slot: u16, from: usize, to: usize },
+    /// A node is brought in again.
+    Meet { node: usize },
+    /// It is to replicate somebody.
+    Replicate { node: usize },
+}
+
+impl World {
+    /// A whole history.
+    pub fn history(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
+        let mut world = Self::of_seed(seed, is_verbose);
+        world.run(2600)?;
+        let faults = world.random.random_range(2..9);
+        for _ in 0..faults {
+            let at_ms = world.random.random_range(0..6000);
+            world.schedule(at_ms, Coming::Fault);
+        }
+        world.run(7000)?;
+        world.heal()?;
+        match world.has_amnesia {
+            // A node that says it replicates its own replica, as it did once, leaves the slots to nobody, in Redis too: no file
+            // is to be brought back. No rule may be broken even so.
+            true => world.run(20_000)?,
+            false => world.converge()?,
+        }
+        Ok(world.outcome)
+    }
+
+    fn of_seed(seed: u64, is_verbose: bool) -> Self {
+        use rand::SeedableRng;
+        let mut random = rand::rngs::SmallRng::seed_from_u64(seed ^ 0x5eed);
+        let primaries = random.random_range(3..=4);
+        let replicas = match random.random_range(0..10) {
+            0 => 0,
+            1..=7 => 1,
+            _ => 2,
+        };
+        let options = Options {
+            node_timeout_ms: [500, 1000, 2000, 2000][random.random_range(0..4)],
+            validity_factor: [0, 10, 10][random.random_range(0..3)],
+            full_coverage: random.random_bool(0.7),
+            replicas_migrate: random.random_bool(0.7),
+            ..Options::default()
+        };
+        let mut world = Self::new(seed, primaries, replicas, &options, is_verbose);
+        world.is_loose = random.random_bool(0.5);
+        if random.random_bool(0.5) {
+            world.lost = random.random_range(0..60);
+            world.doubled = random.random_range(0..60);
+            world.overtaken = random.random_range(0..60);
+            world.delay_ms = random.random_range(1..60);
+        }
+        world
+    }
+
+    fn any_node(&mut self) -> usize {
+        self.random.random_range(0..self.nodes.len())
+    }
+
+    /// A node that runs and is what is wanted by its own word.
+    fn any_that(&mut self, is: impl Fn(&super::super::Node) -> bool) -> Option<usize> {
+        let now_ms = self.now_ms;
+        let fit: Vec<usize> = (0..self.nodes.len())
+            .filter(|node| {
+                let node = &self.nodes[*node];
+                node.is_running(now_ms)
+                    && node.cluster.as_ref().is_some_and(|cluster| is(cluster.myself()))
+            })
+            .collect();
+        (!fit.is_empty()).then(|| fit[self.random.random_range(0..fit.len())])
+    }
+
+    pub fn fault(&mut self) -> Result<(), String> {
+        let kinds = if self.is_loose { 14 } else { 9 };
+        match self.random.random_range(0..kinds) {
+            0 | 1 => self.restart_any(),
+            2 => {
+                let node = self.any_node();
+                let timeout_ms = self.nodes[node].options.node_timeout_ms;
+                let for_ms = self.random.random_range(50..timeout_ms * 3);
+                self.log(Some(node), &format!("is stopped for {for_ms} ms"));
+                self.nodes[node].stopped_until_ms = self.now_ms + for_ms;
+            }
+            3 => self.part(),
+            4 => {
+                let (from, to) = (self.any_node(), self.any_node());
+                let for_ms = self.random.random_range(100..5000);
+                self.log(None, &format!("nothing gets from {from} to {to} for {for_ms} ms"));
+                self.blocked_until_ms.insert((from, to), self.now_ms + for_ms);
+            }
+            5 => {
+                let node = self.any_node();
+                let by_ms = self.random.random_range(-4_000_000..4_000_000);
+                self.log(Some(node), &format!("has its clock set by {by_ms} ms"));
+                self.nodes[node].wall_ahead_ms += by_ms;
+            }
+            6 => self.fail_over(FailoverKind::Plain)?,
+            7 => self.fail_over(FailoverKind::Force)?,
+            8 => {
+                self.lost = self.random.random_range(0..100);
+                self.delay_ms = self.random.random_range(1..100);
+            }
+            9 => self.fail_over(FailoverKind::Takeover)?,
+            10 | 11 => self.begin_move()?,
+            12 => self.throw_out()?,
+            _ => self.lose_file(),
+        }
+        Ok(())
+    }
+
+    fn restart_any(&mut self) {
+        let node = self.any_node();
+        self.kill(node);
+        self.outcome.restarts += 1;
+        let in_ms = self.random.random_range(100..6000);
+        let text = match self.random.random_range(0..4) {
+            0 => Some(self.nodes[node].synced_file.clone()),
+            1 if self.is_loose && !self.nodes[node].old_files.is_empty() => {
+                let old = &self.nodes[node].old_files;
+                let text = old[self.random.random_range(0..old.len())].clone();
+                self.outcome.old_files += 1;
+                self.has_amnesia = true;
+                Some(text)
+            }
+            _ => None,
+        };
+        self.schedule(in_ms, Coming::Start { node, text });
+    }
+
+    /// The nodes are parted in two, one way or both.
+    fn part(&mut self) {
+        let side: Vec<bool> = (0..self.nodes.len()).map(|_| self.random.random_bool(0.4)).collect();
+        let (for_ms, one_way) = (self.random.random_range(500..8000), self.random.random_bool(0.3));
+        self.log(None, &format!("{side:?} are parted for {for_ms} ms, one way: {one_way}"));
+        for from in 0..side.len() {
+            for to in 0..side.len() {
+                if side[from] != side[to] && (side[from] || !one_way) {
+                    self.blocked_until_ms.insert((from, to), self.now_ms + for_ms);
+                }
+            }
+        }
+    }
+
+    fn fail_over(&mut self, kind: FailoverKind) -> Result<(), String> {
+        let Some(node) = self.any_that(|node| node.is_replica()) else { return Ok(()) };
+        let outcome = self.with(node, |cluster, turn| cluster.fail_over(kind, turn))?;
+        self.log(Some(node), &format!("{kind:?} is asked for: {outcome:?}"));
+        if outcome.is_some_and(|outcome| outcome.is_ok()) {
+            match kind {
+                FailoverKind::Takeover => self.outcome.takeovers += 1,
+                _ => self.outcome.manual += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn name_of(&self, node: usize) -> Option<Vec<u8>> {
+        let cluster = self.nodes[node].cluster.as_ref()?;
+        Some(cluster.myself().name.as_bytes().to_vec())
+    }
+
+    fn begin_move(&mut self) -> Result<(), String> {
+        let Some(from) = self.any_that(|node| node.has_vote()) else { return Ok(()) };
+        let Some(to) = self.any_that(|node| node.is_primary()).filter(|to| *to != from) else {
+            return Ok(());
+        };
+        let (Some(from_name), Some(to_name)) = (self.name_of(from), self.name_of(to)) else {
+            return Ok(());
+        };
+        let Some(cluster) = &self.nodes[from].cluster else { return Ok(()) };
+        let slots: Vec<u16> = cluster.myself().slots.iter().collect();
+        let slot = slots[self.random.random_range(0..slots.len())];
+        self.log(Some(from), &format!("slot {slot} is on its way to {to}"));
+        let came = self.with(to, |cluster, turn| {
+            cluster.set_slot(slot, SetSlot::Importing(&from_name), 0, turn)
+        })?;
+        if came.is_some_and(|came| came.is_ok()) {
+            self.with(from, |cluster, turn| {
+                cluster.set_slot(slot, SetSlot::Migrating(&to_name), 0, turn)
+            })?;
+            let in_ms = self.random.random_range(10..3000);
+            self.schedule(in_ms, Coming::Operate(Work::EndMove { slot, from, to }));
+        }
+        Ok(())
+    }
+
+    pub fn operate(&mut self, work: Work) -> Result<(), String> {
+        match work {
+            Work::EndMove { slot, from, to } => {
+                let Some(to_name) = self.name_of(to) else { return Ok(()) };
+                // The new owner first, as redis-cli does: where it refuses, the old one keeps the slot.
+                for node in [to, from] {
+                    let outcome = self.with(node, |cluster, turn| {
+                        cluster.set_slot(slot, SetSlot::Node(&to_name), 0, turn)
+                    })?;
+                    self.log(Some(node), &format!("slot {slot} is {to}'s: {outcome:?}"));
+                    if !outcome.is_some_and(|outcome| outcome.is_ok()) {
+                        return Ok(());
+                    }
+                }
+                self.outcome.slots_moved += 1;
+            }
+            Work::Meet { node } => {
+                let (ip, port) = (self.nodes[node].ip.clone(), i64::from(self.nodes[node].port));
+                let Some(by) = (0..self.nodes.len()).find(|by| {
+                    !self.outcasts.contains(by) && self.nodes[*by].is_running(self.now_ms)
+                }) else {
+                    return Ok(());
+                };
+                self.log(Some(by), &format!("meets {node}"));
+                self.with(by, |cluster, turn| cluster.meet(&ip, port, port + 10_000, turn))?;
+            }
+            Work::Replicate { node } => {
+                let Some(primary) = self.any_that(|node| node.has_vote()) else { return Ok(()) };
+                let Some(name) = self.name_of(primary) else { return Ok(()) };
+                let outcome =
+                    self.with(node, |cluster, turn| cluster.replicate(&name, false, turn))?;
+                self.log(Some(node), &format!("is to replicate {primary}: {outcome:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A replica is forgotten by all, reset, and brought in again.
+    fn throw_out(&mut self) -> Result<(), String> {
+        let Some(node) = self.any_that(|node| node.is_replica()) else { return Ok(()) };
+        let Some(name) = self.name_of(node) else { return Ok(()) };
+        self.log(Some(node), "is thrown out");
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            self.with(other, |cluster, turn| cluster.forget(&name, turn).is_ok())?;
+        }
+        let hard = self.random.random_bool(0.7);
+        if hard {
+            self.gone.extend(super::super::Name::parse(&name));
+        }
+        self.with(node, |cluster, turn| cluster.reset(hard, turn))?;
+        self.outcome.forgotten += 1;
+        self.outcome.resets += 1;
+        self.outcasts.insert(node);
+        Ok(())
+    }
+
+    /// A node begins again without its file: with another name, where the old one was.
+    fn lose_file(&mut self) {
+        // More, and nobody might be left to elect anybody.
+        if self.outcome.lost_files > 0 {
+            return;
+        }
+        let node = self.any_node();
+        let Some(name) = self.name_of(node) else { return };
+        self.log(Some(node), "loses its file");
+        self.kill(node);
+        self.gone.extend(super::super::Name::parse(&name));
+        self.outcasts.insert(node);
+        self.outcome.lost_files += 1;
+        (self.nodes[node].file, self.nodes[node].place) = (String::new(), 0);
+        let in_ms = self.random.random_range(100..3000);
+        self.schedule(in_ms, Coming::Start { node, text: Some(String::new()) });
+    }
+
+    /// All that is broken is mended, and operators bring in those who are outside.
+    fn heal(&mut self) -> Result<(), String> {
+        self.log(None, "all is mended");
+        (self.lost, self.doubled, self.overtaken, self.delay_ms) = (0, 0, 0, 2);
+        self.blocked_until_ms.clear();
+        for node in 0..self.nodes.len() {
+            self.nodes[node].stopped_until_ms = 0;
+            self.start(node, None);
+        }
+        self.run(1000)?;
+        if self.outcasts.is_empty() {
+            return Ok(());
+        }
+        for node in self.outcasts.clone() {
+            self.schedule(10, Coming::Operate(Work::Meet { node }));
+            self.schedule(6000, Coming::Operate(Work::Replicate { node }));
+        }
+        self.run(7000)
+    }
+}

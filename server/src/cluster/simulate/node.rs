@@ -1,0 +1,101 @@
+//! A server of the simulation: a [`Cluster`], a disk, and a replication that is no more than a place in a stream.
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::super::{Action, Cluster, LinkId, Name, Options, Turn};
+
+/// The age of data that never came from a primary.
+const AGE_UNKNOWN_MS: i64 = i64::MAX / 4;
+
+/// A server.
+pub struct Node {
+    pub ip: String,
+    pub port: u16,
+    pub options: Options,
+    /// Nothing while it is down.
+    pub cluster: Option<Cluster>,
+    /// Counts its starts.
+    pub life: u32,
+    /// How far the cluster's clock of this life is ahead of the world's.
+    pub clock_ahead_ms: i64,
+    /// How far its wall clock is.
+    pub wall_ahead_ms: i64,
+    /// Until when it is stopped, as by SIGSTOP.
+    pub stopped_until_ms: i64,
+    /// Its connections: their numbers in the world.
+    pub links: BTreeMap<LinkId, usize>,
+    /// The file as the process sees it, and as it would be after a loss of power.
+    pub file: String,
+    pub synced_file: String,
+    /// Earlier ones.
+    pub old_files: Vec<String>,
+    /// Whom it replicates.
+    pub upstream: Option<(String, u16)>,
+    /// Its place in the stream of its shard; 0 without data.
+    pub place: i64,
+    /// When it was last in step with its primary.
+    pub heard_ms: Option<i64>,
+    /// When the link to its primary stands.
+    pub link_at_ms: i64,
+    pub writes_paused_until_ms: i64,
+    /// The epoch that it had as a primary, under this name.
+    pub newest_epoch: Option<(Name, u64)>,
+    pub random: SmallRng,
+    pub actions: Vec<Action>,
+}
+
+impl Node {
+    pub fn new(number: usize, options: Options, seed: u64) -> Self {
+        Self {
+            ip: format!("10.0.0.{}", number + 1),
+            port: options.port,
+            options,
+            cluster: None,
+            life: 0,
+            clock_ahead_ms: 0,
+            wall_ahead_ms: 0,
+            stopped_until_ms: 0,
+            links: BTreeMap::new(),
+            file: String::new(),
+            synced_file: String::new(),
+            old_files: Vec::new(),
+            upstream: None,
+            place: 0,
+            heard_ms: None,
+            link_at_ms: 0,
+            writes_paused_until_ms: 0,
+            newest_epoch: None,
+            random: SmallRng::seed_from_u64(seed ^ (number as u64 + 1) << 32),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Has the cluster do something; the actions lie in `actions`.
+    pub fn step<R>(
+        &mut self,
+        now_ms: i64,
+        step: impl FnOnce(&mut Cluster, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let cluster = self.cluster.as_mut()?;
+        let age_ms = self.heard_ms.map_or(AGE_UNKNOWN_MS, |heard_ms| now_ms - heard_ms);
+        let mut turn = Turn {
+            now_ms: now_ms + self.clock_ahead_ms,
+            wall_ahead_ms: self.wall_ahead_ms - self.clock_ahead_ms,
+            offset: self.place,
+            data_age_ms: age_ms,
+            follows: self.upstream.is_some(),
+            random: &mut self.random,
+            actions: &mut self.actions,
+        };
+        let result = step(cluster, &mut turn);
+        cluster.settle();
+        Some(result)
+    }
+
+    pub fn is_running(&self, now_ms: i64) -> bool {
+        self.cluster.is_some() && self.stopped_until_ms <= now_ms
+    }
+}

@@ -1,0 +1,565 @@
+//! Time, the network, and what happens in them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use redstart_common::slot::SLOT_COUNT;
+
+use super::super::{Action, Cluster, Event, LinkId, Name, Options};
+use super::node::Node;
+
+/// When the world begins: the clocks show years after 1970, as they do.
+pub const START_MS: i64 = 1_700_000_000_000;
+const TICK_MS: i64 = 100;
+
+/// What came of histories.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub elections_won: u64,
+    pub manual: u64,
+    pub takeovers: u64,
+    pub slots_moved: u64,
+    pub restarts: u64,
+    pub lost_files: u64,
+    pub old_files: u64,
+    pub forgotten: u64,
+    pub resets: u64,
+    pub packets: u64,
+    pub lost: u64,
+    pub digest: u64,
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: &Self) {
+        self.elections_won += other.elections_won;
+        self.manual += other.manual;
+        self.takeovers += other.takeovers;
+        self.slots_moved += other.slots_moved;
+        self.restarts += other.restarts;
+        self.lost_files += other.lost_files;
+        self.old_files += other.old_files;
+        self.forgotten += other.forgotten;
+        self.resets += other.resets;
+        self.packets += other.packets;
+        self.lost += other.lost;
+        self.digest ^= other.digest;
+    }
+}
+
+/// What will happen.
+#[derive(Debug)]
+pub enum Coming {
+    Tick {
+        node: usize,
+        life: u32,
+    },
+    Connect {
+        connection: usize,
+    },
+    Deliver {
+        connection: usize,
+        to: usize,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        connection: usize,
+        to: usize,
+    },
+    /// A connection that came while its target was stopped.
+    Accepted {
+        connection: usize,
+    },
+    Start {
+        node: usize,
+        text: Option<String>,
+    },
+    Fault,
+    /// An operator goes on with what was begun.
+    Operate(super::faults::Work),
+}
+
+/// One end of a connection: a server in one of its lives.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    pub node: usize,
+    pub life: u32,
+    pub link: LinkId,
+}
+
+/// A connection. The first end has made it.
+pub struct Connection {
+    pub ends: [Option<End>; 2],
+    pub target: (String, u16),
+    pub is_open: bool,
+    /// Nothing that is sent arrives before what was sent before, unless this is not so.
+    pub busy_until_ms: [i64; 2],
+}
+
+/// A cluster, and all around it.
+pub struct World {
+    pub now_ms: i64,
+    pub nodes: Vec<Node>,
+    pub connections: Vec<Connection>,
+    queue: BinaryHeap<Reverse<(i64, u64)>>,
+    coming: BTreeMap<u64, Coming>,
+    sequence: u64,
+    pub random: SmallRng,
+    /// Until when nothing gets from one node to another.
+    pub blocked_until_ms: BTreeMap<(usize, usize), i64>,
+    /// Out of a thousand packets so many are lost, doubled, and overtaken.
+    pub lost: u32,
+    pub doubled: u32,
+    pub overtaken: u32,
+    pub delay_ms: i64,
+    /// Operators do what Redis makes no promises about.
+    pub is_loose: bool,
+    /// Nodes that were reset or have lost their file, and are to be met again.
+    pub outcasts: BTreeSet<usize>,
+    /// Names that nobody has any more.
+    pub gone: BTreeSet<Name>,
+    /// Nodes whose file went back in time, so that they may vote twice.
+    pub has_amnesia: bool,
+    /// Who has won which epoch, and who was given a vote by whom.
+    pub winners: BTreeMap<u64, usize>,
+    pub votes: BTreeMap<(Name, u64), String>,
+    pub outcome: Outcome,
+    pub is_verbose: bool,
+}
+
+impl World {
+    /// A cluster that stands: `primaries` with as many replicas each, all of whom know each other.
+    pub fn new(
+        seed: u64,
+        primaries: usize,
+        replicas: usize,
+        options: &Options,
+        is_verbose: bool,
+    ) -> Self {
+        let mut world = Self {
+            now_ms: START_MS,
+            nodes: Vec::new(),
+            connections: Vec::new(),
+            queue: BinaryHeap::new(),
+            coming: BTreeMap::new(),
+            sequence: 0,
+            random: SmallRng::seed_from_u64(seed),
+            blocked_until_ms: BTreeMap::new(),
+            lost: 0,
+            doubled: 0,
+            overtaken: 0,
+            delay_ms: 2,
+            is_loose: false,
+            outcasts: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            has_amnesia: false,
+            winners: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            outcome: Outcome::default(),
+            is_verbose,
+        };
+        let count = primaries * (1 + replicas);
+        let names: Vec<Name> = (0..count).map(|_| Name::random(&mut world.random)).collect();
+        for number in 0..count {
+            let text = first_file(&names, primaries, number);
+            let port = 7000 + number as u16;
+            let options = Options { port, bus_port: port + 10_000, ..options.clone() };
+            let mut node = Node::new(number, options, seed);
+            (node.file, node.synced_file) = (text.clone(), text);
+            world.nodes.push(node);
+            world.start(number, None);
+        }
+        world
+    }
+
+    pub fn log(&self, node: Option<usize>, line: &str) {
+        if self.is_verbose {
+            let at = self.now_ms - START_MS;
+            let node = node.map_or_else(|| "-".to_owned(), |node| node.to_string());
+            println!("{:6}.{:03} {node:>2} {line}", at / 1000, at % 1000);
+        }
+    }
+
+    pub fn schedule(&mut self, in_ms: i64, coming: Coming) {
+        self.sequence += 1;
+        self.queue.push(Reverse((self.now_ms + in_ms.max(0), self.sequence)));
+        self.coming.insert(self.sequence, coming);
+    }
+
+    pub fn chance(&mut self, of_thousand: u32) -> bool {
+        of_thousand > 0 && self.random.random_range(0..1000) < of_thousand
+    }
+
+    /// Lets so much time pass.
+    pub fn run(&mut self, ms: i64) -> Result<(), String> {
+        let end_ms = self.now_ms + ms;
+        while let Some(Reverse((at_ms, number))) =
+            self.queue.peek().copied().filter(|next| next.0.0 <= end_ms)
+        {
+            self.queue.pop();
+            self.now_ms = self.now_ms.max(at_ms);
+            if let Some(coming) = self.coming.remove(&number) {
+                self.happen(coming)?;
+            }
+        }
+        self.now_ms = end_ms;
+        Ok(())
+    }
+
+    fn happen(&mut self, coming: Coming) -> Result<(), String> {
+        match coming {
+            Coming::Tick { node, life } => {
+                if self.nodes[node].life != life || self.nodes[node].cluster.is_none() {
+                    return Ok(());
+                }
+                let stopped_ms = self.nodes[node].stopped_until_ms - self.now_ms;
+                if stopped_ms > 0 {
+                    // What waited in sockets may be looked at first, or not.
+                    let late_ms = self.random.random_range(0..2);
+                    self.schedule(stopped_ms + late_ms, Coming::Tick { node, life });
+                    return Ok(());
+                }
+                self.replicate(node);
+                self.tell(node, Event::Tick)?;
+                self.schedule(TICK_MS, Coming::Tick { node, life });
+            }
+            Coming::Connect { connection } => self.try_connect(connection)?,
+            Coming::Accepted { connection } => {
+                let (Some(end), Some(from)) =
+                    (self.end_that_lives(connection, 1), self.connections[connection].ends[0])
+                else {
+                    return Ok(());
+                };
+                let peer_ip = self.nodes[from.node].ip.clone();
+                let local_ip = self.nodes[end.node].ip.clone();
+                self.tell(end.node, Event::Accepted { link: end.link, peer_ip, local_ip })?;
+            }
+            Coming::Deliver { connection, to, bytes } => self.deliver(connection, to, bytes)?,
+            Coming::Closed { connection, to } => {
+                let Some(end) = self.end_that_lives(connection, to) else { return Ok(()) };
+                let stopped_ms = self.nodes[end.node].stopped_until_ms - self.now_ms;
+                if stopped_ms > 0 {
+                    self.schedule(stopped_ms, Coming::Closed { connection, to });
+                    return Ok(());
+                }
+                self.nodes[end.node].links.remove(&end.link);
+                self.tell(end.node, Event::Closed(end.link, "connection closed"))?;
+            }
+            Coming::Start { node, text } => self.start(node, text),
+            Coming::Fault => self.fault()?,
+            Coming::Operate(work) => self.operate(work)?,
+        }
+        Ok(())
+    }
+
+    /// Starts a server with its file, or with another one.
+    pub fn start(&mut self, number: usize, text: Option<String>) {
+        let now_ms = self.now_ms;
+        let node = &mut self.nodes[number];
+        if node.cluster.is_some() {
+            return;
+        }
+        node.life += 1;
+        let text = text.unwrap_or_else(|| node.file.clone());
+        node.clock_ahead_ms = node.wall_ahead_ms;
+        let clock_ms = now_ms + node.clock_ahead_ms;
+        node.cluster = Some(if text.is_empty() {
+            Cluster::alone(Name::random(&mut node.random), node.options.clone(), clock_ms)
+        } else {
+            Cluster::from_file(&text, node.options.clone(), clock_ms)
+                .expect("a file that was written")
+        });
+        (node.upstream, node.heard_ms) = (None, None);
+        let life = node.life;
+        self.log(Some(number), "starts");
+        let in_ms = self.random.random_range(0..TICK_MS);
+        self.schedule(in_ms, Coming::Tick { node: number, life });
+    }
+
+    /// Ends a server at once.
+    pub fn kill(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        if node.cluster.take().is_none() {
+            return;
+        }
+        node.stopped_until_ms = 0;
+        let links = std::mem::take(&mut node.links);
+        self.log(Some(number), "is killed");
+        for (link, connection) in links {
+            self.close(connection, number, link);
+        }
+    }
+
+    fn end_that_lives(&self, connection: usize, side: usize) -> Option<End> {
+        let end = self.connections[connection].ends[side]?;
+        let node = &self.nodes[end.node];
+        (node.life == end.life && node.links.contains_key(&end.link)).then_some(end)
+    }
+
+    /// One side closes a connection; the other hears of it.
+    fn close(&mut self, connection: usize, node: usize, link: LinkId) {
+        let found = &mut self.connections[connection];
+        let was_open = std::mem::replace(&mut found.is_open, false);
+        let mine = found.ends[0].is_some_and(|end| end.node == node && end.link == link);
+        let to = usize::from(mine);
+        if was_open && found.ends[to].is_some() {
+            let at_ms = found.busy_until_ms[to].max(self.now_ms + self.delay_ms);
+            self.schedule(at_ms - self.now_ms, Coming::Closed { connection, to });
+        }
+    }
+
+    fn find(&self, ip: &str, bus_port: u16) -> Option<usize> {
+        self.nodes.iter().position(|node| node.ip == ip && node.options.bus_port == bus_port)
+    }
+
+    /// How long nothing gets from one node to another.
+    fn blocked_ms(&self, from: usize, to: usize) -> i64 {
+        let until_ms = self.blocked_until_ms.get(&(from, to)).copied().unwrap_or(0);
+        until_ms - self.now_ms
+    }
+
+    fn try_connect(&mut self, connection: usize) -> Result<(), String> {
+        let Some(from) = self.end_that_lives(connection, 0) else { return Ok(()) };
+        let (ip, port) = self.connections[connection].target.clone();
+        let to = self.find(&ip, port);
+        if let Some(to) = to {
+            let blocked_ms = self.blocked_ms(from.node, to).max(self.blocked_ms(to, from.node));
+            if blocked_ms > 0 {
+                // Tried again and again, as the kernel does.
+                self.schedule(blocked_ms.min(1000), Coming::Connect { connection });
+                return Ok(());
+            }
+        }
+        let Some(to) = to.filter(|to| self.nodes[*to].cluster.is_some()) else {
+            self.nodes[from.node].links.remove(&from.link);
+            return self.tell(from.node, Event::Closed(from.link, "Connection refused"));
+        };
+        let target = &mut self.nodes[to];
+        let Some(link) = target.cluster.as_mut().map(Cluster::new_link) else { return Ok(()) };
+        target.links.insert(link, connection);
+        let (life, to_ip) = (target.life, target.ip.clone());
+        let from_ip = self.nodes[from.node].ip.clone();
+        let found = &mut self.connections[connection];
+        found.ends[1] = Some(End { node: to, life, link });
+        found.is_open = true;
+        let stopped_ms = self.nodes[to].stopped_until_ms - self.now_ms;
+        if stopped_ms > 0 {
+            // The kernel takes it meanwhile.
+            self.schedule(stopped_ms, Coming::Accepted { connection });
+        } else {
+            let (peer_ip, local_ip) = (from_ip.clone(), to_ip.clone());
+            self.tell(to, Event::Accepted { link, peer_ip, local_ip })?;
+        }
+        self.tell(
+            from.node,
+            Event::Connected { link: from.link, peer_ip: to_ip, local_ip: from_ip },
+        )
+    }
+
+    fn deliver(&mut self, connection: usize, to: usize, bytes: Vec<u8>) -> Result<(), String> {
+        let Some(end) = self.end_that_lives(connection, to) else { return Ok(()) };
+        let Some(from) = self.connections[connection].ends[1 - to] else { return Ok(()) };
+        let stopped_ms = self.nodes[end.node].stopped_until_ms - self.now_ms;
+        let late_ms = stopped_ms.max(self.blocked_ms(from.node, end.node));
+        if late_ms > 0 {
+            self.schedule(late_ms, Coming::Deliver { connection, to, bytes });
+            return Ok(());
+        }
+        self.outcome.packets += 1;
+        self.tell(end.node, Event::Received(end.link, &bytes))
+    }
+
+    /// A replica takes what its primary has; a primary writes.
+    fn replicate(&mut self, number: usize) {
+        let now_ms = self.now_ms;
+        let node = &self.nodes[number];
+        let Some((ip, port)) = &node.upstream else {
+            let writes = node
+                .cluster
+                .as_ref()
+                .is_some_and(|cluster| cluster.is_up() && !cluster.myself().slots.is_empty());
+            if writes && node.writes_paused_until_ms <= now_ms {
+                let more = self.random.random_range(0..100);
+                self.nodes[number].place += more;
+            }
+            return;
+        };
+        let primary = self.nodes.iter().position(|node| node.ip == *ip && node.port == *port);
+        let Some(primary) = primary.filter(|primary| *primary != number) else { return };
+        let is_cut = self.blocked_ms(primary, number).max(self.blocked_ms(number, primary)) > 0;
+        let (reached, place) = (self.nodes[primary].is_running(now_ms), self.nodes[primary].place);
+        let has_data =
+            self.nodes[primary].upstream.is_none() || self.nodes[primary].heard_ms.is_some();
+        let node = &mut self.nodes[number];
+        if reached && !is_cut && has_data && node.link_at_ms <= now_ms {
+            (node.place, node.heard_ms) = (place, Some(now_ms));
+        }
+    }
+
+    /// Tells a node's cluster what happened, ends its turn, and lets out what it sends.
+    pub fn tell(&mut self, number: usize, event: Event<'_>) -> Result<(), String> {
+        self.with(number, |cluster, turn| cluster.handle(event, turn)).map(drop)
+    }
+
+    /// Has a node's cluster do something, ends its turn, and lets out what it sends.
+    pub fn with<R>(
+        &mut self,
+        number: usize,
+        step: impl FnOnce(&mut Cluster, &mut super::super::Turn<'_>) -> R,
+    ) -> Result<Option<R>, String> {
+        let now_ms = self.now_ms;
+        let Some(result) = self.nodes[number].step(now_ms, step) else { return Ok(None) };
+        self.carry_out(number)?;
+        if self.nodes[number].cluster.as_ref().is_some_and(Cluster::has_todo) {
+            self.nodes[number].step(now_ms, |cluster, turn| cluster.handle(Event::EndOfTurn, turn));
+            self.carry_out(number)?;
+        }
+        self.send(number);
+        self.check_node(number)?;
+        Ok(Some(result))
+    }
+
+    fn carry_out(&mut self, number: usize) -> Result<(), String> {
+        for action in std::mem::take(&mut self.nodes[number].actions) {
+            match action {
+                Action::Log(_, line) => {
+                    self.log(Some(number), &line);
+                    self.note(number, &line)?;
+                }
+                Action::Connect { link, ip, port } => {
+                    let life = self.nodes[number].life;
+                    let connection = self.connections.len();
+                    self.connections.push(Connection {
+                        ends: [Some(End { node: number, life, link }), None],
+                        target: (ip, port),
+                        is_open: false,
+                        busy_until_ms: [0; 2],
+                    });
+                    self.nodes[number].links.insert(link, connection);
+                    let delay_ms = self.delay_ms;
+                    self.schedule(delay_ms, Coming::Connect { connection });
+                }
+                Action::Close(link) => {
+                    if let Some(connection) = self.nodes[number].links.remove(&link) {
+                        self.close(connection, number, link);
+                    }
+                }
+                Action::Save { synced } => {
+                    let node = &mut self.nodes[number];
+                    if let Some(cluster) = &node.cluster {
+                        let text = cluster.to_file(node.wall_ahead_ms - node.clock_ahead_ms);
+                        node.old_files.push(std::mem::replace(&mut node.file, text));
+                        if synced {
+                            node.synced_file.clone_from(&node.file);
+                        }
+                    }
+                }
+                Action::Follow { ip, port } => {
+                    let delay_ms = self.random.random_range(20..400);
+                    let node = &mut self.nodes[number];
+                    if node.upstream.is_none() {
+                        node.heard_ms = None;
+                    }
+                    node.upstream = Some((ip, port));
+                    node.link_at_ms = self.now_ms + delay_ms;
+                }
+                Action::Lead => {
+                    let node = &mut self.nodes[number];
+                    (node.upstream, node.heard_ms) = (None, None);
+                }
+                Action::EmptyData => self.nodes[number].place = 0,
+                Action::PauseWrites { for_ms } => {
+                    self.nodes[number].writes_paused_until_ms = self.now_ms + for_ms;
+                }
+                Action::ResumeWrites => self.nodes[number].writes_paused_until_ms = 0,
+                Action::DeleteSlot(_) | Action::Publish { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets out what waits to be sent, packet by packet, each with its fate.
+    fn send(&mut self, number: usize) {
+        let mut ready = Vec::new();
+        let mut packets = Vec::new();
+        let node = &mut self.nodes[number];
+        let Some(cluster) = &mut node.cluster else { return };
+        cluster.take_ready(&mut ready);
+        for link in ready {
+            let (Some(output), Some(connection)) = (cluster.output(link), node.links.get(&link))
+            else {
+                continue;
+            };
+            let mut rest = output.as_slice();
+            while let Some(length) = rest.get(4..8) {
+                let length = u32::from_be_bytes(length.try_into().expect("four")) as usize;
+                packets.push((link, *connection, rest[..length].to_vec()));
+                rest = &rest[length..];
+            }
+            output.clear();
+        }
+        for (link, connection, bytes) in packets {
+            let mine = self.connections[connection].ends[0];
+            let mine = mine.is_some_and(|end| end.node == number && end.link == link);
+            let to = usize::from(mine);
+            self.digest(&bytes);
+            if !self.connections[connection].is_open {
+                continue;
+            }
+            if self.chance(self.lost) {
+                self.outcome.lost += 1;
+                continue;
+            }
+            let times = if self.chance(self.doubled) { 2 } else { 1 };
+            for _ in 0..times {
+                let late_ms = self.random.random_range(1..=self.delay_ms.max(1));
+                let overtaken = self.chance(self.overtaken);
+                let busy = &mut self.connections[connection].busy_until_ms[to];
+                let mut at_ms = (*busy).max(self.now_ms + late_ms);
+                if overtaken {
+                    at_ms += late_ms * 50;
+                } else {
+                    *busy = at_ms;
+                }
+                let deliver = Coming::Deliver { connection, to, bytes: bytes.clone() };
+                self.schedule(at_ms - self.now_ms, deliver);
+            }
+        }
+    }
+
+    fn digest(&mut self, bytes: &[u8]) {
+        use std::hash::Hasher;
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write_u64(self.outcome.digest);
+        hasher.write_i64(self.now_ms);
+        hasher.write(&bytes[..80]);
+        hasher.write(&bytes[2128..]);
+        self.outcome.digest = hasher.finish();
+    }
+}
+
+/// The file of a node of a cluster that stands: the slots are shared out, each replica has its primary, and all are known.
+fn first_file(names: &[Name], primaries: usize, myself: usize) -> String {
+    use std::fmt::Write;
+    let share = usize::from(SLOT_COUNT) / primaries;
+    let mut text = String::new();
+    for (number, name) in names.iter().enumerate() {
+        let mine = if number == myself { "myself," } else { "" };
+        let (port, ip) = (7000 + number, number + 1);
+        let _ = write!(text, "{name} 10.0.0.{ip}:{port}@{} {mine}", port + 10_000);
+        let _ = if number < primaries {
+            let last = if number + 1 == primaries {
+                usize::from(SLOT_COUNT)
+            } else {
+                (number + 1) * share
+            };
+            writeln!(text, "master - 0 0 {} connected {}-{}", number + 1, number * share, last - 1)
+        } else {
+            let primary = number % primaries;
+            writeln!(text, "slave {} 0 0 {} connected", names[primary], primary + 1)
+        };
+    }
+    let _ = writeln!(text, "vars currentEpoch {primaries} lastVoteEpoch 0");
+    text
+}

@@ -1,0 +1,79 @@
+//! Settings of Redis Cluster.
+
+use super::Settings;
+use super::row::single;
+use crate::cluster::Endpoint;
+use crate::cluster::packet::is_hostname;
+
+/// The names of what clients are told.
+pub(super) const ENDPOINTS: [(&str, Endpoint); 3] = [
+    ("ip", Endpoint::Ip),
+    ("hostname", Endpoint::Hostname),
+    ("unknown-endpoint", Endpoint::Unknown),
+];
+
+/// The settings of Redis Cluster.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is explained once, in its row")]
+pub struct Cluster {
+    pub enabled: bool,
+    pub config_file: String,
+    /// 0 is 10,000 above the port for clients.
+    pub port: u16,
+    /// In milliseconds.
+    pub node_timeout: i64,
+    pub announce_ip: String,
+    pub announce_hostname: String,
+    pub announce_port: u16,
+    pub announce_tls_port: u16,
+    pub announce_bus_port: u16,
+    pub allow_reads_when_down: bool,
+    pub allow_pubsubshard_when_down: bool,
+    pub allow_replica_migration: bool,
+    /// In bytes; 0 is no limit.
+    pub link_sendbuf_limit: usize,
+    pub migration_barrier: u32,
+    pub preferred_endpoint_type: Endpoint,
+    pub replica_no_failover: bool,
+    pub replica_validity_factor: u32,
+    pub require_full_coverage: bool,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            config_file: "nodes.conf".to_owned(),
+            port: 0,
+            node_timeout: 15_000,
+            announce_ip: String::new(),
+            announce_hostname: String::new(),
+            announce_port: 0,
+            announce_tls_port: 0,
+            announce_bus_port: 0,
+            allow_reads_when_down: false,
+            allow_pubsubshard_when_down: true,
+            allow_replica_migration: true,
+            link_sendbuf_limit: 0,
+            migration_barrier: 1,
+            preferred_endpoint_type: Endpoint::Ip,
+            replica_no_failover: false,
+            replica_validity_factor: 10,
+            require_full_coverage: true,
+        }
+    }
+}
+
+pub(super) fn set_hostname(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let word = single(words).ok_or("wrong number of arguments")?;
+    if word.len() >= 256 {
+        return Err("Hostnames must be less than 256 characters".to_owned());
+    }
+    if !is_hostname(word) {
+        return Err(
+            "Hostnames may only contain alphanumeric characters, hyphens or dots".to_owned()
+        );
+    }
+    settings.cluster.announce_hostname = word.to_owned();
+    Ok(())
+}
