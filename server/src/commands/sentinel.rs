@@ -247,7 +247,7 @@ pub fn monitor(call: &mut Call<'_>) -> CommandResult {
     let quorum = u32::try_from(quorum).unwrap_or(u32::MAX);
     let (name, host) = (text(args, 2)?.to_owned(), text(args, 3)?.to_owned());
     let wanted = Wanted { name, host, port, quorum };
-    if look(call)?.is_unknown_name(&wanted.host) && call.may_block() {
+    if look(call)?.is_unresolved(&wanted.host) && call.may_block() {
         call.core.asks.push(Ask::Monitor { client: call.client.id, wanted });
         call.client.flags.set(Flags::BLOCKED);
         return Ok(());

@@ -1,10 +1,14 @@
 //! Addresses, and the names that stand for them.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use redstart_common::log::Level;
 
 use super::{Action, Sentinel};
+
+/// Names that are remembered, beyond which those that no instance has are forgotten.
+const NAMES_MAX: usize = 1024;
 
 /// Where an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,13 +61,18 @@ impl Sentinel {
         if !self.globals.resolve_hostnames {
             return None;
         }
-        match self.names.get(host) {
-            Some(found) => found.clone(),
-            None => {
-                self.actions.push(Action::Resolve(host.to_owned()));
-                None
-            }
+        let found = self.names.get(host).cloned().flatten();
+        if found.is_none() {
+            self.actions.push(Action::Resolve(host.to_owned()));
         }
+        found
+    }
+
+    /// Whether a name stands for no address by what is known: it has to be looked up, or may be by now.
+    #[must_use]
+    pub fn is_unresolved(&self, host: &str) -> bool {
+        let is_known = || self.names.get(host).is_some_and(Option::is_some);
+        self.globals.resolve_hostnames && as_ip(host).is_none() && !is_known()
     }
 
     /// Whether a name has to be looked up before it can be said what it stands for.
@@ -103,10 +112,12 @@ impl Sentinel {
         }
     }
 
-    /// What others are told of where an instance is.
+    /// What others are told of where an instance is, and what stands in the file. Where a name is not resolved it is the name;
+    /// Redis says and writes nothing then, and does not start again with such a file.
     #[must_use]
     pub fn announced<'a>(&self, address: &'a Address) -> &'a str {
-        if self.globals.announce_hostnames { &address.host } else { &address.ip }
+        let by_name = self.globals.announce_hostnames || address.ip.is_empty();
+        if by_name { &address.host } else { &address.ip }
     }
 
     /// The same with the port, as replicas are called.
@@ -119,11 +130,23 @@ impl Sentinel {
         }
     }
 
+    /// Names that clients have asked about and that no instance has are looked up again when they are asked about again.
+    fn forget_unused_names(&mut self) {
+        let all = self.primaries.values().flat_map(|it| {
+            std::iter::once(&it.own).chain(it.replicas.values()).chain(it.sentinels.values())
+        });
+        let used: HashSet<&str> = all.map(|it| it.at.host.as_str()).collect();
+        self.names.retain(|name, _| used.contains(name.as_str()));
+    }
+
     /// Remembers what a name stands for, and does what waited for it.
     pub(super) fn resolved(&mut self, name: &str, address: Option<String>) {
         if let (Some(Some(_)), None) = (self.names.get(name), &address) {
             // It was known before: who cannot be asked for it now has not taken it away.
             return;
+        }
+        if self.names.len() >= NAMES_MAX {
+            self.forget_unused_names();
         }
         let known = self.names.insert(name.to_owned(), address.clone());
         if known.as_ref() == Some(&address) {

@@ -38,7 +38,7 @@ pub const OPTIONS: [&str; 23] = [
 /// Older words for some of them.
 pub const ALIASES: [(&str, &str); 1] = [("sentinel known-slave", "sentinel known-replica")];
 
-/// Options that stand before those of primaries, in whichever order the file has them.
+/// Options that stand before those of primaries, whatever their order in the file.
 const FIRST: [&str; 10] = [
     "announce-ip",
     "announce-port",
@@ -105,17 +105,24 @@ impl Sentinel {
             self.put_primary(&mut lines, primary);
         }
         lines.put("current-epoch", &[&self.epoch.to_string()]);
-        for (option, value) in [
-            ("announce-ip", &globals.announce_ip),
-            ("sentinel-user", &globals.user),
-            ("sentinel-pass", &globals.password),
-        ] {
-            if let Some(value) = value {
-                lines.put(option, &[value]);
+        if let Some(ip) = &globals.announce_ip {
+            lines.put("announce-ip", &[]);
+            // Redis quotes this one whatever it is.
+            let mut quoted = vec![b' '];
+            crate::text::quote(ip.as_bytes(), &mut quoted);
+            if let Some(line) = lines.0.last_mut() {
+                line.text.push_str(&String::from_utf8_lossy(&quoted));
             }
         }
         if globals.announce_port != 0 {
             lines.put("announce-port", &[&globals.announce_port.to_string()]);
+        }
+        for (option, value) in
+            [("sentinel-user", &globals.user), ("sentinel-pass", &globals.password)]
+        {
+            if let Some(value) = value {
+                lines.put(option, &[value]);
+            }
         }
         lines.0
     }
@@ -153,15 +160,15 @@ impl Sentinel {
             // Where the promoted replica is the primary already, the old primary is a replica.
             let at = if replica.at.is_same(at) { &primary.own.at } else { &replica.at };
             let one = (self.announced(at).to_ascii_lowercase(), at.port);
-            // No reader takes the same replica twice, and none takes a host that is empty.
-            if !written.contains(&one) && !one.0.is_empty() {
+            // Redis takes no file in which a replica stands twice.
+            if !written.contains(&one) {
                 lines.put("known-replica", &[name, self.announced(at), &at.port.to_string()]);
                 written.push(one);
             }
         }
         for sentinel in primary.sentinels.values() {
             let (host, port) = (self.announced(&sentinel.at), sentinel.at.port.to_string());
-            if let Some(id) = sentinel.run_id.as_deref().filter(|_| !host.is_empty()) {
+            if let Some(id) = sentinel.run_id.as_deref() {
                 lines.put("known-sentinel", &[name, host, &port, id]);
             }
         }

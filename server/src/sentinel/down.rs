@@ -16,7 +16,7 @@ impl Sentinel {
         };
         self.close_stale(key);
         let Some(it) = self.instance(key) else { return };
-        let patience = it.down_after + self.periods.info_period * 2;
+        let patience = it.down_after.saturating_add(self.periods.info_period.saturating_mul(2));
         let is_replica =
             key.kind == Kind::Primary && it.role == Role::Replica && now - it.role_at > patience;
         let reboots = key.kind == Kind::Primary

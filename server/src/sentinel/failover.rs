@@ -28,10 +28,11 @@ impl Sentinel {
         if !it.own.is_objectively_down || failover.in_progress {
             return false;
         }
-        if now - failover.started_at < it.failover_timeout * 2 {
+        if now - failover.started_at < it.failover_timeout.saturating_mul(2) {
             if failover.delay_logged != failover.started_at {
                 failover.delay_logged = failover.started_at;
-                let until = failover.started_at + it.failover_timeout * 2;
+                let until =
+                    failover.started_at.saturating_add(it.failover_timeout.saturating_mul(2));
                 self.actions.push(Action::LogDelay(until));
             }
             return false;
@@ -43,7 +44,8 @@ impl Sentinel {
     pub(super) fn start_failover(&mut self, name: &str) {
         let (now, delay) = (self.now, self.some_delay());
         let Some(it) = self.primaries.get_mut(name) else { return };
-        self.epoch += 1;
+        // Nobody comes to the end of it, but anybody can say that they have.
+        self.epoch = self.epoch.saturating_add(1);
         it.failover.state = State::WaitStart;
         it.failover.in_progress = true;
         it.failover.epoch = self.epoch;
@@ -95,7 +97,7 @@ impl Sentinel {
         let Some(it) = self.primaries.get(name) else { return };
         let forced = it.failover.is_forced;
         // Votes are given in the epoch in which they are asked for, which is the one of now: it may have moved on since the
-        // start, for the failover of another primary. Whoever is elected leads in that epoch. Redis takes votes of any
+        // start, for the failover of another primary. Who is elected leads in that epoch. Redis takes votes of any
         // epoch for one in the epoch of the start, in which another may have been elected.
         let epoch = if forced { it.failover.epoch } else { self.epoch };
         let patience = self.periods.election_timeout.min(it.failover_timeout);
@@ -124,15 +126,17 @@ impl Sentinel {
     /// primary for long, or that is not to be promoted.
     pub(super) fn best_replica(&self, name: &str) -> Option<Key> {
         let primary = self.primaries.get(name)?;
-        let mut link_down_max = primary.own.down_after * 10;
-        let mut info_age_max = self.periods.info_period * 3;
+        let mut link_down_max = primary.own.down_after.saturating_mul(10);
+        let mut info_age_max = self.periods.info_period.saturating_mul(3);
         if primary.own.is_down {
-            link_down_max += self.now - primary.own.down_since;
-            info_age_max = self.periods.ping_period * 5;
+            let down_ms = self.now - primary.own.down_since;
+            link_down_max = link_down_max.saturating_add(down_ms);
+            info_age_max = self.periods.ping_period.saturating_mul(5);
         }
         let is_fit = |it: &&Instance| {
             let answers = self.links.get(&it.link).is_some_and(|link| {
-                !link.is_disconnected && self.now - link.last_ok <= self.periods.ping_period * 5
+                !link.is_disconnected
+                    && self.now - link.last_ok <= self.periods.ping_period.saturating_mul(5)
             });
             !it.is_down
                 && answers
@@ -214,7 +218,7 @@ impl Sentinel {
             if it.reconfigured == Reconfigured::Sent
                 && now - it.reconfigure_sent_at > self.periods.replica_reconf_timeout
             {
-                // It is told again by whoever finds that it follows the wrong primary.
+                // It is told again by the sentinel that finds it following the wrong primary.
                 self.say(Level::Notice, "-slave-reconf-sent-timeout", &key);
                 if let Some(it) = self.instance_mut(&key) {
                     it.reconfigured = Reconfigured::Done;

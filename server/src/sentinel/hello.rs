@@ -94,7 +94,7 @@ impl Sentinel {
             let key = Key::primary(hello.primary);
             self.say_more(Level::Notice, "+sentinel-address-switch", &key, &more);
         } else {
-            // Whoever was there before is there no more.
+            // The sentinel that was there before is there no more.
             let mut known = self.primaries.get(hello.primary)?.sentinels.values();
             let other = known.find(|it| it.at.is_same(&at)).map(|it| it.name.clone());
             if let Some(id) = other {
@@ -182,7 +182,7 @@ impl Sentinel {
     }
 
     /// Failovers that are asked for at two sentinels at once may end with two primaries of one epoch, and no hello decides
-    /// between them. After some time the sentinel with the greater id, or whichever has a primary that does what it should,
+    /// between them. After some time the sentinel with the greater id, or any that has a primary which does what it should,
     /// says its own again at a new epoch. Redis leaves it at that until the next failover. First configurations, which
     /// are of epoch 0, are left alone: what they name may never have been one group.
     fn look_for_conflict(&mut self, hello: &Hello<'_>) {
@@ -199,14 +199,15 @@ impl Sentinel {
         let goes_first = *self.id > *hello.id;
         let is_sane = self.primary_looks_sane(hello.primary);
         let Some(primary) = self.primaries.get_mut(hello.primary) else { return };
-        let before = primary.conflict.filter(|it| (0..period * 4).contains(&(now - it.last)));
+        let before =
+            primary.conflict.filter(|it| (0..period.saturating_mul(4)).contains(&(now - it.last)));
         let since = before.map_or(now, |it| it.since);
         primary.conflict = Some(Conflict { since, last: now });
-        let patience = if goes_first { period * 3 } else { period * 12 };
+        let patience = period.saturating_mul(if goes_first { 3 } else { 12 });
         if now - since <= patience || !is_sane {
             return;
         }
-        self.epoch += 1;
+        self.epoch = self.epoch.saturating_add(1);
         primary.config_epoch = self.epoch;
         primary.conflict = None;
         self.save();

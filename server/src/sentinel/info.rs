@@ -156,7 +156,7 @@ impl Sentinel {
             it.own.role == Role::Primary
                 && !it.own.is_down
                 && !it.own.is_objectively_down
-                && self.now - it.own.info_at < self.periods.info_period * 2
+                && self.now - it.own.info_at < self.periods.info_period.saturating_mul(2)
         })
     }
 
@@ -182,7 +182,7 @@ impl Sentinel {
             self.hurry_hellos(&key.primary);
             return;
         }
-        let wait = self.periods.publish_period * 4;
+        let wait = self.periods.publish_period.saturating_mul(4);
         let is_over = !it.is_promoted && now - it.role_at > wait;
         if is_over && self.primary_looks_sane(&key.primary) && self.was_up_for(key, wait) {
             self.send_to_primary(key, "+convert-to-slave");

@@ -347,10 +347,11 @@ impl Sentinel {
 
     /// Has all instances of a primary be told of the configuration at the next opportunity.
     pub(super) fn hurry_hellos(&mut self, primary: &str) {
-        let back = self.periods.publish_period + 1;
+        let back = self.periods.publish_period.saturating_add(1);
         let Some(primary) = self.primaries.get_mut(primary) else { return };
-        primary.own.published_at -= back;
-        primary.others_mut().for_each(|it| it.published_at -= back);
+        let earlier = |at: i64| at.saturating_sub(back).max(0);
+        primary.own.published_at = earlier(primary.own.published_at);
+        primary.others_mut().for_each(|it| it.published_at = earlier(it.published_at));
     }
 
     // === what comes back ===
@@ -484,7 +485,7 @@ impl Sentinel {
         let waits =
             link.waits_since != 0 && now - link.waits_since > half && now - link.last_pong > half;
         let hellos_are_old = link.hellos.as_ref().is_some_and(|open| now - open.opened_at > least);
-        let is_deaf = now - link.hello_activity_at > self.periods.publish_period * 3;
+        let is_deaf = now - link.hello_activity_at > self.periods.publish_period.saturating_mul(3);
         if commands_are_old && waits {
             self.close_commands(id);
         }

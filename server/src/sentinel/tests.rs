@@ -1,5 +1,6 @@
 //! Single rules, step by step.
 
+use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use redstart_common::log::Level;
@@ -218,6 +219,13 @@ fn names_that_cannot_be_resolved_are_not_the_same() {
     assert_eq!((primary.own.at.ip.as_str(), primary.replicas.len()), ("", 3 - 1));
     assert!(!primary.own.at.is_same(&primary.replicas["third:6379"].at));
     drop(it.take_actions());
+    // Whether it is written by name or by address, it is there.
+    it.set_global("announce-hostnames", "no").expect("a flag");
+    let written = self::text(&it);
+    assert!(written.contains("\nsentinel monitor m primary 6379 1\n"), "{written}");
+    assert!(written.contains("\nsentinel known-replica m 10.0.0.2 6379\n"), "{written}");
+    it.set_global("announce-hostnames", "yes").expect("a flag");
+    drop(it.take_actions());
     // A hello about a name that is not known yet waits until it is.
     let hello = format!("10.1.0.1,26379,{},1,m,fourth,6379,1", "1".repeat(40));
     it.take_hello(&hello);
@@ -309,4 +317,51 @@ fn settings_are_taken_up_to_the_first_that_is_wrong() {
     assert!(
         script.refused.expect("denied").starts_with("Reconfiguration of scripts path is denied")
     );
+}
+
+proptest! {
+    /// Whatever is set is read back as what it is, one line for each thing.
+    #[test]
+    fn what_is_written_reads_back(name in any::<String>(), values in prop::collection::vec(any::<String>(), 6)) {
+        let mut it = Sentinel::new(NOW, SmallRng::seed_from_u64(1));
+        it.id = "c".repeat(40);
+        it.monitor(&name, "10.0.0.1", 6379, 2).expect("any name");
+        let mut system = System(Vec::new());
+        for (option, value) in ["auth-pass", "auth-user"].iter().zip(&values) {
+            it.set(&name, &[option, value], &mut system).expect("it is watched");
+        }
+        it.set(&name, &["rename-command", &values[2], &values[3]], &mut system).expect("it is watched");
+        it.set_global("sentinel-pass", &values[4]).expect("any text");
+        it.set_global("announce-ip", &values[5]).expect("any text");
+        let again = read(&text(&it), &mut system).expect("what was written");
+        prop_assert_eq!(text(&again), text(&it));
+        prop_assert_eq!(again.globals(), it.globals());
+    }
+
+    /// No hello, reply or INFO from anywhere does harm.
+    #[test]
+    fn nonsense_does_no_harm(
+        hello in "([0-9a-z.]{0,9},){5,8}[0-9m]{0,3}",
+        infos in prop::collection::vec("((slave[0-9]?|role|run_id|master_host|master_link_down_since_seconds):[-0-9a-z.,=:]{0,48}\r\n){0,5}", 4),
+        port in any::<i64>(),
+        epochs in prop::collection::vec(any::<u64>(), 4),
+    ) {
+        let mut it = sentinel("sentinel monitor m 10.0.0.1 6379 2\nsentinel known-replica m 10.0.0.2 6379");
+        it.take_hello(&hello);
+        it.take_hello(&format!("10.0.0.3,{port},x,{},m,10.0.0.2,6379,{}", epochs[0], epochs[1]));
+        it.take_hello(&format!("10.0.0.3,5,y,{},m,{hello},{port},{}", epochs[2], epochs[3]));
+        it.set_periods(&["publish-period", "9223372036854775807", "info-period", "9223372036854775807"]).expect("numbers");
+        it.hurry_hellos("m");
+        it.hurry_hellos("m");
+        for (number, info) in infos.into_iter().enumerate() {
+            it.set_now(NOW + number as i64 * 40_000);
+            for key in [Key::primary("m"), Key::beside("m", Kind::Replica, "10.0.0.2:6379")] {
+                it.take_info(&key, info.clone());
+            }
+            it.is_primary_down("10.0.0.1", port, epochs[number], &hello);
+            it.tick();
+        }
+        let again = read(&text(&it), &mut System(Vec::new())).expect("what was written");
+        prop_assert_eq!(text(&again), text(&it));
+    }
 }

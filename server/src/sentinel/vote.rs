@@ -1,4 +1,4 @@
-//! Votes: one for each epoch and primary, given to whoever asks first.
+//! Votes: one for each epoch and primary, given to the first who asks.
 
 use std::collections::BTreeMap;
 
@@ -37,10 +37,10 @@ impl Sentinel {
             it.own.leader = Some(candidate.to_owned());
             it.own.leader_epoch = own;
             if !is_self {
-                // Whoever was voted for is given time.
+                // The other is given time.
                 it.failover.started_at = now + delay;
             }
-            // Whoever hears of the vote must find it kept after a crash.
+            // A vote that was told must not be given again after a crash.
             self.save();
             self.say_of(Level::Warning, "+vote-for-leader", primary, format!("{candidate} {own}"));
         }
@@ -49,7 +49,7 @@ impl Sentinel {
             .map_or((None, 0), |it| (it.own.leader.clone(), it.own.leader_epoch))
     }
 
-    /// Who is elected in `epoch`: whoever has the votes of most sentinels in it, and of at least as many as the quorum.
+    /// Who is elected in `epoch`: the one that has the votes of most sentinels in it, and of at least as many as the quorum.
     pub(super) fn elected(&mut self, primary: &str, epoch: u64) -> Option<String> {
         let it = self.primaries.get(primary)?;
         let voters = it.sentinels.len() + 1;
@@ -105,7 +105,7 @@ impl Sentinel {
         for key in keys {
             let Some(it) = self.instance_mut(&key) else { continue };
             let silent = now - it.vote_reply_at;
-            if silent > ask_period * 5 {
+            if silent > ask_period.saturating_mul(5) {
                 it.says_down = false;
                 it.leader = None;
             }

@@ -254,6 +254,10 @@ mod tests {
         let found = line(&["--port 7000", "--bind", "a", "b"]);
         assert_eq!(found.lines, "port 7000 \nbind \"a\" \"b\" ");
         assert_eq!(line(&["--requirepass", "--secret"]).lines, "requirepass \"--secret\" ");
+        // This one says how the program acts, where it is no value.
+        assert_eq!(line(&["s.conf", "--sentinel"]).lines, "");
+        assert_eq!(line(&["--sentinel", "--port", "1"]).lines, "port \"1\" ");
+        assert_eq!(line(&["--requirepass", "--sentinel"]).lines, "requirepass \"--sentinel\" ");
     }
 
     #[test]
@@ -278,6 +282,19 @@ mod tests {
         let mut again = Settings::default();
         load(&mut again, &new).expect("what was written reads back");
         assert_eq!(rewrite(&new, &again), new);
+    }
+
+    #[test]
+    fn lines_of_a_sentinel_are_kept_for_it() {
+        let text = "port 1\n  sentinel monitor \"a b\" h 1 2\nSENTINEL\n";
+        let mut settings = Settings { sentinel: Some(Vec::new()), ..Settings::default() };
+        load(&mut settings, text).expect("fine");
+        let lines = settings.sentinel.expect("they are there");
+        assert_eq!((lines.len(), lines[0].number), (1, 2));
+        assert_eq!(lines[0].text, "sentinel monitor \"a b\" h 1 2");
+        assert_eq!(lines[0].words, ["monitor", "a b", "h", "1", "2"]);
+        let error = load(&mut Settings::default(), text).expect_err("a server has none");
+        assert_eq!(error.reason, "sentinel directive while not in sentinel mode");
     }
 
     #[test]

@@ -31,6 +31,8 @@ const READ_BYTES: usize = 16 << 10;
 const REPLY_BYTES_MAX: usize = 4 << 20;
 /// How deep replies are nested.
 const DEPTH_MAX: usize = 4;
+/// Names that are looked up at the same time.
+const LOOKUPS_MAX: usize = 64;
 /// The timer runs so often a second, and up to twice as often: sentinels must not be in step.
 const TICKS_PER_SECOND: u64 = 10;
 /// What the child of a script ends with that could not be run.
@@ -76,7 +78,9 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
             }
         }
         Action::Resolve(name) => {
-            if shell.resolving.borrow_mut().insert(name.clone()) {
+            // Who asks for more is served when it asks again.
+            let has_room = shell.resolving.borrow().len() < LOOKUPS_MAX;
+            if has_room && shell.resolving.borrow_mut().insert(name.clone()) {
                 let server = Rc::clone(server);
                 tokio::task::spawn_local(async move {
                     let address = resolve(name.clone()).await;
@@ -395,8 +399,7 @@ pub fn configured(settings: &Settings) -> Result<Sentinel, ConfigError> {
             reason,
         })?;
     }
-    // What a name could not be resolved to is said by the error, if it is one.
-    drop(sentinel.take_actions());
+    // That a name could not be resolved is logged, and tried again, once it begins.
     Ok(sentinel)
 }
 

@@ -40,8 +40,7 @@ impl World {
 
     /// Everything that happens in a history. Answers how long it took until all agreed at its end.
     pub fn live(&mut self) -> Result<i64, String> {
-        // All know each other when it begins.
-        self.run(6000);
+        self.meet(6000);
         self.has_faults = true;
         let faults = self.rng.random_range(2..10);
         for _ in 0..faults {

@@ -7,6 +7,7 @@ mod faults;
 mod network;
 mod scenarios;
 mod server;
+mod traffic;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use world::{Outcome, World};
 
 /// How many histories the test suite runs.
-const HISTORIES: u64 = 3000;
+const HISTORIES: u64 = 2000;
 /// Threads that share them.
 const THREADS: u64 = 2;
 
