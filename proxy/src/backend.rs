@@ -219,8 +219,8 @@ impl Counters {
         match how {
             Ending::Eof => self.eof += 1,
             Ending::Error => self.errors += 1,
-            Ending::Silence => self.timed_out += 1,
-            Ending::Turned | Ending::Refused => {}
+            // Requests that time out are counted, each once.
+            Ending::Silence | Ending::Turned | Ending::Refused => {}
         }
     }
 }

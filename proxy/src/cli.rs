@@ -9,6 +9,7 @@ use redstart_common::net::buffer;
 
 use crate::data_folder::{self, DataFolder};
 use crate::proxy::{Proxy, set_up_log, write_pid};
+use crate::route::table;
 use crate::settings::{Listen, ListenAddress, Settings, rows};
 use crate::{embedded, stats_page};
 
@@ -73,6 +74,12 @@ struct Arguments {
     /// Where Prometheus scrapes, host:port, or "off" [default: off, or 127.0.0.1:22190 without a configuration file].
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
+    /// Leave pools of memcached out, rather than refusing a file that has any.
+    #[arg(long)]
+    skip_memcached: bool,
+    /// Describe what becomes of each command of Redis and exit.
+    #[arg(long)]
+    describe_commands: bool,
     /// Describe the keys of the configuration file and exit.
     #[arg(long)]
     help_config: bool,
@@ -97,6 +104,10 @@ pub fn main() -> ExitCode {
         print!("{}", described_stats());
         return ExitCode::SUCCESS;
     }
+    if arguments.describe_commands {
+        print!("{}", table::document());
+        return ExitCode::SUCCESS;
+    }
     if arguments.help_config {
         print!("{}", described_keys());
         return ExitCode::SUCCESS;
@@ -112,7 +123,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut settings = match &arguments.conf_file {
-        Some(file) => Settings::load(file)?,
+        Some(file) => Settings::load(file, arguments.skip_memcached)?,
         None => Settings::default(),
     };
     if arguments.test_conf {
@@ -133,6 +144,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let read_buffer_bytes = arguments.mbuf_size.map_or(READ_BUFFER_BYTES, |bytes| bytes as usize);
     buffer::set_read_buffer_bytes(read_buffer_bytes);
     raise_file_limit();
+    let skipped = std::mem::take(&mut settings.skipped);
     let pid_file = settings.global.pid_file.clone().map(PathBuf::from);
     // Nobody sees standard error once the terminal is left.
     let in_background = |problem: String| {
@@ -177,6 +189,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     if is_embedded {
         welcome(engines.len(), data.as_ref(), &proxy);
+    }
+    for name in skipped {
+        log!(Warning, "pool '{name}' is one of memcached, and is left out");
     }
     let ended = proxy.run();
     if let Some(path) = &pid_file {

@@ -1,4 +1,4 @@
-//! A connected client, and the clients of a worker.
+//! A connected client.
 //!
 //! An idle client owns no buffer: what it sends is read into the worker's buffer, and only an incomplete request
 //! is kept. Replies gather in its output and leave at the end of the turn.
@@ -6,9 +6,11 @@
 pub mod absent;
 pub mod choose;
 pub mod chores;
+pub mod clients;
 pub mod databases;
 pub mod dispatch;
 pub mod fate;
+pub mod fill;
 pub mod forward;
 pub mod held;
 pub mod observe;
@@ -22,27 +24,26 @@ pub mod session;
 pub mod split;
 pub mod subscribe;
 pub mod task;
+pub mod tracking;
 pub mod transaction;
 pub mod watch;
 
 use std::task::Waker;
 
 use redstart_common::command::CommandId;
-use redstart_common::metric::Histogram;
-use redstart_common::net::crowd::{Crowd, LastAsked};
-use redstart_common::net::{Stream, buffer};
+use redstart_common::net::Stream;
+use redstart_common::net::crowd::LastAsked;
 use redstart_common::resp::RequestScanner;
-use slab::Slab;
 
+pub use self::clients::Clients;
 use self::pending::Pending;
-use self::private::{Legacy, Wait};
+use self::private::Wait;
 use self::reads::Wrote;
 use self::session::Session;
 use self::subscribe::Subscriptions;
 use self::transaction::Transaction;
 use self::watch::Watch;
-use crate::gather::Merged;
-use crate::output::{DIRECT_BYTES, EAGER_BYTES, LARGE_BYTES, Output, Sent};
+use crate::output::Output;
 use crate::route::lane::{Lanes, Manner};
 use crate::topology::PoolId;
 
@@ -74,9 +75,11 @@ const UNREAD_BYTES_PAUSE: usize = 1 << 20;
 /// servers read waits itself, instead of filling their queues until requests are refused.
 const ASKED_BYTES_PAUSE: usize = 4 << 20;
 
-/// Turns for which output may be held back: one in nine clients with 16 requests in flight over two servers still lacked
-/// replies after the first, and had cost a second write.
-const HOLDS_MAX: u8 = 2;
+/// Requests of a client in flight before any reply to it is known: the replies may be large.
+const FIRST_WINDOW: u32 = 256;
+
+/// Bytes of replies that a client whose replies are large is to have in flight.
+const WINDOW_BYTES: u32 = 64 << 20;
 
 /// One client.
 #[derive(Debug)]
@@ -97,6 +100,12 @@ pub struct Client {
     pub pending: Pending,
     /// Bytes of requests since none was in flight.
     asked_bytes: usize,
+    /// Requests that it may have in flight, as far as the size of their replies goes.
+    window: u32,
+    /// How large its large replies are.
+    large_bytes: u32,
+    /// Bytes of the reply that it was given last, if that was large: it cannot have read it yet.
+    at_hand: usize,
     /// Bytes of replies to parts of its requests, of which other parts are not answered yet.
     gathered_bytes: usize,
     /// Replies on their way out.
@@ -181,7 +190,7 @@ impl Client {
     pub fn must_wait(&self, in_flight_max: usize) -> bool {
         self.closing.is_some()
             || (self.barrier && !self.pending.is_empty())
-            || self.pending.len() >= in_flight_max
+            || self.pending.len() >= in_flight_max.min(self.window as usize)
             || (self.asked_bytes > ASKED_BYTES_PAUSE && !self.pending.is_empty())
             || self.unsent_bytes() > UNREAD_BYTES_PAUSE
             || self.held
@@ -193,13 +202,34 @@ impl Client {
         self.output.len() + self.pending.parked_bytes() + self.gathered_bytes
     }
 
-    /// Begins to parse what it sent. Nothing holds it back any more once all it asked for is answered.
-    pub fn begin_batch(&mut self, now_us: u64) {
+    /// Begins to parse what it sent. Nothing holds it back any more once all it asked for is answered. Large values of its
+    /// pool have `large_bytes`, if there are any: its replies may be as large.
+    pub fn begin_batch(&mut self, now_us: u64, large_bytes: u32) {
         self.active_us = now_us;
         if self.pending.is_empty() {
             self.barrier = false;
             self.asked_bytes = 0;
+            self.large_bytes /= 2;
+            if self.output.is_empty() {
+                self.at_hand = 0;
+            }
         }
+        self.window = match self.large_bytes.max(large_bytes) {
+            _ if self.pending.is_unproven() => FIRST_WINDOW,
+            0 => u32::MAX,
+            bytes => (WINDOW_BYTES / bytes).max(1),
+        };
+    }
+
+    /// A large reply has come, so far with so many bytes.
+    fn note_large(&mut self, bytes: usize) {
+        self.at_hand = bytes;
+        self.large_bytes = self.large_bytes.max(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Whether it leaves more unread than it may, beside the reply at hand.
+    fn is_overdrawn(&self, most: usize) -> bool {
+        self.unsent_bytes().saturating_sub(self.at_hand) > most
     }
 
     /// Whether it waits for something to happen.
@@ -237,436 +267,6 @@ pub enum Gone {
     Left,
     /// The connection broke, it broke the protocol or a limit, or it was killed.
     Failed,
-}
-
-/// The clients of a worker.
-#[derive(Debug, Default)]
-pub struct Clients {
-    slab: Slab<Client>,
-    generation: u32,
-    dirty: Vec<ClientId>,
-    held: Vec<ClientId>,
-    doomed: Vec<(ClientId, Gone)>,
-    /// Those that ask at present.
-    pub crowd: Crowd,
-    /// Time from reading a request to its reply being on its way, by pool.
-    pub latency: Vec<Histogram>,
-    /// Reply bytes a client may leave unread.
-    pub output_bytes_max: usize,
-    /// What clients that are gone have left behind.
-    pub legacies: Vec<Legacy>,
-    /// Clients that left, and clients that failed, by pool.
-    pub gone: Vec<(u64, u64)>,
-}
-
-impl Clients {
-    /// No clients, for a worker of `pools` pools.
-    #[must_use]
-    pub fn new(pools: usize, output_bytes_max: usize) -> Self {
-        Self {
-            latency: vec![Histogram::default(); pools],
-            gone: vec![(0, 0); pools],
-            output_bytes_max,
-            ..Self::default()
-        }
-    }
-
-    /// Adds a client.
-    pub fn insert(
-        &mut self,
-        pool: PoolId,
-        lanes: Lanes,
-        stream: Stream,
-        authenticated: bool,
-        session: Session,
-        now_us: u64,
-    ) -> ClientId {
-        self.generation = self.generation.wrapping_add(1);
-        let entry = self.slab.vacant_entry();
-        let id = ClientId { index: entry.key() as u32, generation: self.generation };
-        entry.insert(Client {
-            id,
-            pool,
-            stream,
-            waker: None,
-            input: Vec::new(),
-            scanner: RequestScanner::default(),
-            pending: Pending::default(),
-            asked_bytes: 0,
-            gathered_bytes: 0,
-            output: Output::default(),
-            dirty: false,
-            holds: 0,
-            asked: LastAsked::default(),
-            blocked: false,
-            paused: false,
-            barrier: false,
-            held: false,
-            looks_again: false,
-            closing: None,
-            resp3: false,
-            db: 0,
-            lane: lanes.of(Manner::default(), id.index),
-            lanes,
-            authenticated,
-            reply_mode: ReplyMode::On,
-            active_us: now_us,
-            command: None,
-            session: Box::new(session),
-            transaction: None,
-            wrote: None,
-            watch: None,
-            subscriptions: None,
-            wait: None,
-        });
-        id
-    }
-
-    /// A client, if it is still there.
-    #[inline]
-    pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
-        self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
-    }
-
-    /// Whether a client is still there.
-    #[must_use]
-    pub fn is_there(&self, id: ClientId) -> bool {
-        self.slab.get(id.index as usize).is_some_and(|client| client.id == id)
-    }
-
-    /// All clients.
-    pub fn iter(&self) -> impl Iterator<Item = &Client> {
-        self.slab.iter().map(|(_, client)| client)
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.slab.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
-    }
-
-    /// A client has asked for so many things at once, in so many bytes.
-    #[inline]
-    pub fn note_asked(&mut self, id: ClientId, now_us: u64, things: u32, bytes: usize) {
-        if let Some(client) = self.slab.get_mut(id.index as usize) {
-            client.asked_bytes = client.asked_bytes.saturating_add(bytes);
-            self.crowd.note(&client.asked, now_us, things);
-        }
-    }
-
-    /// Hands a client the reply to one of its requests.
-    #[inline]
-    pub fn answer(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
-        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
-        else {
-            return;
-        };
-        if reply.len() >= DIRECT_BYTES && client.pending.is_first(sequence) {
-            if self.begin_stream(id) {
-                self.stream(id, reply);
-            }
-            return self.end_stream(id, now_us);
-        }
-        let latency = &mut self.latency[client.pool.place()];
-        client.pending.answer(sequence, reply, &mut client.output, now_us as u32, latency);
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
-    }
-
-    /// As [`Clients::answer`], with a reply in its own buffer.
-    pub fn answer_owned(&mut self, id: ClientId, sequence: u32, reply: Vec<u8>, now_us: u64) {
-        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
-        else {
-            buffer::give(reply);
-            return;
-        };
-        let latency = &mut self.latency[client.pool.place()];
-        client.pending.answer_owned(sequence, reply, &mut client.output, now_us as u32, latency);
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
-    }
-
-    /// Counts the reply to a part of a client's request, which is kept until the others are there. Says whether it is
-    /// wanted: the client may have gone, or have more waiting than it may.
-    pub fn gather(&mut self, id: ClientId, bytes: usize) -> bool {
-        let most = self.output_bytes_max;
-        let Some(client) = self.get_mut(id) else { return false };
-        client.gathered_bytes += bytes;
-        let fits = client.unsent_bytes() <= most;
-        if !fits {
-            self.doomed.push((id, Gone::Failed));
-        }
-        fits
-    }
-
-    /// A client's oldest request is as if it was asked now: how long it waited for something to happen says nothing of servers.
-    pub fn restart_clock(&mut self, id: ClientId, now_us: u64) {
-        if let Some(client) = self.get_mut(id) {
-            client.pending.restart_clock(now_us as u32);
-        }
-    }
-
-    /// As [`Clients::answer_owned`], with a reply that was put together from `bytes` of parts.
-    pub fn answer_gathered(&mut self, merged: Merged, now_us: u64) {
-        if let Some(client) = self.get_mut(merged.client) {
-            client.gathered_bytes = client.gathered_bytes.saturating_sub(merged.parts_bytes);
-        }
-        self.answer_owned(merged.client, merged.sequence, merged.reply, now_us);
-    }
-
-    /// Answers a request that is being dispatched, from here.
-    pub fn reply(&mut self, id: ClientId, now_us: u64, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
-        else {
-            return;
-        };
-        if client.pending.is_empty() && client.reply_mode == ReplyMode::On {
-            write(client.output.tail());
-            self.latency[client.pool.place()].record(0);
-        } else {
-            let mut reply = buffer::take();
-            write(&mut reply);
-            let sequence = client.begin(now_us);
-            let latency = &mut self.latency[client.pool.place()];
-            client.pending.answer(sequence, &reply, &mut client.output, now_us as u32, latency);
-            buffer::give(reply);
-        }
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
-    }
-
-    #[inline]
-    fn after_answer(
-        client: &mut Client,
-        dirty: &mut Vec<ClientId>,
-        doomed: &mut Vec<(ClientId, Gone)>,
-        output_bytes_max: usize,
-    ) {
-        if !client.dirty {
-            client.dirty = true;
-            dirty.push(client.id);
-        }
-        if client.output.len() >= EAGER_BYTES && !client.blocked {
-            match client.output.send(&client.stream) {
-                Ok(Sent::All) => {}
-                Ok(Sent::Some) => {
-                    client.blocked = true;
-                    client.wake();
-                }
-                Err(_) => doomed.push((client.id, Gone::Failed)),
-            }
-        }
-        if client.unsent_bytes() > output_bytes_max {
-            doomed.push((client.id, Gone::Failed));
-        }
-    }
-
-    /// Whether the reply to `sequence` may go out piece by piece: it is its turn.
-    #[must_use]
-    pub fn may_stream(&self, id: ClientId, sequence: u32) -> bool {
-        self.slab
-            .get(id.index as usize)
-            .is_some_and(|client| client.id == id && client.pending.is_first(sequence))
-    }
-
-    /// Begins a reply that goes out piece by piece; says whether the client wants to hear it.
-    pub fn begin_stream(&mut self, id: ClientId) -> bool {
-        self.get_mut(id).is_some_and(|client| client.pending.begin_stream())
-    }
-
-    /// Passes a piece of a reply on. A large one goes to the kernel without being copied.
-    pub fn stream(&mut self, id: ClientId, piece: &[u8]) {
-        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
-        else {
-            return;
-        };
-        if piece.len() < DIRECT_BYTES || client.blocked {
-            client.output.push(piece);
-        } else {
-            match client.output.send_with(&client.stream, piece) {
-                Ok(Sent::All) => {}
-                Ok(Sent::Some) => {
-                    client.blocked = true;
-                    client.wake();
-                }
-                Err(_) => self.doomed.push((id, Gone::Failed)),
-            }
-        }
-        if !client.output.is_empty() {
-            Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
-        }
-    }
-
-    /// The piece before was the last.
-    pub fn end_stream(&mut self, id: ClientId, now_us: u64) {
-        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
-        else {
-            return;
-        };
-        let latency = &mut self.latency[client.pool.place()];
-        client.pending.end_stream(&mut client.output, now_us as u32, latency);
-        if let Some(subscriptions) = &mut client.subscriptions {
-            client.output.push_owned(std::mem::take(&mut subscriptions.parked));
-        }
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
-    }
-
-    /// Hands a client something that it did not ask for just now. Says whether it may have more than `most` bytes unread; one
-    /// that has is dropped.
-    pub fn push(&mut self, id: ClientId, bytes: &[u8], most: usize) -> bool {
-        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
-        else {
-            return true;
-        };
-        let Some(subscriptions) = &mut client.subscriptions else { return true };
-        if subscriptions.is_dropped {
-            return true;
-        }
-        let mut parked = 0;
-        if client.pending.is_streaming() {
-            subscriptions.parked.extend_from_slice(bytes);
-            parked = subscriptions.parked.len();
-        } else {
-            client.output.push(bytes);
-        }
-        let unread = client.output.len() + parked;
-        subscriptions.is_dropped = unread > most;
-        if subscriptions.is_dropped {
-            redstart_common::log!(
-                Warning,
-                "client {} leaves {unread} bytes of what it subscribes to unread, and is dropped",
-                client.session.address
-            );
-            self.doomed.push((id, Gone::Failed));
-            return false;
-        }
-        Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
-        true
-    }
-
-    /// A client whose reply broke off in the middle can only be dropped.
-    pub fn break_stream(&mut self, id: ClientId) {
-        self.doomed.push((id, Gone::Failed));
-    }
-
-    /// Puts a client on the list of those with something to do at the end of the turn.
-    pub fn mark(&mut self, id: ClientId) {
-        if let Some(client) = self.slab.get_mut(id.index as usize)
-            && client.id == id
-            && !client.dirty
-        {
-            client.dirty = true;
-            self.dirty.push(id);
-        }
-    }
-
-    /// No client of a pool is listened to until all it has asked for is answered.
-    pub fn hold_until_answered(&mut self, pool: PoolId) {
-        for (_, client) in &mut self.slab {
-            client.barrier |= client.pool == pool && !client.pending.is_empty();
-        }
-    }
-
-    /// Clients on that list.
-    #[must_use]
-    pub fn marked(&self) -> usize {
-        self.dirty.len()
-    }
-
-    /// Drops a client. Its requests in flight finish without it.
-    pub fn remove(&mut self, id: ClientId, why: Gone) -> Option<Client> {
-        self.get_mut(id)?;
-        let mut client = self.slab.remove(id.index as usize);
-        buffer::give(std::mem::take(&mut client.input));
-        client.wake();
-        if client.wait.is_some() || client.watch.is_some() || client.subscriptions.is_some() {
-            self.legacies.push(Legacy {
-                id,
-                pool: client.pool,
-                wait: client.wait.take(),
-                watch: client.watch.take(),
-                subscriptions: client.subscriptions.take(),
-            });
-        }
-        let (left, failed) = &mut self.gone[client.pool.place()];
-        *(if why == Gone::Left { left } else { failed }) += 1;
-        Some(client)
-    }
-
-    /// Whether output of clients was held back.
-    #[must_use]
-    pub fn has_held(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// Sends what clients wait for, and lets go of those that are done. `removed` is told the pool of each.
-    ///
-    /// With `may_hold`, a client that is still owed replies gets none of them this time, but for much or old output:
-    /// the replies of another server are probably on their way, and all leave in one write.
-    pub fn flush(&mut self, in_flight_max: usize, may_hold: bool, mut removed: impl FnMut(PoolId)) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.append(&mut self.held);
-        for id in dirty.drain(..) {
-            let Some(client) =
-                self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
-            else {
-                continue;
-            };
-            if may_hold
-                && client.holds < HOLDS_MAX
-                && !client.blocked
-                && !client.pending.is_empty()
-                && client.output.len() < LARGE_BYTES
-            {
-                client.holds += 1;
-                self.held.push(id);
-                continue;
-            }
-            client.holds = 0;
-            client.dirty = false;
-            if !client.blocked && !client.output.is_empty() {
-                match client.output.send(&client.stream) {
-                    Ok(Sent::All) => {}
-                    Ok(Sent::Some) => {
-                        client.blocked = true;
-                        client.wake();
-                    }
-                    Err(_) => {
-                        self.doomed.push((id, Gone::Failed));
-                        continue;
-                    }
-                }
-            }
-            if let Some(why) = client.closing
-                && client.pending.is_empty()
-                && client.output.is_empty()
-            {
-                self.doomed.push((id, why));
-            } else if client.paused && !client.must_wait(in_flight_max) {
-                client.wake();
-            }
-        }
-        if self.dirty.is_empty() {
-            self.dirty = dirty;
-        }
-        for (id, why) in std::mem::take(&mut self.doomed) {
-            if let Some(client) = self.remove(id, why) {
-                removed(client.pool);
-            }
-        }
-    }
-
-    /// Gives back memory that idle clients do not need.
-    pub fn trim(&mut self) {
-        for (_, client) in &mut self.slab {
-            client.pending.trim();
-            client.scanner.release();
-        }
-        if self.dirty.capacity() > 1024 {
-            self.dirty.shrink_to(64);
-        }
-    }
+    /// It left more replies unread than it may.
+    Unread,
 }

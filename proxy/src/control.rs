@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redstart_common::net::Stream;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::client::ClientId;
 use crate::client::observe::Pause;
 use crate::clock::Clock;
 use crate::pubsub::Topic;
@@ -85,6 +86,12 @@ pub enum Message {
     Shown(PoolId, Arc<[u8]>),
     /// Let the client go that meets the conditions, by an error or as if its time was up; say whether it waited.
     Unblock(Which, bool, oneshot::Sender<bool>),
+    /// Say who meets the conditions, if anybody does.
+    Find(Which, oneshot::Sender<Option<ClientId>>),
+    /// Tell this client of keys that have changed, for one of another worker's; the keys as an array, or null for all.
+    Invalidated(ClientId, Box<[u8]>, (usize, ClientId)),
+    /// Whoever heard for this client of yours is gone.
+    HearerGone(ClientId),
     /// Drop the clients that meet the conditions and say how many there were.
     Kill(Which, oneshot::Sender<u64>),
 }

@@ -7,6 +7,7 @@ use redstart_common::net::buffer;
 use crate::backend::pipeline::Target;
 use crate::client::chores::Chore;
 use crate::client::fate::{self, Loss};
+use crate::client::fill::{Fills, Outcome};
 use crate::client::{ClientId, Clients};
 use crate::gather::Gathers;
 use crate::scripts;
@@ -20,6 +21,8 @@ pub struct Downstream {
     pub gathers: Gathers,
     /// Requests by EVALSHA that may be needed once more.
     pub asked_scripts: HashMap<(ClientId, u32), Vec<u8>>,
+    /// Reads that may be asked of other servers, and what is brought home from there.
+    pub fills: Fills,
     /// What replies have given to do, before the turn ends.
     pub chores: Vec<Chore>,
 }
@@ -33,10 +36,26 @@ impl Downstream {
             Target::Private { id, sequence } => self.answer_private(id, sequence, reply, now_us),
             Target::Part { gather, part } => {
                 let Some(client) = self.gathers.client_of(gather) else { return };
-                if !self.clients.gather(client, reply.len()) {
+                let own = self.gathers.bytes_of(gather);
+                if !self.clients.gather(client, reply.len(), own) {
                     self.gathers.forget(gather);
                 } else if let Some(merged) = self.gathers.part(gather, part, reply) {
                     self.clients.answer_gathered(merged, now_us);
+                }
+            }
+            Target::Fill { id, sequence } => match self.fills.look(id, sequence, reply) {
+                Outcome::Answer => self.clients.answer(id, sequence, reply, now_us),
+                Outcome::Missed => {
+                    self.chores.push(Chore::Missed { id, sequence, reply: reply.to_vec() });
+                }
+                Outcome::Found => {
+                    self.clients.answer(id, sequence, reply, now_us);
+                    self.chores.push(Chore::Found { id, sequence });
+                }
+            },
+            Target::Copy { number, is_payload } => {
+                if self.fills.take(number, is_payload, reply) {
+                    self.chores.push(Chore::Copied { number });
                 }
             }
             Target::Nobody => {}

@@ -52,6 +52,8 @@ pub fn pool(
                 Address::Unix { path, .. } => ServerAddress::Unix(path),
             },
             weight: 1,
+            user: None,
+            password: None,
         })
         .collect();
     let mut pool = PoolSettings::new("embedded", listen, servers);

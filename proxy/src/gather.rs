@@ -144,6 +144,13 @@ impl Gathers {
         Some(merged)
     }
 
+    /// Bytes of the replies that have come to a request.
+    #[must_use]
+    pub fn bytes_of(&self, id: GatherId) -> usize {
+        let gather = self.slab.get(id.index as usize);
+        gather.filter(|it| it.generation == id.generation).map_or(0, |it| it.bytes.len())
+    }
+
     /// Whose request it is; `None` when it is over.
     #[must_use]
     pub fn client_of(&self, id: GatherId) -> Option<ClientId> {

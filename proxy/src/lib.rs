@@ -30,4 +30,5 @@ pub mod stats_page;
 pub mod texts;
 mod tick;
 pub mod topology;
+pub mod tracking;
 pub mod worker;

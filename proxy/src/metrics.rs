@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram as Published, Label, counter, gauge, histogram};
@@ -14,6 +15,7 @@ use redstart_common::metric::Histogram;
 use crate::backend::Redirects;
 use crate::control::Directory;
 use crate::stats::{PoolStats, ServerStats};
+use crate::topology::pool::Rejected;
 use crate::topology::{Member, Role, State, Topology};
 
 /// Bounds of the latency buckets, in seconds.
@@ -85,6 +87,15 @@ fn describe() {
         "redstart_proxy_subscribers_dropped_total",
         "Clients dropped because they left messages unread."
     );
+    describe_gauge!(
+        "redstart_proxy_tracking_clients",
+        "Clients that are told of keys that change."
+    );
+    describe_counter!(
+        "redstart_proxy_clients_unread_total",
+        "Clients dropped because they left replies unread."
+    );
+    describe_counter!("redstart_proxy_clients_rejected_total", "Clients refused, by reason.");
     describe_counter!(
         "redstart_proxy_private_refused_total",
         "Requests refused because all private connections were in use."
@@ -308,8 +319,8 @@ impl ServerHandles {
 
 struct PoolHandles {
     name: String,
-    gauges: [Gauge; 6],
-    counters: [Counter; 10],
+    gauges: [Gauge; 7],
+    counters: [Counter; 11],
     commands: HashMap<usize, Counter>,
     latency: Seen,
     /// By name: a server that comes back goes on counting.
@@ -329,6 +340,7 @@ impl PoolHandles {
                 "redstart_proxy_blocked_clients",
                 "redstart_proxy_subscribers",
                 "redstart_proxy_subscriptions",
+                "redstart_proxy_tracking_clients",
             ]
             .map(|name| gauge!(name, labels.to_vec())),
             counters: [
@@ -342,10 +354,21 @@ impl PoolHandles {
                 counter("redstart_proxy_private_refused_total"),
                 counter("redstart_proxy_messages_total"),
                 counter("redstart_proxy_subscribers_dropped_total"),
+                counter("redstart_proxy_clients_unread_total"),
             ],
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
             servers: HashMap::new(),
+        }
+    }
+
+    fn push_rejected(&self, rejected: &Rejected) {
+        let reasons =
+            [("client_connections", &rejected.by_limit), ("descriptors", &rejected.by_descriptors)];
+        for (reason, count) in reasons {
+            let pool = self.name.clone();
+            counter!("redstart_proxy_clients_rejected_total", "pool" => pool, "reason" => reason)
+                .absolute(count.load(Ordering::Relaxed));
         }
     }
 
@@ -357,6 +380,7 @@ impl PoolHandles {
             stats.blocked_clients,
             stats.subscribers,
             stats.subscriptions,
+            stats.tracking_clients,
         ];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
@@ -372,6 +396,7 @@ impl PoolHandles {
             stats.private_refused,
             stats.messages,
             stats.subscribers_dropped,
+            stats.clients_unread,
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);
@@ -436,6 +461,7 @@ impl Publisher {
         let totals = directory.totals();
         for ((handles, total), shared) in self.pools.iter_mut().zip(&totals).zip(&directory.pools) {
             handles.push(total);
+            handles.push_rejected(&shared.rejected);
             let is_cluster = shared.settings.cluster.is_some();
             handles.push_servers(total, &shared.topology.load(), is_cluster);
         }

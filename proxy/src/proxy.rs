@@ -94,7 +94,11 @@ impl Proxy {
         let metrics = match metrics.and_then(|text| text.rsplit_once(':')) {
             Some((host, port)) => {
                 let port = port.parse().map_err(io::Error::other)?;
-                Some(crate::settings::resolve(host, port)?)
+                let place = format!("{host}:{port}");
+                let address = crate::settings::resolve(host, port).map_err(with_place(&place))?;
+                // It is bound where metrics are made; whoever starts the program is told now if that would fail.
+                bind(&Address::Tcp(address), Options::default()).map_err(with_place(&place))?;
+                Some(address)
             }
             None => None,
         };
@@ -311,6 +315,13 @@ async fn accept(listener: &Listener, directory: &Directory, pool: PoolId) -> Opt
     match listener.accept().await {
         Ok(stream) if !directory.is_full() && directory.pool(pool).admit_client() => Some(stream),
         Ok(stream) => {
+            let shared = directory.pool(pool);
+            let is_full = directory.is_full();
+            if let Some(count) = shared.rejected.count(is_full, directory.clock.seconds()) {
+                let why = if is_full { "descriptors" } else { "client_connections" };
+                let name = &shared.settings.name;
+                log!(Warning, "pool '{name}': clients are refused ({why}), {count} so far");
+            }
             let mut text = Vec::new();
             text.error(error::MAX_CLIENTS);
             // The first readiness may not be known yet: wait for it, but not for a peer that does not read.

@@ -13,6 +13,7 @@
 pub mod hub;
 pub mod link;
 pub mod message;
+pub mod post;
 
 /// What a subscription is to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

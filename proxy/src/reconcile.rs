@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
 use crate::client::reads::Candidate;
-use crate::client::{absent, forward, private, redirect, subscribe};
+use crate::client::{absent, forward, private, redirect, subscribe, tracking};
 use crate::route::distribution::{Distribution, ShardIndex};
 use crate::route::lane::Manner;
 use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
@@ -63,6 +63,7 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
             name: "nobody".into(),
             address: None,
             is_told_down: AtomicBool::new(true),
+            is_told_silent: AtomicBool::new(true),
         });
         let why = if follows { NO_NODE } else { NO_GROUP };
         let add = |lane| core.up.add_limbo(pool, Arc::clone(&nobody), lanes.manner(lane), why);
@@ -83,6 +84,7 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
     absent::reconciled(core, pool);
     private::reconciled(core, pool);
     subscribe::reconciled(core, pool);
+    tracking::reconciled(core, pool);
 }
 
 /// Connections to the replicas that are fit to be read from.

@@ -5,3 +5,4 @@ pub mod lane;
 pub mod plan;
 pub mod pool;
 pub mod scan;
+pub mod table;

@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod groups;
 pub mod rows;
+mod server_list;
 mod values;
 
 use std::path::Path;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub global: Global,
     /// The pools, in the order of the file.
     pub pools: Vec<PoolSettings>,
+    /// The names of pools of memcached, which were left out.
+    pub skipped: Vec<String>,
 }
 
 /// The `global` section.
@@ -228,8 +231,12 @@ pub struct PoolSettings {
     pub server_connections: usize,
     /// Most connections per worker and server that serve one client at a time.
     pub private_connections: usize,
+    /// Whether a request whose keys lie on several servers goes to that of the first.
+    pub first_key_decides: bool,
     /// Whether channels are subscribed to at every server, rather than where their names lie.
     pub subscribe_everywhere: bool,
+    /// How many more servers of the ring are asked where a read misses.
+    pub read_fallback: u8,
     /// Whether failing servers leave the distribution for a while.
     pub auto_eject_hosts: bool,
     /// Milliseconds before an ejected server is probed.
@@ -279,7 +286,9 @@ impl PoolSettings {
             redis_db: 0,
             server_connections: 1,
             private_connections: 512,
+            first_key_decides: false,
             subscribe_everywhere: false,
+            read_fallback: 0,
             auto_eject_hosts: false,
             server_retry_timeout_ms: 30_000,
             server_failure_limit: 2,
@@ -315,6 +324,16 @@ impl PoolSettings {
     #[must_use]
     pub fn keeps(&self) -> bool {
         self.failover_hold_ms > 0 || self.cluster.is_some()
+    }
+
+    /// The user and password towards a server, by its name: its own, or those of the pool.
+    #[must_use]
+    pub fn credentials(&self, server: &str) -> (Option<&str>, Option<&str>) {
+        let own = self.servers.iter().find(|it| it.name == server && it.password.is_some());
+        match own {
+            Some(own) => (own.user.as_deref(), own.password.as_deref()),
+            None => (self.server_user.as_deref(), self.password_of_servers()),
+        }
     }
 
     /// The password towards servers.
@@ -360,15 +379,15 @@ impl PoolSettings {
 }
 
 impl Settings {
-    /// Reads a configuration file.
+    /// Reads a configuration file. Pools of memcached are an error, or left out if they are to be skipped.
     ///
     /// # Errors
     /// When the file cannot be read or says something that is not understood.
-    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+    pub fn load(path: &Path, skips_memcached: bool) -> Result<Self, SettingsError> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|error| SettingsError::new(&name, format!("cannot be read: {error}")))?;
-        Self::parse(&name, &text)
+        file::parse(&name, &text, skips_memcached)
     }
 
     /// Reads the text of a configuration file called `file`.
@@ -376,7 +395,7 @@ impl Settings {
     /// # Errors
     /// When the text says something that is not understood.
     pub fn parse(file: &str, text: &str) -> Result<Self, SettingsError> {
-        file::parse(file, text)
+        file::parse(file, text, false)
     }
 }
 

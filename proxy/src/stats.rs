@@ -83,6 +83,10 @@ pub struct PoolStats {
     pub client_eof: u64,
     /// Clients whose connection failed or was closed by the proxy.
     pub client_errors: u64,
+    /// Those of them that left too much unread.
+    pub clients_unread: u64,
+    /// Connections to servers that were opened.
+    pub server_connections_total: u64,
     /// Requests that could not be sent to a server.
     pub forward_errors: u64,
     /// Parts of split requests.
@@ -105,6 +109,14 @@ pub struct PoolStats {
     pub messages: u64,
     /// Clients dropped because they left messages unread.
     pub subscribers_dropped: u64,
+    /// Clients that are told of keys that change.
+    pub tracking_clients: u64,
+    /// Keys that they have read, counted once for each worker.
+    pub tracked_keys: u64,
+    /// Reads that were asked of a further server.
+    pub fallback_reads: u64,
+    /// Those that were answered there.
+    pub fallback_hits: u64,
     /// Requests received.
     pub requests: u64,
     /// Requests the proxy refused or answered with an error of its own.
@@ -124,6 +136,8 @@ impl Default for PoolStats {
             clients: 0,
             client_eof: 0,
             client_errors: 0,
+            clients_unread: 0,
+            server_connections_total: 0,
             forward_errors: 0,
             fragments: 0,
             private_connections: 0,
@@ -135,6 +149,10 @@ impl Default for PoolStats {
             subscriptions: 0,
             messages: 0,
             subscribers_dropped: 0,
+            tracking_clients: 0,
+            tracked_keys: 0,
+            fallback_reads: 0,
+            fallback_hits: 0,
             requests: 0,
             refused: 0,
             commands: vec![0; command::count()].into_boxed_slice(),
@@ -151,6 +169,8 @@ impl PoolStats {
         self.clients += other.clients;
         self.client_eof += other.client_eof;
         self.client_errors += other.client_errors;
+        self.clients_unread += other.clients_unread;
+        self.server_connections_total += other.server_connections_total;
         self.forward_errors += other.forward_errors;
         self.fragments += other.fragments;
         self.private_connections += other.private_connections;
@@ -164,6 +184,10 @@ impl PoolStats {
         self.subscriptions += other.subscriptions;
         self.messages += other.messages;
         self.subscribers_dropped += other.subscribers_dropped;
+        self.tracking_clients += other.tracking_clients;
+        self.tracked_keys += other.tracked_keys;
+        self.fallback_reads += other.fallback_reads;
+        self.fallback_hits += other.fallback_hits;
         self.requests += other.requests;
         self.refused += other.refused;
         for (mine, theirs) in self.commands.iter_mut().zip(other.commands.iter()) {

@@ -4,8 +4,8 @@
 //! with its own figures and an object per server.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -55,6 +55,8 @@ pub fn page(directory: &Directory) -> String {
     let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let accepted: u64 = totals.iter().map(|pool| pool.clients_total).sum();
     let clients: u64 = totals.iter().map(|pool| pool.clients).sum();
+    // What was opened, though it may be closed by now: it never falls.
+    let opened: u64 = totals.iter().map(|pool| pool.server_connections_total).sum();
     let servers: u64 =
         totals.iter().flat_map(|pool| pool.servers.values()).map(|server| server.connections).sum();
     let mut out = format!(
@@ -62,7 +64,7 @@ pub fn page(directory: &Directory) -> String {
          \"timestamp\":{timestamp}, \"total_connections\":{}, \"curr_connections\":{}",
         quoted(host.trim_end()),
         directory.clock.seconds(),
-        accepted + servers,
+        accepted + opened,
         clients + servers,
     );
     for (shared, total) in directory.pools.iter().zip(&totals) {
@@ -141,6 +143,40 @@ fn object(out: &mut String, names: &[(&str, &str)], figures: &[u64]) {
     }
 }
 
+/// How long a reader that is going to ask as a browser does may take to begin.
+const ASKING: Duration = Duration::from_millis(10);
+/// Most bytes of such a question.
+const QUESTION_BYTES_MAX: usize = 16 * 1024;
+
+/// Hands the page to a reader: as it is, as nutcracker does, or as an answer to one who speaks HTTP.
+fn answer(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
+    stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+    stream.set_read_timeout(Some(ASKING))?;
+    let mut first = [0; 5];
+    let asked = stream.peek(&mut first).unwrap_or(0);
+    let verbs = [&b"GET "[..], b"HEAD "];
+    let Some(verb) = verbs.iter().position(|verb| first[..asked].starts_with(verb)) else {
+        return stream.write_all(text.as_bytes());
+    };
+    // What is left unread would make the end of the connection a reset.
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut question = Vec::new();
+    let mut piece = [0; 1024];
+    while !question.windows(4).any(|end| end == b"\r\n\r\n") && question.len() < QUESTION_BYTES_MAX
+    {
+        match stream.read(&mut piece)? {
+            0 => break,
+            count => question.extend_from_slice(&piece[..count]),
+        }
+    }
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        text.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    if verb == 0 { stream.write_all(text.as_bytes()) } else { Ok(()) }
+}
+
 /// Serves the page on a thread of its own. It is made anew when it is older than `interval`.
 ///
 /// # Errors
@@ -161,9 +197,8 @@ pub fn serve(
                 made = Some((Instant::now(), page(&directory)));
             }
             let text = made.as_ref().map_or("", |(_, text)| text);
-            // A reader that does not read must not hold the others up.
-            let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
-            let _ = stream.write_all(text.as_bytes());
+            // A reader that does not read must not hold the others up; what becomes of one is its own affair.
+            let _ = answer(&mut stream, text);
         }
     };
     std::thread::Builder::new().name("stats".to_owned()).spawn(body).map(drop)

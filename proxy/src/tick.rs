@@ -7,7 +7,7 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{Gone, absent, observe, private, redirect, session, subscribe};
+use crate::client::{Gone, absent, observe, private, redirect, session, subscribe, tracking};
 use crate::control::{Message, Which};
 use crate::settings::PoolSettings;
 use crate::worker::Worker;
@@ -44,6 +44,7 @@ pub async fn run(worker: Rc<Worker>) {
         private::tick(core);
         absent::tick(core);
         subscribe::tick(core);
+        tracking::tick(core);
         if holds {
             let now_us = core.clock.now_us();
             core.up.retry_waiting(now_us);
@@ -111,6 +112,21 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
                 let found = found.map(|client| client.id);
                 let was_blocked = found.is_some_and(|id| private::let_go(core, id, is_error));
                 let _ = answer.send(was_blocked);
+            }
+            Message::Find(which, answer) => {
+                let clients = &worker.core.borrow().down.clients;
+                let found = clients.iter().find(|client| meets(client, &which));
+                let _ = answer.send(found.map(|client| client.id));
+            }
+            Message::Invalidated(hearer, keys, (number, teller)) => {
+                let core = &mut *worker.core.borrow_mut();
+                if !tracking::hand_over(core, hearer, &keys) {
+                    // The workers live as long as the process.
+                    let _ = core.directory.workers[number].send(Message::HearerGone(teller));
+                }
+            }
+            Message::HearerGone(teller) => {
+                tracking::hearer_gone(&mut worker.core.borrow_mut(), teller);
             }
             Message::Kill(which, answer) => {
                 let core = &mut *worker.core.borrow_mut();

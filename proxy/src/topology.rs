@@ -129,6 +129,8 @@ pub struct Endpoint {
     pub address: Option<ServerAddress>,
     /// The log has been told that it cannot be reached.
     pub is_told_down: AtomicBool,
+    /// The log has been told that it does not answer.
+    pub is_told_silent: AtomicBool,
 }
 
 /// A server of a picture.

@@ -4,6 +4,8 @@
 //! turn of its loop reads what is readable, moves requests and replies between outputs, and at its end writes every
 //! server connection and then every client that has something to be written.
 
+mod figures;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,20 +26,19 @@ use crate::client::chores;
 use crate::client::redirect::Parking;
 use crate::client::session::Session;
 use crate::client::split::Scratch;
-use crate::client::{ClientId, Clients, Gone, forward, observe, private, task};
+use crate::client::{ClientId, Clients, Gone, forward, observe, private, task, tracking};
 use crate::clock::{Clock, Moment};
 use crate::control::Directory;
 use crate::downstream::Downstream;
 use crate::pubsub::hub::Hub;
-use crate::pubsub::link;
+use crate::pubsub::link::{self, Purpose};
 use crate::reconcile;
-use crate::route::plan::{Plan, plan};
 use crate::route::pool::{Pool, Pools};
 use crate::scripts::Met;
 use crate::settings::Global;
-use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId};
+use crate::tracking::Tracking;
 
 /// Tombstones on a connection after which it is closed.
 const TOMBSTONES_MAX: usize = 1024;
@@ -106,6 +107,10 @@ pub struct Core {
     pub deposed_us: Option<u64>,
     /// What clients subscribe to, by pool.
     pub hubs: Vec<Hub>,
+    /// Who is told of keys that change, by pool.
+    pub tracking: Vec<Tracking>,
+    /// Clients that are to be told of such keys once requests of theirs are answered.
+    pub untold: Vec<(PoolId, ClientId)>,
     /// Clients whose subscriptions are not confirmed yet.
     pub joiners: Vec<ClientId>,
     /// Whether any request is to be looked at before it is dispatched.
@@ -118,8 +123,6 @@ pub struct Core {
     pub held_back: Vec<ClientId>,
     /// Pools.
     pub pools: Pools,
-    /// What to do with each command, by id.
-    pub plans: Box<[Plan]>,
     /// The scanner of whichever client's batch is at hand.
     pub scanner: RequestScanner,
     /// Requests that nodes of clusters have turned away, and that wait.
@@ -178,13 +181,14 @@ impl Worker {
                 absent: Waiters::default(),
                 deposed_us: None,
                 hubs: pools.iter().map(|pool| Hub::new(pool.settings.cluster.is_some())).collect(),
+                tracking: pools.iter().map(|_| Tracking::default()).collect(),
+                untold: Vec::new(),
                 joiners: Vec::new(),
                 is_observed: false,
                 monitors: Vec::new(),
                 shown: vec![Vec::new(); pools.len()],
                 held_back: Vec::new(),
                 pools: own,
-                plans: redstart_common::command::all().iter().map(plan).collect(),
                 scanner: RequestScanner::default(),
                 parking: Parking::default(),
                 met_scripts: Met::default(),
@@ -265,6 +269,9 @@ impl Worker {
             if core.is_observed {
                 observe::deliver(core);
             }
+            if !core.untold.is_empty() {
+                tracking::tell_untold(core);
+            }
             core.up.flush();
             for (backend, error) in core.up.take_broken() {
                 if core.up.get_mut(backend).is_up() {
@@ -280,7 +287,7 @@ impl Worker {
             if core.is_quiet() {
                 break;
             }
-            if core.hubs.iter().any(Hub::has_wanted) {
+            if core.wants_links() {
                 self.open_links(core);
             }
             for backend in core.up.take_wanted() {
@@ -296,12 +303,15 @@ impl Worker {
     /// Opens the connections that subscribe.
     fn open_links(self: &Rc<Self>, core: &mut Core) {
         for pool in core.pools.ids() {
-            for server in core.hub(pool).take_wanted() {
+            let channels = core.hub(pool).take_wanted().into_iter();
+            let keys = core.tracking(pool).take_wanted().into_iter();
+            let channels = channels.map(|server| (Purpose::Channels, server));
+            for (purpose, server) in channels.chain(keys.map(|server| (Purpose::Keys, server))) {
                 let Some(member) = core.pools[pool].topology.member(server) else { continue };
                 let endpoint = Arc::clone(&member.endpoint);
-                let Some(link) = core.hub(pool).link_mut(server) else { continue };
-                let number = link.number;
-                tokio::task::spawn_local(link::run(Rc::clone(self), pool, endpoint, number));
+                let Some(post) = purpose.post(core, pool, server) else { continue };
+                let link = link::run(Rc::clone(self), purpose, pool, endpoint, post.number);
+                tokio::task::spawn_local(link);
             }
         }
     }
@@ -346,12 +356,23 @@ impl Core {
         &mut self.hubs[pool.place()]
     }
 
+    /// Who is told of keys that change.
+    #[inline]
+    pub fn tracking(&mut self, pool: PoolId) -> &mut Tracking {
+        &mut self.tracking[pool.place()]
+    }
+
+    /// Whether connections that listen are to be opened.
+    fn wants_links(&self) -> bool {
+        self.hubs.iter().any(Hub::has_wanted) || self.tracking.iter().any(Tracking::has_wanted)
+    }
+
     /// Whether nothing is left to do before the turn ends.
     fn is_quiet(&self) -> bool {
         !self.up.has_news()
             && self.down.clients.marked() == 0
             && !self.down.has_chores()
-            && !self.hubs.iter().any(Hub::has_wanted)
+            && !self.wants_links()
     }
 
     /// Lets go of a client.
@@ -386,6 +407,13 @@ impl Core {
         let mut unsent = 0;
         it.counters.ended(how);
         let (pool, server, duty) = (it.pool, it.server.id, it.duty);
+        if was_up
+            && how == Ending::Silence
+            && !it.server.is_told_silent.swap(true, Ordering::Relaxed)
+        {
+            let name = &self.pools[pool].shared.settings.name;
+            log!(Warning, "pool '{name}': server '{}' does not answer", it.server.name);
+        }
         let down = &mut self.down;
         let broken = self.up.close(backend, why, now_us, |slot: Slot| {
             unsent += u64::from(slot.target != Target::Nobody);
@@ -393,6 +421,10 @@ impl Core {
         });
         if let Some(client) = broken {
             down.clients.break_stream(client);
+        }
+        if how == Ending::Silence {
+            // A request that is told so counts once.
+            self.up.get_mut(backend).counters.timed_out += unsent;
         }
         if !was_up {
             // They waited for the connection, and none of them ever left.
@@ -533,72 +565,6 @@ impl Core {
         } else if self.pools[pool].shared.settings.is_discovered() {
             self.pools[pool].shared.strange.notify_one();
         }
-    }
-
-    /// Adds what a connection has counted to its server's figures.
-    fn count(&mut self, backend: usize) {
-        let it = self.up.get_mut(backend);
-        let counted = std::mem::take(&mut it.counters);
-        let stats = self.pools[it.pool].stats.servers.entry(it.server.id).or_default();
-        stats.eof += counted.eof;
-        stats.errors += counted.errors;
-        stats.timed_out += counted.timed_out;
-        stats.requests += counted.requests;
-        stats.request_bytes += counted.request_bytes;
-        stats.responses += counted.responses;
-        stats.response_bytes += counted.response_bytes;
-        stats.error_responses += counted.error_responses;
-        stats.latency.merge(&counted.latency);
-        stats.held += counted.held;
-        stats.resent += counted.resent;
-        stats.redirects.add(&counted.redirects);
-        if it.keeps && !it.is_up() {
-            stats.waiting += it.pipeline.len() as u64;
-        }
-        stats.connections += u64::from(it.is_up());
-        stats.in_queue += it.unsent;
-        stats.in_queue_bytes += it.output.len() as u64;
-        stats.out_queue += (it.pipeline.len() as u64).saturating_sub(it.unsent);
-        stats.out_queue_bytes += it.pipeline.bytes().saturating_sub(it.output.len() as u64);
-    }
-
-    /// What has been counted, as of now.
-    pub fn snapshot(&mut self) -> Vec<PoolStats> {
-        for (index, pool) in self.pools.iter_mut().enumerate() {
-            pool.stats.clients = 0;
-            pool.stats.blocked_clients = 0;
-            pool.stats.subscribers = 0;
-            let hub = &self.hubs[index];
-            pool.stats.topics = hub.totals().map(|count| count as u64);
-            pool.stats.subscriptions = hub.asked() as u64;
-            let (all, used) = self.privates.count(pool.shared.id);
-            (pool.stats.private_connections, pool.stats.private_in_use) = (all as u64, used as u64);
-            (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
-            pool.stats.latency = self.down.clients.latency[index].clone();
-            // What is known of servers that have left goes with them.
-            let topology = &pool.topology;
-            pool.stats.servers.retain(|server, _| topology.member(*server).is_some());
-            for server in pool.stats.servers.values_mut() {
-                server.connections = 0;
-                server.in_queue = 0;
-                server.in_queue_bytes = 0;
-                server.out_queue = 0;
-                server.out_queue_bytes = 0;
-                server.waiting = 0;
-            }
-        }
-        for client in self.down.clients.iter() {
-            let stats = &mut self.pools[client.pool].stats;
-            stats.clients += 1;
-            stats.blocked_clients += u64::from(client.is_blocked());
-            stats.subscribers += u64::from(client.subscriptions.is_some());
-        }
-        for backend in 0..self.up.places() {
-            if !self.up.is_free(backend) {
-                self.count(backend);
-            }
-        }
-        self.pools.iter().map(|pool| pool.stats.clone()).collect()
     }
 
     /// Gives back memory that is not needed now.

@@ -45,10 +45,12 @@ impl CommandId {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Mode {
-    /// A server (or a proxy in front of it).
+    /// A server.
     Server = 1,
     /// `--sentinel`.
     Sentinel = 2,
+    /// A proxy, which knows commands of other servers than ours.
+    Proxy = 4,
 }
 
 impl CommandSpec {
@@ -72,7 +74,8 @@ impl CommandSpec {
     #[inline]
     pub const fn exists_in(&self, mode: Mode) -> bool {
         match mode {
-            Mode::Server => !self.flags.contains(Flags::ONLY_SENTINEL),
+            Mode::Proxy => !self.flags.contains(Flags::ONLY_SENTINEL),
+            Mode::Server => !self.flags.contains(Flags::ONLY_SENTINEL) && !self.is_foreign,
             Mode::Sentinel => self.flags.contains(Flags::SENTINEL),
         }
     }
@@ -113,6 +116,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     newer::hash::COMMANDS,
     newer::stream::COMMANDS,
     newer::string::COMMANDS,
+    newer::foreign::COMMANDS,
 ];
 
 /// Number of top-level rows, of every mode; their ids are `0..TOP_COUNT`.
@@ -254,7 +258,7 @@ struct Slot {
     modes: u8,
 }
 
-const SLOT_BITS: u32 = 10;
+const SLOT_BITS: u32 = 11;
 const SLOT_COUNT: usize = 1 << SLOT_BITS;
 // At least half of the slots are empty, so a search for what is not there ends soon, and ends.
 const _: () = assert!(COUNT * 2 < SLOT_COUNT);
@@ -277,6 +281,9 @@ const fn build_slots() -> [Slot; SLOT_COUNT] {
         }
         if spec.exists_in(Mode::Sentinel) {
             modes |= Mode::Sentinel as u8;
+        }
+        if spec.exists_in(Mode::Proxy) {
+            modes |= Mode::Proxy as u8;
         }
         let mut at = first_slot(key, container);
         while slots[at].len != 0 {

@@ -19,7 +19,7 @@ fn every_row_is_found_in_any_case_and_at_its_place() {
     for (index, row) in all().iter().enumerate() {
         assert_eq!(row.id.index(), index);
         assert_eq!(CommandId::from_index(index), Some(row.id));
-        for mode in [Mode::Server, Mode::Sentinel] {
+        for mode in [Mode::Server, Mode::Sentinel, Mode::Proxy] {
             let expected = row.exists_in(mode).then_some(row.id);
             for name in spellings(row.name) {
                 assert_eq!(lookup_full_name(mode, &name), expected, "{}", row.name);
@@ -80,7 +80,7 @@ fn bytes_that_differ_from_a_name_in_one_bit_are_another_name() {
             name[bit / 8] ^= 1 << (bit % 8);
             let expected =
                 all().iter().find(|other| other.name.as_bytes().eq_ignore_ascii_case(&name));
-            let found = [Mode::Server, Mode::Sentinel]
+            let found = [Mode::Proxy, Mode::Sentinel]
                 .into_iter()
                 .find_map(|mode| lookup_full_name(mode, &name));
             assert_eq!(found, expected.map(|row| row.id), "{}", name.escape_ascii());
@@ -126,6 +126,9 @@ fn sentinels_have_a_table_of_their_own() {
     assert!(lookup_full_name(Mode::Sentinel, b"client|no-evict").is_some());
     assert!(lookup_full_name(Mode::Sentinel, b"client|no-touch").is_none());
     assert_eq!(commands(Mode::Server).filter(|row| !row.is_newer()).count(), 240);
+    let foreign = commands(Mode::Proxy).filter(|row| !row.exists_in(Mode::Server));
+    assert!(foreign.clone().count() > 100 && foreign.clone().all(|row| row.is_foreign));
+    assert_eq!(lookup(b"json.get"), None);
     assert!(commands(Mode::Server).any(|row| row.is_newer()));
     assert_eq!(commands(Mode::Sentinel).count(), 15);
 }

@@ -1,8 +1,9 @@
 //! Commands that Redis has added since 7.0.15, as the version that brought them tells of them. The other files of rows are
-//! recorded from a redis-server 7.0.15; this one is written by hand.
+//! recorded from a redis-server 7.0.15; this one is written by hand. Those that our server lacks stand in `foreign`.
 
 pub(super) mod bloom;
 pub(super) mod collections;
+pub(super) mod foreign;
 pub(super) mod hash;
 pub(super) mod stream;
 pub(super) mod string;

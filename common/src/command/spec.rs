@@ -215,6 +215,8 @@ pub struct CommandSpec {
     pub complexity: &'static str,
     /// The version it came with.
     pub since: &'static str,
+    /// Only servers other than ours have it; a proxy passes it on.
+    pub is_foreign: bool,
     /// Remarks.
     pub doc_flags: DocFlags,
     /// The version that deprecated it; `""` if none did.
@@ -248,6 +250,7 @@ impl CommandSpec {
             summary: "",
             complexity: "",
             since: "",
+            is_foreign: false,
             doc_flags: DocFlags::NONE,
             deprecated_since: "",
             replaced_by: "",

@@ -52,7 +52,9 @@ pub async fn run(worker: Rc<Worker>, backend: usize) {
         }
         match opened {
             Ok((stream, remote_id)) => {
-                core.up.get_mut(backend).remote_id = remote_id;
+                let it = core.up.get_mut(backend);
+                it.remote_id = remote_id;
+                core.pools[it.pool].stats.server_connections_total += 1;
                 let now_us = core.clock.now_us();
                 core.up.opened(backend, stream, now_us);
                 if server.is_told_down.swap(false, Ordering::Relaxed) {
@@ -252,7 +254,10 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 it.answered(&slot);
                 it.counters.responses += 1;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
-                if let Target::Client { id, .. } | Target::Script { id, .. } = slot.target {
+                if let Target::Client { id, .. }
+                | Target::Script { id, .. }
+                | Target::Fill { id, .. } = slot.target
+                {
                     down.clients.end_stream(id, now_us);
                 } else if let Target::Private { id, sequence } = slot.target {
                     down.clients.end_stream(id, now_us);
@@ -319,6 +324,10 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
     }
     if well && it.suspect {
         let (pool, server) = (it.pool, it.server.id);
+        if it.server.is_told_silent.swap(false, Ordering::Relaxed) {
+            let name = &core.pools[pool].shared.settings.name;
+            log!(Notice, "pool '{name}': server '{}' answers again", it.server.name);
+        }
         up.is_well(backend);
         core.pools[pool].shared.succeeded(server);
     }
@@ -351,6 +360,7 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
         Some(
             Target::Client { id, sequence }
             | Target::Script { id, sequence }
+            | Target::Fill { id, sequence }
             | Target::Private { id, sequence },
         ) => {
             if !down.clients.is_there(id) {
@@ -362,10 +372,14 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
             }
         }
         Some(Target::Nobody) => None,
-        Some(Target::Part { .. }) | None => return false,
+        Some(Target::Part { .. } | Target::Copy { .. }) | None => return false,
     };
     if let Some(Target::Script { id, sequence }) = it.pipeline.front() {
         down.has_script(id, sequence);
+    }
+    if let Some(Target::Fill { id, sequence }) = it.pipeline.front() {
+        // What is large is there.
+        down.chores.push(Chore::Found { id, sequence });
     }
     it.scanner = ReplyScanner::default();
     it.streaming = Some(Streaming { skipper: Skipper::default(), client });

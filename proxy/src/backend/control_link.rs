@@ -148,6 +148,12 @@ impl ControlLink {
         if is_simple(&reply, b"OK") { Ok(()) } else { Err(refused(&reply)) }
     }
 
+    /// Hands the connection on to whoever listens on it, with what has come already.
+    #[must_use]
+    pub fn into_listener(self) -> (Stream, Vec<u8>) {
+        (self.stream, self.input)
+    }
+
     /// Hands the connection on to whoever carries requests on it.
     ///
     /// # Errors

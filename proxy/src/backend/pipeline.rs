@@ -47,6 +47,20 @@ pub enum Target {
         /// Which part.
         part: u32,
     },
+    /// A read that is asked of the next server of the ring where it misses.
+    Fill {
+        /// The client.
+        id: ClientId,
+        /// The request's number in the client's queue.
+        sequence: u32,
+    },
+    /// A question about a value that is brought to where it belongs.
+    Copy {
+        /// Which.
+        number: u32,
+        /// Whether it asks for the value, rather than how long that lives.
+        is_payload: bool,
+    },
     /// Nobody: the reply is part of a longer exchange (the `+QUEUED` of a transaction, say).
     Nobody,
 }

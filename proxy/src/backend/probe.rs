@@ -59,7 +59,12 @@ pub async fn connect(pool: &PoolSettings, address: &ServerAddress) -> io::Result
 
 async fn authenticated(pool: &PoolSettings, server: &Endpoint) -> io::Result<ControlLink> {
     match &server.address {
-        Some(address) => connect(pool, address).await,
+        Some(address) => {
+            let (user, password) = pool.credentials(&server.name);
+            let mut link = ControlLink::connect(address).await?;
+            link.authenticate(user, password).await?;
+            Ok(link)
+        }
         None => Err(io::Error::other("its address is not known yet")),
     }
 }
@@ -88,6 +93,26 @@ pub async fn open_beside(
             speak_resp3(&mut link).await?;
         }
         Ok(link)
+    };
+    match tokio::time::timeout(connect_timeout(pool), opening).await {
+        Ok(opened) => opened,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// As [`open`], for a connection on which the server tells of every key that changes from now on. Gives what it has told
+/// already.
+///
+/// # Errors
+/// As [`open`], or when the server does not do that.
+pub async fn open_for_keys(
+    pool: &PoolSettings,
+    server: &Endpoint,
+) -> io::Result<(Stream, Vec<u8>)> {
+    let opening = async {
+        let mut link = open_link(pool, server, Manner { resp3: true, db: 0 }, false).await?;
+        link.expect_ok(&[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
+        Ok(link.into_listener())
     };
     match tokio::time::timeout(connect_timeout(pool), opening).await {
         Ok(opened) => opened,

@@ -35,9 +35,10 @@ pub struct Waiters(HashMap<ClientId, Waiter>);
 #[must_use]
 pub fn needs_servers(plan: Plan, is_queued: bool, has_slots: bool) -> bool {
     match plan {
-        Plan::Key(_) | Plan::Keys | Plan::Script(Script::Eval | Script::EvalSha) => {
-            is_queued && !has_slots
-        }
+        Plan::Key(_)
+        | Plan::Fill(_)
+        | Plan::Keys
+        | Plan::Script(Script::Eval | Script::EvalSha) => is_queued && !has_slots,
         Plan::ToDatabase => is_queued,
         Plan::Split { .. } | Plan::Block | Plan::KeysUnlessBlocking => !is_queued || !has_slots,
         Plan::Every(_)

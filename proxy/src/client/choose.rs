@@ -64,6 +64,7 @@ pub fn place(core: &mut Core, pool: PoolId, request: Request<'_>) -> Place {
             }
             // A node of a cluster takes keys of one slot together, and those of two it has not.
             _ if slot != first_slot => return Place::Several,
+            Place::Shard(_) if pool.shared.settings.first_key_decides => {}
             // Any shard is as good as another: all keys go where the first went.
             Place::Shard(_) if pool.topology.distribution.wants() == Wants::Chance => {}
             Place::Shard(shard) if shard == pool.shard_of(key) => {}

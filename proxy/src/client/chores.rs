@@ -2,7 +2,7 @@
 //! waits here until the end of the turn, which is before anything is sent.
 
 use super::fate::Loss;
-use super::{ClientId, private, script};
+use super::{ClientId, fill, private, script};
 use crate::worker::Core;
 use redstart_common::net::buffer;
 
@@ -19,6 +19,27 @@ pub enum Chore {
         asked: Vec<u8>,
         /// What the server said.
         reply: Vec<u8>,
+    },
+    /// A read has missed, and may be asked of the next server.
+    Missed {
+        /// The client.
+        id: ClientId,
+        /// The request's number in the client's queue.
+        sequence: u32,
+        /// What the server said.
+        reply: Vec<u8>,
+    },
+    /// A read was answered; where that was elsewhere, the value is brought home.
+    Found {
+        /// The client.
+        id: ClientId,
+        /// The request's number in the client's queue.
+        sequence: u32,
+    },
+    /// All that was asked about a value on its way home is answered.
+    Copied {
+        /// Which.
+        number: u32,
     },
     /// A request on a connection of its client's own is answered.
     Settled {
@@ -66,6 +87,9 @@ pub fn run(core: &mut Core) {
                     script::missing(core, id, sequence, &asked, &reply);
                     buffer::give(asked);
                 }
+                Chore::Missed { id, sequence, reply } => fill::missed(core, id, sequence, reply),
+                Chore::Found { id, sequence } => fill::found(core, id, sequence),
+                Chore::Copied { number } => fill::copied(core, number),
                 Chore::Settled { id, sequence, is_error } => {
                     private::settled(core, id, sequence, is_error);
                 }

@@ -11,13 +11,13 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
 use super::{
-    ClientId, Gone, absent, databases, forward, observe, private, script, split, subscribe,
-    transaction, watch,
+    ClientId, Gone, absent, databases, fill, forward, observe, private, script, split, subscribe,
+    tracking, transaction, watch,
 };
 use crate::backend::pipeline::Kind;
 use crate::local;
 use crate::output::LARGE_BYTES;
-use crate::route::plan::{Local, Plan};
+use crate::route::plan::{Local, Plan, command_named};
 use crate::texts;
 use crate::worker::Core;
 
@@ -38,8 +38,10 @@ pub enum Next {
 pub fn batch(core: &mut Core, id: ClientId, bytes: &[u8]) -> usize {
     let now_us = core.clock.now_us();
     let Some(client) = core.down.clients.get_mut(id) else { return bytes.len() };
-    client.begin_batch(now_us);
     let pool = client.pool;
+    let large_bytes = core.down.clients.large_of(pool);
+    let Some(client) = core.down.clients.get_mut(id) else { return bytes.len() };
+    client.begin_batch(now_us, large_bytes);
     core.refresh(pool);
     let mut scanner = std::mem::take(&mut core.scanner);
     let Some(client) = core.down.clients.get_mut(id) else { return bytes.len() };
@@ -140,15 +142,17 @@ fn large(core: &mut Core, id: ClientId, input: Vec<u8>) -> Large {
         _ => return Large::Left(input),
     }
     let args = scanner.args(&input);
-    let row = args.get(0).and_then(command::lookup).map(CommandId::spec);
+    let row = args.get(0).and_then(command_named).map(CommandId::spec);
     let Some(row) = row else { return Large::Left(input) };
-    let Plan::Key(place) = core.plans[row.id.index()] else { return Large::Left(input) };
+    let plan = core.pools[client.pool].plans[row.id.index()];
+    let Plan::Key(place) = plan else { return Large::Left(input) };
     let (true, Some(key)) = (row.accepts_count(args.len()), args.get(usize::from(place))) else {
         return Large::Left(input);
     };
     client.command = Some(row.id);
-    client.begin_batch(now_us);
-    let pool = client.pool;
+    let (pool, large_bytes) = (client.pool, u32::try_from(input.len()).unwrap_or(u32::MAX));
+    client.begin_batch(now_us, large_bytes);
+    core.down.clients.note_large(pool, input.len());
     core.refresh(pool);
     let pool = &mut core.pools[pool];
     pool.stats.requests += 1;
@@ -168,7 +172,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let pool = &mut core.pools[client.pool];
     pool.stats.requests += 1;
-    let Some(command) = command::lookup(args.at(0)) else {
+    let Some(command) = command_named(args.at(0)) else {
         if is_http(args.at(0)) {
             hang_up(core, id);
         } else {
@@ -180,7 +184,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     if row.is_container()
         && let Some(name) = args.get(1)
     {
-        match command::lookup_sub(Mode::Server, command, name) {
+        match command::lookup_sub(Mode::Proxy, command, name) {
             Some(sub) => row = sub.spec(),
             None => {
                 refuse(core, id, now_us, |out| {
@@ -196,7 +200,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
         refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
         return Next::Taken;
     }
-    let plan = core.plans[row.id.index()];
+    let plan = pool.plans[row.id.index()];
     if client.authenticated
         && client.transaction.is_none()
         && client.subscriptions.is_none()
@@ -233,6 +237,18 @@ fn uncount(core: &mut Core, id: ClientId) {
 }
 
 fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> Next {
+    if !core.down.clients.get_mut(id).is_some_and(|client| client.tracks()) {
+        return untracked(core, id, request, plan);
+    }
+    tracking::before(core, id, request, plan);
+    let next = untracked(core, id, request, plan);
+    if next == Next::Taken {
+        tracking::after(core, id, request.row.name);
+    }
+    next
+}
+
+fn untracked(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> Next {
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let now_us = request.now_us;
     if !client.authenticated && !request.row.flags.contains(command::spec::Flags::NO_AUTH) {
@@ -271,6 +287,7 @@ fn uncommon(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
             }
         }
         Plan::SwapDatabases => databases::swap(core, id, request),
+        Plan::Fill(place) => return fill::ask(core, id, request, usize::from(place)),
         Plan::Block => return private::wait(core, id, request),
         Plan::KeysUnlessBlocking if is_blocking(request.args) => {
             return private::wait(core, id, request);

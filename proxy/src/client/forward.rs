@@ -13,7 +13,7 @@ use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::{Refusal, Upstream};
 use crate::output::Output;
 use crate::route::distribution::ShardIndex;
-use crate::route::plan::{Plan, Script};
+use crate::route::plan::{Plan, Script, command_named};
 use crate::topology::{PoolId, ShardId};
 use crate::worker::Core;
 
@@ -139,7 +139,9 @@ fn elsewhere(
     raw: &[u8],
 ) -> Option<usize> {
     // A part of a split request has a shape that fits its shard only; one of a transaction is worth nothing alone.
-    let (Target::Client { .. } | Target::Script { .. }) = target else { return None };
+    let (Target::Client { .. } | Target::Script { .. } | Target::Fill { .. }) = target else {
+        return None;
+    };
     let mut scanner = RequestScanner::default();
     let limits = Limits { proto_max_bulk_len: usize::MAX, ..Limits::default() };
     let complete = scanner.scan(raw, &limits).ok().flatten()?;
@@ -147,12 +149,16 @@ fn elsewhere(
         return None;
     }
     let args = scanner.args(raw);
-    let command = command::lookup(args.get(0)?)?;
-    let sub = args.get(1).and_then(|name| command::lookup_sub(Mode::Server, command, name));
+    let command = command_named(args.get(0)?)?;
+    let sub = args.get(1).and_then(|name| command::lookup_sub(Mode::Proxy, command, name));
     let row = sub.map_or(command.spec(), CommandId::spec);
     if !matches!(
-        core.plans[row.id.index()],
-        Plan::Key(_) | Plan::Keys | Plan::ToDatabase | Plan::Script(Script::Eval | Script::EvalSha)
+        core.pools[pool].plans[row.id.index()],
+        Plan::Key(_)
+            | Plan::Fill(_)
+            | Plan::Keys
+            | Plan::ToDatabase
+            | Plan::Script(Script::Eval | Script::EvalSha)
     ) {
         return None;
     }

@@ -17,6 +17,7 @@ use super::dispatch::Next;
 use super::request::Request;
 use crate::backend::pipeline::Kind;
 use crate::control::Message;
+use crate::route::plan::command_named;
 use crate::topology::PoolId;
 use crate::worker::Core;
 
@@ -50,10 +51,10 @@ impl Pause {
 
 /// The row of a command, if it is known and has so many arguments.
 fn row_of(args: Args<'_>) -> Option<&'static CommandSpec> {
-    let command = command::lookup(args.get(0)?)?;
+    let command = command_named(args.get(0)?)?;
     let row = command.spec();
     let sub = args.get(1).filter(|_| row.is_container());
-    let sub = sub.and_then(|name| command::lookup_sub(Mode::Server, command, name));
+    let sub = sub.and_then(|name| command::lookup_sub(Mode::Proxy, command, name));
     let row = sub.map_or(row, CommandId::spec);
     row.accepts_count(args.len()).then_some(row)
 }

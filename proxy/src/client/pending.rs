@@ -77,6 +77,12 @@ impl Pending {
         sequence
     }
 
+    /// Whether no request was answered yet, as far as is known.
+    #[must_use]
+    pub fn is_unproven(&self) -> bool {
+        self.head == 0
+    }
+
     /// The number that the next request will have.
     #[must_use]
     pub fn next_sequence(&self) -> u32 {

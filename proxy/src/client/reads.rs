@@ -84,6 +84,9 @@ pub fn choose(
     let place = usize::from(shard) * pool.lanes.count() + client.lane as usize;
     let id = pool.topology.shards[usize::from(shard)].id;
     let Some(reads) = &pool.reads else { return Ok(primary) };
+    if kind == Kind::Read && client.tracks() {
+        return Ok(primary);
+    }
     if kind == Kind::Write {
         if reads.after_write_us > 0 {
             client.wrote.get_or_insert_default().note(id, now_us);

@@ -16,6 +16,7 @@ use redstart_common::resp::{Limits, RequestScanner, RespWrite};
 use crate::backend::pipeline::{Slot, Target};
 use crate::backend::redirect::{ASKING, Redirect};
 use crate::route::distribution::ShardIndex;
+use crate::route::plan::command_named;
 use crate::settings::ServerAddress;
 use crate::topology::{PoolId, Role};
 use crate::worker::Core;
@@ -151,11 +152,12 @@ fn park(core: &mut Core, waiting: Waiting) {
         return core.down.answer(waiting.slot.target, &waiting.reply, now_us);
     }
     let client = match waiting.slot.target {
-        Target::Client { id, .. } | Target::Script { id, .. } | Target::Private { id, .. } => {
-            Some(id)
-        }
+        Target::Client { id, .. }
+        | Target::Script { id, .. }
+        | Target::Fill { id, .. }
+        | Target::Private { id, .. } => Some(id),
         Target::Part { gather, .. } => core.down.gathers.client_of(gather),
-        Target::Nobody => None,
+        Target::Copy { .. } | Target::Nobody => None,
     };
     let Some(client) = client.and_then(|id| core.down.clients.get_mut(id)) else { return };
     client.barrier = true;
@@ -228,9 +230,9 @@ fn first_key(mut bytes: &[u8]) -> Option<&[u8]> {
         let mut scanner = RequestScanner::default();
         let len = scanner.scan(bytes, &limits).ok().flatten()?;
         let args = scanner.args(&bytes[..len]);
-        let command = command::lookup(args.get(0)?)?;
+        let command = command_named(args.get(0)?)?;
         let sub = args.get(1).filter(|_| command.spec().is_container());
-        let sub = sub.and_then(|name| command::lookup_sub(Mode::Server, command, name));
+        let sub = sub.and_then(|name| command::lookup_sub(Mode::Proxy, command, name));
         let row = sub.map_or(command.spec(), CommandId::spec);
         if let Some(span) = keys::first(row, args).and_then(|at| args.spans().get(at)) {
             return bytes.get(span.start as usize..span.end as usize);

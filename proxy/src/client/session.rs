@@ -72,6 +72,8 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
     if session.no_evict {
         flags.push('e');
     }
+    let (tracking, redirect) = client.tracking_shown();
+    flags.push_str(&tracking);
     if flags.is_empty() {
         flags.push('N');
     }
@@ -81,7 +83,7 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
         out,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} ssub={} \
          multi={queued} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll={} omem={} \
-         tot-mem={} events={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         tot-mem={} events={} cmd={} user=default redir={redirect} resp={} lib-name={} lib-ver={}",
         session.number,
         session.address,
         session.local_address,

@@ -13,6 +13,7 @@ use redstart_common::resp::{Args, RespWrite};
 
 use super::dispatch::{Next, refuse};
 use super::request::Request;
+use super::tracking::{self, Mode};
 use super::{Client, ClientId, absent, observe};
 use crate::pubsub::hub::News;
 use crate::pubsub::{Kind, Topic};
@@ -53,6 +54,8 @@ pub struct Subscriptions {
     joining: Option<Joining>,
     /// Bytes of the names of all of them.
     bytes: usize,
+    /// It keeps a cache of its own, and is told of keys that change.
+    pub tracking: Option<Box<Mode>>,
     /// It watches what others ask.
     pub is_monitor: bool,
     /// Messages that came while a reply was being passed on piece by piece.
@@ -84,8 +87,13 @@ impl Subscriptions {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.counts() == [0; 3] && self.joining.is_none() && !self.is_monitor
+    /// Whether it listens to nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts() == [0; 3]
+            && self.joining.is_none()
+            && self.tracking.is_none()
+            && !self.is_monitor
     }
 
     /// Whether it waits for a confirmation.
@@ -329,13 +337,17 @@ pub fn end_all(core: &mut Core, id: ClientId) {
 /// A client that listened is gone.
 pub fn departed(core: &mut Core, id: ClientId, pool: PoolId, subscriptions: Subscriptions) {
     let hub = &mut core.hubs[pool.place()];
-    let Subscriptions { channels, patterns, shards, joining, is_monitor, .. } = subscriptions;
+    let Subscriptions { channels, patterns, shards, joining, is_monitor, tracking, .. } =
+        subscriptions;
     let joining = joining.map_or_else(Vec::new, |joining| joining.names);
     for topic in [channels, patterns, shards, joining].iter().flatten() {
         hub.leave(topic, id);
     }
     if is_monitor {
         observe::monitor_left(core, id, pool);
+    }
+    if tracking.is_some() {
+        tracking::left(core, id, pool);
     }
 }
 
@@ -345,7 +357,7 @@ pub fn opened(core: &mut Core, pool: PoolId, server: &Endpoint) {
     let hub = core.hub(pool);
     hub.opened(server.id);
     let Some(link) = hub.link_mut(server.id) else { return };
-    (link.heard_us, link.pinged_us) = (now_us, now_us);
+    link.post.opened(now_us);
     if link.was_lost {
         link.was_lost = false;
         let count = link.wanted();
@@ -399,7 +411,7 @@ pub fn hear(core: &mut Core, pool: PoolId, server: &Endpoint, frame: &[u8]) -> b
     let most = core.directory.global.subscriber_output_bytes_max;
     let hub = &mut core.hubs[pool.place()];
     if let Some(link) = hub.link_mut(server.id) {
-        link.heard_us = now_us;
+        link.post.heard_us = now_us;
     }
     let Some(news) = hub.hear(server.id, frame) else { return false };
     match news {
@@ -485,12 +497,8 @@ pub fn tick(core: &mut Core) {
             if !link.is_up() {
                 continue;
             }
-            if link.heard_us + SILENCE_US <= now_us {
+            if link.post.look(now_us, PING_US, SILENCE_US) {
                 silent.push(server);
-            } else if link.pinged_us + PING_US <= now_us {
-                link.pinged_us = now_us;
-                link.out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
-                link.wake();
             }
         }
         for server in idle {

@@ -109,6 +109,7 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
             Ok(None)
         }
         Plan::Key(_)
+        | Plan::Fill(_)
         | Plan::Keys
         | Plan::Block
         | Plan::KeysUnlessBlocking

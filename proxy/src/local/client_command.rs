@@ -8,7 +8,7 @@ use crate::client::dispatch::refuse;
 use crate::client::observe::Pause;
 use crate::client::request::Request;
 use crate::client::session::describe;
-use crate::client::{ClientId, Gone, ReplyMode};
+use crate::client::{ClientId, Gone, ReplyMode, tracking};
 use crate::control::{Message, Which};
 use crate::local::later;
 use crate::texts;
@@ -72,17 +72,9 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
         "client|pause" => pause(core, id, request),
         "client|unpause" => pause_all(core, id, now_us, None),
         "client|unblock" => unblock(core, id, request),
-        "client|getredir" => core.down.clients.reply(id, now_us, |out| out.integer(-1)),
-        "client|trackinginfo" => core.down.clients.reply(id, now_us, |out| {
-            out.map_len(3, proto);
-            out.bulk(b"flags");
-            out.set_reply_len(1, proto);
-            out.bulk(b"off");
-            out.bulk(b"redirect");
-            out.integer(-1);
-            out.bulk(b"prefixes");
-            out.array_len(0);
-        }),
+        "client|tracking" | "client|caching" | "client|getredir" | "client|trackinginfo" => {
+            tracking::answer(core, id, request);
+        }
         "client|help" => core.down.clients.reply(id, now_us, help),
         _ => refuse(core, id, now_us, |out| texts::not_shared(out, row)),
     }
@@ -152,7 +144,7 @@ fn reply_mode(core: &mut Core, id: ClientId, request: Request<'_>) {
 fn help(out: &mut Vec<u8>) {
     const LINES: &[&str] = &[
         "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands (through the proxy) are:",
-        "GETNAME, GETREDIR, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, PAUSE, REPLY, SETINFO, SETNAME, TRACKINGINFO, UNBLOCK, UNPAUSE.",
+        "CACHING, GETNAME, GETREDIR, ID, INFO, KILL, LIST, NO-EVICT, NO-TOUCH, PAUSE, REPLY, SETINFO, SETNAME, TRACKING, TRACKINGINFO, UNBLOCK, UNPAUSE.",
         "HELP",
         "    Print this help.",
     ];

@@ -104,10 +104,11 @@ pub fn clients_max(core: &Core, pool: PoolId) -> usize {
 fn clients(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
     write!(
         out,
-        "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:{}\r\n",
+        "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:{}\r\ntracking_clients:{}\r\n",
         core.pools[pool].shared.clients.load(Ordering::Relaxed),
         clients_max(core, pool),
         totals[pool.place()].blocked_clients,
+        totals[pool.place()].tracking_clients,
     )
 }
 
@@ -151,7 +152,7 @@ fn persistence(core: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std
     )
 }
 
-fn stats(_: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn stats(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
     let total = &totals[pool.place()];
     let (mut sent, mut received) = (0, 0);
     for server in total.servers.values() {
@@ -160,10 +161,11 @@ fn stats(_: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std:
     }
     write!(
         out,
-        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{sent}\r\n\
+        "total_connections_received:{}\r\nrejected_connections:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{sent}\r\n\
          total_net_output_bytes:{received}\r\ntotal_error_replies:{}\r\n\
-         pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n",
+         pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\ntracking_total_keys:{}\r\n",
         total.clients_total,
+        core.pools[pool].shared.rejected.total(),
         total.requests,
         total.refused
             + total.forward_errors
@@ -171,6 +173,7 @@ fn stats(_: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std:
         total.topics[0],
         total.topics[1],
         total.topics[2],
+        total.tracked_keys,
     )
 }
 
@@ -220,7 +223,7 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\ndatabases:{}\r\nservers:{}\r\nservers_live:{}\r\nrequests:{}\r\n\
          fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
          private_connections:{}\r\nprivate_in_use:{}\r\nprivate_refused:{}\r\n\
-         subscribers:{}\r\nsubscriptions:{}\r\nmessages:{}\r\nsubscribers_dropped:{}\r\n\
+         subscribers:{}\r\nsubscriptions:{}\r\nmessages:{}\r\nsubscribers_dropped:{}\r\nclients_unread:{}\r\nfallback_reads:{}\r\nfallback_hits:{}\r\n\
          waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
@@ -242,6 +245,9 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.subscriptions,
         total.messages,
         total.subscribers_dropped,
+        total.clients_unread,
+        total.fallback_reads,
+        total.fallback_hits,
         total.servers.values().map(|server| server.waiting).sum::<u64>(),
         total.servers.values().map(|server| server.held).sum::<u64>(),
         total.servers.values().map(|server| server.resent).sum::<u64>(),

@@ -1,5 +1,5 @@
-//! The connection to a server that subscribes for all clients of a worker: opened when it is needed, and again when it is
-//! lost.
+//! The connection to a server that listens for all clients of a worker, to channels or to keys that change: opened when it is
+//! needed, and again when it is lost.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,12 +12,14 @@ use redstart_common::net::{Stream, buffer, turn};
 use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
+use super::post::Post;
 use crate::backend::{error_text, probe};
-use crate::client::subscribe;
+use crate::client::{subscribe, tracking};
 use crate::output::keep;
 use crate::route::lane::Manner;
-use crate::topology::{Endpoint, PoolId};
-use crate::worker::Worker;
+use crate::settings::PoolSettings;
+use crate::topology::{Endpoint, PoolId, ServerId};
+use crate::worker::{Core, Worker};
 
 /// Before a second attempt to connect, and the most before any.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
@@ -25,45 +27,110 @@ const RETRY_MAX: Duration = Duration::from_millis(500);
 /// Reads after which others get their turn.
 const READS_MAX: u32 = 16;
 
+/// What is listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// What is published.
+    Channels,
+    /// Keys that change.
+    Keys,
+}
+
+impl Purpose {
+    /// What a link is driven by, unless its server has no say any more.
+    pub fn post(self, core: &mut Core, pool: PoolId, server: ServerId) -> Option<&mut Post> {
+        match self {
+            Self::Channels => core.hub(pool).link_mut(server).map(|link| &mut link.post),
+            Self::Keys => core.tracking(pool).link_mut(server).map(|link| &mut link.post),
+        }
+    }
+
+    async fn open(self, pool: &PoolSettings, server: &Endpoint) -> io::Result<(Stream, Vec<u8>)> {
+        match self {
+            Self::Channels => {
+                let stream = probe::open(pool, server, Manner::default(), false).await?;
+                Ok((stream, Vec::new()))
+            }
+            Self::Keys => probe::open_for_keys(pool, server).await,
+        }
+    }
+
+    fn opened(self, core: &mut Core, pool: PoolId, server: &Endpoint) {
+        match self {
+            Self::Channels => subscribe::opened(core, pool, server),
+            Self::Keys => tracking::opened(core, pool, server),
+        }
+    }
+
+    fn lost(self, core: &mut Core, pool: PoolId, server: &Endpoint, why: &str) {
+        match self {
+            Self::Channels => subscribe::lost(core, pool, server, why),
+            Self::Keys => tracking::lost(core, pool, server, why),
+        }
+    }
+
+    fn hear(self, core: &mut Core, pool: PoolId, server: &Endpoint, frame: &[u8]) -> bool {
+        match self {
+            Self::Channels => subscribe::hear(core, pool, server, frame),
+            Self::Keys => tracking::hear(core, pool, server, frame),
+        }
+    }
+}
+
 /// Serves a link until nobody needs it.
-pub async fn run(worker: Rc<Worker>, pool: PoolId, server: Arc<Endpoint>, number: u64) {
+pub async fn run(
+    worker: Rc<Worker>,
+    purpose: Purpose,
+    pool: PoolId,
+    server: Arc<Endpoint>,
+    number: u64,
+) {
     let shared = Arc::clone(&worker.core.borrow().pools[pool].shared);
     let mut retry = RETRY_FIRST;
     loop {
-        let opened = probe::open(&shared.settings, &server, Manner::default(), false).await;
-        if !is_current(&worker, pool, &server, number) {
+        let opened = purpose.open(&shared.settings, &server).await;
+        if !is_current(&worker, purpose, pool, &server, number) {
             return;
         }
         let why = match opened {
-            Ok(stream) => {
+            Ok((stream, input)) => {
                 retry = RETRY_FIRST;
-                subscribe::opened(&mut worker.core.borrow_mut(), pool, &server);
-                let mut open =
-                    Open { stream, input: Vec::new(), scanner: ReplyScanner::default(), sent: 0 };
+                purpose.opened(&mut worker.core.borrow_mut(), pool, &server);
+                let scanner = ReplyScanner::default();
+                let mut open = Open { purpose, stream, input, scanner, sent: 0 };
+                // What came with the answer to what opened it.
+                open.hear(&worker, pool, &server);
                 let ended = poll_fn(|cx| open.poll(&worker, pool, &server, number, cx)).await;
                 let Some(error) = ended else { return };
                 error_text(&error)
             }
             Err(error) => error_text(&error),
         };
-        if !is_current(&worker, pool, &server, number) {
+        if !is_current(&worker, purpose, pool, &server, number) {
             return;
         }
-        subscribe::lost(&mut worker.core.borrow_mut(), pool, &server, &why);
+        purpose.lost(&mut worker.core.borrow_mut(), pool, &server, &why);
         tokio::time::sleep(retry).await;
         retry = (retry * 2).min(RETRY_MAX);
-        if !is_current(&worker, pool, &server, number) {
+        if !is_current(&worker, purpose, pool, &server, number) {
             return;
         }
     }
 }
 
-fn is_current(worker: &Rc<Worker>, pool: PoolId, server: &Endpoint, number: u64) -> bool {
+fn is_current(
+    worker: &Rc<Worker>,
+    purpose: Purpose,
+    pool: PoolId,
+    server: &Endpoint,
+    number: u64,
+) -> bool {
     let core = &mut *worker.core.borrow_mut();
-    core.hub(pool).link_mut(server.id).is_some_and(|link| link.number == number)
+    purpose.post(core, pool, server.id).is_some_and(|post| post.number == number)
 }
 
 struct Open {
+    purpose: Purpose,
     stream: Stream,
     input: Vec<u8>,
     scanner: ReplyScanner,
@@ -84,12 +151,12 @@ impl Open {
         for _ in 0..READS_MAX {
             {
                 let core = &mut *worker.core.borrow_mut();
-                let link = core.hub(pool).link_mut(server.id);
-                let Some(link) = link.filter(|link| link.number == number) else {
+                let post = self.purpose.post(core, pool, server.id);
+                let Some(post) = post.filter(|post| post.number == number) else {
                     return Poll::Ready(None);
                 };
-                link.waker = Some(cx.waker().clone());
-                if let Poll::Ready(Err(error)) = self.write(&mut link.out, cx) {
+                post.waker = Some(cx.waker().clone());
+                if let Poll::Ready(Err(error)) = self.write(&mut post.out, cx) {
                     return Poll::Ready(Some(error));
                 }
             }
@@ -146,7 +213,7 @@ impl Open {
         while at < input.len() {
             match self.scanner.scan(&input[at..], &ReplyLimits::default()) {
                 Ok(Some(len)) => {
-                    if !subscribe::hear(core, pool, server, &input[at..at + len]) {
+                    if !self.purpose.hear(core, pool, server, &input[at..at + len]) {
                         return false;
                     }
                     at += len;

@@ -72,6 +72,15 @@ impl Distribution {
         }
     }
 
+    /// The shard that comes after those which `passes` says yes to, going round from a hash; only a ring has an order.
+    #[must_use]
+    pub fn next(&self, hash: u64, passes: impl Fn(ShardIndex) -> bool) -> Option<ShardIndex> {
+        match self {
+            Self::Ketama(ring) => ring.next(hash as u32, passes),
+            _ => None,
+        }
+    }
+
     /// What stands in for the hash of a key.
     #[inline]
     #[must_use]

@@ -7,7 +7,9 @@
 use redstart_common::command::spec::{
     CommandSpec, Extractor, Flags, RequestPolicy, ResponsePolicy,
 };
+use redstart_common::command::{self, CommandId, Mode};
 
+use crate::client::fill;
 use crate::gather::Merge;
 use crate::pubsub::Kind;
 
@@ -16,6 +18,8 @@ use crate::pubsub::Kind;
 pub enum Plan {
     /// Forward to the server of the key at this argument.
     Key(u8),
+    /// As [`Plan::Key`]; where it misses, the next servers of the ring are asked.
+    Fill(u8),
     /// Forward to the server that owns all keys; refuse if there are several.
     Keys,
     /// Cut by key: an argument group of `step` arguments per key, from the first on.
@@ -145,6 +149,23 @@ const ANYWHERE: &[&str] = &[
     "xinfo|help",
 ];
 
+/// The row of a command by its name: those that only other servers have are among them.
+#[must_use]
+#[inline]
+pub fn command_named(name: &[u8]) -> Option<CommandId> {
+    command::lookup_in(Mode::Proxy, name)
+}
+
+/// The plans of all rows, in a pool in which reads that miss are asked of other servers (`fills`), or are not.
+#[must_use]
+pub fn plans(fills: bool) -> Box<[Plan]> {
+    let of = |row: &CommandSpec| match plan(row) {
+        Plan::Key(place) if fills && fill::is_filled(row.name) => Plan::Fill(place),
+        plan => plan,
+    };
+    command::all().iter().map(of).collect()
+}
+
 /// The plan of a row.
 #[must_use]
 pub fn plan(spec: &CommandSpec) -> Plan {
@@ -240,12 +261,10 @@ fn merge_of(policy: ResponsePolicy) -> Option<Merge> {
 
 #[cfg(test)]
 mod tests {
-    use redstart_common::command::{self, Mode};
-
     use super::*;
 
     fn named(name: &str) -> Plan {
-        let id = command::lookup_full_name(Mode::Server, name.as_bytes()).expect("a command");
+        let id = command::lookup_full_name(Mode::Proxy, name.as_bytes()).expect("a command");
         plan(id.spec())
     }
 
@@ -307,6 +326,14 @@ mod tests {
         assert_eq!(named("publish"), Plan::Key(1));
         assert_eq!(named("psubscribe"), Plan::Subscribe(Kind::Pattern));
         assert_eq!(named("sunsubscribe"), Plan::Unsubscribe(Kind::Shard));
+        for name in ["json.get", "vadd", "ts.add", "arset", "xackdel"] {
+            assert_eq!(named(name), Plan::Key(1), "{name}");
+        }
+        assert_eq!(named("json.debug"), Plan::Key(2));
+        for name in ["json.mget", "json.mset", "cms.merge", "ts.createrule"] {
+            assert_eq!(named(name), Plan::Keys, "{name}");
+        }
+        assert_eq!(named("hotkeys"), Plan::Refuse);
         assert_eq!(named("config|get"), Plan::Local(Local::Config));
         assert_eq!(named("acl|whoami"), Plan::Local(Local::WhoAmI));
         for name in ["cluster|slots", "cluster|help", "asking"] {

@@ -10,6 +10,7 @@ use redstart_common::slot::hash_tag;
 
 use super::distribution::{Distribution, ShardIndex, Wants, slots};
 use super::lane::Lanes;
+use super::plan::{Plan, plans};
 use crate::client::observe::Pause;
 use crate::client::reads::Reads;
 use crate::settings::ReadFrom;
@@ -38,6 +39,8 @@ pub struct Pool {
     pub links: HashMap<ServerId, Vec<u32>>,
     /// The lanes to each server.
     pub lanes: Lanes,
+    /// What to do with each command, by id.
+    pub plans: Box<[Plan]>,
     hash: HashKind,
     char_sign: CharSign,
     hash_tag: Option<[u8; 2]>,
@@ -73,6 +76,7 @@ impl Pool {
             read_links: HashMap::new(),
             unread: Vec::new(),
             links: HashMap::new(),
+            plans: plans(settings.read_fallback > 0),
             lanes: Lanes::new(settings.server_connections, settings.databases),
             hash: settings.hash,
             char_sign: settings.char_sign,
@@ -108,11 +112,18 @@ impl Pool {
     #[inline]
     pub fn shard_of(&mut self, key: &[u8]) -> Option<ShardIndex> {
         let hash = match self.topology.distribution.wants() {
-            Wants::Hash => hash_of(self.hash, self.char_sign, self.hash_tag, key),
+            Wants::Hash => self.hash(key),
             Wants::Chance => self.chance(),
             Wants::Nothing => 0,
         };
         self.topology.distribution.shard(hash)
+    }
+
+    /// What decides where a key lies.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        hash_of(self.hash, self.char_sign, self.hash_tag, key)
     }
 
     /// The worker's connection to a shard's primary on a lane.
@@ -139,8 +150,7 @@ impl Pool {
     /// The slot of a key, in a cluster.
     #[must_use]
     pub fn slot_of(&self, key: &[u8]) -> Option<u16> {
-        let hash = || hash_of(self.hash, self.char_sign, self.hash_tag, key);
-        self.has_slots().then(|| slots::slot_of(hash()))
+        self.has_slots().then(|| slots::slot_of(self.hash(key)))
     }
 
     /// Shards in the pool.

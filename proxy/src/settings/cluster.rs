@@ -44,6 +44,11 @@ pub(super) fn cluster(
             "auto_eject_hosts",
             "does not go with 'cluster': slots keep their keys",
         ),
+        (
+            pool.first_key_decides,
+            "cross_server",
+            "does not go with 'cluster', whose nodes refuse keys of several slots",
+        ),
         (pool.databases != 1, "databases", "is 1 in a cluster, and nothing else"),
         (pool.redis_db != 0, "redis_db", "is 0 in a cluster, and nothing else"),
         (seeds.is_empty(), KEY, "has no seeds"),

@@ -11,6 +11,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 
 use super::cluster::{self, cluster};
 use super::groups::{GroupList, group_list};
+use super::server_list::ServerItem;
 use super::values::{self, Listen};
 use super::{
     DistributionKind, Global, Groups, PoolSettings, ReadFrom, SentinelSettings, ServerAddress,
@@ -34,6 +35,7 @@ struct Section {
 enum Entry {
     Text(String),
     List(Vec<String>),
+    Servers(Vec<ServerItem>),
     Groups(GroupList),
     /// The value of a key that nobody knows.
     Unknown,
@@ -46,6 +48,14 @@ impl Section {
         let is_of_pool =
             |key: &str| ["listen", LIST_KEY, SENTINELS_KEY, cluster::KEY].contains(&key);
         self.name == GLOBAL_SECTION && !self.entries.iter().any(|(key, _)| is_of_pool(key))
+    }
+
+    /// Whether it is a pool of twemproxy's that speaks memcached's protocol.
+    fn is_of_memcached(&self) -> bool {
+        let has = |key: &str| self.entries.iter().find(|(other, _)| other == key);
+        let is_redis = has("redis")
+            .is_some_and(|(_, entry)| matches!(entry, Entry::Text(text) if text == "true"));
+        has("listen").is_some() && has(LIST_KEY).is_some() && !is_redis
     }
 
     /// A key that is given twice.
@@ -105,7 +115,8 @@ impl<'de> Visitor<'de> for SectionSeed {
         while let Some(key) = map.next_key::<String>()? {
             let is_known = rows::GLOBAL.iter().chain(rows::POOL).any(|row| row.name == key);
             let entry = match key.as_str() {
-                LIST_KEY | SENTINELS_KEY | cluster::KEY => Entry::List(map.next_value()?),
+                LIST_KEY => Entry::Servers(map.next_value()?),
+                SENTINELS_KEY | cluster::KEY => Entry::List(map.next_value()?),
                 GROUPS_KEY => Entry::Groups(map.next_value()?),
                 _ if is_known => Entry::Text(map.next_value()?),
                 _ => {
@@ -176,7 +187,11 @@ impl Source<'_> {
     }
 }
 
-pub(super) fn parse(file: &str, text: &str) -> Result<Settings, SettingsError> {
+pub(super) fn parse(
+    file: &str,
+    text: &str,
+    skips_memcached: bool,
+) -> Result<Settings, SettingsError> {
     let Document(sections) = serde_yaml::from_str(text).map_err(|error| {
         let line = error.location().map(|place| place.line());
         SettingsError::new(file, error.to_string()).at(line)
@@ -193,7 +208,9 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Settings, SettingsError> {
             let repeated = SettingsError::new(file, format!("'{key}' is a duplicate"));
             return Err(repeated.within(name).at(source.line_of_nth(name, Some(key), 1)));
         }
-        if section.is_global() {
+        if skips_memcached && section.is_of_memcached() {
+            settings.skipped.push(section.name.clone());
+        } else if section.is_global() {
             settings.global = global(&source, section)?;
         } else {
             let pool = pool(&source, section)?;
@@ -270,6 +287,9 @@ const HOLD_MS: u64 = 5000;
 /// Most databases of a pool: each has connections of its own.
 const DATABASES_MAX: u64 = 1024;
 
+/// Most servers that are asked after the first where a read misses.
+const FALLBACK_MAX: u64 = 16;
+
 const MS_MAX: u64 = i32::MAX as u64;
 
 fn to_usize(number: u64) -> usize {
@@ -323,14 +343,17 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
                 seen.seeds = addresses(source, name, "node", items)?;
                 seen.has_cluster = true;
             }
-            Entry::List(items) => {
-                for item in items {
+            // No other key has a list.
+            Entry::List(_) => {}
+            Entry::Servers(items) => {
+                for ServerItem { text: item, user, password } in items {
                     let server = values::server(item).map_err(|problem| {
                         SettingsError::new(source.file, format!("server '{item}' {problem}"))
                             .within(name)
                             .at(source.line_of_item(name, item))
                     })?;
-                    pool.servers.push(server);
+                    let (user, password) = (user.clone(), password.clone());
+                    pool.servers.push(ServerSettings { user, password, ..server });
                 }
             }
         }
@@ -343,6 +366,10 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
         .map_err(|(key, problem)| source.error(name, Some(key), problem))?;
     let is_discovered = is_sentinel || is_cluster;
     pool.failover_hold_ms = seen.hold_ms.unwrap_or(if is_discovered { HOLD_MS } else { 0 });
+    if pool.read_fallback > 0 && pool.distribution != DistributionKind::Ketama {
+        let problem = "needs 'distribution: ketama', whose ring says which server is next";
+        return Err(source.error(name, Some("read_fallback"), problem));
+    }
     if pool.databases > 1 && pool.redis_db > 0 {
         return Err(source.error(name, Some("redis_db"), "does not go with several 'databases'"));
     }
@@ -352,7 +379,7 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
         return Err(source.error(
             name,
             key,
-            "must be 'redis: true': memcached's protocol is not supported",
+            "must be 'redis: true': memcached's protocol is not supported (--skip-memcached leaves such pools out)",
         ));
     }
     if pool.servers.is_empty() && !is_discovered {
@@ -523,6 +550,16 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         },
         "private_connections" => {
             pool.private_connections = to_usize(values::number(text, 65_536)?);
+        }
+        "read_fallback" => {
+            pool.read_fallback = u8::try_from(values::number(text, FALLBACK_MAX)?).unwrap_or(0);
+        }
+        "cross_server" => {
+            pool.first_key_decides = match text {
+                "refuse" => false,
+                "first_key" => true,
+                _ => return Err("is not \"refuse\" or \"first_key\"".to_owned()),
+            }
         }
         "subscribe_everywhere" => pool.subscribe_everywhere = values::switch(text)?,
         "failover_hold" => seen.hold_ms = Some(values::number(text, MS_MAX)?),

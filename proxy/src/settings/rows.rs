@@ -124,9 +124,19 @@ pub const POOL: &[Row] = &[
         "Most connections per worker and server that serve one client at a time: one for each client that waits (BLPOP …) or watches keys; 0 refuses both.",
     ),
     row(
+        "cross_server",
+        "refuse",
+        "What becomes of a request that is not cut by key and whose keys lie on several servers: refuse (CROSSSLOT), or first_key, which sends it to the server of the first, as nutcracker does.",
+    ),
+    row(
         "subscribe_everywhere",
         "false",
         "Subscribe to channels at every server, rather than where their names lie: for what scripts, transactions or clients of the servers publish.",
+    ),
+    row(
+        "read_fallback",
+        "0",
+        "Servers of the ring (ketama) that are asked, one after the other, where a read of one key misses (GET, HGETALL, SMEMBERS, TTL …); what is found is stored where the key belongs, with the time it has left.",
     ),
     row(
         "auto_eject_hosts",
@@ -162,7 +172,7 @@ pub const POOL: &[Row] = &[
     row(
         "servers",
         "required without sentinels or cluster",
-        "List of host:port:weight [name] or /path:weight [name].",
+        "List of host:port:weight [name] or /path:weight [name]; or of mappings with that as server, and server_user and server_password of its own.",
     ),
     row(
         "sentinels",

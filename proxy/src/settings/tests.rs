@@ -31,7 +31,7 @@ fn the_sample_files_load_and_explain_every_key() {
     for entry in std::fs::read_dir(folder()).expect("config/") {
         let path = entry.expect("an entry").path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("proxy")) {
-            Settings::load(&path).unwrap_or_else(|error| panic!("{error}"));
+            Settings::load(&path, false).unwrap_or_else(|error| panic!("{error}"));
             text.push_str(&std::fs::read_to_string(&path).expect("text"));
             seen += 1;
         }
@@ -333,5 +333,41 @@ proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "[a-c:\\- \\n\\[\\]{}\"'0-9/&*#]{0,200}") {
         let _ = parse(&text);
+    }
+}
+
+#[test]
+fn pools_of_memcached_are_left_out_where_that_is_wanted() {
+    let text = "cache:\n  listen: 127.0.0.1:1\n  servers:\n    - h:1:1\nmain:\n  listen: 127.0.0.1:2\n  redis: true\n  servers:\n    - h:2:1\n";
+    let refused = Settings::parse("p.yml", text).expect_err("memcached");
+    let refused = refused.to_string();
+    assert!(refused.contains("pool 'cache'") && refused.contains("--skip-memcached"), "{refused}");
+    let settings = super::file::parse("p.yml", text, true).expect("one is left");
+    assert_eq!(settings.skipped, ["cache"]);
+    assert_eq!(settings.pools.len(), 1);
+    let only = super::file::parse("p.yml", &text[..text.find("main").expect("there")], true);
+    assert!(only.expect_err("no pools").to_string().contains("has no pools"));
+}
+
+#[test]
+fn servers_have_credentials_of_their_own_or_the_pools() {
+    let pool = |servers: &str| {
+        let text = format!(
+            "p:\n  listen: 127.0.0.1:1\n  redis: true\n  redis_auth: clients\n  servers:\n{servers}"
+        );
+        Settings::parse("p.yml", &text).map(|settings| settings.pools[0].clone())
+    };
+    let good = "    - h:1:1 one\n    - server: h:2:1 two\n      server_user: u\n      server_password: p\n    - server: h:3:1 three\n      server_password: q\n";
+    let it = pool(good).expect("good");
+    assert_eq!(it.credentials("one"), (None, Some("clients")));
+    assert_eq!(it.credentials("two"), (Some("u"), Some("p")));
+    assert_eq!(it.credentials("three"), (None, Some("q")));
+    for (servers, wanted) in [
+        ("    - server: h:1:1\n      server_user: u\n", "needs 'server_password'"),
+        ("    - server_password: p\n", "lacks 'server'"),
+        ("    - server: h:1:1\n      password: p\n", "'password' of a server is unknown"),
+    ] {
+        let text = pool(servers).expect_err("wrong").to_string();
+        assert!(text.contains(wanted), "{text}");
     }
 }

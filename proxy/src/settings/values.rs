@@ -101,6 +101,10 @@ pub struct ServerSettings {
     pub address: ServerAddress,
     /// Its share of the keys.
     pub weight: u32,
+    /// The ACL user towards it, where that is not the pool's.
+    pub user: Option<String>,
+    /// The password towards it, where that is not the pool's.
+    pub password: Option<String>,
 }
 
 impl Share for ServerSettings {
@@ -259,5 +263,7 @@ pub(super) fn server(text: &str) -> Result<ServerSettings, String> {
         name: name.map_or(default_name, str::to_owned),
         address,
         weight: u32::try_from(weight).unwrap_or(WEIGHT_MAX),
+        user: None,
+        password: None,
     })
 }

@@ -1,7 +1,7 @@
 //! What all threads know of a pool: its settings, its picture, its clients, and the way to change the picture.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,40 @@ use crate::clock::Moment;
 use crate::scripts::Scripts;
 use crate::settings::{Groups, PoolSettings, ServerAddress, ServerOrder};
 
+/// Seconds between two lines in the log about clients that are refused.
+const REJECTED_TOLD_S: u64 = 10;
+
+/// Clients that were refused, by reason.
+#[derive(Debug, Default)]
+pub struct Rejected {
+    /// Because the pool has as many as it may.
+    pub by_limit: AtomicU64,
+    /// Because the process has no descriptors left for more.
+    pub by_descriptors: AtomicU64,
+    /// When the log was told last, in seconds, and one more; 0 is never.
+    told_s: AtomicU64,
+}
+
+impl Rejected {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_limit.load(Ordering::Relaxed) + self.by_descriptors.load(Ordering::Relaxed)
+    }
+
+    /// Counts one. Says whether the log is to be told, how many there were being part of it.
+    pub fn count(&self, is_full: bool, now_s: u64) -> Option<u64> {
+        let reason = if is_full { &self.by_descriptors } else { &self.by_limit };
+        reason.fetch_add(1, Ordering::Relaxed);
+        let told = self.told_s.load(Ordering::Relaxed);
+        if told != 0 && now_s < told - 1 + REJECTED_TOLD_S {
+            return None;
+        }
+        self.told_s.store(now_s + 1, Ordering::Relaxed);
+        Some(self.total())
+    }
+}
+
 /// What all workers know of a pool.
 #[derive(Debug)]
 pub struct SharedPool {
@@ -25,6 +59,8 @@ pub struct SharedPool {
     pub topology: Arc<ArcSwap<Topology>>,
     /// Clients connected now, over all workers.
     pub clients: AtomicUsize,
+    /// Clients that were refused.
+    pub rejected: Rejected,
     /// Told when a worker meets with something that a change of primary would explain.
     pub strange: Notify,
     /// What nodes of a cluster have said of single slots since the last look.
@@ -71,6 +107,7 @@ impl SharedPool {
             settings,
             topology,
             clients: AtomicUsize::new(0),
+            rejected: Rejected::default(),
             strange: Notify::new(),
             moved: Mutex::default(),
             monitors: AtomicUsize::new(0),
@@ -154,5 +191,19 @@ impl SharedPool {
     /// Counts a client out.
     pub fn release_client(&self) {
         self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_of_refused_clients_now_and_then() {
+        let rejected = Rejected::default();
+        let told: Vec<Option<u64>> =
+            [0, 0, 9, 10, 11, 25].iter().map(|at| rejected.count(*at == 9, *at)).collect();
+        assert_eq!(told, [Some(1), None, None, Some(4), None, Some(6)]);
+        assert_eq!((rejected.total(), rejected.by_descriptors.load(Ordering::Relaxed)), (6, 1));
     }
 }

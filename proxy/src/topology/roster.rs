@@ -173,6 +173,7 @@ impl Roster {
             name: name.into(),
             address,
             is_told_down: AtomicBool::new(false),
+            is_told_silent: AtomicBool::new(false),
         });
         Server {
             endpoint,

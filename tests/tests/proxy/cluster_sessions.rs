@@ -7,6 +7,7 @@ use redstart_tests::cluster_support::Cluster;
 use redstart_tests::proxy_support::{Client, Listening, eventually};
 
 use crate::cluster::proxy_with;
+use crate::tracking::may_cache;
 
 fn line(client: &mut Client, words: &str) -> String {
     client.call(words).trim_end().replace("\r\n", " ")
@@ -137,8 +138,18 @@ fn on_a_slot_that_is_under_way(
             ("WATCH {queue}old", "+OK"),
         ],
     );
+    let mut reader = proxy.client();
+    assert!(reader.call("HELLO 3").starts_with('%'));
+    assert_eq!(reader.call("CLIENT TRACKING ON"), "+OK\r\n");
+    // A node that is heard for the first time may have missed something: all are heard before.
+    for key in ["a", "b", "c", "{queue}old"] {
+        may_cache(&mut reader, key);
+    }
     cluster.move_keys(slot, from, to);
     cluster.end_move(slot, from, to);
+    let heard = reader.receive();
+    assert!(heard.ends_with("{queue}old\r\n"), "it is gone from its node: {heard}");
+    may_cache(&mut reader, "{queue}old");
     // The slot has moved since: nobody knows what became of the key meanwhile.
     expect(
         &mut client,
@@ -152,6 +163,8 @@ fn on_a_slot_that_is_under_way(
             ("EXEC", "*1 :2"),
         ],
     );
+    let heard = reader.receive();
+    assert!(heard.ends_with("{queue}old\r\n"), "it has changed at the other: {heard}");
 }
 
 #[test]

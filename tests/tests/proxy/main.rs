@@ -2,16 +2,19 @@
 
 mod cluster;
 mod cluster_sessions;
+mod command_table;
 mod commands;
 mod databases;
 mod failover;
 mod failures;
+mod fallback;
 mod hash_tags;
 mod interop;
 mod kept;
 mod large_values;
 mod load;
 mod observe;
+mod operators;
 mod placement;
 mod process;
 mod pubsub;
@@ -21,3 +24,4 @@ mod sentinels;
 mod sessions;
 mod statistics;
 mod topology;
+mod tracking;

@@ -75,6 +75,21 @@ impl Ring {
     /// The owner of the first point at or after `hash`, going round at the end.
     #[inline]
     pub(super) fn shard(&self, hash: u32) -> ShardIndex {
+        self.owners[self.place(hash)]
+    }
+
+    /// The first owner from there on that `passes` does not say yes to.
+    pub(super) fn next(
+        &self,
+        hash: u32,
+        passes: impl Fn(ShardIndex) -> bool,
+    ) -> Option<ShardIndex> {
+        let (before, after) = self.owners.split_at(self.place(hash));
+        after.iter().chain(before).copied().find(|owner| !passes(*owner))
+    }
+
+    #[inline]
+    fn place(&self, hash: u32) -> usize {
         let mut place = self.starts[(hash >> self.shift) as usize] as usize;
         while place < self.values.len() && self.values[place] < hash {
             place += 1;
@@ -82,7 +97,7 @@ impl Ring {
         if place == self.values.len() {
             place = 0;
         }
-        self.owners[place]
+        place
     }
 
     /// The points in ascending order, each with its owner.
@@ -105,6 +120,8 @@ mod tests {
                 name: (*name).to_owned(),
                 address: ServerAddress::Tcp { host: "h".to_owned(), port: 1 },
                 weight: *weight,
+                user: None,
+                password: None,
             })
             .collect()
     }
@@ -183,6 +200,27 @@ mod tests {
     fn a_15_bit_hash_always_falls_on_the_first_point() {
         let ring = ring(&[("127.0.0.1:6379", 1), ("127.0.0.1:6380", 1), ("127.0.0.1:6381", 1)]);
         assert!((0..=0x7fff).all(|hash| ring.shard(hash) == ring.owners[0]));
+    }
+
+    #[test]
+    fn whoever_had_a_key_before_a_server_came_is_next() {
+        let old = ring(&[("a", 1), ("b", 1), ("c", 1)]);
+        let new = ring(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+        let mut moved = 0;
+        for number in 0..2000_u32 {
+            let hash = number.wrapping_mul(0x9e37_79b9);
+            let owner = new.shard(hash);
+            let mut seen = vec![owner];
+            while let Some(next) = new.next(hash, |shard| seen.contains(&shard)) {
+                seen.push(next);
+            }
+            assert_eq!(seen.len(), 4, "each comes once");
+            if owner == 3 {
+                moved += 1;
+                assert_eq!(seen[1], old.shard(hash));
+            }
+        }
+        assert!(moved > 300, "{moved}");
     }
 
     proptest! {

@@ -47,6 +47,8 @@ mod tests {
                 name: String::new(),
                 address: ServerAddress::Tcp { host: "h".to_owned(), port: 1 },
                 weight: *weight,
+                user: None,
+                password: None,
             })
             .collect();
         let live: Vec<ShardIndex> = (0..weights.len() as ShardIndex).collect();
