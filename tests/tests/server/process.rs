@@ -48,7 +48,6 @@ fn a_wrong_configuration_ends_with_1() {
     for (args, reason) in [
         (&["--port", "abc"][..], "argument couldn't be parsed into an integer"),
         (&["--nonsense", "1"], "Bad directive or wrong number of arguments"),
-        (&["--cluster-enabled", "yes"], "Redstart does not support cluster mode yet"),
     ] {
         let found = run(args);
         assert_eq!(found.status.code(), Some(1), "{args:?}");

@@ -91,9 +91,7 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     writes("arseek", 3),
     writes("arset", -4),
     // Streams (8.2 to 8.10).
-    writes("xackdel", -4),
     writes("xcfgset", -2),
-    writes("xdelex", -3),
     writes("xidmprecord", 5),
     writes("xnack", -3),
     // Members of sets that live for a time (8.12).
