@@ -78,9 +78,6 @@ const ASKED_BYTES_PAUSE: usize = 4 << 20;
 /// Requests of a client in flight before any reply to it is known: the replies may be large.
 const FIRST_WINDOW: u32 = 256;
 
-/// Bytes of replies that a client whose replies are large is to have in flight.
-const WINDOW_BYTES: u32 = 64 << 20;
-
 /// One client.
 #[derive(Debug)]
 pub struct Client {
@@ -102,6 +99,8 @@ pub struct Client {
     asked_bytes: usize,
     /// Requests that it may have in flight, as far as the size of their replies goes.
     window: u32,
+    /// Bytes of large replies that it is to have in flight.
+    window_bytes: u32,
     /// How large its large replies are.
     large_bytes: u32,
     /// Bytes of the reply that it was given last, if that was large: it cannot have read it yet.
@@ -214,11 +213,12 @@ impl Client {
                 self.at_hand = 0;
             }
         }
-        self.window = match self.large_bytes.max(large_bytes) {
-            _ if self.pending.is_unproven() => FIRST_WINDOW,
+        let by_size = match self.large_bytes.max(large_bytes) {
             0 => u32::MAX,
-            bytes => (WINDOW_BYTES / bytes).max(1),
+            bytes => (self.window_bytes / bytes).max(1),
         };
+        let most = if self.pending.is_unproven() { FIRST_WINDOW } else { u32::MAX };
+        self.window = by_size.min(most);
     }
 
     /// A large reply has come, so far with so many bytes.

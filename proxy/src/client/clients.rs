@@ -19,6 +19,9 @@ use crate::topology::PoolId;
 /// replies after the first, and had cost a second write.
 const HOLDS_MAX: u8 = 2;
 
+/// A client whose replies are large is to have this part of what it may leave unread in flight.
+const WINDOW_SHARE: usize = 4;
+
 /// How large the values of a pool are taken to be at most, so that all its clients may have some requests in flight.
 const LARGE_MAX: u32 = 4 << 20;
 
@@ -87,6 +90,7 @@ impl Clients {
             pending: Pending::default(),
             asked_bytes: 0,
             window: FIRST_WINDOW,
+            window_bytes: u32::try_from(self.output_bytes_max / WINDOW_SHARE).unwrap_or(u32::MAX),
             large_bytes: 0,
             at_hand: 0,
             gathered_bytes: 0,

@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::process::Command;
-use std::time::Duration;
 
 use redstart_tests::proxy_support::{
     Client, Folder, Listening, Proxy, Redis, eventually, free_port, proxy_binary,
@@ -156,12 +155,11 @@ fn a_client_that_reads_gets_all_and_one_that_does_not_is_dropped() {
         assert_eq!(reply.len(), COUNT * len + format!("*{COUNT}\r\n").len());
         assert_eq!(reader.receive(), "+PONG\r\n");
     }
-    // This one asks for more than it may leave, and reads nothing.
-    let mut idle = proxy.client();
-    let many: String = (0..4).map(|_| format!("MGET{names}\r\n")).collect();
-    idle.send_raw(many.as_bytes());
+    // This one asks for more than it may leave, of a proxy that does not know how large it is, and reads nothing.
+    let proxy = proxy_of(&config, &[]);
+    let (mut idle, mut client) = (proxy.client(), proxy.client());
+    idle.send_raw(gets.as_bytes());
     eventually("it is dropped, which is told and counted", || {
-        std::thread::sleep(Duration::from_millis(20));
         client.call("INFO pool").contains("clients_unread:1\r\n")
     });
     assert!(proxy.log().contains("bytes of replies unread (client_output_limit), and is dropped"));
