@@ -132,13 +132,9 @@ impl World {
             }
         }
         let is_whole = owned == usize::from(SLOT_COUNT);
-        // What was lost with a file is somebody's again if there was a replica whose data is not too old: one that began
-        // again without its primary does not know how old it is.
-        let lost = first.nodes().filter(|node| self.gone.contains(&node.name));
-        let mut lost = lost.filter(|node| !node.slots.is_empty());
-        let is_excused = !self.gone.is_empty()
-            && (first.options().validity_factor != 0 || lost.all(|node| node.replicas.is_empty()));
-        if !is_whole && !is_excused {
+        // What was lost with a file may stay so: a replica that began again meanwhile does not know how old its data is. That it
+        // is replaced where nothing else is broken is a story of its own.
+        if !is_whole && self.gone.is_empty() {
             return Some(format!("only {owned} slots have owners"));
         }
         for (number, cluster) in &clusters {

@@ -113,9 +113,12 @@ pub fn form(kinds: &[Kind]) -> Vec<Node> {
         eventually("it replicates", || clients[number].call(&replicate) == "+OK\r\n");
     }
     for client in &mut clients {
-        eventually("the cluster is up", || {
+        eventually("the cluster is up, and linked", || {
+            let shown = client.call("CLUSTER NODES");
             client.call("CLUSTER INFO").contains("cluster_state:ok")
-                && !client.call("CLUSTER NODES").contains("handshake")
+                && !shown.contains("handshake")
+                && !shown.contains("disconnected")
+                && shown.matches("slave").count() == nodes.len() - 3
         });
         eventually("the replicas follow", || {
             let info = client.call("INFO replication");
