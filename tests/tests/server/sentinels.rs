@@ -333,19 +333,24 @@ fn commands_answer_and_the_file_is_written_as_by_the_original() {
     };
     assert_eq!(sorted(ours), sorted(theirs));
     // Each starts with the other's file, and knows what the other knew.
-    let known = |it: &Listening| {
+    let settings = |it: &Listening| {
         let mut client = it.client();
-        ["SENTINEL MYID", "SENTINEL REPLICAS m", "SENTINEL SENTINELS m", "SENTINEL CONFIG GET *"]
-            .map(|command| without_times(&client.call(command), 1))
-            .join("\n")
+        client.call("SENTINEL MYID") + &client.call("SENTINEL CONFIG GET *")
     };
-    let before = both.each_ref().map(known);
+    let before = both.each_ref().map(settings);
     let [ours, theirs] = both;
     for (it, kind, before) in [(ours, Original, &before[0]), (theirs, Ours, &before[1])] {
         let Listening { process, folder, port } = it;
         drop(process);
         let again = kind.sentinel_again(folder, port);
-        assert_eq!(&known(&again), before, "{kind:?}");
+        assert_eq!(&settings(&again), before, "{kind:?}");
+        let mut client = again.client();
+        let replicas = client.call("SENTINEL REPLICAS m");
+        assert!(replicas.contains(&format!("\r\n127.0.0.1:{nobody}\r\n")), "{kind:?}: {replicas}");
+        let sentinels = client.call("SENTINEL SENTINELS m");
+        assert!(sentinels.contains(&"a".repeat(40)), "{kind:?}: {sentinels}");
+        assert_eq!(fact(&mut client, "ip"), "10.0.0.9", "{kind:?}");
+        assert_eq!(fact(&mut client, "config-epoch"), "7", "{kind:?}");
     }
 }
 
