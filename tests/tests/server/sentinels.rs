@@ -190,7 +190,7 @@ fn without_times(reply: &str, port: u16) -> String {
             || ["last-", "info-refresh", "role-reported-time", "s-down", "o-down", "link-pending"]
                 .iter()
                 .any(|name| line.starts_with(name))
-            || ["runid", "run-time", "pid"].contains(&line);
+            || ["runid", "run-time", "pid", "flags"].contains(&line);
         lines.push(shown.to_owned());
     }
     lines.join("\n")
