@@ -15,6 +15,8 @@ pub mod embedded;
 pub mod encoding;
 pub mod engine;
 pub mod eviction;
+#[cfg(test)]
+mod histories;
 pub mod keyspace;
 pub mod migrate;
 pub mod observe;
