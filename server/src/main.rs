@@ -244,7 +244,7 @@ fn run(
     // A daemon's threads begin behind its fork.
     redstart_server::process::reserve::set_background_thread(settings.jemalloc_bg_thread);
     // As in Redis, the start goes on where this fails; the log says why.
-    redstart_server::process::oom::apply(&settings);
+    redstart_server::process::oom::apply(&settings, settings.replication.replicaof.is_some());
     keep_pages_small(&settings);
     let unixsocket = settings.unixsocket.clone();
     let users = match redstart_server::acl::file::users_at_start(&settings) {

@@ -511,6 +511,17 @@ impl Client {
         self.try_receive().is_none()
     }
 
+    /// Whether the peer's end of the connection is here already: a client that looks without waiting sees it.
+    ///
+    /// # Panics
+    /// When the socket takes no settings.
+    pub fn has_ended(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("settable");
+        let ended = matches!(self.stream.peek(&mut [0]), Ok(0));
+        self.stream.set_nonblocking(false).expect("settable");
+        ended
+    }
+
     /// Plays a conversation: lines `> request` and `< reply` (a further `<` for each line of a reply; blanks at the end
     /// of a line count).
     ///

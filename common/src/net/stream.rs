@@ -125,6 +125,15 @@ impl Stream {
         }
     }
 
+    /// What is written from here on leaves together with the end of the connection, when that follows at once: a peer which
+    /// has read its last reply then finds the connection ended, and cannot send into it what nobody will answer.
+    pub fn hold_for_end(&self) {
+        if let Self::Tcp(stream) = self {
+            // Without it the end arrives a little later than the bytes, which is all.
+            let _ = SockRef::from(stream).set_tcp_cork(true);
+        }
+    }
+
     /// Ends the connection both ways, so that the peer sees it end though a task still holds the stream.
     pub fn shut_down(&self) {
         // It may have ended already.

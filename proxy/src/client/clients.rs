@@ -461,6 +461,9 @@ impl Clients {
             client.holds = 0;
             client.dirty = false;
             if !client.blocked && !client.output.is_empty() {
+                if client.closing.is_some() && client.pending.is_empty() {
+                    client.stream.hold_for_end();
+                }
                 match client.output.send(&client.stream) {
                     Ok(Sent::All) => {}
                     Ok(Sent::Some) => {

@@ -110,7 +110,7 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
     let adjusts = |name: &str| changes.iter().any(|(row, ..)| row.name == name);
     if let Some(name) =
         ["oom-score-adj", "oom-score-adj-values"].into_iter().find(|name| adjusts(name))
-        && !crate::process::oom::apply(&settings)
+        && !crate::process::oom::apply(&settings, call.core.replication.is_replica())
     {
         return Err(failed(name, "Failed to set current oom_score_adj. Check server logs."));
     }

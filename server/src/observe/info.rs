@@ -414,8 +414,8 @@ fn stats(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("pubsub_channels", core.pubsub.channel_count());
     page.field("pubsub_patterns", core.pubsub.pattern_count());
     page.field("pubsubshard_channels", core.pubsub.shard_channel_count());
-    page.field("latest_fork_usec", 0);
-    page.field("total_forks", 0);
+    page.field("latest_fork_usec", stats.save_begin_time.as_micros());
+    page.field("total_forks", stats.background_saves);
     page.field("migrate_cached_sockets", core.migrations.link_count());
     page.field("slave_expires_tracked_keys", keyspace.shared.own_volatile.len());
     for name in [

@@ -38,6 +38,10 @@ pub struct Stats {
     pub commands: u64,
     /// Connections accepted.
     pub connections: u64,
+    /// Walks over the data begun in the background, where Redis forks.
+    pub background_saves: u64,
+    /// How long the last of them took to begin, which is how long clients waited for it.
+    pub save_begin_time: Duration,
     /// Connections refused for being too many.
     pub rejected_connections: u64,
     /// Bytes read from clients.
@@ -79,6 +83,8 @@ impl Stats {
             unexpected_errors: 0,
             commands: 0,
             connections: 0,
+            background_saves: 0,
+            save_begin_time: Duration::ZERO,
             rejected_connections: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -114,6 +120,12 @@ impl Stats {
     pub fn over_memory(&self) -> [Duration; 2] {
         let now = self.over_memory_since.map_or(Duration::ZERO, |since| since.elapsed());
         [now, self.over_memory_before + now]
+    }
+
+    /// A walk over the data in the background has begun, which took `time`.
+    pub fn save_began(&mut self, time: Duration) {
+        self.background_saves += 1;
+        self.save_begin_time = time;
     }
 
     /// Counts an error reply; `text` is without the leading `-`.

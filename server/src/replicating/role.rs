@@ -159,6 +159,8 @@ impl Core {
         self.note_expiry(&keyspace.shared);
         let role = if self.replication.is_replica() { 'S' } else { 'M' };
         redstart_common::log::set_role(role);
+        // What goes wrong is in the log.
+        crate::process::oom::apply(&self.settings, self.replication.is_replica());
         self.arm();
     }
 

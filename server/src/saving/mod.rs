@@ -212,6 +212,7 @@ impl Core {
             return Err(NotBegun::Busy);
         }
         let Some(reports) = self.reports.clone() else { return Err(NotBegun::Failed) };
+        let begun = Instant::now();
         self.save_number += 1;
         let number = self.save_number;
         let purposes = outputs.iter().map(|output| output.purpose).collect();
@@ -225,6 +226,7 @@ impl Core {
         })?;
         let snapshot = Snapshot::begin(keyspace, self.uses(keyspace));
         self.save = Some(Save::new(snapshot, saver, purposes, self.feed.dirty));
+        self.stats.save_began(begun.elapsed());
         self.asks.push(Ask::GoOnSaving);
         Ok(())
     }

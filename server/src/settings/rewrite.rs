@@ -263,6 +263,9 @@ fn lines_of(row: &Row, settings: &Settings, defaults: &Settings) -> Vec<NewLine>
             one(&quoted(&value), differs)
         }
         (_, Kind::Only("", _)) => Vec::new(),
+        // Without a word it would be no line that can be read again.
+        _ if value.is_empty() && !differs => Vec::new(),
+        _ if value.is_empty() => one("\"\"", true),
         _ => one(&value, differs),
     }
 }
@@ -310,6 +313,18 @@ mod tests {
         let mut again = Settings::default();
         load(&mut again, &written).expect("read again");
         assert_eq!(again.bind, settings.bind);
+    }
+
+    #[test]
+    fn a_file_with_every_setting_is_read_back_as_it_was() {
+        let settings = Settings::default();
+        let written = rewrite_with(b"", &settings, &[], Extent::All);
+        let written = String::from_utf8(written).expect("text");
+        let mut again = Settings::default();
+        load(&mut again, &written).expect("read again");
+        for row in ROWS {
+            assert_eq!(row.print(&again), row.print(&settings), "{}", row.name);
+        }
     }
 
     #[test]

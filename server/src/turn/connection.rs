@@ -150,6 +150,9 @@ impl turn::Flush for Connection {
             // All of it waits for the disk.
             return self.check_output(&mut engine);
         }
+        if client.flags.any(Flags::CLOSE_AFTER_REPLY) {
+            self.stream.borrow().hold_for_end();
+        }
         let outcome = match output.single() {
             Some(bytes) => self.stream.borrow().try_write(bytes),
             None => {
