@@ -520,7 +520,7 @@ async fn evictions(server: Rc<Server>) {
         {
             let mut engine = server.engine.borrow_mut();
             engine.refresh();
-            engine.make_room();
+            engine.make_room(None);
             crate::turn::cron::settle(&mut engine);
         }
         // If there is more to do this task is woken already, so that the loop does not come to wait.

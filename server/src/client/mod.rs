@@ -341,6 +341,12 @@ impl Clients {
         self.at(slot)
     }
 
+    /// The client with this id to look at, unless it is taken out.
+    #[must_use]
+    pub fn look(&self, id: u64) -> Option<&Client> {
+        self.places.get(self.slot_of(id)?)?.as_deref()
+    }
+
     /// All clients but those taken out.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
         self.places.iter().filter_map(|(_, place)| place.as_deref())

@@ -149,10 +149,15 @@ impl Output {
         }
     }
 
-    /// Closes the tail off, if anything is in it.
+    /// Closes the tail off, if anything is in it. Little in a large buffer is copied, or what waits for a client that does not
+    /// read would take many times its size.
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            let tail = std::mem::take(&mut self.tail);
+            let mut tail = std::mem::take(&mut self.tail);
+            if tail.len() <= tail.capacity() / 2 {
+                let exact = tail.as_slice().to_vec();
+                buffer::give(std::mem::replace(&mut tail, exact));
+            }
             self.push(Block::Own(tail));
         } else if self.tail.capacity() > 0 {
             buffer::give(std::mem::take(&mut self.tail));

@@ -166,7 +166,11 @@ impl Engine {
         row: &'static CommandSpec,
         args: Args<'_>,
     ) -> CommandResult {
-        let room = self.make_room();
+        let is_whole = client.origin == Origin::Client && !client.flags.any(Flags::MULTI);
+        let room = self.make_room(is_whole.then_some(&mut *client));
+        if client.flags.any(Flags::CLOSE_ASAP) {
+            return Err(CommandError::new("ERR the client takes too much memory"));
+        }
         // That a key was evicted is told before the reply: it was gone when the command ran. A reply that is taken back
         // would take the message along; then it comes after.
         const SILENT: Flags = Flags::REPLY_OFF.or(Flags::REPLY_SKIP);
@@ -297,17 +301,22 @@ impl Core {
     pub fn bytes_over_limit(&self) -> usize {
         match self.settings.maxmemory {
             0 => 0,
-            limit => used_bytes().saturating_sub(limit + self.uncounted_bytes()),
+            limit => match used_bytes().saturating_sub(limit) {
+                0 => 0,
+                over => over.saturating_sub(self.uncounted_bytes()),
+            },
         }
     }
 
     /// Memory in use that is no reason to evict keys, or evicting, which is told to the log and to replicas, would call for
-    /// more of itself: what is held for replicas beyond the backlog's size, what waits to be logged, and a snapshot on its way.
+    /// more of itself: what is held for replicas beyond the backlog's size or on its way to them, what waits to be logged, and a snapshot.
     #[must_use]
     pub fn uncounted_bytes(&self) -> usize {
         let replicas = self.replication.bytes_for_replicas();
+        let outputs = self.replicating.replicas.iter().filter_map(|id| self.clients.look(*id));
+        let outputs: usize = outputs.map(|client| client.reply.output.allocated()).sum();
         let log = self.logging.log.as_ref().map_or(0, |log| log.buffer_capacity());
         let save = self.save.as_ref().map_or(0, Save::bytes_on_the_way);
-        usize::try_from(replicas).unwrap_or(0) + log + save + self.feed.capacity()
+        usize::try_from(replicas).unwrap_or(0) + outputs + log + save + self.feed.capacity()
     }
 }

@@ -29,32 +29,35 @@ impl Core {
     /// The end of a turn: closes clients that take too much, if it is not too much to look.
     pub fn evict_clients_each_turn(&mut self) {
         if self.settings.maxmemory_clients != 0 && self.clients.len() <= CLIENTS_EACH_TURN {
-            self.evict_clients();
+            self.evict_clients(None);
         }
     }
 
-    /// Closes the largest clients until the others take less than they may.
-    pub fn evict_clients(&mut self) {
+    /// Closes the largest clients until the others take less than they may. `current` is being served and counts too.
+    pub fn evict_clients(&mut self, current: Option<&mut Client>) {
         let Some(limit) = self.clients_limit() else { return };
         let counted = |client: &Client| !client.flags.any(Flags::CLOSE_ASAP);
-        let mut total: usize =
-            self.clients.iter().filter(|client| counted(client)).map(allocated_bytes).sum();
+        let all = || {
+            let others = self.clients.iter().chain(current.as_deref());
+            others.filter(|client| counted(client)).map(|client| (allocated_bytes(client), client))
+        };
+        let mut total: usize = all().map(|(bytes, _)| bytes).sum();
         if total < limit {
             return;
         }
-        let mut largest: Vec<(usize, u64)> = self
-            .clients
-            .iter()
-            .filter(|client| counted(client) && !client.flags.any(Flags::NO_EVICT))
-            .map(|client| (allocated_bytes(client), client.id))
+        let mut largest: Vec<(usize, u64)> = all()
+            .filter(|(_, client)| !client.flags.any(Flags::NO_EVICT))
+            .map(|(bytes, client)| (bytes, client.id))
             .collect();
         largest.sort_unstable_by(|one, other| other.cmp(one));
         let now = redstart_common::clock::unix_ms();
+        let mut current = current;
         for (bytes, id) in largest {
             if total < limit {
                 return;
             }
-            if let Some(client) = self.clients.by_id(id) {
+            let served = current.as_deref_mut().filter(|client| client.id == id);
+            if let Some(client) = served.or_else(|| self.clients.by_id(id)) {
                 log!(Notice, "Evicting client: {}", crate::client::describe(client, now));
                 client.close_asap();
                 // Its memory is needed now, not once its task has ended.
@@ -103,6 +106,22 @@ mod tests {
         // A monitor is a client like others, and the largest here.
         assert_eq!(closed, [ids[2], ids[3], ids[4]]);
         assert_eq!(core.stats.evicted_clients, 3);
+    }
+
+    #[test]
+    fn the_client_that_is_served_counts_and_may_be_the_one_to_go() {
+        let settings = Settings { maxmemory_clients: 1 << 20, ..Settings::default() };
+        let mut engine = Engine::new(settings, crate::commands::handlers());
+        let core = &mut engine.core;
+        let other = add(core, 600 << 10);
+        let mut served = Client::new(core.clients.new_id(), 0);
+        served.reply.output.room(300 << 10);
+        core.evict_clients(Some(&mut served));
+        assert_eq!(core.stats.evicted_clients, 0);
+        served.reply.output.room(900 << 10);
+        core.evict_clients(Some(&mut served));
+        assert!(served.flags.any(Flags::CLOSE_ASAP) && served.reply.output.allocated() == 0);
+        assert!(!core.clients.look(other).expect("there").flags.any(Flags::CLOSE_ASAP));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::candidates::{Candidate, Candidates, Room};
+use crate::client::Client;
 use crate::encoding::table::Drawn;
 use crate::engine::{Core, Engine};
 use crate::keyspace::{Db, Entry, Keyspace, lazyfree, lfu};
@@ -85,7 +86,9 @@ fn choose(keyspace: &Keyspace, core: &mut Core, key: &mut Vec<u8>) -> Option<usi
 
 impl Engine {
     /// Frees memory by the policy until it is below the limit, or it has taken too long: then the rest is done later.
-    pub(crate) fn make_room(&mut self) -> Room {
+    ///
+    /// `current` is the client that is being served, if it may be closed for what it takes.
+    pub(crate) fn make_room(&mut self, current: Option<&mut Client>) -> Room {
         // While clients pause, nothing changes.
         let ignores = self.core.replication.is_replica()
             && self.core.settings.replication.replica_ignore_maxmemory;
@@ -94,7 +97,7 @@ impl Engine {
             return Room::Enough;
         }
         // Rather a client that takes too much than data.
-        self.core.evict_clients();
+        self.core.evict_clients(current);
         let room = run(&mut self.keyspace, &mut self.core);
         self.core.stats.memory_fits(room == Room::Enough);
         if room == Room::Later {

@@ -290,11 +290,13 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.excess("mem_fragmentation", found.total());
     page.field("mem_not_counted_for_evict", core.uncounted_bytes());
     let backlog = core.replication.backlog();
-    page.field("mem_replication_backlog", backlog.map_or(0, Backlog::memory_of_setting));
     page.field("mem_total_replication_buffers", backlog.map_or(0, Backlog::memory));
     let replicas = core.clients.iter().filter(|client| client.flags.any(Flags::REPLICA));
-    let replica_bytes: usize = replicas.map(allocated_bytes).sum();
-    let held = core.replication.bytes_for_replicas();
+    let (count, replica_bytes) =
+        replicas.map(allocated_bytes).fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    // What was held for replicas that are gone is the backlog's until it is trimmed.
+    let held = if count == 0 { 0 } else { core.replication.bytes_for_replicas() };
+    page.field("mem_replication_backlog", backlog.map_or(0, Backlog::memory) - held);
     page.field("mem_clients_slaves", replica_bytes as u64 + held);
     page.field("mem_clients_normal", found.clients - replica_bytes);
     let links = core.cluster.as_ref().map_or(0, |cluster| cluster.stats.links_bytes);

@@ -18,8 +18,8 @@ pub const BACKLOG_BYTES_MIN: u64 = 16 << 10;
 const BLOCK_BYTES: std::ops::RangeInclusive<u64> = (16 << 10)..=(1 << 20);
 /// Blocks freed by one call: a replica that goes away may leave gigabytes behind, and freeing them takes time.
 const TRIM_BLOCKS_PER_CALL: usize = 64;
-/// Bytes that a block costs beside its content.
-const BLOCK_OVERHEAD: u64 = size_of::<Block>() as u64 + 32;
+/// Bytes that a block costs beside its content and its place in the chain.
+const BLOCK_OVERHEAD: u64 = 32;
 
 #[derive(Debug)]
 struct Block {
@@ -71,7 +71,7 @@ impl Backlog {
             self.tail.extend_from_slice(bytes);
             return false;
         }
-        let block = (self.size / 16).clamp(*BLOCK_BYTES.start(), *BLOCK_BYTES.end()) as usize;
+        let block = self.block_bytes() as usize;
         while !bytes.is_empty() {
             if self.tail.len() == self.tail.capacity() {
                 self.seal();
@@ -83,6 +83,10 @@ impl Backlog {
             bytes = later;
         }
         true
+    }
+
+    fn block_bytes(&self) -> u64 {
+        (self.size / 16).clamp(*BLOCK_BYTES.start(), *BLOCK_BYTES.end())
     }
 
     fn seal(&mut self) {
@@ -185,15 +189,17 @@ impl Backlog {
     /// Memory taken: `mem_total_replication_buffers`.
     #[must_use]
     pub fn memory(&self) -> u64 {
+        let places = (self.full.capacity() * size_of::<Block>()) as u64;
         let blocks = self.full.len() as u64 + 1;
         let read_back = self.spilled.chunk_bytes();
-        self.full_bytes + read_back + self.tail.capacity() as u64 + blocks * BLOCK_OVERHEAD
+        self.full_bytes + read_back + self.tail.capacity() as u64 + places + blocks * BLOCK_OVERHEAD
     }
 
     /// Memory taken by what is held for the setting's sake: `mem_replication_backlog`. What is beyond it is held for replicas.
     #[must_use]
     pub fn memory_of_setting(&self) -> u64 {
-        self.memory().min(self.size + self.tail.capacity() as u64 + BLOCK_OVERHEAD)
+        let blocks = self.size / self.block_bytes() + 1;
+        self.memory().min(self.size + blocks * (BLOCK_OVERHEAD + size_of::<Block>() as u64))
     }
 
     /// Whether the bytes from `from` on are held; the end itself is such a place.

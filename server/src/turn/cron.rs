@@ -33,7 +33,7 @@ pub fn tick(engine: &mut Engine) {
     close_idle_clients(engine);
     engine.settle_migrations();
     engine.core.end_turn_of_tracking();
-    engine.core.evict_clients();
+    engine.core.evict_clients(None);
     let core = &mut engine.core;
     core.tell_replication(&mut engine.keyspace, Event::Tick);
     core.expire_own(&mut engine.keyspace);

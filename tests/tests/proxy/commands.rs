@@ -230,7 +230,10 @@ fn the_proxy_answers_for_itself() {
     assert_eq!(client.call("HELLO 4"), "-NOPROTO unsupported protocol version\r\n");
     // Clients that look whether a connection has ended before they use it again must not find it open after QUIT.
     for _ in 0..50 {
-        assert_eq!(client.call("PSUBSCRIBE hello"), "*3\r\n$10\r\npsubscribe\r\n$5\r\nhello\r\n:1\r\n");
+        assert_eq!(
+            client.call("PSUBSCRIBE hello"),
+            "*3\r\n$10\r\npsubscribe\r\n$5\r\nhello\r\n:1\r\n"
+        );
         assert_eq!(client.call("QUIT"), "+OK\r\n");
         assert!(client.has_ended());
         client = proxy.client();
