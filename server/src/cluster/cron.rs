@@ -25,6 +25,7 @@ pub(super) struct Todo {
     pub(super) manual: bool,
     pub(super) state: bool,
     pub(super) save: bool,
+    pub(super) moves: bool,
     sync: bool,
     /// The file was written, and has yet to be brought to the disk.
     sync_soon: bool,
@@ -73,8 +74,8 @@ impl Cluster {
     #[must_use]
     #[inline]
     pub fn has_todo(&self) -> bool {
-        let Todo { failover, manual, state, save, .. } = self.todo;
-        failover || manual || state || save
+        let Todo { failover, manual, state, save, moves, .. } = self.todo;
+        failover || manual || state || save || moves
     }
 
     fn end_turn(&mut self, turn: &mut Turn<'_>) {
@@ -89,6 +90,9 @@ impl Cluster {
         }
         if self.todo.state {
             self.update_state(turn);
+        }
+        if self.todo.moves {
+            self.look_at_moves(turn);
         }
         if std::mem::take(&mut self.todo.save) {
             let synced = std::mem::take(&mut self.todo.sync);
@@ -127,6 +131,7 @@ impl Cluster {
             self.follow_address(primary, turn);
         }
         self.end_manual_if_late(turn);
+        self.tick_moves(turn);
         if self.nodes[self.myself].is_replica() {
             self.step_manual(turn);
             self.step_failover(turn);

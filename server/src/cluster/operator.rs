@@ -140,6 +140,13 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) -> Outcome {
         const UNKNOWN: &str = "I don't know about node";
+        if matches!(to, SetSlot::Migrating(_) | SetSlot::Importing(_)) {
+            match self.moves_under_way() {
+                (_, true) => return Err("Slot import in progress.".into()),
+                (true, _) => return Err("Slot export in progress.".into()),
+                _ => {}
+            }
+        }
         match to {
             SetSlot::Migrating(name) => {
                 if !self.is_mine(slot) {
@@ -313,6 +320,7 @@ impl Cluster {
 
     /// CLUSTER RESET: this server is alone, and another one if `hard`.
     pub fn reset(&mut self, hard: bool, turn: &mut Turn<'_>) {
+        self.give_up_moves("The node was reset", turn);
         if self.nodes[self.myself].is_replica() {
             self.become_primary(self.myself);
             turn.act(Action::Lead);

@@ -69,7 +69,7 @@ impl World {
     }
 
     /// A node that runs and is what is wanted by its own word.
-    fn any_that(&mut self, is: impl Fn(&super::super::Node) -> bool) -> Option<usize> {
+    pub fn any_that(&mut self, is: impl Fn(&super::super::Node) -> bool) -> Option<usize> {
         let now_ms = self.now_ms;
         let fit: Vec<usize> = (0..self.nodes.len())
             .filter(|node| {
@@ -82,7 +82,7 @@ impl World {
     }
 
     pub fn fault(&mut self) -> Result<(), String> {
-        let kinds = if self.is_loose { 14 } else { 9 };
+        let kinds = if self.is_loose { 18 } else { 9 };
         match self.random.random_range(0..kinds) {
             0 | 1 => self.restart_any(),
             2 => {
@@ -114,7 +114,8 @@ impl World {
             9 => self.fail_over(FailoverKind::Takeover)?,
             10 | 11 => self.begin_move()?,
             12 => self.throw_out()?,
-            _ => self.lose_file(),
+            13 => self.lose_file(),
+            _ => self.move_at_once()?,
         }
         Ok(())
     }
@@ -125,7 +126,10 @@ impl World {
         self.outcome.restarts += 1;
         let in_ms = self.random.random_range(100..6000);
         let text = match self.random.random_range(0..4) {
-            0 => Some(self.nodes[node].synced_file.clone()),
+            0 => {
+                self.may_lose |= self.nodes[node].synced_file != self.nodes[node].file;
+                Some(self.nodes[node].synced_file.clone())
+            }
             1 if self.is_loose && !self.nodes[node].old_files.is_empty() => {
                 let old = &self.nodes[node].old_files;
                 let text = old[self.random.random_range(0..old.len())].clone();
@@ -165,7 +169,7 @@ impl World {
         Ok(())
     }
 
-    fn name_of(&self, node: usize) -> Option<Vec<u8>> {
+    pub fn name_of(&self, node: usize) -> Option<Vec<u8>> {
         let cluster = self.nodes[node].cluster.as_ref()?;
         Some(cluster.myself().name.as_bytes().to_vec())
     }
@@ -206,8 +210,12 @@ impl World {
                     })?;
                     self.log(Some(node), &format!("slot {slot} is {to}'s: {outcome:?}"));
                     if outcome.is_none_or(|outcome| outcome.is_err()) {
+                        self.may_lose = true;
                         return Ok(());
                     }
+                }
+                if let Some(value) = self.nodes[from].data.remove(&slot) {
+                    self.nodes[to].data.insert(slot, value);
                 }
                 self.outcome.slots_moved += 1;
             }
@@ -267,6 +275,7 @@ impl World {
         self.gone.extend(super::super::Name::parse(&name));
         self.outcasts.insert(node);
         self.outcome.lost_files += 1;
+        self.may_lose = true;
         (self.nodes[node].file, self.nodes[node].place) = (String::new(), 0);
         let in_ms = self.random.random_range(100..3000);
         self.schedule(in_ms, Coming::Start { node, text: Some(String::new()) });
