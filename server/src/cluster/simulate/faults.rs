@@ -203,6 +203,14 @@ impl World {
         match work {
             Work::EndMove { slot, from, to } => {
                 let Some(to_name) = self.name_of(to) else { return Ok(()) };
+                // Nobody gives a slot to a node that has failed: whoever takes its place may not know of it, in Redis too.
+                let has_failed = self.nodes[from].cluster.as_ref().is_some_and(|cluster| {
+                    let to = cluster.find(&to_name).and_then(|to| cluster.at(to));
+                    to.is_none_or(|to| to.has_failed())
+                });
+                if has_failed {
+                    return Ok(());
+                }
                 // The new owner first, as redis-cli does: where it refuses, the old one keeps the slot.
                 for node in [to, from] {
                     let outcome = self.with(node, |cluster, turn| {
@@ -264,8 +272,10 @@ impl World {
 
     /// A node begins again without its file: with another name, where the old one was.
     fn lose_file(&mut self) {
-        // More, and nobody might be left to elect anybody.
-        if self.outcome.lost_files > 0 {
+        // More, and nobody might be left to elect anybody. And epochs that were taken without a vote may be two nodes' at once:
+        // they part when they hear each other, which a node that is gone never does, in Redis too.
+        let unvoted = self.outcome.takeovers + self.outcome.taken + self.outcome.slots_moved;
+        if self.outcome.lost_files > 0 || unvoted > 0 {
             return;
         }
         let node = self.any_node();
