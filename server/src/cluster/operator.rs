@@ -199,6 +199,8 @@ impl Cluster {
             let why = "Configuration change detected. Reconfiguring myself as a replica of";
             self.reconfigure(node, why, turn);
         }
+        // Nobody may say it again: where the epoch stays what it is, the old owner has given the slot up by hand.
+        self.todo.save_soon();
         if node == self.myself && self.importing.remove(&slot).is_some() {
             // The new owner's word must be newer than the old one's.
             if self.bump_epoch(turn) {

@@ -1,6 +1,7 @@
 //! What goes wrong, and what operators do.
 
 use rand::Rng;
+use redstart_common::slot::SLOT_COUNT;
 
 use super::super::{FailoverKind, Options, SetSlot};
 use super::world::{Coming, Outcome, World};
@@ -126,7 +127,8 @@ impl World {
         self.outcome.restarts += 1;
         let in_ms = self.random.random_range(100..6000);
         let text = match self.random.random_range(0..4) {
-            0 => {
+            // A slot that an operator has just given to a node is on its disk half a second later.
+            0 if self.now_ms - self.slot_moved_ms > 700 => {
                 self.may_lose |= self.nodes[node].synced_file != self.nodes[node].file;
                 Some(self.nodes[node].synced_file.clone())
             }
@@ -226,6 +228,7 @@ impl World {
                     self.nodes[to].data.insert(slot, value);
                 }
                 self.outcome.slots_moved += 1;
+                self.slot_moved_ms = self.now_ms;
             }
             Work::Meet { node } => {
                 let (ip, port) = (self.nodes[node].ip.clone(), i64::from(self.nodes[node].port));
@@ -291,6 +294,23 @@ impl World {
         self.schedule(in_ms, Coming::Start { node, text: Some(String::new()) });
     }
 
+    /// What operators have begun with slots and not ended stays open until they close it: until then they hear of no newer owner.
+    fn close_slots(&mut self) -> Result<(), String> {
+        for node in 0..self.nodes.len() {
+            let Some(cluster) = &self.nodes[node].cluster else { continue };
+            let is_open = |slot: &u16| {
+                cluster.importing_from(*slot).is_some() || cluster.migrating_to(*slot).is_some()
+            };
+            let open: Vec<u16> = (0..SLOT_COUNT).filter(is_open).collect();
+            for slot in open {
+                self.with(node, |cluster, turn| {
+                    cluster.set_slot(slot, SetSlot::Stable, 0, turn).is_ok()
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// All that is broken is mended, and operators bring in those who are outside.
     fn heal(&mut self) -> Result<(), String> {
         self.log(None, "all is mended");
@@ -302,6 +322,7 @@ impl World {
         // Those that are stopped go on by themselves.
         let stopped_ms = self.nodes.iter().map(|node| node.stopped_until_ms - self.now_ms).max();
         self.run(stopped_ms.unwrap_or(0).max(0) + 1000)?;
+        self.close_slots()?;
         if self.outcasts.is_empty() {
             return Ok(());
         }

@@ -165,6 +165,8 @@ pub struct World {
     pub acknowledged: BTreeMap<u16, u64>,
     /// A replica has taken over, or a file is lost: what was acknowledged may be lost.
     pub may_lose: bool,
+    /// When an operator has last ended the move of a slot.
+    pub slot_moved_ms: i64,
     pub outcome: Outcome,
     pub is_verbose: bool,
 }
@@ -203,6 +205,7 @@ impl World {
             writes: 0,
             acknowledged: BTreeMap::new(),
             may_lose: false,
+            slot_moved_ms: 0,
             outcome: Outcome::default(),
             is_verbose,
         };
