@@ -33,6 +33,7 @@ use crate::turn::bus::{self, Bus};
 use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
 use crate::turn::link::{self, Links};
+use crate::turn::slots::{self, SlotLinks};
 use crate::turn::{busy, relay, saving, sentinel, spill};
 
 /// Who asks the server to end.
@@ -56,6 +57,8 @@ pub struct Server {
     pub links: Links,
     /// Links of the cluster's bus.
     pub bus: Bus,
+    /// Links by which slots go to other nodes.
+    pub slot_links: SlotLinks,
     /// What a sentinel has open.
     pub sentinel: sentinel::Shell,
     wanted: Wanted,
@@ -70,6 +73,7 @@ struct Wanted {
     alarm: Rc<Notify>,
     evict: Rc<Notify>,
     save: Rc<Notify>,
+    empty: Rc<Notify>,
     /// The log's thread has synced.
     logged: Arc<Notify>,
 }
@@ -98,6 +102,7 @@ impl Server {
                 intake: Intake::default(),
                 links: Links::default(),
                 bus: Bus::default(),
+                slot_links: SlotLinks::default(),
                 sentinel: sentinel::Shell::default(),
                 wanted: Wanted::default(),
                 failed: Cell::new(false),
@@ -136,6 +141,8 @@ impl Server {
             tokio::task::spawn_local(evictions(Rc::clone(&server)));
             let wanted = Rc::clone(&server.wanted.save);
             tokio::task::spawn_local(saving::save(Rc::clone(&server), wanted, reported));
+            let wanted = Rc::clone(&server.wanted.empty);
+            tokio::task::spawn_local(slots::empty(Rc::clone(&server), wanted));
             tokio::task::spawn_local(spill::hear(Rc::clone(&server), of_spill));
             tokio::task::spawn_local(log(Rc::clone(&server)));
             tokio::task::spawn_local(start(Rc::clone(&server)));
@@ -202,6 +209,7 @@ impl Server {
                 drop(borrowed);
                 server.carry_out_asks();
                 bus::flush(&server);
+                slots::flush(&server);
             }
         });
     }
@@ -225,6 +233,10 @@ impl Server {
             Ask::LookAtDeadlines => self.wanted.alarm.notify_one(),
             Ask::GoOnEvicting => self.wanted.evict.notify_one(),
             Ask::GoOnSaving => self.wanted.save.notify_one(),
+            Ask::GoOnEmptying => self.wanted.empty.notify_one(),
+            Ask::SlotLink { name, ip, port } => slots::open(self, name, ip, port),
+            Ask::CloseSlotLink(name) => slots::close(self, name),
+            Ask::SlotChunks(name) => slots::take_chunks(self, name),
             Ask::Stop => self.wanted.stop.notify_one(),
             Ask::Relay => {
                 let relays = std::mem::take(&mut self.engine.borrow_mut().core.replicating.relays);

@@ -91,6 +91,16 @@ const CLUSTER: &[CommandSpec] = &[
         ..ROW
     },
     CommandSpec {
+        name: "cluster|cancelslotmigrations",
+        arity: 2,
+        flags: flags![ADMIN, STALE, NO_ASYNC_LOADING],
+        categories: categories![ADMIN, SLOW, DANGEROUS],
+        summary: "Cancel all slot migrations that this node is the source of",
+        complexity: "O(N), where N is the number of slot migrations",
+        since: "9.0.0",
+        ..ROW
+    },
+    CommandSpec {
         name: "cluster|count-failure-reports",
         arity: 3,
         flags: flags![ADMIN, STALE],
@@ -185,6 +195,17 @@ const CLUSTER: &[CommandSpec] = &[
         ..ROW
     },
     CommandSpec {
+        name: "cluster|getslotmigrations",
+        arity: 2,
+        flags: flags![ADMIN, STALE],
+        categories: categories![ADMIN, SLOW, DANGEROUS],
+        tips: Tips::of(&["nondeterministic_output"]),
+        summary: "Get the status of ongoing and recently finished slot migrations",
+        complexity: "O(N), where N is the number of slot migrations that are known",
+        since: "9.0.0",
+        ..ROW
+    },
+    CommandSpec {
         name: "cluster|help",
         arity: 2,
         flags: flags![LOADING, STALE],
@@ -241,6 +262,26 @@ const CLUSTER: &[CommandSpec] = &[
             integer("port"),
             integer("cluster_bus_port").since("4.0.0").optional(),
         ],
+        ..ROW
+    },
+    CommandSpec {
+        name: "cluster|migrateslots",
+        arity: -4,
+        flags: flags![ADMIN, STALE, NO_ASYNC_LOADING],
+        categories: categories![ADMIN, SLOW, DANGEROUS],
+        summary: "Begin to hand slots over to other nodes, each set of slots as one step",
+        complexity: "O(N) where N is the number of slots",
+        since: "9.0.0",
+        arguments: &[block(
+            "migration",
+            &[
+                word("slotsrange", "SLOTSRANGE"),
+                block("start-slot_end-slot", &[integer("start-slot"), integer("end-slot")])
+                    .multiple(),
+                string("node-id").token("NODE"),
+            ],
+        )
+        .multiple()],
         ..ROW
     },
     CommandSpec {
@@ -395,6 +436,16 @@ const CLUSTER: &[CommandSpec] = &[
             ("4.0.0", "Added node IDs."),
             ("7.0.0", "Added additional networking metadata field."),
         ],
+        ..ROW
+    },
+    CommandSpec {
+        name: "cluster|syncslots",
+        arity: -3,
+        flags: flags![ADMIN, STALE, NO_ASYNC_LOADING],
+        categories: categories![ADMIN, SLOW, DANGEROUS],
+        summary: "Internal command: what the nodes of a slot migration say to each other",
+        complexity: "Depends on subcommand.",
+        since: "9.0.0",
         ..ROW
     },
 ];

@@ -22,6 +22,7 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
         (Flags::READS_REPLICA, 'r'),
         (Flags::NO_EVICT, 'e'),
         (Flags::NO_TOUCH, 'T'),
+        (Flags::IMPORT, 'i'),
     ] {
         if client.flags.any(flag) {
             flags.push(letter);

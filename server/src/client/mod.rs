@@ -81,6 +81,9 @@ impl Flags {
     /// CLIENT NO-TOUCH: what it reads is not thereby used.
     pub const NO_TOUCH: Self = Self(1 << 26);
 
+    /// It brings slots that another node hands over as one step: it executes what is to be so, and nobody hears the replies.
+    pub const IMPORT: Self = Self(1 << 28);
+
     /// Whether any of `other`'s flags is set.
     #[inline]
     #[must_use]

@@ -152,7 +152,7 @@ impl Cluster {
             self.release_slot(slot);
             self.give_slot(slot, sender);
             self.not_claimed.remove(slot);
-            self.todo.save_synced();
+            self.todo.save_soon();
             self.todo.state = true;
         }
         let left = my_primary.map(|primary| self.nodes[primary].slots.len());

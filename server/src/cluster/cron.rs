@@ -15,6 +15,8 @@ const HANDSHAKE_MS_MIN: i64 = 1000;
 const WRITABLE_DELAY_MS: i64 = 2000;
 /// One that was among the few waits for the node timeout, within these, in milliseconds.
 const REJOIN_DELAY_MS: std::ops::RangeInclusive<i64> = 500..=5000;
+/// After so many ticks at most the file is on the disk with all slots that have changed hands: half a second.
+const SYNC_EVERY: u64 = 5;
 
 /// What waits for the end of the turn.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,13 +25,23 @@ pub(super) struct Todo {
     pub(super) manual: bool,
     pub(super) state: bool,
     pub(super) save: bool,
+    pub(super) moves: bool,
     sync: bool,
+    /// The file was written, and has yet to be brought to the disk.
+    sync_soon: bool,
 }
 
 impl Todo {
     /// The file is written, and on the disk before anything leaves.
     pub(super) fn save_synced(&mut self) {
         (self.save, self.sync) = (true, true);
+    }
+
+    /// The file is written, and is on the disk a little later: for what other nodes say again after a loss of power. A slot
+    /// that changes hands by an epoch that is saved already is such; a reshard of thousands of slots syncs once for all that
+    /// come within half a second. What a vote or an epoch depends on is [synced](Self::save_synced).
+    pub(super) fn save_soon(&mut self) {
+        (self.save, self.sync_soon) = (true, true);
     }
 }
 
@@ -62,8 +74,8 @@ impl Cluster {
     #[must_use]
     #[inline]
     pub fn has_todo(&self) -> bool {
-        let Todo { failover, manual, state, save, .. } = self.todo;
-        failover || manual || state || save
+        let Todo { failover, manual, state, save, moves, .. } = self.todo;
+        failover || manual || state || save || moves
     }
 
     fn end_turn(&mut self, turn: &mut Turn<'_>) {
@@ -79,14 +91,21 @@ impl Cluster {
         if self.todo.state {
             self.update_state(turn);
         }
+        if self.todo.moves {
+            self.look_at_moves(turn);
+        }
         if std::mem::take(&mut self.todo.save) {
             let synced = std::mem::take(&mut self.todo.sync);
+            self.todo.sync_soon &= !synced;
             turn.act(Action::Save { synced });
         }
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
         self.ticks += 1;
+        if self.todo.sync_soon && self.ticks.is_multiple_of(SYNC_EVERY) {
+            self.todo.save_synced();
+        }
         if self.nodes[self.myself].hostname != self.options.hostname {
             self.nodes[self.myself].hostname.clone_from(&self.options.hostname);
         }
@@ -112,6 +131,7 @@ impl Cluster {
             self.follow_address(primary, turn);
         }
         self.end_manual_if_late(turn);
+        self.tick_moves(turn);
         if self.nodes[self.myself].is_replica() {
             self.step_manual(turn);
             self.step_failover(turn);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rand::RngCore;
 use redstart_common::log::Level;
 
+use super::moves::Act;
 use super::node::LinkId;
 
 /// What happened outside. Requests of operators come by methods of their own, because they are answered at once.
@@ -89,6 +90,8 @@ pub enum Action {
         /// Whether it is for the shard only.
         sharded: bool,
     },
+    /// Something for slots that go to another node as one step.
+    Move(Act),
     /// A line for the log.
     Log(Level, String),
 }

@@ -6,8 +6,6 @@ use super::door::{Action, Turn};
 use super::node::{Handle, LinkId};
 use super::packet::{self, Kind, Packet, mark};
 
-/// How long it may take, in milliseconds.
-const MANUAL_MS: i64 = 5000;
 /// The primary's clients are paused for so many times as long.
 const PAUSE_TIMES: i64 = 2;
 
@@ -44,7 +42,7 @@ impl Cluster {
     /// Begins a failover of this replica.
     pub(super) fn begin_manual(&mut self, can_start: bool, turn: &mut Turn<'_>) {
         self.reset_manual(turn);
-        self.manual.end_ms = turn.now_ms + MANUAL_MS;
+        self.manual.end_ms = turn.now_ms + self.options.manual_ms;
         self.manual.can_start = can_start;
     }
 
@@ -61,10 +59,10 @@ impl Cluster {
             return;
         }
         self.reset_manual(turn);
-        self.manual.end_ms = turn.now_ms + MANUAL_MS;
+        self.manual.end_ms = turn.now_ms + self.options.manual_ms;
         self.manual.replica = Some(replica);
         self.manual.is_pausing = true;
-        turn.act(Action::PauseWrites { for_ms: MANUAL_MS * PAUSE_TIMES });
+        turn.act(Action::PauseWrites { for_ms: self.options.manual_ms * PAUSE_TIMES });
         turn.warn(format!("Manual failover requested by replica {}.", self.nodes[replica].name));
         // It says where this server is now that nothing is written.
         self.send_heartbeat(link, Kind::Ping, turn);

@@ -20,6 +20,7 @@ mod links;
 mod manual;
 mod membership;
 mod migration;
+pub mod moves;
 mod node;
 mod operator;
 mod options;
@@ -42,6 +43,7 @@ use self::election::Election;
 pub use self::links::Link;
 use self::links::Links;
 use self::manual::Manual;
+use self::moves::{Act, Moves};
 pub use self::node::{Flags, Handle, LinkId, NAME_BYTES, Name, Node};
 pub use self::operator::{BUS_PORT_ABOVE, FailoverKind, Refusal, SetSlot};
 pub use self::options::{Endpoint, Options};
@@ -86,6 +88,7 @@ pub struct Cluster {
     links: Links,
     election: Election,
     manual: Manual,
+    moves: Moves,
     todo: Todo,
     /// What is counted.
     pub stats: Stats,
@@ -131,6 +134,7 @@ impl Cluster {
             links: Links::default(),
             election: Election::default(),
             manual: Manual::default(),
+            moves: Moves::default(),
             todo: Todo::default(),
             stats: Stats::default(),
             ticks: 0,
@@ -278,6 +282,7 @@ impl Cluster {
     /// Notes that an answer about some slot may be another now.
     fn touch(&mut self) {
         self.is_stale = true;
+        self.todo.moves |= self.moves.is_active();
     }
 
     /// Brings up to date what is kept ready. Call it after each step.

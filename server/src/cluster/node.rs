@@ -186,6 +186,8 @@ pub struct Node {
     pub link: Option<LinkId>,
     /// The connection that it made to this server.
     pub inbound: Option<LinkId>,
+    /// Whether it takes slots as one step: it is a Redstart, and says so.
+    pub takes_slots: bool,
     /// Who says that it has failed, and since when that was last heard.
     pub(super) reports: Vec<(Handle, i64)>,
     /// The packet that it was told of in last.
@@ -216,6 +218,7 @@ impl Node {
             bus_port: 0,
             link: None,
             inbound: None,
+            takes_slots: false,
             reports: Vec::new(),
             in_gossip: 0,
         }

@@ -140,6 +140,13 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) -> Outcome {
         const UNKNOWN: &str = "I don't know about node";
+        if matches!(to, SetSlot::Migrating(_) | SetSlot::Importing(_)) {
+            match self.moves_under_way() {
+                (_, true) => return Err("Slot import in progress.".into()),
+                (true, _) => return Err("Slot export in progress.".into()),
+                _ => {}
+            }
+        }
         match to {
             SetSlot::Migrating(name) => {
                 if !self.is_mine(slot) {
@@ -192,6 +199,8 @@ impl Cluster {
             let why = "Configuration change detected. Reconfiguring myself as a replica of";
             self.reconfigure(node, why, turn);
         }
+        // Nobody may say it again: where the epoch stays what it is, the old owner has given the slot up by hand.
+        self.todo.save_soon();
         if node == self.myself && self.importing.remove(&slot).is_some() {
             // The new owner's word must be newer than the old one's.
             if self.bump_epoch(turn) {
@@ -313,6 +322,7 @@ impl Cluster {
 
     /// CLUSTER RESET: this server is alone, and another one if `hard`.
     pub fn reset(&mut self, hard: bool, turn: &mut Turn<'_>) {
+        self.give_up_moves("The node was reset", turn);
         if self.nodes[self.myself].is_replica() {
             self.become_primary(self.myself);
             turn.act(Action::Lead);

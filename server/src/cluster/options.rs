@@ -45,6 +45,16 @@ pub struct Options {
     pub link_limit: u64,
     /// `repl-ping-replica-period`, in milliseconds.
     pub replica_ping_ms: i64,
+    /// `repl-timeout`, in milliseconds: how long the other side of a move of slots may say nothing.
+    pub replica_silence_ms: i64,
+    /// `cluster-manual-failover-timeout`, in milliseconds.
+    pub manual_ms: i64,
+    /// `slot-migration-max-failover-repl-bytes`; below nought is no limit.
+    pub move_lag_bytes: i64,
+    /// `cluster-slot-migration-log-max-len`
+    pub moves_logged: usize,
+    /// Nodes ask each other for a password.
+    pub authenticates: bool,
 }
 
 impl Default for Options {
@@ -65,6 +75,11 @@ impl Default for Options {
             shard_channels_when_down: true,
             link_limit: 0,
             replica_ping_ms: 10_000,
+            replica_silence_ms: 60_000,
+            manual_ms: 5000,
+            move_lag_bytes: 0,
+            moves_logged: 1000,
+            authenticates: false,
         }
     }
 }

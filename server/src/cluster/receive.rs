@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Cluster;
 use super::door::{Action, Turn};
 use super::node::{Flags, Handle, LinkId, Name};
-use super::packet::{self, Body, Kind, Packet, Wrong};
+use super::packet::{self, Body, Kind, Packet, Wrong, own_mark};
 
 /// What becomes of a link when a packet is taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,7 @@ impl Cluster {
             self.todo.save_synced();
         }
         node.offset = packet.offset;
+        node.takes_slots = packet.own_marks & own_mark::TAKES_SLOTS != 0;
         self.hear_paused_offset(sender, packet, turn);
     }
 
@@ -223,6 +224,9 @@ impl Cluster {
         if let Some(sender) = sender {
             self.hear_role(sender, packet);
             self.hear_claims(sender, packet, turn);
+            if outbound.is_some() && kind == Kind::Pong {
+                self.target_answered(sender, id, turn);
+            }
         }
         Fate::Stays
     }

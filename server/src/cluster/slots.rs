@@ -130,6 +130,44 @@ impl SlotSet {
         Some((place * 64) as u16 + word.trailing_zeros() as u16)
     }
 
+    /// Whether no slot is in both.
+    #[must_use]
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).all(|(one, other)| one & other == 0)
+    }
+
+    /// Adds those of another set.
+    pub fn add(&mut self, other: &Self) {
+        for (word, more) in self.words.iter_mut().zip(&other.words) {
+            *word |= more;
+        }
+        self.len = self.words.iter().map(|word| word.count_ones() as usize).sum();
+    }
+
+    /// Reads slots as [`text`](Self::text) shows them.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let mut slots = Self::default();
+        for range in text.split_ascii_whitespace() {
+            let (first, last) = range.split_once('-')?;
+            let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+            if last >= SLOT_COUNT {
+                return None;
+            }
+            for slot in first..=last {
+                slots.insert(slot);
+            }
+        }
+        Some(slots)
+    }
+
+    /// Its slots as `0-9 20-29`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let ranges = self.ranges().map(|(first, last)| format!("{first}-{last}"));
+        ranges.collect::<Vec<_>>().join(" ")
+    }
+
     /// Those of this set that are not in another.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
@@ -175,6 +213,11 @@ mod tests {
             let ranged: Vec<u16> = set.ranges().flat_map(|(first, last)| first..=last).collect();
             prop_assert_eq!(ranged, set.iter().collect::<Vec<_>>());
             prop_assert!(set.without(&set).is_empty());
+            prop_assert!(set.is_empty() || !set.is_apart_from(&set));
+            prop_assert_eq!(SlotSet::read(&set.text()), Some(set.clone()));
+            let mut all = SlotSet::default();
+            all.add(&set);
+            prop_assert_eq!(&all, &set);
         }
     }
 }

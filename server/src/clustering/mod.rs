@@ -1,8 +1,9 @@
 //! The cluster, done: what [`Cluster`] decides is carried out on the engine here, and what concerns sockets is asked of the
 //! shell.
 
-mod data;
 pub mod file;
+pub mod moves;
+mod replies;
 pub mod state;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +62,11 @@ impl Core {
             shard_channels_when_down: settings.allow_pubsubshard_when_down,
             link_limit: settings.link_sendbuf_limit as u64,
             replica_ping_ms: i64::from(self.settings.replication.repl_ping_replica_period) * 1000,
+            replica_silence_ms: i64::from(self.settings.replication.repl_timeout) * 1000,
+            manual_ms: settings.manual_failover_timeout,
+            move_lag_bytes: settings.slot_migration_max_failover_repl_bytes,
+            moves_logged: settings.slot_migration_log_max_len,
+            authenticates: !self.settings.replication.masterauth.is_empty(),
         }
     }
 
@@ -140,7 +146,10 @@ impl Core {
         if self.cluster.is_none() {
             return;
         }
-        let used: Vec<u16> = keyspace.dbs[0].used_slots().collect();
+        self.settle_aside(keyspace);
+        let aside = keyspace.dbs[0].aside().cloned().unwrap_or_default();
+        let used = keyspace.dbs[0].used_slots().filter(|slot| !aside.contains(*slot));
+        let used: Vec<u16> = used.collect();
         self.cluster_step(keyspace, None, |cluster, turn| cluster.fit_to_data(&used, turn));
     }
 
@@ -175,6 +184,10 @@ impl Core {
             self.act_for_cluster(keyspace, &mut current, action);
         }
         self.clustering.actions = actions;
+        self.set_lost_aside(keyspace);
+        if self.clustering.moving.is_emptying() {
+            self.empty_what_is_mine(keyspace);
+        }
         Some(result)
     }
 
@@ -183,6 +196,7 @@ impl Core {
         if self.cluster.as_ref().is_some_and(|cluster| cluster.has_todo()) {
             self.tell_cluster(keyspace, Event::EndOfTurn);
         }
+        self.end_turn_of_moves(keyspace);
     }
 
     /// Tells the cluster what happened.
@@ -226,6 +240,7 @@ impl Core {
                 self.replicate(keyspace, current.as_deref_mut(), |replication, turn| {
                     replication.lead(turn);
                 });
+                self.settle_aside(keyspace);
             }
             Action::EmptyData => self.empty_all(keyspace),
             Action::PauseWrites { for_ms } => {
@@ -233,7 +248,8 @@ impl Core {
                 self.pause(Pause::Writes, until_ms, &keyspace.shared);
             }
             Action::ResumeWrites => self.unpause(&keyspace.shared),
-            Action::DeleteSlot(slot) => self.delete_slot(keyspace, slot),
+            Action::DeleteSlot(slot) => self.lose_slot(keyspace, slot),
+            Action::Move(act) => self.act_for_move(keyspace, current, act),
             Action::Publish { channel, message, sharded } => {
                 let kind = if sharded { Channel::Shard } else { Channel::Plain };
                 self.pubsub.publish(&mut self.clients, None, kind, &channel, &message);

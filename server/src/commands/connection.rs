@@ -6,9 +6,10 @@ use redstart_common::resp::error;
 
 use super::Handlers;
 use super::options::{Options, integer_between};
-use crate::client::Flags;
+use crate::client::{Flags, Origin};
+use crate::clustering::moves::MARK;
 use crate::dispatch::transaction;
-use crate::engine::Call;
+use crate::engine::{Call, Core};
 use crate::engine::{CommandError, CommandResult, DB_OUT_OF_RANGE};
 use crate::pubsub::Channel;
 
@@ -27,6 +28,13 @@ pub fn ping(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     if args.len() > 2 {
         return Err(CommandError::arity("ping"));
+    }
+    if call.client.origin != Origin::Client
+        && let Some(text) = call.args.get(1).and_then(|text| text.strip_prefix(MARK))
+    {
+        Core::hear_mark(call.keyspace, text);
+        // The log of a replica says it too.
+        call.dirty(1);
     }
     let reply = &mut call.client.reply;
     if call.client.flags.any(Flags::SUBSCRIBED) && reply.proto == Proto::Resp2 {

@@ -22,7 +22,7 @@ pub(super) const HANDLERS: Handlers = &[
 
 /// `DBSIZE`
 pub fn dbsize(call: &mut Call<'_>) -> CommandResult {
-    let keys = call.db().len();
+    let keys = call.db().seen_len();
     call.client.reply.count(keys);
     Ok(())
 }
@@ -54,6 +54,9 @@ pub fn flushdb(call: &mut Call<'_>) -> CommandResult {
     let lazily = flush_lazily(call)?;
     let keys = empty(call, call.client.db, lazily);
     tell_caches(call);
+    call.core.cluster_step(call.keyspace, Some(call.client), |cluster, turn| {
+        cluster.moves_flushed(turn);
+    });
     call.dirty(keys.max(1) as u64);
     call.client.reply.ok();
     Ok(())
@@ -117,12 +120,14 @@ pub fn keys(call: &mut Call<'_>) -> CommandResult {
     let most = call.output_most();
     let open = call.client.reply.begin();
     let mut count = 0;
-    for entry in call.keyspace.dbs[call.client.db].iter() {
+    let db = &call.keyspace.dbs[call.client.db];
+    for entry in db.iter() {
         if call.client.reply.pending() > most {
             break;
         }
         let alive = entry.deadline().is_none_or(|deadline| deadline > now);
-        if alive && (all || glob::matches(pattern, entry.key(), false)) {
+        if alive && (all || glob::matches(pattern, entry.key(), false)) && !db.is_aside(entry.key())
+        {
             call.client.reply.bulk(entry.key());
             count += 1;
         }
@@ -140,14 +145,16 @@ pub fn randomkey(call: &mut Call<'_>) -> CommandResult {
     for _ in 0..100 {
         let Some(entry) = db.random() else { break };
         let key: Box<[u8]> = entry.key().into();
-        if db.contains(&key) {
+        if !db.is_aside(&key) && db.contains(&key) {
             call.client.reply.bulk(&key);
             return Ok(());
         }
     }
     let alive = db
         .iter()
-        .find(|entry| entry.deadline().is_none_or(|deadline| deadline > now))
+        .find(|entry| {
+            entry.deadline().is_none_or(|deadline| deadline > now) && !db.is_aside(entry.key())
+        })
         .map(Entry::key);
     match alive {
         Some(key) => call.client.reply.bulk(key),
@@ -264,7 +271,7 @@ pub fn scan(call: &mut Call<'_>) -> CommandResult {
         db.scan(at, |entry| {
             *looked += 1;
             // As in Redis, a key that was not asked for stays, even past its deadline.
-            if !options.fits(entry.key()) {
+            if !options.fits(entry.key()) || db.is_aside(entry.key()) {
                 return;
             }
             if entry.deadline().is_some_and(|deadline| deadline <= now) {

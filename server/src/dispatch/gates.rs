@@ -84,7 +84,8 @@ impl Engine {
             .or(Flags::SUBSCRIBED)
             .or(Flags::RESTRICTED)
             .or(Flags::REPLICA)
-            .or(Flags::FOLLOWS);
+            .or(Flags::FOLLOWS)
+            .or(Flags::IMPORT);
         if client.authenticated && !client.flags.any(RARE) && self.core.armed.is_empty() {
             match &self.core.cluster {
                 None => return Ok(()),

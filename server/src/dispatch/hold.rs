@@ -2,6 +2,7 @@
 
 use redstart_common::command::{CommandId, Resolved, id_of, keys, spec::Flags as RowFlags};
 use redstart_common::resp::Args;
+use redstart_common::slot::key_slot;
 
 use crate::client::{Client, Flags, Origin};
 use crate::engine::{Core, Engine};
@@ -36,6 +37,9 @@ impl Engine {
         if self.core.save.is_some() && self.waits_for_save(client, args) {
             return true;
         }
+        if self.core.clustering.moving.holds() && self.waits_for_slots(client, args) {
+            return true;
+        }
         let paused = match self.core.replicating.allowance {
             Some(0) => self.core.paused.or(Some((Pause::Writes, i64::MAX))),
             _ => self.core.paused,
@@ -62,6 +66,41 @@ impl Engine {
         }
         client.flags.set(Flags::PAUSED);
         true
+    }
+
+    /// Whether the request must wait because it would write to slots that are being handed over, or to all; the client is marked
+    /// so.
+    #[cold]
+    fn waits_for_slots(&mut self, client: &mut Client, args: Args<'_>) -> bool {
+        if client.origin != Origin::Client || client.flags.any(Flags::REPLICA.or(Flags::IMPORT)) {
+            return false;
+        }
+        let found = self.core.renames.resolve(args.at(0), args.get(1));
+        let Resolved::Command(id) = found else { return false };
+        if !id.spec().accepts_count(args.len())
+            || !is_held(&self.core, Pause::Writes, client, id, args)
+        {
+            return false;
+        }
+        let moving = &self.core.clustering.moving;
+        let queued = client.multi.as_ref().filter(|_| id == const { id_of("exec") });
+        let is_there = |id: CommandId, args: Args<'_>| {
+            let mut places = keys::positions(id.spec(), args).peekable();
+            if places.peek().is_none() {
+                return id.spec().flags.contains(RowFlags::WRITE);
+            }
+            places.any(|place| moving.holds_slot(key_slot(args.get(place).unwrap_or_default())))
+        };
+        let held = match queued {
+            Some(multi) => {
+                multi.queue.iter().any(|queued| is_there(queued.command, queued.args.as_args()))
+            }
+            None => is_there(id, args),
+        };
+        if held {
+            client.flags.set(Flags::PAUSED);
+        }
+        held
     }
 
     /// Whether the request must wait until a large value that it would change is saved; the client is marked so.

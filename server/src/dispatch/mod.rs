@@ -131,6 +131,7 @@ impl Engine {
             .or(Flags::REPLY_SKIP)
             .or(Flags::TRACKING)
             .or(Flags::REPLICA)
+            .or(Flags::IMPORT)
             .or(Flags::ASKING);
         if client.flags.any(CLOSELY) {
             self.finish_reply(client, before);
@@ -165,6 +166,9 @@ impl Engine {
         if client.flags.any(Flags::REPLICA) {
             self.silence_replica(client, before);
         }
+        if client.flags.any(Flags::IMPORT) {
+            self.silence_source(client, before);
+        }
         // It holds for one command.
         if client.last_command != Some(const { id_of("asking") }) && !client.flags.any(Flags::MULTI)
         {
@@ -184,6 +188,21 @@ impl Engine {
             && !client.flags.any(Flags::MULTI)
         {
             mode.caching = false;
+        }
+    }
+
+    /// Nobody hears what a source's commands answer; one that could not be done ends the move.
+    fn silence_source(&mut self, client: &mut Client, before: usize) {
+        if client.last_command == Some(const { id_of("cluster|syncslots") }) {
+            return;
+        }
+        let reply = client.reply.output.tail_from(before).unwrap_or_default();
+        let error = reply
+            .strip_prefix(b"-")
+            .map(|text| String::from_utf8_lossy(text).trim_end().to_owned());
+        client.reply.truncate(before);
+        if let Some(text) = error {
+            self.core.import_failed(&mut self.keyspace, client, &text);
         }
     }
 
@@ -390,10 +409,18 @@ pub(crate) fn run(
     if keeps_use {
         keyspace.shared.no_touch.set(true);
     }
+    // What expires, the node says that the keys come from.
+    let imports = client.flags.any(Flags::IMPORT);
+    if imports {
+        keyspace.shared.ignore_expiry.set(true);
+    }
     let mut call = Call { keyspace, core, client, args, row: id };
     let result = handler(&mut call);
     if keeps_use {
         call.keyspace.shared.no_touch.set(false);
+    }
+    if imports {
+        call.keyspace.shared.ignore_expiry.set(false);
     }
     if call.keyspace.shared.has_incidents() {
         call.settle();

@@ -85,7 +85,7 @@ impl Engine {
 
     /// Ends the jobs that are done: keys go, clients are told, and who waited goes on.
     pub fn settle_migrations(&mut self) {
-        if self.core.paused.is_some() || self.core.migrations.finished.is_empty() {
+        if self.core.stands_still() || self.core.migrations.finished.is_empty() {
             return;
         }
         for (ticket, outcome) in std::mem::take(&mut self.core.migrations.finished) {

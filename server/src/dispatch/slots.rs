@@ -161,6 +161,21 @@ fn route<'a>(
     Err(Elsewhere::Moved(slot))
 }
 
+/// What a source may do that hands slots over: it keeps to them.
+fn import_gate(
+    cluster: &Cluster,
+    client: &Client,
+    row: &'static CommandSpec,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    let slots = cluster.import_of(client.id).map(|it| &it.slots);
+    let comes = |place: usize| slots.is_some_and(|it| it.contains(key_slot(args.at(place))));
+    match keys::positions(row, args).all(comes) {
+        true => Ok(()),
+        false => Err(CommandError::new("ERR a key is not in a slot that is being handed over")),
+    }
+}
+
 impl Core {
     /// What a cluster says to a call of a client. `db` is the database.
     ///
@@ -175,6 +190,9 @@ impl Core {
         args: Args<'_>,
     ) -> Result<(), CommandError> {
         let Some(cluster) = &self.cluster else { return Ok(()) };
+        if client.flags.any(Flags::IMPORT) {
+            return import_gate(cluster, client, row, args);
+        }
         self.route_call(cluster, db, client, row, args)
             .map_err(|elsewhere| elsewhere.error(cluster))
             .map(drop)
@@ -223,6 +241,13 @@ impl Core {
         let Some(cluster) = &self.cluster else { return Ok(()) };
         let slot =
             self.route_call(cluster, db, client, row, args).map_err(Elsewhere::told_script)?;
+        if slot.is_some_and(|slot| self.clustering.moving.holds_slot(slot))
+            && row.flags.contains(RowFlags::WRITE)
+        {
+            return Err(CommandError::new(
+                "TRYAGAIN Script attempted to write to a slot that is being handed over",
+            ));
+        }
         let (Some(slot), Some(own)) = (slot, own) else { return Ok(()) };
         if *own.get_or_insert(slot) != slot {
             return Err(CommandError::new(

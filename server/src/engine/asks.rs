@@ -24,6 +24,21 @@ pub enum Ask {
     Replication(Action),
     /// Something of the cluster that concerns sockets.
     Bus(cluster::Action),
+    /// A link to the node that slots go to as one step.
+    SlotLink {
+        /// The move.
+        name: cluster::Name,
+        /// The node's address.
+        ip: String,
+        /// Its port for clients.
+        port: u16,
+    },
+    /// That link is of no use any more.
+    CloseSlotLink(cluster::Name),
+    /// The snapshot of a move has begun: its pieces are to be sent.
+    SlotChunks(cluster::Name),
+    /// Keys of slots that have left have yet to be removed.
+    GoOnEmptying,
     /// A snapshot goes to replicas while it is made: see [`Replicating::relays`](crate::replicating::Replicating).
     Relay,
     /// Something of Sentinel that concerns sockets, names or scripts.

@@ -18,8 +18,10 @@ impl Audience {
     pub const LOG: Self = Self(1);
     /// The replicas.
     pub const REPLICAS: Self = Self(2);
-    /// Both.
-    pub const ALL: Self = Self(3);
+    /// Nodes that slots go to.
+    pub const MOVES: Self = Self(4);
+    /// All of them.
+    pub const ALL: Self = Self(7);
 
     /// Those of both sets.
     #[must_use]

@@ -158,6 +158,9 @@ impl Engine {
     pub fn forget_client(&mut self, slot: usize) {
         let Some(mut client) = self.core.clients.remove(slot) else { return };
         self.core.replica_gone(&mut self.keyspace, client.id);
+        if client.flags.any(crate::client::Flags::IMPORT) {
+            self.core.source_gone(&mut self.keyspace, client.id);
+        }
         if let Some(blocked) = client.blocked.take() {
             self.core.blocking.remove(client.id, &blocked);
         }

@@ -19,6 +19,8 @@ use crate::settings::notify::Classes;
 
 /// Keys removed between two looks at the clock.
 const KEYS_BETWEEN: usize = 16;
+/// How often keys are drawn before it is held that there is none but those that lie aside.
+const DRAWS_BESIDE_ASIDE: u32 = 1000;
 /// How long removed values that another thread frees are waited for when nothing else is left to evict.
 const FREEING_WAIT: Duration = Duration::from_millis(1);
 
@@ -37,17 +39,31 @@ fn choose(keyspace: &Keyspace, core: &mut Core, key: &mut Vec<u8>) -> Option<usi
     let Core { candidates, settings, .. } = core;
     let policy = settings.maxmemory_policy;
     let volatile = policy.is_volatile();
-    let count = |db: &Db| if volatile { db.volatile_len() } else { db.len() };
+    let count = |db: &Db| if volatile { db.volatile_len() } else { db.seen_len() };
     let mut drawn = Drawn::new();
+    // Where keys lie aside, which are not this shard's to evict, others may be hard to draw, or not be there.
+    let mut draws = DRAWS_BESIDE_ASIDE;
+    let may_draw = |draws: &mut u32| {
+        *draws -= u32::from(keyspace.dbs.iter().any(|db| db.aside().is_some()));
+        *draws > 0
+    };
     if matches!(policy, Policy::AllkeysRandom | Policy::VolatileRandom) {
         let start = rand::rng().random_range(0..keyspace.dbs.len());
         let dbs = (0..keyspace.dbs.len()).map(|step| (start + step) % keyspace.dbs.len());
         let db = dbs.map(|index| &keyspace.dbs[index]).find(|db| count(db) > 0)?;
-        db.sample(volatile, 1, &mut drawn, |entry| {
-            key.clear();
-            key.extend_from_slice(entry.key());
-        });
-        return Some(db.index());
+        while may_draw(&mut draws) {
+            let mut is_found = false;
+            drawn.clear();
+            db.sample(volatile, 1, &mut drawn, |entry| {
+                key.clear();
+                key.extend_from_slice(entry.key());
+                is_found = !db.is_aside(key);
+            });
+            if is_found {
+                return Some(db.index());
+            }
+        }
+        return None;
     }
     if candidates.policy != policy {
         *candidates = Candidates { policy, ..Candidates::default() };
@@ -57,13 +73,15 @@ fn choose(keyspace: &Keyspace, core: &mut Core, key: &mut Vec<u8>) -> Option<usi
         score(policy, entry, shared.lru_clock.get(), shared.now_ms.get(), settings.lfu_decay_time)
     };
     // Candidates that are gone, or were used meanwhile, may be all there are: then it is drawn again.
-    loop {
+    while may_draw(&mut draws) {
         let mut any = false;
         for db in keyspace.dbs.iter().filter(|db| count(db) > 0) {
             any = true;
             drawn.clear();
             db.sample(volatile, settings.maxmemory_samples, &mut drawn, |entry| {
-                candidates.offer(db.index(), entry, rate(entry));
+                if !db.is_aside(entry.key()) {
+                    candidates.offer(db.index(), entry, rate(entry));
+                }
             });
         }
         if !any {
@@ -72,7 +90,9 @@ fn choose(keyspace: &Keyspace, core: &mut Core, key: &mut Vec<u8>) -> Option<usi
         while let Some(best) = candidates.held.pop() {
             let there = keyspace.dbs[best.db].look_any(&best.key);
             let is_good = there.is_some_and(|entry| {
-                (!volatile || entry.deadline().is_some()) && rate(entry) >= best.score
+                (!volatile || entry.deadline().is_some())
+                    && rate(entry) >= best.score
+                    && !keyspace.dbs[best.db].is_aside(&best.key)
             });
             let Candidate { db, key: found, .. } = best;
             if is_good {
@@ -82,6 +102,7 @@ fn choose(keyspace: &Keyspace, core: &mut Core, key: &mut Vec<u8>) -> Option<usi
             candidates.spare = found;
         }
     }
+    None
 }
 
 impl Engine {
@@ -92,7 +113,7 @@ impl Engine {
         // While clients pause, nothing changes.
         let ignores = self.core.replication.is_replica()
             && self.core.settings.replication.replica_ignore_maxmemory;
-        if !self.core.out_of_memory() || self.core.paused.is_some() || ignores {
+        if !self.core.out_of_memory() || self.core.stands_still() || ignores {
             self.core.stats.memory_fits(true);
             return Room::Enough;
         }

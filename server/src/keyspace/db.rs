@@ -8,6 +8,7 @@
 //! and one without only in the first, and an entry is freed only after it has left both.* The same holds for the index of
 //! hashes with fields that have deadlines and the entries that say they are in it.
 
+mod aside;
 mod fields;
 mod held;
 mod slots;
@@ -22,6 +23,7 @@ use super::detached::{Detached, DetachedTable};
 use super::entries::Entries;
 use super::entry::{Entry, Kind, Payload, Str};
 use super::shared::{IncidentKind, Shared, is_large};
+use crate::cluster::SlotSet;
 use crate::encoding::table::{Drawn, Table};
 use crate::types::{Collection, Object};
 
@@ -52,6 +54,8 @@ pub struct Db {
     /// Hashes with fields that have deadlines, and some that had.
     timed: Table<Entry>,
     shared: Rc<Shared>,
+    /// Slots whose keys lie aside: see `aside`.
+    aside: Option<Box<SlotSet>>,
     /// Where the active expiry goes on.
     pub(super) expire_cursor: u64,
     /// Where the active expiry of fields goes on.
@@ -71,6 +75,7 @@ impl Db {
             expires: Table::new(),
             timed: Table::new(),
             shared,
+            aside: None,
             expire_cursor: 0,
             fields_cursor: 0,
             average_ttl_ms: 0,

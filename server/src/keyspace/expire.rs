@@ -87,7 +87,7 @@ fn walk(keyspace: &mut Keyspace, cycle: Cycle, start: Instant) -> Tally {
                 let next = db.scan_volatile(cursor, |entry| {
                     let Some(deadline) = entry.deadline() else { return };
                     seen += 1;
-                    if deadline <= now {
+                    if deadline <= now && !db.is_aside(entry.key()) {
                         due.push(entry.key().into());
                     } else {
                         ttl_sum += deadline - now;
@@ -137,7 +137,8 @@ fn walk_fields(keyspace: &mut Keyspace, budget: Duration, start: Instant) -> boo
                 let next = db.scan_timed(cursor, |entry, next_due| {
                     seen += 1;
                     // One without deadlines is to leave the index.
-                    if next_due.is_none_or(|next_due| next_due <= now) {
+                    if next_due.is_none_or(|next_due| next_due <= now) && !db.is_aside(entry.key())
+                    {
                         due.push(entry.key().into());
                     }
                 });

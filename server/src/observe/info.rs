@@ -113,13 +113,14 @@ pub fn text(keyspace: &Keyspace, core: &Core, client: &Client, named: &[String])
     }
     if wanted.is("keyspace") {
         page.section("Keyspace");
-        for db in keyspace.dbs.iter().filter(|db| !db.is_empty()) {
+        for db in keyspace.dbs.iter().filter(|db| db.seen_len() > 0) {
             page.field(
                 &format!("db{}", db.index()),
                 format_args!(
                     "keys={},expires={},avg_ttl={}",
-                    db.len(),
-                    db.volatile_len(),
+                    db.seen_len(),
+                    // With keys aside it is not known how many of these have deadlines.
+                    db.volatile_len().min(db.seen_len()),
                     db.average_ttl_ms()
                 ),
             );

@@ -75,7 +75,7 @@ impl Save {
     /// Since when it writes an RDB for the dump or for replicas; the base of the log is not one of these.
     #[must_use]
     pub fn writes_rdb_since(&self) -> Option<Instant> {
-        let is_rdb = |purpose: &Purpose| *purpose != Purpose::LogBase;
+        let is_rdb = |purpose: &Purpose| matches!(purpose, Purpose::Dump | Purpose::Replicas(_));
         self.purposes.iter().any(is_rdb).then_some(self.since)
     }
 
@@ -106,7 +106,7 @@ impl Save {
         }
         if step == Step::Done {
             self.is_sent = true;
-            keyspace.end_epoch(true);
+            keyspace.end_epoch(self.snapshot.is_whole());
             return Pace::Sent;
         }
         Pace::More(start.elapsed() * self.share())
@@ -115,7 +115,11 @@ impl Save {
     fn share(&self) -> u32 {
         if !self.waiting.is_empty() {
             SHARE_BESIDE_WRITERS
-        } else if self.purposes.iter().any(|it| matches!(it, Purpose::Replicas(_))) {
+        } else if self
+            .purposes
+            .iter()
+            .any(|it| matches!(it, Purpose::Replicas(_) | Purpose::Slots(_)))
+        {
             SHARE_BESIDE_REPLICAS
         } else {
             SHARE

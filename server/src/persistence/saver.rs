@@ -23,6 +23,8 @@ pub enum Purpose {
     LogBase,
     /// Replicas that wait for the data: a group of them.
     Replicas(u64),
+    /// The node that slots go to: a move of them.
+    Slots(u64),
 }
 
 /// Where the bytes go.
@@ -34,6 +36,8 @@ pub enum Sink {
     /// Whoever sends them on. The thread waits while the channel is full, unless the save is given up; that nobody listens
     /// any more is a failure.
     Stream(tokio::sync::mpsc::Sender<Bytes>),
+    /// Whoever sends the commands on that make the data, whole ones in each piece. See [`Self::Stream`].
+    CommandStream(tokio::sync::mpsc::Sender<Bytes>),
 }
 
 /// One file or stream that is made of a snapshot.
@@ -143,6 +147,27 @@ enum Way {
     Stream(Stream),
 }
 
+/// Where commands go.
+enum CommandWay {
+    File(SaveFile),
+    Stream(Stream),
+}
+
+impl CommandWay {
+    /// Writes what there is, and leaves nothing of it.
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        match self {
+            Self::File(file) => {
+                file.write(out).map_err(|error| error.to_string())?;
+                out.clear();
+                Ok(())
+            }
+            Self::Stream(_) if out.is_empty() => Ok(()),
+            Self::Stream(stream) => stream.send(Bytes::from(std::mem::take(out))),
+        }
+    }
+}
+
 struct Writing {
     purpose: Purpose,
     way: Way,
@@ -153,22 +178,24 @@ struct Writing {
 impl Writing {
     fn begin(output: Output, manner: Manner, stop: &Arc<Stop>) -> io::Result<Self> {
         let Output { purpose, sink, head } = output;
-        let is_file = !matches!(sink, Sink::Commands(..));
+        let is_file = !matches!(sink, Sink::Commands(..) | Sink::CommandStream(_));
         let mut finisher = Finisher::new(manner.compresses && is_file, manner.checksums && is_file);
         finisher.finish(&head);
         let way = match sink {
             Sink::File(file) => Way::File(file),
             Sink::Stream(sender) => Way::Stream(Stream::new(sender, stop)?),
-            Sink::Commands(file, head) => {
-                let (sender, receiver) = sync_channel(CHUNKS_MAX);
-                let reader = Chunks { receiver, chunk: Vec::new(), at: 0 };
-                Way::Commands(
-                    sender,
-                    std::thread::spawn(move || write_commands(reader, file, head)),
-                )
+            Sink::Commands(file, head) => Self::to_commands(CommandWay::File(file), head),
+            Sink::CommandStream(sender) => {
+                Self::to_commands(CommandWay::Stream(Stream::new(sender, stop)?), Vec::new())
             }
         };
         Ok(Self { purpose, way, finisher, written: 0 })
+    }
+
+    fn to_commands(way: CommandWay, head: Vec<u8>) -> Way {
+        let (sender, receiver) = sync_channel(CHUNKS_MAX);
+        let reader = Chunks { receiver, chunk: Vec::new(), at: 0 };
+        Way::Commands(sender, std::thread::spawn(move || write_commands(reader, way, head)))
     }
 
     fn add(&mut self, draft: &Draft) -> Result<(), String> {
@@ -234,7 +261,7 @@ impl Read for Chunks {
 }
 
 /// Makes commands of a snapshot, and writes them.
-fn write_commands(reader: Chunks, mut file: SaveFile, mut out: Vec<u8>) -> Result<u64, String> {
+fn write_commands(reader: Chunks, mut way: CommandWay, mut out: Vec<u8>) -> Result<u64, String> {
     let mut decoder = Decoder::new(reader, Options::default());
     let (mut commands, mut db) = (Commands::default(), 0);
     loop {
@@ -250,11 +277,11 @@ fn write_commands(reader: Chunks, mut file: SaveFile, mut out: Vec<u8>) -> Resul
             _ => {}
         }
         if out.len() >= WRITE_BYTES {
-            file.write(&out).map_err(|error| error.to_string())?;
-            out.clear();
+            way.write(&mut out)?;
         }
     }
-    file.write(&out).map_err(|error| error.to_string())?;
+    way.write(&mut out)?;
+    let CommandWay::File(file) = way else { return Ok(0) };
     let written = file.written();
     file.commit().map_err(|error| error.to_string())?;
     Ok(written)
@@ -346,7 +373,9 @@ impl Saver {
         let keys_written = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&keys_written);
         // A replica that waits long falls behind far.
-        let stands_back = !writing.iter().any(|it| matches!(it.purpose, Purpose::Replicas(_)));
+        let stands_back = !writing
+            .iter()
+            .any(|it| matches!(it.purpose, Purpose::Replicas(_) | Purpose::Slots(_)));
         let thread = std::thread::Builder::new().name("save".to_owned()).spawn(move || {
             if stands_back {
                 stand_back();

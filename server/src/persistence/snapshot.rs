@@ -17,7 +17,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use redstart_common::slot::{SLOT_COUNT, key_slot};
+
 use super::rdb::{self, Draft, Slicer, Usage};
+use crate::cluster::SlotSet;
 use crate::keyspace::detached::{Detached, DetachedTable};
 use crate::keyspace::shared::{Witness, is_large};
 use crate::keyspace::{Entry, Keyspace};
@@ -92,6 +95,8 @@ struct Stream {
 struct Walk {
     epoch: u8,
     uses: Uses,
+    /// The slots that it is of, if not of all data.
+    slots: Option<Box<SlotSet>>,
     /// Keys, and of them those with a deadline, by the number of the database when the snapshot began.
     sizes: Vec<(usize, usize)>,
     /// The database that the walk is in, and the cursor within.
@@ -263,6 +268,10 @@ impl Walk {
             self.is_ended = true;
             return;
         }
+        if !self.seek_slot(keyspace) {
+            self.home_seen = true;
+            return;
+        }
         if let (None, Some(db)) = (&emptied[home], keyspace.by_home(home)) {
             db.prefetch_walk(self.cursor, BUCKETS_BETWEEN);
         }
@@ -274,16 +283,40 @@ impl Walk {
                 (None, Some(db)) => db.walk(cursor, visit),
                 (None, None) => 0,
             };
-            self.home_seen = self.cursor == 0;
+            self.home_seen = self.cursor == 0 || !self.seek_slot(keyspace);
             if self.home_seen || !self.large.is_empty() {
                 return;
             }
         }
     }
 
+    /// Moves the cursor of a snapshot of some slots to the next of them that has keys, unless it is within one. Answers
+    /// whether there is one.
+    fn seek_slot(&mut self, keyspace: &mut Keyspace) -> bool {
+        let Some(slots) = &self.slots else { return true };
+        let Some(db) = keyspace.by_home(self.home) else { return false };
+        let current = (self.cursor % u64::from(SLOT_COUNT)) as u16;
+        let is_wanted = |slot: u16| slots.contains(slot) && db.slot_len(slot) > 0;
+        if is_wanted(current) {
+            return true;
+        }
+        match (current..SLOT_COUNT).find(|slot| is_wanted(*slot)) {
+            Some(slot) => {
+                self.cursor = u64::from(slot);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether an entry is of what is saved.
+    fn is_of_it(&self, entry: &Entry) -> bool {
+        self.slots.as_ref().is_none_or(|slots| slots.contains(key_slot(entry.key())))
+    }
+
     #[inline]
     fn visit(&mut self, home: usize, entry: &mut Entry) {
-        if entry.epoch() == self.epoch {
+        if entry.epoch() == self.epoch || !self.is_of_it(entry) {
             return;
         }
         if is_large(entry) {
@@ -299,12 +332,23 @@ impl Snapshot {
     /// Begins a snapshot of the data of now. End it with [`Keyspace::end_epoch`].
     #[must_use]
     pub fn begin(keyspace: &mut Keyspace, uses: Uses) -> Rc<Self> {
-        let sizes = keyspace.dbs.iter().map(|db| (db.len(), db.volatile_len())).collect();
+        Self::begin_of(keyspace, uses, None)
+    }
+
+    /// As [`begin`](Self::begin), of the keys of some slots only, where there is a table for each.
+    #[must_use]
+    pub fn begin_of(keyspace: &mut Keyspace, uses: Uses, slots: Option<Box<SlotSet>>) -> Rc<Self> {
+        let keys = |db: &crate::keyspace::Db| match &slots {
+            Some(slots) => slots.iter().map(|slot| db.slot_len(slot)).sum(),
+            None => db.len(),
+        };
+        let sizes = keyspace.dbs.iter().map(|db| (keys(db), db.volatile_len())).collect();
         let count = keyspace.dbs.len();
         let snapshot = Rc::new(Self {
             walk: RefCell::new(Walk {
                 epoch: 0,
                 uses,
+                slots,
                 sizes,
                 home: 0,
                 cursor: 0,
@@ -340,6 +384,12 @@ impl Snapshot {
             }
         }
         Step::Done
+    }
+
+    /// Whether it is of all data, so that every entry has been looked at in the end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.walk.borrow().slots.is_none()
     }
 
     /// Takes the next full draft, with the number of keys that end in it.
@@ -386,7 +436,7 @@ impl Snapshot {
     /// Whether the writers of this entry have to wait until it is written, for it is large. If so it is written next.
     pub fn holds(&self, home: usize, entry: &Entry) -> bool {
         let mut walk = self.walk.borrow_mut();
-        if entry.epoch() == walk.epoch || !is_large(entry) {
+        if entry.epoch() == walk.epoch || !is_large(entry) || !walk.is_of_it(entry) {
             return false;
         }
         let is_first = match (&walk.slicing, walk.large.front()) {
@@ -404,6 +454,9 @@ impl Snapshot {
 impl Witness for Snapshot {
     fn before_change(&self, home: usize, entry: &Entry) {
         let mut walk = self.walk.borrow_mut();
+        if !walk.is_of_it(entry) {
+            return;
+        }
         let is_under_way = walk
             .slicing
             .as_ref()
@@ -417,6 +470,9 @@ impl Witness for Snapshot {
 
     fn removed(&self, home: usize, entry: Detached) {
         let mut walk = self.walk.borrow_mut();
+        if !walk.is_of_it(&entry) {
+            return;
+        }
         match walk.slicing.take() {
             Some(slicing) if slicing.home == home && *slicing.key == *entry.key() => {
                 let slicer = Some(slicing.slicer);

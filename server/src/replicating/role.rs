@@ -98,7 +98,7 @@ impl Core {
     /// Keys past their deadline stay, unseen, while nothing may change here by itself.
     pub(crate) fn note_expiry(&self, keyspace: &crate::keyspace::Shared) {
         let is_replica = self.replication.is_replica();
-        keyspace.keep_expired.set(self.paused.is_some() || is_replica);
+        keyspace.keep_expired.set(self.stands_still() || is_replica);
         keyspace.own_volatile.keep(is_replica && !self.settings.replication.replica_read_only);
     }
 
@@ -198,6 +198,7 @@ impl Core {
         keyspace.shared.own_volatile.clear();
         let lazily = self.settings.replication.replica_lazy_flush;
         for db in &mut keyspace.dbs {
+            db.forget_aside();
             if lazily {
                 db.clear_lazily();
             } else {

@@ -57,6 +57,7 @@ impl Core {
                 }
             }
             self.append_to_backlog(&batch);
+            self.tap_moves(&batch);
             self.feed.give_back(batch);
         }
     }

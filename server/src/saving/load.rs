@@ -208,6 +208,14 @@ impl Placer {
     ) -> Result<bool, Failure> {
         let at_ms = shared.now_ms.get();
         match item {
+            Item::Aux { name, value }
+                if name == crate::persistence::rdb::SLOTS_ASIDE.as_bytes() =>
+            {
+                let slots = crate::cluster::SlotSet::read(&String::from_utf8_lossy(value));
+                if let (Some(slots), Some(db)) = (slots, dbs.first_mut()) {
+                    db.set_aside(&slots);
+                }
+            }
             Item::Aux { name, value } => note_aux(&mut self.origin, name, value),
             Item::Select(number) => {
                 let count = dbs.len();

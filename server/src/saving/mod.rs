@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use redstart_common::{clock, log};
 
+use crate::cluster::SlotSet;
 use crate::engine::Core;
 use crate::engine::asks::Ask;
 use crate::keyspace::Keyspace;
@@ -84,6 +85,9 @@ impl Core {
             has_field_deadlines,
         };
         rdb::begin(&mut head, &about);
+        if let Some(aside) = keyspace.dbs.first().and_then(|db| db.aside()) {
+            rdb::aux(&mut head, rdb::SLOTS_ASIDE, aside.text().as_bytes());
+        }
         head
     }
 
@@ -208,6 +212,19 @@ impl Core {
         keyspace: &mut Keyspace,
         outputs: Vec<Output>,
     ) -> Result<(), NotBegun> {
+        self.begin_save_of(keyspace, outputs, None)
+    }
+
+    /// As [`begin_save`](Self::begin_save), of the keys of some slots only.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn begin_save_of(
+        &mut self,
+        keyspace: &mut Keyspace,
+        outputs: Vec<Output>,
+        slots: Option<Box<SlotSet>>,
+    ) -> Result<(), NotBegun> {
         if self.save.is_some() {
             return Err(NotBegun::Busy);
         }
@@ -224,7 +241,7 @@ impl Core {
             log!(Warning, "Can't save in background: no thread: {error}");
             NotBegun::Failed
         })?;
-        let snapshot = Snapshot::begin(keyspace, self.uses(keyspace));
+        let snapshot = Snapshot::begin_of(keyspace, self.uses(keyspace), slots);
         self.save = Some(Save::new(snapshot, saver, purposes, self.feed.dirty));
         self.stats.save_began(begun.elapsed());
         self.asks.push(Ask::GoOnSaving);
@@ -323,6 +340,9 @@ impl Core {
                     Purpose::Replicas(number) => {
                         self.replica_snapshot_ended(keyspace, number, changes, result)
                     }
+                    Purpose::Slots(number) => {
+                        self.slots_snapshot_ended(keyspace, number, result.is_ok());
+                    }
                 }
                 self.begin_wanted_snapshot(keyspace, None);
             }
@@ -380,7 +400,7 @@ impl Core {
     /// The save that is under way is no longer for `purpose`, and ends if it was for nothing else.
     fn end_purpose(&mut self, keyspace: &mut Keyspace, purpose: Purpose) {
         let Some(save) = &mut self.save else { return };
-        if purpose != Purpose::LogBase {
+        if matches!(purpose, Purpose::Dump | Purpose::Replicas(_)) {
             self.saved.last_took_s = Some(save.since.elapsed().as_secs() as i64);
         }
         save.purposes.retain(|one| *one != purpose);
@@ -392,6 +412,7 @@ impl Core {
     /// All data was flushed: the dump that is being written is given up, and where there are save points an empty one
     /// takes the place of the old.
     pub fn after_flush_all(&mut self, keyspace: &mut Keyspace) {
+        self.cluster_step(keyspace, None, |cluster, turn| cluster.moves_flushed(turn));
         self.abort_dump(keyspace);
         self.give_up_replica_snapshot(keyspace);
         if !self.settings.save.is_empty() {

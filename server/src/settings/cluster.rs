@@ -1,7 +1,7 @@
 //! Settings of Redis Cluster.
 
 use super::Settings;
-use super::row::single;
+use super::row::{read_bytes, single};
 use crate::cluster::Endpoint;
 use crate::cluster::packet::is_hostname;
 
@@ -37,6 +37,11 @@ pub struct Cluster {
     pub replica_no_failover: bool,
     pub replica_validity_factor: u32,
     pub require_full_coverage: bool,
+    /// In milliseconds.
+    pub manual_failover_timeout: i64,
+    /// Below nought is no limit.
+    pub slot_migration_max_failover_repl_bytes: i64,
+    pub slot_migration_log_max_len: usize,
 }
 
 impl Default for Cluster {
@@ -60,8 +65,22 @@ impl Default for Cluster {
             replica_no_failover: false,
             replica_validity_factor: 10,
             require_full_coverage: true,
+            manual_failover_timeout: 5000,
+            slot_migration_max_failover_repl_bytes: 0,
+            slot_migration_log_max_len: 1000,
         }
     }
+}
+
+/// Bytes, or -1 for no limit.
+pub(super) fn set_move_lag(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let word = single(words).ok_or("wrong number of arguments")?;
+    settings.cluster.slot_migration_max_failover_repl_bytes = match word {
+        "-1" => -1,
+        word => i64::try_from(read_bytes(word)?)
+            .map_err(|_| format!("argument must be between -1 and {} inclusive", i64::MAX))?,
+    };
+    Ok(())
 }
 
 pub(super) fn set_hostname(settings: &mut Settings, words: &[&str]) -> Result<(), String> {

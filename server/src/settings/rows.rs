@@ -6,7 +6,7 @@
 
 use redstart_common::log::Level;
 
-use super::cluster::{ENDPOINTS, set_hostname};
+use super::cluster::{ENDPOINTS, set_hostname, set_move_lag};
 use super::own::*;
 use super::replication::{DisklessLoad, PropagationError};
 pub use super::row::{Kind, Row, Shape, When};
@@ -405,6 +405,24 @@ pub static ROWS: &[Row] = &[
         number!(cluster.replica_validity_factor, 0, INT_MAX),
     ),
     row("cluster-require-full-coverage", Live, flag!(cluster.require_full_coverage)),
+    row(
+        "cluster-manual-failover-timeout",
+        Live,
+        number!(cluster.manual_failover_timeout, 1, INT_MAX),
+    ),
+    row(
+        "cluster-slot-migration-log-max-len",
+        Live,
+        number!(cluster.slot_migration_log_max_len, 0, LONG_MAX as i64),
+    ),
+    row(
+        "slot-migration-max-failover-repl-bytes",
+        Live,
+        Kind::Own {
+            get: |s| s.cluster.slot_migration_max_failover_repl_bytes.to_string(),
+            set: set_move_lag,
+        },
+    ),
     // TLS.
     row("tls-port", Start, Kind::Only("0", "TLS")),
     row("tls-cluster", Live, Kind::Only("no", "TLS")),

@@ -19,7 +19,7 @@ pub fn tick(engine: &mut Engine) {
     }
     engine.core.look_at_end(&mut engine.keyspace);
     if engine.core.settings.active_expire
-        && engine.core.paused.is_none()
+        && !engine.core.stands_still()
         && engine.core.saved.loading.is_none()
         && !engine.core.replication.is_replica()
     {

@@ -12,4 +12,5 @@ pub mod link;
 pub mod relay;
 pub mod saving;
 pub mod sentinel;
+pub mod slots;
 pub mod spill;

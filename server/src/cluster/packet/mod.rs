@@ -89,6 +89,12 @@ pub(super) mod mark {
     pub(in crate::cluster) const EXTENSIONS: u8 = 4;
 }
 
+/// Marks of a packet: the last of the three bytes, which Redis leaves empty and does not look at.
+pub(super) mod own_mark {
+    /// The sender takes slots as one step (CLUSTER SYNCSLOTS).
+    pub(in crate::cluster) const TAKES_SLOTS: u8 = 1;
+}
+
 /// Where the fields of the header lie.
 mod at {
     pub(super) const LENGTH: usize = 4;
@@ -109,6 +115,7 @@ mod at {
     pub(super) const FLAGS: usize = 2250;
     pub(super) const STATE: usize = 2252;
     pub(super) const MARKS: usize = 2253;
+    pub(super) const OWN_MARKS: usize = 2255;
 }
 
 // The fields follow each other.

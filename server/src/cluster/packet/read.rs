@@ -47,6 +47,8 @@ pub struct Packet<'p> {
     pub flags: Flags,
     /// The first byte of marks.
     pub marks: u8,
+    /// The last byte of marks, which Redis leaves empty.
+    pub own_marks: u8,
     /// What the kind has.
     pub body: Body<'p>,
 }
@@ -191,6 +193,7 @@ pub fn read(bytes: &[u8]) -> Result<Packet<'_>, Wrong> {
         bus_port: u16_at(bytes, at::BUS_PORT),
         flags: Flags(u16_at(bytes, at::FLAGS)),
         marks: bytes[at::MARKS],
+        own_marks: bytes[at::OWN_MARKS],
         body: body(bytes, kind)?,
     })
 }

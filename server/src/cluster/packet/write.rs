@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     EXTENSION_HEAD, EXTENSION_HOSTNAME, GOSSIP_BYTES, HEADER_BYTES, IP_BYTES, Kind, SIGNATURE,
-    VERSION, at, mark,
+    VERSION, at, mark, own_mark,
 };
 use crate::cluster::node::{Flags, Name, Node};
 use crate::cluster::slots::SlotSet;
@@ -57,6 +57,7 @@ impl Header<'_> {
         put(&mut packet, at::FLAGS, &self.flags.0.to_be_bytes());
         packet[at::STATE] = u8::from(!self.is_up);
         packet[at::MARKS] = self.marks;
+        packet[at::OWN_MARKS] = own_mark::TAKES_SLOTS;
         packet
     }
 

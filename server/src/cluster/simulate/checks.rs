@@ -25,6 +25,10 @@ impl World {
                 return Err(format!("{other:?} and {number} have both won epoch {epoch}"));
             }
         }
+        let losing =
+            ["after successful failover", "taking the slots back", "Taking over the master"];
+        self.may_lose |= losing.iter().any(|words| line.contains(words));
+        self.may_lose |= line.contains("Reconfiguring myself");
         if let Some(granted) = line.strip_prefix("Failover auth granted to ") {
             let key = (cluster.myself().name, cluster.last_vote_epoch());
             let candidate = granted.split(' ').next().unwrap_or_default().to_owned();
@@ -80,7 +84,7 @@ impl World {
         let mut why = String::new();
         for _ in 0..CONVERGENCE_S {
             self.run(1000)?;
-            match self.disagreement() {
+            match self.disagreement().or_else(|| self.check_moves()) {
                 None => good += 1,
                 Some(reason) => (good, why) = (0, reason),
             }

@@ -1,6 +1,7 @@
 //! What goes wrong, and what operators do.
 
 use rand::Rng;
+use redstart_common::slot::SLOT_COUNT;
 
 use super::super::{FailoverKind, Options, SetSlot};
 use super::world::{Coming, Outcome, World};
@@ -69,7 +70,7 @@ impl World {
     }
 
     /// A node that runs and is what is wanted by its own word.
-    fn any_that(&mut self, is: impl Fn(&super::super::Node) -> bool) -> Option<usize> {
+    pub fn any_that(&mut self, is: impl Fn(&super::super::Node) -> bool) -> Option<usize> {
         let now_ms = self.now_ms;
         let fit: Vec<usize> = (0..self.nodes.len())
             .filter(|node| {
@@ -82,7 +83,7 @@ impl World {
     }
 
     pub fn fault(&mut self) -> Result<(), String> {
-        let kinds = if self.is_loose { 14 } else { 9 };
+        let kinds = if self.is_loose { 18 } else { 9 };
         match self.random.random_range(0..kinds) {
             0 | 1 => self.restart_any(),
             2 => {
@@ -114,7 +115,8 @@ impl World {
             9 => self.fail_over(FailoverKind::Takeover)?,
             10 | 11 => self.begin_move()?,
             12 => self.throw_out()?,
-            _ => self.lose_file(),
+            13 => self.lose_file(),
+            _ => self.move_at_once()?,
         }
         Ok(())
     }
@@ -125,7 +127,11 @@ impl World {
         self.outcome.restarts += 1;
         let in_ms = self.random.random_range(100..6000);
         let text = match self.random.random_range(0..4) {
-            0 => Some(self.nodes[node].synced_file.clone()),
+            // A slot that an operator has just given to a node is on its disk half a second later.
+            0 if self.now_ms - self.slot_moved_ms > 700 => {
+                self.may_lose |= self.nodes[node].synced_file != self.nodes[node].file;
+                Some(self.nodes[node].synced_file.clone())
+            }
             1 if self.is_loose && !self.nodes[node].old_files.is_empty() => {
                 let old = &self.nodes[node].old_files;
                 let text = old[self.random.random_range(0..old.len())].clone();
@@ -165,7 +171,7 @@ impl World {
         Ok(())
     }
 
-    fn name_of(&self, node: usize) -> Option<Vec<u8>> {
+    pub fn name_of(&self, node: usize) -> Option<Vec<u8>> {
         let cluster = self.nodes[node].cluster.as_ref()?;
         Some(cluster.myself().name.as_bytes().to_vec())
     }
@@ -199,6 +205,14 @@ impl World {
         match work {
             Work::EndMove { slot, from, to } => {
                 let Some(to_name) = self.name_of(to) else { return Ok(()) };
+                // Nobody gives a slot to a node that has failed: whoever takes its place may not know of it, in Redis too.
+                let has_failed = self.nodes[from].cluster.as_ref().is_some_and(|cluster| {
+                    let to = cluster.find(&to_name).and_then(|to| cluster.at(to));
+                    to.is_none_or(|to| to.has_failed())
+                });
+                if has_failed {
+                    return Ok(());
+                }
                 // The new owner first, as redis-cli does: where it refuses, the old one keeps the slot.
                 for node in [to, from] {
                     let outcome = self.with(node, |cluster, turn| {
@@ -206,10 +220,15 @@ impl World {
                     })?;
                     self.log(Some(node), &format!("slot {slot} is {to}'s: {outcome:?}"));
                     if outcome.is_none_or(|outcome| outcome.is_err()) {
+                        self.may_lose = true;
                         return Ok(());
                     }
                 }
+                if let Some(value) = self.nodes[from].data.remove(&slot) {
+                    self.nodes[to].data.insert(slot, value);
+                }
                 self.outcome.slots_moved += 1;
+                self.slot_moved_ms = self.now_ms;
             }
             Work::Meet { node } => {
                 let (ip, port) = (self.nodes[node].ip.clone(), i64::from(self.nodes[node].port));
@@ -256,8 +275,10 @@ impl World {
 
     /// A node begins again without its file: with another name, where the old one was.
     fn lose_file(&mut self) {
-        // More, and nobody might be left to elect anybody.
-        if self.outcome.lost_files > 0 {
+        // More, and nobody might be left to elect anybody. And epochs that were taken without a vote may be two nodes' at once:
+        // they part when they hear each other, which a node that is gone never does, in Redis too.
+        let unvoted = self.outcome.takeovers + self.outcome.taken + self.outcome.slots_moved;
+        if self.outcome.lost_files > 0 || unvoted > 0 {
             return;
         }
         let node = self.any_node();
@@ -267,9 +288,27 @@ impl World {
         self.gone.extend(super::super::Name::parse(&name));
         self.outcasts.insert(node);
         self.outcome.lost_files += 1;
+        self.may_lose = true;
         (self.nodes[node].file, self.nodes[node].place) = (String::new(), 0);
         let in_ms = self.random.random_range(100..3000);
         self.schedule(in_ms, Coming::Start { node, text: Some(String::new()) });
+    }
+
+    /// What operators have begun with slots and not ended stays open until they close it: until then they hear of no newer owner.
+    fn close_slots(&mut self) -> Result<(), String> {
+        for node in 0..self.nodes.len() {
+            let Some(cluster) = &self.nodes[node].cluster else { continue };
+            let is_open = |slot: &u16| {
+                cluster.importing_from(*slot).is_some() || cluster.migrating_to(*slot).is_some()
+            };
+            let open: Vec<u16> = (0..SLOT_COUNT).filter(is_open).collect();
+            for slot in open {
+                self.with(node, |cluster, turn| {
+                    cluster.set_slot(slot, SetSlot::Stable, 0, turn).is_ok()
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// All that is broken is mended, and operators bring in those who are outside.
@@ -283,6 +322,7 @@ impl World {
         // Those that are stopped go on by themselves.
         let stopped_ms = self.nodes.iter().map(|node| node.stopped_until_ms - self.now_ms).max();
         self.run(stopped_ms.unwrap_or(0).max(0) + 1000)?;
+        self.close_slots()?;
         if self.outcasts.is_empty() {
             return Ok(());
         }

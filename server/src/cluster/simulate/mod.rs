@@ -5,6 +5,7 @@
 
 mod checks;
 mod faults;
+mod moves;
 mod node;
 mod scenarios;
 mod world;
@@ -23,6 +24,7 @@ fn histories_end_with_one_primary_for_each_slot_and_all_agreed() {
     // What is never reached proves nothing.
     assert!(total.elections_won > histories / 10 && total.manual > histories / 50, "{total:?}");
     assert!(total.slots_moved > histories / 50 && total.restarts > histories / 2, "{total:?}");
+    assert!(total.moves > histories / 10 && total.taken > histories / 20, "{total:?}");
     assert!(total.forgotten > 0 && total.resets > 0 && total.lost_files > 0, "{total:?}");
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::super::{Action, Cluster, LinkId, Name, Options, Turn};
+use super::super::{Action, Cluster, LinkId, Name, Options, SlotSet, Turn};
 
 /// The age of data that never came from a primary.
 const AGE_UNKNOWN_MS: i64 = i64::MAX / 4;
@@ -41,6 +41,10 @@ pub struct Node {
     /// When the link to its primary stands.
     pub link_at_ms: i64,
     pub writes_paused_until_ms: i64,
+    /// The last write to each of some slots that it has; slots whose keys lie aside; and slots whose writers wait.
+    pub data: BTreeMap<u16, u64>,
+    pub aside: SlotSet,
+    pub held: SlotSet,
     /// The epoch that it had as a primary, under this name.
     pub newest_epoch: Option<(Name, u64)>,
     pub random: SmallRng,
@@ -67,6 +71,9 @@ impl Node {
             heard_ms: None,
             link_at_ms: 0,
             writes_paused_until_ms: 0,
+            data: BTreeMap::new(),
+            aside: SlotSet::default(),
+            held: SlotSet::default(),
             newest_epoch: None,
             random: SmallRng::seed_from_u64(seed ^ (number as u64 + 1) << 32),
             actions: Vec::new(),

@@ -1,5 +1,6 @@
 //! Single stories with a known end.
 
+use super::super::moves::State;
 use super::super::{FailoverKind, Options};
 use super::world::World;
 
@@ -110,4 +111,120 @@ fn many_primaries_that_die_at_once_are_all_replaced() {
     for replica in 9..13 {
         assert!(is_primary(&world, replica), "{replica}");
     }
+}
+
+/// Has slots 0 to 99 of node 0 moved to node 1 as one step.
+fn move_slots(world: &mut World) {
+    let to = world.name_of(1).expect("it runs");
+    let words: [&[u8]; 5] = [b"SLOTSRANGE", b"0", b"99", b"NODE", &to];
+    let begun = world.with(0, |cluster, turn| cluster.move_slots(&words, turn));
+    assert_eq!(begun, Ok(Some(Ok(()))));
+}
+
+fn owns(world: &World, node: usize) -> bool {
+    world.nodes[node].cluster.as_ref().is_some_and(|cluster| cluster.is_mine(0))
+}
+
+fn state(world: &World, node: usize) -> Option<State> {
+    world.nodes[node].cluster.as_ref()?.moves().first().map(|it| it.state)
+}
+
+/// Runs until a node's move has come to a state, or is over.
+fn run_until(world: &mut World, node: usize, wanted: State) -> bool {
+    for _ in 0..20_000 {
+        match state(world, node) {
+            Some(state) if state == wanted => return true,
+            Some(state) if state.is_over() => return false,
+            _ => world.run(1).expect("no rule broken"),
+        }
+    }
+    false
+}
+
+#[test]
+fn slots_move_as_one_step_with_all_that_was_written() {
+    let mut world = cluster(3, 1);
+    move_slots(&mut world);
+    world.run(3000).expect("no rule broken");
+    assert_eq!((state(&world, 0), state(&world, 1)), (Some(State::Success), Some(State::Success)));
+    assert!(owns(&world, 1) && !owns(&world, 0));
+    world.converge().expect("agreed");
+    assert_eq!(world.outcome.taken, 1);
+}
+
+#[test]
+fn whichever_side_dies_at_whichever_stage_the_slots_have_one_owner_with_all_data() {
+    const OF_SOURCE: [State; 7] = [
+        State::Connecting,
+        State::ReadingEstablish,
+        State::WaitingToSnapshot,
+        State::Snapshotting,
+        State::WaitingToPause,
+        State::FailoverPaused,
+        State::FailoverGranted,
+    ];
+    const OF_TARGET: [State; 4] = [
+        State::WaitingForAck,
+        State::ReceivingSnapshot,
+        State::WaitingForPaused,
+        State::FailoverRequested,
+    ];
+    let stages = OF_SOURCE.iter().map(|it| (0, *it)).chain(OF_TARGET.iter().map(|it| (1, *it)));
+    for (seen_on, stage) in stages {
+        for dies in [0, 1] {
+            // Nobody takes its place: it comes back.
+            let mut world = cluster(3, 0);
+            world.delay_ms = 4;
+            move_slots(&mut world);
+            assert!(run_until(&mut world, seen_on, stage), "{stage:?} is never reached");
+            world.kill(dies);
+            world.run(700).expect("no rule broken");
+            world.start(dies, None);
+            world.run(25_000).expect("no rule broken");
+            world.converge().unwrap_or_else(|why| panic!("{stage:?}, {dies} dies: {why}"));
+            assert_ne!(owns(&world, 0), owns(&world, 1), "{stage:?}, {dies} dies");
+            assert!(!world.may_lose, "{stage:?}, {dies} dies");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_has_let_go_and_hears_nothing_waits_for_the_target_or_its_failure() {
+    // Cut off from the target alone: it hears by the others that the slots are taken.
+    let mut world = cluster(3, 0);
+    move_slots(&mut world);
+    assert!(run_until(&mut world, 0, State::FailoverGranted));
+    let until_ms = world.now_ms + 60_000;
+    world.blocked_until_ms.insert((1, 0), until_ms);
+    world.run(3000).expect("no rule broken");
+    assert_eq!((state(&world, 0), state(&world, 1)), (Some(State::Success), Some(State::Success)));
+    // The yes never arrives: the source holds its writers until the target says by a new link that it did not take them.
+    let mut world = cluster(3, 0);
+    move_slots(&mut world);
+    assert!(run_until(&mut world, 0, State::FailoverPaused));
+    assert!(run_until(&mut world, 1, State::FailoverRequested));
+    assert!(run_until(&mut world, 0, State::FailoverGranted));
+    let until_ms = world.now_ms + 500;
+    world.blocked_until_ms.insert((0, 1), until_ms);
+    world.move_links.iter_mut().for_each(|link| link.lose_what_is_sent());
+    world.run(9000).expect("no rule broken");
+    assert_eq!(state(&world, 0), Some(State::FailoverGranted));
+    world.run(4000).expect("no rule broken");
+    assert_eq!(state(&world, 0), Some(State::Failed));
+    assert!(owns(&world, 0) && !owns(&world, 1));
+    world.converge().expect("agreed");
+}
+
+#[test]
+fn a_target_that_fails_when_it_was_to_take_slots_leaves_them_to_the_source() {
+    let mut world = cluster(3, 1);
+    move_slots(&mut world);
+    assert!(run_until(&mut world, 0, State::FailoverGranted));
+    world.kill(1);
+    world.run(20_000).expect("no rule broken");
+    assert_eq!(state(&world, 0), Some(State::Failed));
+    assert!(owns(&world, 0));
+    world.start(1, None);
+    world.converge().expect("agreed");
+    assert!(owns(&world, 0));
 }

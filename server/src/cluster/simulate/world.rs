@@ -1,13 +1,14 @@
 //! Time, the network, and what happens in them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redstart_common::slot::SLOT_COUNT;
 
-use super::super::{Action, Cluster, Event, LinkId, Name, Options};
+use super::super::{Action, Cluster, Event, LinkId, Name, Options, SlotSet};
+use super::moves::{MoveLink, Sent};
 use super::node::Node;
 
 /// When the world begins: the clocks show years after 1970, as they do.
@@ -26,6 +27,8 @@ pub struct Outcome {
     pub old_files: u64,
     pub forgotten: u64,
     pub resets: u64,
+    pub moves: u64,
+    pub taken: u64,
     pub packets: u64,
     pub lost: u64,
     pub digest: u64,
@@ -42,6 +45,8 @@ impl Outcome {
         self.old_files += other.old_files;
         self.forgotten += other.forgotten;
         self.resets += other.resets;
+        self.moves += other.moves;
+        self.taken += other.taken;
         self.packets += other.packets;
         self.lost += other.lost;
         self.digest ^= other.digest;
@@ -76,6 +81,33 @@ pub enum Coming {
         text: Option<String>,
     },
     Fault,
+    /// The link of a move stands, or cannot be made.
+    MoveUp {
+        link: usize,
+    },
+    /// Something comes by the link of a move: to the target (0), or to the source (1).
+    Moved {
+        link: usize,
+        to: usize,
+        sent: Sent,
+    },
+    /// What waits at one end of the link of a move is looked at again.
+    MovedAgain {
+        link: usize,
+        to: usize,
+    },
+    /// One end of the link of a move hears that it is gone.
+    MoveLost {
+        link: usize,
+        to: usize,
+    },
+    /// The snapshot of a move begins, or is sent.
+    Snapshot {
+        node: usize,
+        life: u32,
+        name: Name,
+        is_begin: bool,
+    },
     /// An operator goes on with what was begun.
     Operate(super::faults::Work),
 }
@@ -124,6 +156,17 @@ pub struct World {
     /// Who has won which epoch, and who was given a vote by whom.
     pub winners: BTreeMap<u64, usize>,
     pub votes: BTreeMap<(Name, u64), String>,
+    /// Links of moves, the numbers of clients by which they come, and what waits at their ends.
+    pub move_links: Vec<MoveLink>,
+    pub clients: u64,
+    pub waiting_moved: BTreeMap<(usize, usize), VecDeque<Sent>>,
+    /// Writes that there were, and the last one of each slot.
+    pub writes: u64,
+    pub acknowledged: BTreeMap<u16, u64>,
+    /// A replica has taken over, or a file is lost: what was acknowledged may be lost.
+    pub may_lose: bool,
+    /// When an operator has last ended the move of a slot.
+    pub slot_moved_ms: i64,
     pub outcome: Outcome,
     pub is_verbose: bool,
 }
@@ -156,6 +199,13 @@ impl World {
             has_amnesia: false,
             winners: BTreeMap::new(),
             votes: BTreeMap::new(),
+            move_links: Vec::new(),
+            clients: 0,
+            waiting_moved: BTreeMap::new(),
+            writes: 0,
+            acknowledged: BTreeMap::new(),
+            may_lose: false,
+            slot_moved_ms: 0,
             outcome: Outcome::default(),
             is_verbose,
         };
@@ -248,6 +298,11 @@ impl World {
             }
             Coming::Start { node, text } => self.start(node, text),
             Coming::Fault => self.fault()?,
+            Coming::MovedAgain { link, to } => self.deliver_waiting(link, to)?,
+            coming @ (Coming::MoveUp { .. }
+            | Coming::Moved { .. }
+            | Coming::MoveLost { .. }
+            | Coming::Snapshot { .. }) => self.happen_to_move(coming)?,
             Coming::Operate(work) => self.operate(work)?,
         }
         Ok(())
@@ -272,6 +327,7 @@ impl World {
         });
         (node.upstream, node.heard_ms) = (None, None);
         let life = node.life;
+        self.settle_aside(number);
         self.log(Some(number), "starts");
         let in_ms = self.random.random_range(0..TICK_MS);
         self.schedule(in_ms, Coming::Tick { node: number, life });
@@ -289,6 +345,7 @@ impl World {
         for (link, connection) in links {
             self.close(connection, number, link);
         }
+        self.break_links_of(number);
     }
 
     fn end_that_lives(&self, connection: usize, side: usize) -> Option<End> {
@@ -314,7 +371,7 @@ impl World {
     }
 
     /// How long nothing gets from one node to another.
-    fn blocked_ms(&self, from: usize, to: usize) -> i64 {
+    pub fn blocked_ms(&self, from: usize, to: usize) -> i64 {
         let until_ms = self.blocked_until_ms.get(&(from, to)).copied().unwrap_or(0);
         until_ms - self.now_ms
     }
@@ -382,6 +439,7 @@ impl World {
             if writes && node.writes_paused_until_ms <= now_ms {
                 let more = self.random.random_range(0..100);
                 self.nodes[number].place += more;
+                self.write(number);
             }
             return;
         };
@@ -389,11 +447,13 @@ impl World {
         let Some(primary) = primary.filter(|primary| *primary != number) else { return };
         let is_cut = self.blocked_ms(primary, number).max(self.blocked_ms(number, primary)) > 0;
         let (reached, place) = (self.nodes[primary].is_running(now_ms), self.nodes[primary].place);
+        let (data, aside) = (self.nodes[primary].data.clone(), self.nodes[primary].aside.clone());
         let has_data =
             self.nodes[primary].upstream.is_none() || self.nodes[primary].heard_ms.is_some();
         let node = &mut self.nodes[number];
         if reached && !is_cut && has_data && node.link_at_ms <= now_ms {
             (node.place, node.heard_ms) = (place, Some(now_ms));
+            (node.data, node.aside) = (data, aside);
         }
     }
 
@@ -467,13 +527,24 @@ impl World {
                 Action::Lead => {
                     let node = &mut self.nodes[number];
                     (node.upstream, node.heard_ms) = (None, None);
+                    self.settle_aside(number);
                 }
-                Action::EmptyData => self.nodes[number].place = 0,
+                Action::EmptyData => {
+                    let node = &mut self.nodes[number];
+                    node.place = 0;
+                    node.data.clear();
+                    node.aside = SlotSet::default();
+                    self.may_lose = true;
+                }
                 Action::PauseWrites { for_ms } => {
                     self.nodes[number].writes_paused_until_ms = self.now_ms + for_ms;
                 }
                 Action::ResumeWrites => self.nodes[number].writes_paused_until_ms = 0,
-                Action::DeleteSlot(_) | Action::Publish { .. } => {}
+                Action::DeleteSlot(slot) => {
+                    self.nodes[number].data.remove(&slot);
+                }
+                Action::Move(act) => self.carry_out_move(number, act)?,
+                Action::Publish { .. } => {}
             }
         }
         Ok(())

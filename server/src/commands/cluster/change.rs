@@ -173,7 +173,7 @@ pub fn forget(call: &mut Call<'_>) -> CommandResult {
 /// `CLUSTER REPLICATE node-id`
 pub fn replicate(call: &mut Call<'_>) -> CommandResult {
     let name = call.args.at(2);
-    let has_keys = !call.keyspace.dbs[0].is_empty();
+    let has_keys = call.keyspace.dbs[0].seen_len() > 0;
     let outcome = step(call, |cluster, turn| cluster.replicate(name, has_keys, turn))?;
     answer(call, outcome)
 }
@@ -209,7 +209,7 @@ pub fn reset(call: &mut Call<'_>) -> CommandResult {
         Some(b"hard") => true,
         Some(_) => return Err(SYNTAX),
     };
-    if is_primary && !call.keyspace.dbs[0].is_empty() {
+    if is_primary && call.keyspace.dbs[0].seen_len() > 0 {
         return Err(CommandError::new(
             "ERR CLUSTER RESET can't be called with master nodes containing keys",
         ));

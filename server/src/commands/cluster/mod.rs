@@ -1,6 +1,7 @@
 //! CLUSTER. Without `cluster-enabled yes` all of it is answered that there is none, as libraries that look for a cluster expect.
 
 mod change;
+mod moves;
 mod show;
 
 use redstart_common::resp::error;
@@ -15,6 +16,7 @@ pub(super) const HANDLERS: Handlers = &[
     ("cluster|addslots", change::addslots),
     ("cluster|addslotsrange", change::addslotsrange),
     ("cluster|bumpepoch", change::bumpepoch),
+    ("cluster|cancelslotmigrations", moves::cancelslotmigrations),
     ("cluster|count-failure-reports", show::count_failure_reports),
     ("cluster|countkeysinslot", show::countkeysinslot),
     ("cluster|delslots", change::delslots),
@@ -23,11 +25,13 @@ pub(super) const HANDLERS: Handlers = &[
     ("cluster|flushslots", change::flushslots),
     ("cluster|forget", change::forget),
     ("cluster|getkeysinslot", show::getkeysinslot),
+    ("cluster|getslotmigrations", moves::getslotmigrations),
     ("cluster|help", show::help),
     ("cluster|info", show::info),
     ("cluster|keyslot", show::keyslot),
     ("cluster|links", show::links),
     ("cluster|meet", change::meet),
+    ("cluster|migrateslots", moves::migrateslots),
     ("cluster|myid", show::myid),
     ("cluster|myshardid", show::myshardid),
     ("cluster|nodes", show::nodes),
@@ -40,6 +44,7 @@ pub(super) const HANDLERS: Handlers = &[
     ("cluster|shards", show::shards),
     ("cluster|slaves", show::replicas),
     ("cluster|slots", show::slots),
+    ("cluster|syncslots", moves::syncslots),
 ];
 
 const DISABLED: CommandError = CommandError::new(error::CLUSTER_DISABLED);

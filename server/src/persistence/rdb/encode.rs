@@ -167,6 +167,14 @@ pub fn begin(draft: &mut Draft, about: &About<'_>) {
     draft.put_aux("aof-base", &number(i64::from(about.is_log_base)));
 }
 
+/// What [`aux`] is called that names the slots whose keys lie aside: `0-9 20-29`.
+pub const SLOTS_ASIDE: &str = "redstart-slots-aside";
+
+/// Says something of the file. Readers pass over what they do not know.
+pub fn aux(draft: &mut Draft, name: &str, value: &[u8]) {
+    draft.put_aux(name, value);
+}
+
 /// Adds a library of functions: its code as FUNCTION LOAD took it.
 pub fn function(draft: &mut Draft, code: &[u8]) {
     draft.bytes.push(opcode::FUNCTION2);

@@ -28,7 +28,9 @@ pub(super) mod value;
 mod tests;
 
 pub use decode::{Checksum, Decoded, Decoder, Item, Options, Usage};
-pub use encode::{About, Draft, Replication, Text, begin, end, entry, function, select};
+pub use encode::{
+    About, Draft, Replication, SLOTS_ASIDE, Text, aux, begin, end, entry, function, select,
+};
 pub use error::{Feature, LoadError, Problem};
 pub use file::{SaveError, SaveFile, SaveStep};
 pub use finish::{Finisher, compressed};

@@ -1,5 +1,6 @@
 //! Clusters of our nodes, and of ours and the original's.
 
+mod moves;
 mod nodes;
 
 use std::process::Command;
