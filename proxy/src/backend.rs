@@ -2,6 +2,7 @@
 //! clients, pipelined, written once a turn.
 
 pub mod again;
+pub mod backoff;
 pub mod connection;
 pub mod control_link;
 pub mod health;
@@ -23,6 +24,7 @@ use redstart_common::net::{Stream, buffer};
 use redstart_common::resp::ReplyScanner;
 
 use self::again::Waiting;
+use self::backoff::Backoff;
 use self::connection::Ending;
 use self::kept::Kept;
 use self::pipeline::{Pipeline, Slot};
@@ -141,7 +143,9 @@ pub struct Backend {
     tried_us: u64,
     /// Why it failed last.
     last_why: String,
-    backoff_us: u64,
+    backoff: Backoff,
+    /// Its server is down, and requests for it are refused until that is over.
+    is_barred: bool,
     /// What the server calls it, as `CLIENT ID` says; 0 where it was not asked.
     pub remote_id: u64,
     /// The scripts it has carried.
@@ -267,7 +271,8 @@ impl Backend {
             heard_us: 0,
             tried_us: 0,
             last_why: String::new(),
-            backoff_us: 0,
+            backoff: Backoff::default(),
+            is_barred: false,
             remote_id: 0,
             carried: Carried::default(),
             suspect: false,

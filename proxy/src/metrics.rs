@@ -115,7 +115,7 @@ fn describe() {
     );
     describe_counter!(
         "redstart_proxy_backend_ejections_total",
-        "Times the server was ejected from its pool."
+        "Times the server was ejected from its pool, or taken to be down (on_server_down)."
     );
     describe_gauge!(
         "redstart_proxy_backend_state",

@@ -8,16 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
+use crate::backend::connection::Ending;
 use crate::client::reads::Candidate;
 use crate::client::{absent, forward, private, redirect, subscribe, tracking};
 use crate::route::distribution::{Distribution, ShardIndex};
 use crate::route::lane::Manner;
+use crate::settings::OnServerDown;
 use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
 use crate::worker::Core;
 
 /// Said of a write that was sent to a primary which has been replaced before it answered.
 const DEPOSED: &[u8] =
     b"-ERR the primary was replaced before it answered; whether the request has run is not known\r\n";
+
+/// Said, behind `ERR`, of requests for a server that is down, whose keys stay with it.
+pub const IS_DOWN: &str = "the server of this key is down (on_server_down: fail)";
 
 /// Said of a request by key that has waited in vain for somebody to serve it.
 const NO_NODE: &str = "CLUSTERDOWN Hash slot not served";
@@ -80,11 +85,42 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
     for place in before.into_values().flatten().chain(unread) {
         let_go(core, place as usize, &old);
     }
+    bar(core, pool);
     leave_limbo(core, pool);
     absent::reconciled(core, pool);
     private::reconciled(core, pool);
     subscribe::reconciled(core, pool);
     tracking::reconciled(core, pool);
+}
+
+/// Where the keys of a server that is down stay with it, its connections are given up and requests for it refused, until it is
+/// back.
+fn bar(core: &mut Core, pool: PoolId) {
+    if core.pools[pool].shared.settings.on_server_down != OnServerDown::Fail {
+        return;
+    }
+    let now_us = core.clock.now_us();
+    let topology = Arc::clone(&core.pools[pool].topology);
+    let preconnect = core.pools[pool].shared.settings.preconnect;
+    for (place, shard) in topology.shards.iter().enumerate() {
+        let is_down = topology.primary(shard).state == State::Down;
+        let lanes = core.pools[pool].lanes;
+        for lane in 0..lanes.count() {
+            let backend = core.pools[pool].routes[place * lanes.count() + lane] as usize;
+            if is_down == core.up.is_barred(backend) {
+                continue;
+            }
+            if is_down {
+                core.close_backend(backend, IS_DOWN, Ending::Turned);
+                core.up.bar(backend, IS_DOWN);
+            } else {
+                core.up.unbar(backend);
+                if preconnect && lanes.manner(lane) == Manner::default() {
+                    core.up.want(backend, now_us);
+                }
+            }
+        }
+    }
 }
 
 /// Connections to the replicas that are fit to be read from.

@@ -6,6 +6,7 @@
 //! `config/` are tested against.
 
 mod cluster;
+mod down;
 mod error;
 mod file;
 mod groups;
@@ -86,6 +87,11 @@ impl Default for Global {
     }
 }
 
+/// Milliseconds before a server that is down is probed, unless the file says otherwise: nutcracker's time.
+const RETRY_TIMEOUT_MS: u64 = 30_000;
+/// The same where its keys stay with it, so that nothing is lost by asking it again soon.
+const RETRY_TIMEOUT_FAIL_MS: u64 = 20;
+
 /// How keys are spread over the servers of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DistributionKind {
@@ -110,6 +116,27 @@ impl DistributionKind {
             Self::Slots => "slots",
         }
     }
+}
+
+/// What becomes of the keys of a fixed server that is down. It is taken to be down after `server_failure_limit` failures in
+/// a row, and until a probe has found it well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnServerDown {
+    /// It is never taken to be down: every request tries it.
+    #[default]
+    Try,
+    /// It leaves, and keys are spread over the others as if it had never been there.
+    Eject,
+    /// They stay where they are, and requests for them are refused at once.
+    Fail,
+    /// The next server has them meanwhile; all other keys stay where they are.
+    Next,
+}
+
+impl OnServerDown {
+    /// Those that a file can ask for, by their names there.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("eject", Self::Eject), ("fail", Self::Fail), ("next", Self::Next)];
 }
 
 /// In which order the servers of a pool are numbered.
@@ -237,11 +264,11 @@ pub struct PoolSettings {
     pub subscribe_everywhere: bool,
     /// How many more servers of the ring are asked where a read misses.
     pub read_fallback: u8,
-    /// Whether failing servers leave the distribution for a while.
-    pub auto_eject_hosts: bool,
-    /// Milliseconds before an ejected server is probed.
+    /// What becomes of the keys of a server that is down.
+    pub on_server_down: OnServerDown,
+    /// Milliseconds before a server that is down is probed.
     pub server_retry_timeout_ms: u64,
-    /// Failures in a row after which a server is ejected.
+    /// Failures in a row after which a server is taken to be down.
     pub server_failure_limit: u32,
     /// Milliseconds that requests wait for a server that is away or being replaced; 0 is not at all.
     pub failover_hold_ms: u64,
@@ -289,8 +316,8 @@ impl PoolSettings {
             first_key_decides: false,
             subscribe_everywhere: false,
             read_fallback: 0,
-            auto_eject_hosts: false,
-            server_retry_timeout_ms: 30_000,
+            on_server_down: OnServerDown::Try,
+            server_retry_timeout_ms: RETRY_TIMEOUT_MS,
             server_failure_limit: 2,
             failover_hold_ms: 0,
             read_from: ReadFrom::Master,

@@ -35,7 +35,7 @@ use crate::pubsub::link::{self, Purpose};
 use crate::reconcile;
 use crate::route::pool::{Pool, Pools};
 use crate::scripts::Met;
-use crate::settings::Global;
+use crate::settings::{Global, OnServerDown};
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId};
 use crate::tracking::Tracking;
@@ -473,11 +473,16 @@ impl Core {
         if shared.failed(server, since_us, now) {
             let settings = &shared.settings;
             let topology = shared.topology.load();
+            let name = topology.member(server).map_or("", |member| &member.endpoint.name);
+            let what = match settings.on_server_down {
+                OnServerDown::Fail => "is down, and requests for its keys are refused",
+                OnServerDown::Next => "is down, and the next servers have its keys",
+                OnServerDown::Eject | OnServerDown::Try => "is ejected",
+            };
             log!(
                 Warning,
-                "pool '{}': server '{}' is ejected for at least {} ms",
+                "pool '{}': server '{name}' {what} for at least {} ms",
                 settings.name,
-                topology.member(server).map_or("", |member| &member.endpoint.name),
                 settings.server_retry_timeout_ms
             );
             self.refresh(pool);

@@ -220,7 +220,7 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
     let (settings, total) = (&it.shared.settings, &totals[pool.place()]);
     write!(
         out,
-        "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\ndatabases:{}\r\nservers:{}\r\nservers_live:{}\r\nrequests:{}\r\n\
+        "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\ndatabases:{}\r\nservers:{}\r\nservers_live:{}\r\nservers_down:{}\r\nrequests:{}\r\n\
          fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
          private_connections:{}\r\nprivate_in_use:{}\r\nprivate_refused:{}\r\n\
          subscribers:{}\r\nsubscriptions:{}\r\nmessages:{}\r\nsubscribers_dropped:{}\r\nclients_unread:{}\r\nfallback_reads:{}\r\nfallback_hits:{}\r\n\
@@ -232,6 +232,7 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         settings.databases,
         it.topology.members.len(),
         it.topology.live.len(),
+        it.topology.members.iter().filter(|it| it.state.is_down()).count(),
         total.requests,
         total.fragments,
         total.forward_errors,

@@ -40,11 +40,6 @@ pub(super) fn cluster(
             "is \"{}\" in a cluster, and nothing else",
         ),
         (
-            pool.auto_eject_hosts,
-            "auto_eject_hosts",
-            "does not go with 'cluster': slots keep their keys",
-        ),
-        (
             pool.first_key_decides,
             "cross_server",
             "does not go with 'cluster', whose nodes refuse keys of several slots",

@@ -10,12 +10,13 @@ use redstart_common::hash::{CharSign, HashKind};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::cluster::{self, cluster};
+use super::down;
 use super::groups::{GroupList, group_list};
 use super::server_list::ServerItem;
 use super::values::{self, Listen};
 use super::{
-    DistributionKind, Global, Groups, PoolSettings, ReadFrom, SentinelSettings, ServerAddress,
-    ServerOrder, ServerSettings, Settings, SettingsError, rows,
+    DistributionKind, Global, Groups, OnServerDown, PoolSettings, ReadFrom, SentinelSettings,
+    ServerAddress, ServerOrder, ServerSettings, Settings, SettingsError, rows,
 };
 use crate::route::distribution::SHARDS_MAX;
 
@@ -374,6 +375,8 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
         return Err(source.error(name, Some("redis_db"), "does not go with several 'databases'"));
     }
     reads(&pool, is_discovered).map_err(|(key, problem)| source.error(name, Some(key), problem))?;
+    down::on_server_down(&mut pool, &seen)
+        .map_err(|(key, problem)| source.error(name, Some(key), problem))?;
     if !seen.redis && !is_discovered {
         let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
         return Err(source.error(
@@ -442,6 +445,9 @@ pub(super) struct Seen {
     pub(super) seeds: Vec<ServerAddress>,
     is_sorted: bool,
     hold_ms: Option<u64>,
+    pub(super) ejects: Option<bool>,
+    pub(super) on_server_down: Option<OnServerDown>,
+    pub(super) retry_ms: Option<u64>,
     sentinels: Vec<ServerAddress>,
     groups: Option<Groups>,
     sentinel_user: Option<String>,
@@ -473,9 +479,6 @@ fn sentinels(
     }
     if !pool.servers.is_empty() {
         return refuse(LIST_KEY, "does not go with 'sentinels', which tell the servers");
-    }
-    if pool.auto_eject_hosts {
-        return refuse("auto_eject_hosts", "does not go with 'sentinels': a group keeps its keys");
     }
     if seen.is_sorted {
         return refuse("server_order", "does not go with 'groups', whose order counts");
@@ -579,8 +582,13 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         "server_password" => pool.server_password = Some(text.to_owned()),
         "sentinel_user" => seen.sentinel_user = Some(text.to_owned()),
         "sentinel_password" => seen.sentinel_password = Some(text.to_owned()),
-        "auto_eject_hosts" => pool.auto_eject_hosts = values::switch(text)?,
-        "server_retry_timeout" => pool.server_retry_timeout_ms = values::number(text, MS_MAX)?,
+        "auto_eject_hosts" => seen.ejects = Some(values::switch(text)?),
+        "on_server_down" => {
+            let names = OnServerDown::NAMES;
+            let named = names.iter().find(|(name, _)| *name == text).map(|(_, down)| *down);
+            seen.on_server_down = Some(named.ok_or("is not eject, fail or next")?);
+        }
+        "server_retry_timeout" => seen.retry_ms = Some(values::number(text, MS_MAX)?),
         "server_failure_limit" => {
             pool.server_failure_limit =
                 u32::try_from(values::number(text, MS_MAX)?.max(1)).unwrap_or(2);

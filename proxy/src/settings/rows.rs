@@ -141,14 +141,19 @@ pub const POOL: &[Row] = &[
     row(
         "auto_eject_hosts",
         "false",
-        "A server that fails server_failure_limit times in a row leaves the distribution.",
+        "A server that fails server_failure_limit times in a row leaves the distribution: nutcracker's word for on_server_down: eject.",
+    ),
+    row(
+        "on_server_down",
+        "try the server",
+        "What becomes of the keys of a fixed server that fails server_failure_limit times in a row, until it is well: eject (all keys are spread over the others), fail (they stay, and requests for them are refused at once), or next (the next server has them; no other keys move).",
     ),
     row(
         "server_retry_timeout",
-        "30000",
-        "Milliseconds before an ejected server is probed; it returns once it answers.",
+        "30000, 20 with on_server_down: fail",
+        "Milliseconds before a server that is down is probed; it returns once it answers and has loaded its data.",
     ),
-    row("server_failure_limit", "2", "Failures in a row before a server is ejected."),
+    row("server_failure_limit", "2", "Failures in a row before a server is taken to be down."),
     row(
         "failover_hold",
         "0, 5000 with sentinels or cluster",
@@ -187,7 +192,7 @@ pub const POOL: &[Row] = &[
     row(
         "cluster",
         "none",
-        "List of host:port of nodes of a Redis Cluster, which are asked first; others are learnt from them. Servers, hash, distribution, server_order, auto_eject_hosts, databases and redis_db do not go with it.",
+        "List of host:port of nodes of a Redis Cluster, which are asked first; others are learnt from them. Servers, hash, distribution, server_order, auto_eject_hosts, on_server_down, databases and redis_db do not go with it.",
     ),
     row("sentinel_user", "none", "ACL user towards the sentinels; needs sentinel_password."),
     row("sentinel_password", "none", "Password towards the sentinels."),

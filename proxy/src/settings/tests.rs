@@ -55,7 +55,42 @@ fn defaults_are_twemproxys() {
     assert_eq!((pool.timeout_ms, pool.backlog, pool.client_connections), (None, 512, 0));
     assert_eq!((pool.server_retry_timeout_ms, pool.server_failure_limit), (30_000, 2));
     assert_eq!((pool.server_connections, pool.redis_db), (1, 0));
-    assert!(!(pool.preconnect || pool.auto_eject_hosts || pool.tcpkeepalive || pool.reuseport));
+    assert!(!(pool.preconnect || pool.tcpkeepalive || pool.reuseport));
+}
+
+#[test]
+fn what_becomes_of_keys_whose_server_is_down_is_said_once() {
+    let with = |keys: &str| {
+        let pool = pool(keys);
+        (pool.on_server_down, pool.server_retry_timeout_ms)
+    };
+    use OnServerDown::{Eject, Fail, Next, Try};
+    assert_eq!(with(""), (Try, 30_000));
+    assert_eq!(with("  auto_eject_hosts: false\n"), (Try, 30_000));
+    assert_eq!(with("  auto_eject_hosts: true\n"), (Eject, 30_000));
+    assert_eq!(with("  auto_eject_hosts: true\n  on_server_down: eject\n"), (Eject, 30_000));
+    assert_eq!(with("  on_server_down: next\n  auto_eject_hosts: false\n"), (Next, 30_000));
+    assert_eq!(with("  on_server_down: fail\n"), (Fail, 20));
+    assert_eq!(with("  on_server_down: fail\n  server_retry_timeout: 700\n"), (Fail, 700));
+    let fixed = "  redis: true\n  servers:\n   - h:1:1\n";
+    let groups = "  sentinels: [\"h:1\"]\n  groups: [g]\n";
+    for (keys, beside, problem) in [
+        ("on_server_down: stay", fixed, "is not eject, fail or next"),
+        (
+            "on_server_down: fail\n  auto_eject_hosts: true",
+            fixed,
+            "which is 'on_server_down: eject'",
+        ),
+        ("on_server_down: eject\n  auto_eject_hosts: false", fixed, "'auto_eject_hosts' is false"),
+        ("on_server_down: fail\n  failover_hold: 100", fixed, "refuse at once"),
+        ("on_server_down: next\n  distribution: random", fixed, "has no order"),
+        ("on_server_down: fail", groups, "'on_server_down' does not go with 'sentinels'"),
+        ("auto_eject_hosts: true", groups, "'auto_eject_hosts' does not go with 'sentinels'"),
+        ("on_server_down: next", "  cluster: [\"h:1\"]\n", "does not go with 'cluster'"),
+    ] {
+        let error = parse(&format!("a:\n  listen: h:1\n  {keys}\n{beside}")).expect_err(keys);
+        assert!(error.contains(problem), "{keys}: {error}");
+    }
 }
 
 #[test]

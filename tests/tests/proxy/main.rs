@@ -5,6 +5,7 @@ mod cluster_sessions;
 mod command_table;
 mod commands;
 mod databases;
+mod down;
 mod failover;
 mod failures;
 mod fallback;
