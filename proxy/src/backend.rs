@@ -340,6 +340,24 @@ impl Backend {
         sent
     }
 
+    /// The bytes of a request that is not answered, behind `before` bytes of others; `None` where they are not kept.
+    #[must_use]
+    pub fn request_bytes(&self, before: usize, bytes: usize) -> Option<Vec<u8>> {
+        let kept = self.kept.len();
+        if self.kept.is_lost() {
+            return None;
+        }
+        if before < kept {
+            return self.kept.part(before, bytes).map(<[u8]>::to_vec);
+        }
+        let mut found = Vec::with_capacity(bytes);
+        self.output.each_piece(self.recorded + before - kept, |piece| {
+            let wanted = (bytes - found.len()).min(piece.len());
+            found.extend_from_slice(&piece[..wanted]);
+        });
+        (found.len() == bytes).then_some(found)
+    }
+
     /// Gives back memory that an idle connection does not need.
     pub fn trim(&mut self) {
         self.pipeline.trim();

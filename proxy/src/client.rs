@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod fate;
 pub mod fill;
 pub mod forward;
+pub mod hedge;
 pub mod held;
 pub mod observe;
 pub mod pending;

@@ -97,6 +97,28 @@ fn describe() {
     );
     describe_counter!("redstart_proxy_clients_rejected_total", "Clients refused, by reason.");
     describe_counter!(
+        "redstart_proxy_fallback_reads_total",
+        "Reads that missed and were asked of the next server (read_fallback)."
+    );
+    describe_counter!(
+        "redstart_proxy_fallback_hits_total",
+        "Those of them that were answered there."
+    );
+    describe_counter!("redstart_proxy_replica_reads_total", "Reads that went to replicas.");
+    describe_counter!(
+        "redstart_proxy_load_skips_total",
+        "Reads for which a replica was passed over because it owed too much (max_load)."
+    );
+    describe_counter!(
+        "redstart_proxy_hedged_reads_total",
+        "Reads that were not answered in time and sent to a second server (hedge_after)."
+    );
+    describe_counter!("redstart_proxy_hedge_wins_total", "Those of them that it answered first.");
+    describe_counter!(
+        "redstart_proxy_hedges_denied_total",
+        "Times that late reads were left as they were because the budget was spent (hedge_budget)."
+    );
+    describe_counter!(
         "redstart_proxy_private_refused_total",
         "Requests refused because all private connections were in use."
     );
@@ -320,7 +342,7 @@ impl ServerHandles {
 struct PoolHandles {
     name: String,
     gauges: [Gauge; 7],
-    counters: [Counter; 11],
+    counters: [Counter; 18],
     commands: HashMap<usize, Counter>,
     latency: Seen,
     /// By name: a server that comes back goes on counting.
@@ -355,6 +377,13 @@ impl PoolHandles {
                 counter("redstart_proxy_messages_total"),
                 counter("redstart_proxy_subscribers_dropped_total"),
                 counter("redstart_proxy_clients_unread_total"),
+                counter("redstart_proxy_fallback_reads_total"),
+                counter("redstart_proxy_fallback_hits_total"),
+                counter("redstart_proxy_replica_reads_total"),
+                counter("redstart_proxy_load_skips_total"),
+                counter("redstart_proxy_hedged_reads_total"),
+                counter("redstart_proxy_hedge_wins_total"),
+                counter("redstart_proxy_hedges_denied_total"),
             ],
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
@@ -397,6 +426,13 @@ impl PoolHandles {
             stats.messages,
             stats.subscribers_dropped,
             stats.clients_unread,
+            stats.fallback_reads,
+            stats.fallback_hits,
+            stats.replica_reads,
+            stats.load_skips,
+            stats.hedged_reads,
+            stats.hedge_wins,
+            stats.hedges_denied,
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);

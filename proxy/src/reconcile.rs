@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use crate::backend::Duty;
 use crate::backend::connection::Ending;
 use crate::client::reads::Candidate;
+use crate::client::reads::rank::{Center, Rank};
 use crate::client::{absent, forward, private, redirect, subscribe, tracking};
 use crate::route::distribution::{Distribution, ShardIndex};
 use crate::route::lane::Manner;
@@ -131,6 +132,14 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
     let mut before = std::mem::take(&mut it.read_links);
     let mut links: HashMap<ServerId, Vec<u32>> = HashMap::new();
     let mut routes = vec![Vec::new(); fresh.shards.len() * lanes.count()];
+    let centers = it.shared.settings.data_centers.clone();
+    let (of_primaries, of_replicas) = it.reads.as_ref().map_or((1, 0), |reads| reads.priorities);
+    let rank = |priority: u8, member: &Member| {
+        let address = member.endpoint.address.as_ref();
+        Rank { priority, center: Center::of(centers.as_ref(), address) }
+    };
+    let primaries = fresh.shards.iter().map(|shard| rank(of_primaries, fresh.primary(shard)));
+    let primaries = primaries.collect();
     let is_fit = |it: &&Member| it.role == Role::Replica && it.state == State::Live;
     for member in fresh.members.iter().filter(is_fit) {
         let endpoint = &member.endpoint;
@@ -153,7 +162,8 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
         });
         for (lane, backend) in places.iter().enumerate() {
             let place = usize::from(member.shard) * lanes.count() + lane;
-            routes[place].push(Candidate { backend: *backend, farther_us });
+            let rank = rank(of_replicas, member);
+            routes[place].push(Candidate { backend: *backend, farther_us, rank });
         }
         links.insert(endpoint.id, places);
     }
@@ -161,6 +171,7 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
     it.read_links = links;
     if let Some(reads) = &mut it.reads {
         reads.routes = routes;
+        reads.primaries = primaries;
     }
     it.unread.extend(before.into_values().flatten());
 }

@@ -10,6 +10,7 @@ mod down;
 mod error;
 mod file;
 mod groups;
+mod reads;
 pub mod rows;
 mod server_list;
 mod values;
@@ -185,10 +186,17 @@ pub enum ReadFrom {
     Any,
     /// Whichever answers soonest.
     Nearest,
+    /// By priorities, 0 to 100, of which 0 is never: predixy's `MasterReadPriority` and `DynamicSlaveReadPriority`.
+    Priorities {
+        /// The primary's.
+        master: u8,
+        /// That of replicas.
+        replica: u8,
+    },
 }
 
 impl ReadFrom {
-    /// All of them, by the names they have in the file.
+    /// Those that have a name in the file.
     pub const NAMES: [(&'static str, Self); 6] = [
         ("master", Self::Master),
         ("master_preferred", Self::MasterPreferred),
@@ -197,6 +205,81 @@ impl ReadFrom {
         ("any", Self::Any),
         ("nearest", Self::Nearest),
     ];
+}
+
+impl ReadFrom {
+    /// How much the primary and replicas are preferred; 0 is never read from.
+    #[must_use]
+    pub fn priorities(self) -> (u8, u8) {
+        match self {
+            Self::Master => (100, 0),
+            Self::MasterPreferred => (100, 50),
+            Self::Replica => (0, 100),
+            Self::ReplicaPreferred => (50, 100),
+            Self::Any | Self::Nearest => (50, 50),
+            Self::Priorities { master, replica } => (master, replica),
+        }
+    }
+}
+
+/// How much a replica that is read from may owe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// So many replies, on a connection of a worker's.
+    Owes(usize),
+    /// The oldest reply for so long, in microseconds.
+    WaitsUs(u64),
+}
+
+impl Load {
+    /// Whether a server that owes so many replies, the oldest for so long, owes too much.
+    #[must_use]
+    pub fn is_over(self, owes: usize, waits_us: u64) -> bool {
+        match self {
+            Self::Owes(most) => owes > most,
+            Self::WaitsUs(most_us) => waits_us > most_us,
+        }
+    }
+}
+
+/// A data center, as the one in which the proxy is sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataCenter {
+    /// Its name.
+    pub name: String,
+    /// How the addresses of its servers begin.
+    pub prefixes: Vec<String>,
+    /// How much it is preferred for reads, 0 to 100; 0 is never read from.
+    pub priority: u8,
+    /// Its share among those of the same priority.
+    pub weight: u32,
+}
+
+/// All data centers, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataCenters(pub Vec<DataCenter>);
+
+impl DataCenters {
+    /// The place of the data center in which an address is: the longest prefix decides.
+    #[must_use]
+    pub fn place_of(&self, address: &ServerAddress) -> Option<usize> {
+        let text = address.to_string();
+        let fits = |center: &DataCenter| {
+            let prefixes =
+                center.prefixes.iter().filter(|prefix| text.starts_with(prefix.as_str()));
+            prefixes.map(String::len).max()
+        };
+        let places = self.0.iter().enumerate();
+        let found = places.filter_map(|(place, center)| Some((fits(center)?, place)));
+        found.max_by_key(|(len, place)| (*len, std::cmp::Reverse(*place))).map(|(_, place)| place)
+    }
+
+    /// The name of the data center in which an address is; empty where no prefix fits.
+    #[must_use]
+    pub fn name_of(&self, address: Option<&ServerAddress>) -> &str {
+        let place = address.and_then(|address| self.place_of(address));
+        place.map_or("", |place| &self.0[place].name)
+    }
 }
 
 /// How far behind a replica may be.
@@ -276,6 +359,14 @@ pub struct PoolSettings {
     pub read_from: ReadFrom,
     /// How far behind a replica may be that is read from; `None` is however far.
     pub max_lag: Option<Lag>,
+    /// How much a replica may owe that is read from; `None` is however much.
+    pub max_load: Option<Load>,
+    /// The data centers in which the servers are, where that counts for reads.
+    pub data_centers: Option<DataCenters>,
+    /// Milliseconds after which a read that is not answered is sent to another server as well.
+    pub hedge_after_ms: Option<u64>,
+    /// Reads of a hundred for which that may be done.
+    pub hedge_percent: u8,
     /// Milliseconds after a write during which its client reads from the primary.
     pub read_after_write_ms: u64,
     /// The servers, numbered as [`ServerOrder`] says.
@@ -322,6 +413,10 @@ impl PoolSettings {
             failover_hold_ms: 0,
             read_from: ReadFrom::Master,
             max_lag: None,
+            max_load: None,
+            data_centers: None,
+            hedge_after_ms: None,
+            hedge_percent: 5,
             read_after_write_ms: 0,
             servers,
             sentinel: None,

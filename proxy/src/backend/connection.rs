@@ -356,6 +356,12 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
     if it.is_turned() {
         it.turn_large_away(now_us);
     }
+    if let Some(Target::Hedged { number, is_copy }) = it.pipeline.front() {
+        match down.begins_hedged(number, is_copy) {
+            Some(target) => it.pipeline.retarget_front(target),
+            None => return false,
+        }
+    }
     let client = match it.pipeline.front() {
         Some(
             Target::Client { id, sequence }
@@ -372,7 +378,9 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
             }
         }
         Some(Target::Nobody) => None,
-        Some(Target::Part { .. } | Target::Copy { .. }) | None => return false,
+        Some(Target::Part { .. } | Target::Copy { .. } | Target::Hedged { .. }) | None => {
+            return false;
+        }
     };
     if let Some(Target::Script { id, sequence }) = it.pipeline.front() {
         down.has_script(id, sequence);

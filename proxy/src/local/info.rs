@@ -253,6 +253,17 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.servers.values().map(|server| server.held).sum::<u64>(),
         total.servers.values().map(|server| server.resent).sum::<u64>(),
     )?;
+    if it.reads.is_some() {
+        write!(
+            out,
+            "replica_reads:{}\r\nload_skips:{}\r\nhedged_reads:{}\r\nhedge_wins:{}\r\nhedges_denied:{}\r\n",
+            total.replica_reads,
+            total.load_skips,
+            total.hedged_reads,
+            total.hedge_wins,
+            total.hedges_denied,
+        )?;
+    }
     if settings.cluster.is_some() {
         let mut redirects = Redirects::default();
         total.servers.values().for_each(|server| redirects.add(&server.redirects));
@@ -297,6 +308,9 @@ fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
             stats.held,
             stats.resent,
         )?;
+        if let Some(centers) = &it.shared.settings.data_centers {
+            write!(out, ",dc={}", centers.name_of(member.endpoint.address.as_ref()))?;
+        }
         if it.shared.settings.cluster.is_some() {
             let slots = if member.role == Role::Primary { shard.slots } else { 0 };
             write!(out, ",slots={slots}")?;

@@ -13,7 +13,6 @@ use super::lane::Lanes;
 use super::plan::{Plan, plans};
 use crate::client::observe::Pause;
 use crate::client::reads::Reads;
-use crate::settings::ReadFrom;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId, Topology};
@@ -68,11 +67,7 @@ impl Pool {
             cache,
             routes: Vec::new(),
             limbo: Vec::new(),
-            reads: (settings.read_from != ReadFrom::Master).then(|| Reads {
-                from: settings.read_from,
-                after_write_us: settings.read_after_write_ms * 1000,
-                routes: Vec::new(),
-            }),
+            reads: Reads::new(settings),
             read_links: HashMap::new(),
             unread: Vec::new(),
             links: HashMap::new(),

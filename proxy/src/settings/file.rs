@@ -12,6 +12,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 use super::cluster::{self, cluster};
 use super::down;
 use super::groups::{GroupList, group_list};
+use super::reads::{self, CenterList};
 use super::server_list::ServerItem;
 use super::values::{self, Listen};
 use super::{
@@ -24,6 +25,7 @@ const GLOBAL_SECTION: &str = "global";
 pub(super) const LIST_KEY: &str = "servers";
 pub(super) const SENTINELS_KEY: &str = "sentinels";
 const GROUPS_KEY: &str = "groups";
+const CENTERS_KEY: &str = "data_centers";
 
 /// A section as written: its keys in order.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ enum Entry {
     List(Vec<String>),
     Servers(Vec<ServerItem>),
     Groups(GroupList),
+    Centers(CenterList),
     /// The value of a key that nobody knows.
     Unknown,
 }
@@ -119,6 +122,7 @@ impl<'de> Visitor<'de> for SectionSeed {
                 LIST_KEY => Entry::Servers(map.next_value()?),
                 SENTINELS_KEY | cluster::KEY => Entry::List(map.next_value()?),
                 GROUPS_KEY => Entry::Groups(map.next_value()?),
+                CENTERS_KEY => Entry::Centers(map.next_value()?),
                 _ if is_known => Entry::Text(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -199,9 +203,10 @@ pub(super) fn parse(
     })?;
     let source = Source { file, text };
     let mut settings = Settings::default();
-    for (place, section) in sections.iter().enumerate() {
+    let mut names: Vec<String> = Vec::with_capacity(sections.len());
+    for section in sections {
         let name = section.name.as_str();
-        if sections[..place].iter().any(|other| other.name == name) {
+        if names.iter().any(|other| other == name) {
             let twice = SettingsError::new(file, format!("pool '{name}' is given twice"));
             return Err(twice.at(source.line_of_nth(name, None, 1)));
         }
@@ -209,10 +214,11 @@ pub(super) fn parse(
             let repeated = SettingsError::new(file, format!("'{key}' is a duplicate"));
             return Err(repeated.within(name).at(source.line_of_nth(name, Some(key), 1)));
         }
+        names.push(section.name.clone());
         if skips_memcached && section.is_of_memcached() {
-            settings.skipped.push(section.name.clone());
+            settings.skipped.push(section.name);
         } else if section.is_global() {
-            settings.global = global(&source, section)?;
+            settings.global = global(&source, &section)?;
         } else {
             let pool = pool(&source, section)?;
             if let Some(other) =
@@ -319,41 +325,43 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, SettingsError> {
+fn pool(source: &Source<'_>, section: Section) -> Result<PoolSettings, SettingsError> {
+    let says_redis = section.entries.iter().any(|(key, _)| key == "redis");
     let name = section.name.as_str();
     let placeholder = Listen::tcp("", 0);
     let mut pool = PoolSettings::new(name, placeholder, Vec::new());
     let mut seen = Seen::default();
-    for (key, entry) in &section.entries {
+    for (key, entry) in section.entries {
+        let key = key.as_str();
         match entry {
-            Entry::Text(text) => set_pool(&mut pool, &mut seen, key, text)
+            Entry::Text(text) => set_pool(&mut pool, &mut seen, key, &text)
                 .map_err(|problem| source.error(name, Some(key), &problem))?,
             Entry::Unknown => {
                 return Err(source.error(name, Some(key), &unknown(key, rows::POOL)));
             }
+            Entry::Centers(centers) => seen.centers = Some(centers),
             Entry::Groups(groups) => {
                 seen.groups = Some(
-                    group_list(groups)
+                    group_list(&groups)
                         .map_err(|problem| source.error(name, Some(key), &problem))?,
                 );
             }
             Entry::List(items) if key == SENTINELS_KEY => {
-                seen.sentinels = addresses(source, name, "sentinel", items)?;
+                seen.sentinels = addresses(source, name, "sentinel", &items)?;
             }
             Entry::List(items) if key == cluster::KEY => {
-                seen.seeds = addresses(source, name, "node", items)?;
+                seen.seeds = addresses(source, name, "node", &items)?;
                 seen.has_cluster = true;
             }
             // No other key has a list.
             Entry::List(_) => {}
             Entry::Servers(items) => {
                 for ServerItem { text: item, user, password } in items {
-                    let server = values::server(item).map_err(|problem| {
+                    let server = values::server(&item).map_err(|problem| {
                         SettingsError::new(source.file, format!("server '{item}' {problem}"))
                             .within(name)
-                            .at(source.line_of_item(name, item))
+                            .at(source.line_of_item(name, &item))
                     })?;
-                    let (user, password) = (user.clone(), password.clone());
                     pool.servers.push(ServerSettings { user, password, ..server });
                 }
             }
@@ -374,11 +382,12 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
     if pool.databases > 1 && pool.redis_db > 0 {
         return Err(source.error(name, Some("redis_db"), "does not go with several 'databases'"));
     }
-    reads(&pool, is_discovered).map_err(|(key, problem)| source.error(name, Some(key), problem))?;
+    reads::reads(&mut pool, &mut seen, is_discovered)
+        .map_err(|(key, problem)| source.error(name, Some(key), &problem))?;
     down::on_server_down(&mut pool, &seen)
         .map_err(|(key, problem)| source.error(name, Some(key), problem))?;
     if !seen.redis && !is_discovered {
-        let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
+        let key = says_redis.then_some("redis");
         return Err(source.error(
             name,
             key,
@@ -399,21 +408,6 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
     }
     finish(source, &mut pool, seen.hash.take())?;
     Ok(pool)
-}
-
-/// Whether what is said of reads has a meaning.
-fn reads(pool: &PoolSettings, is_discovered: bool) -> Result<(), (&'static str, &'static str)> {
-    let splits = pool.read_from != ReadFrom::Master;
-    if splits && !is_discovered {
-        return Err(("read_from", "needs 'sentinels' or 'cluster', which tell the replicas"));
-    }
-    if pool.max_lag.is_some() && !splits {
-        return Err(("max_lag", "needs 'read_from' with replicas"));
-    }
-    if pool.read_after_write_ms > 0 && !splits {
-        return Err(("read_after_write", "needs 'read_from' with replicas"));
-    }
-    Ok(())
 }
 
 /// The addresses of a list of sentinels or of a cluster's nodes.
@@ -448,6 +442,12 @@ pub(super) struct Seen {
     pub(super) ejects: Option<bool>,
     pub(super) on_server_down: Option<OnServerDown>,
     pub(super) retry_ms: Option<u64>,
+    pub(super) has_read_from: bool,
+    pub(super) master_priority: Option<u8>,
+    pub(super) replica_priority: Option<u8>,
+    pub(super) centers: Option<CenterList>,
+    pub(super) local_center: Option<String>,
+    pub(super) hedge_percent: Option<u8>,
     sentinels: Vec<ServerAddress>,
     groups: Option<Groups>,
     sentinel_user: Option<String>,
@@ -566,7 +566,17 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         }
         "subscribe_everywhere" => pool.subscribe_everywhere = values::switch(text)?,
         "failover_hold" => seen.hold_ms = Some(values::number(text, MS_MAX)?),
+        "master_read_priority" => seen.master_priority = Some(reads::priority(text)?),
+        "replica_read_priority" => seen.replica_priority = Some(reads::priority(text)?),
+        "local_dc" => seen.local_center = Some(text.to_owned()),
+        "max_load" => pool.max_load = Some(values::load(text)?),
+        "hedge_after" => match values::number(text, MS_MAX)? {
+            0 => return Err("cannot be 0".to_owned()),
+            ms => pool.hedge_after_ms = Some(ms),
+        },
+        "hedge_budget" => seen.hedge_percent = Some(values::percent(text)?),
         "read_from" => {
+            seen.has_read_from = true;
             pool.read_from = ReadFrom::NAMES
                 .iter()
                 .find(|(name, _)| *name == text)

@@ -170,6 +170,33 @@ pub const POOL: &[Row] = &[
         "Replicas further behind are not read from: bytes of changes, such as 10mb, or seconds since they heard their primary, such as 5s.",
     ),
     row(
+        "master_read_priority",
+        "50",
+        "With replica_read_priority, in place of read_from: how much primaries are preferred for reads, 0 (never) to 100.",
+    ),
+    row(
+        "replica_read_priority",
+        "0",
+        "The same for replicas. The highest priority is read from; among equals whoever owes the fewest replies.",
+    ),
+    row(
+        "max_load",
+        "however much",
+        "Replicas that owe more are read from only if all do: replies on a worker's connection, such as 500, or the time that the oldest has been waited for, such as 20ms.",
+    ),
+    row("local_dc", "none", "The one of data_centers that the proxy is in."),
+    row(
+        "data_centers",
+        "none",
+        "Mapping of names to prefixes, a list of what addresses there begin with, and reads, a mapping of data centers to priority or priority:weight: where reads of a proxy in that data center go. Priority 0, or none, is never; the highest counts before that of roles, equals share by weight.",
+    ),
+    row(
+        "hedge_after",
+        "never",
+        "Milliseconds after which a read that is not answered is sent to another server that may serve it as well; the first answer counts.",
+    ),
+    row("hedge_budget", "5%", "Reads of a hundred for which that may be done."),
+    row(
         "read_after_write",
         "0",
         "Milliseconds after a client has sent a write during which it reads from the primary of that shard.",

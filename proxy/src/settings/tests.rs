@@ -93,6 +93,83 @@ fn what_becomes_of_keys_whose_server_is_down_is_said_once() {
     }
 }
 
+const CENTERS: &str = "  local_dc: bj
+  data_centers:
+    bj:
+      prefixes: [10.1., 10.]
+      reads: {bj: 50, sh: 20:3}
+    sh:
+      prefixes: [10.2.]
+      reads: {sh: 50}
+    none:
+      prefixes: [11.]
+";
+
+#[test]
+fn reads_have_priorities_and_data_centers() {
+    let with = |keys: &str| {
+        parse(&format!("a:\n  listen: h:1\n  cluster: [\"h:1\"]\n{keys}"))
+            .map(|mut settings| settings.pools.remove(0))
+    };
+    let both = with(&format!(
+        "  master_read_priority: 10\n  replica_read_priority: 100\n  max_load: 20ms\n  hedge_after: 5\n{CENTERS}"
+    ));
+    let both = both.expect("a good file");
+    assert_eq!(both.read_from, ReadFrom::Priorities { master: 10, replica: 100 });
+    assert_eq!(both.max_load, Some(Load::WaitsUs(20_000)));
+    assert_eq!((both.hedge_after_ms, both.hedge_percent), (Some(5), 5));
+    let centers = both.data_centers.expect("they are");
+    let said = centers.0.iter().map(|it| (it.name.as_str(), it.priority, it.weight));
+    assert_eq!(said.collect::<Vec<_>>(), [("bj", 50, 1), ("sh", 20, 3), ("none", 0, 1)]);
+    let at = |host: &str| {
+        let address = ServerAddress::Tcp { host: host.to_owned(), port: 6379 };
+        centers.name_of(Some(&address)).to_owned()
+    };
+    let hosts = ["10.1.0.1", "10.2.0.1", "10.3.0.1", "11.0.0.1", "12.0.0.1"];
+    assert_eq!(hosts.map(at), ["bj", "sh", "bj", "none", ""], "the longest prefix decides");
+    assert_eq!(
+        with("  replica_read_priority: 60\n").map(|it| it.read_from.priorities()),
+        Ok((50, 60))
+    );
+    assert_eq!(with("  master_read_priority: 60\n").map(|it| it.read_from), Ok(ReadFrom::Master));
+    let load = with("  read_from: any\n  max_load: 500\n  hedge_after: 9\n  hedge_budget: 10%\n");
+    let load = load.expect("a good file");
+    assert_eq!((load.max_load, load.hedge_percent), (Some(Load::Owes(500)), 10));
+    for (keys, problem) in [
+        ("  master_read_priority: 0\n", "nobody may be read from"),
+        ("  master_read_priority: 101\n", "is above 100"),
+        ("  read_from: any\n  replica_read_priority: 1\n", "does not go with 'read_from'"),
+        ("  hedge_after: 5\n", "'hedge_after' needs 'read_from'"),
+        ("  read_from: any\n  hedge_after: 0\n", "cannot be 0"),
+        ("  read_from: any\n  hedge_budget: 5\n", "needs 'hedge_after'"),
+        ("  read_from: any\n  hedge_after: 1\n  hedge_budget: 101\n", "is not a percentage"),
+        ("  read_from: any\n  max_load: 5s\n", "is not milliseconds such as 20ms"),
+        ("  read_from: any\n  local_dc: bj\n", "needs 'data_centers'"),
+        ("  max_load: 5\n", "'max_load' needs 'read_from'"),
+        (CENTERS, "'data_centers' needs 'read_from'"),
+        (&format!("  read_from: nearest\n{CENTERS}"), "which measures"),
+        (
+            &format!("  read_from: any\n{}", CENTERS.replace("local_dc: bj", "local_dc: x")),
+            "does not have 'x'",
+        ),
+        (
+            &format!("  read_from: any\n{}", CENTERS.replace("local_dc: bj", "local_dc: none")),
+            "no reads",
+        ),
+        (&format!("  read_from: any\n{}", CENTERS.replace("sh: 20:3", "sx: 20:3")), "none of them"),
+        (&format!("  read_from: any\n{}", CENTERS.replace("20:3", "20:0")), "is not a priority"),
+        (
+            &format!("  read_from: any\n{}", CENTERS.replace("reads: {sh", "read: {sh")),
+            "not 'read'",
+        ),
+    ] {
+        let error = with(keys).expect_err(keys);
+        assert!(error.contains(problem), "{keys}: {error}");
+    }
+    let groups = "a:\n  listen: h:1\n  sentinels: [\"h:1\"]\n  groups: [g]\n  failover_hold: 0\n  read_from: any\n  hedge_after: 5\n";
+    assert!(parse(groups).expect_err("not kept").contains("needs 'failover_hold'"));
+}
+
 #[test]
 fn servers_are_named_and_numbered_as_twemproxy_does() {
     let list = "  servers:\n   - 10.0.0.1:11211:1\n   - 10.0.0.1:6380:2\n   - /run/a.sock:3\n   - host:7:1 b\n   - [::1]:7:1 aa\n";

@@ -45,6 +45,8 @@ impl Core {
             let (all, used) = self.privates.count(pool.shared.id);
             (pool.stats.private_connections, pool.stats.private_in_use) = (all as u64, used as u64);
             (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
+            let won = self.down.hedges.won.get(index);
+            pool.stats.hedge_wins = won.copied().unwrap_or(0);
             pool.stats.clients_unread = self.down.clients.unread[index];
             pool.stats.latency = self.down.clients.latency[index].clone();
             // What is known of servers that have left goes with them.
