@@ -62,6 +62,8 @@ pub struct Streaming {
     pub skipper: Skipper,
     /// Who gets it; `None` when the client does not want to hear it.
     pub client: Option<ClientId>,
+    /// Bytes that have come.
+    pub bytes: u64,
 }
 
 /// Whom a connection serves.
@@ -139,6 +141,10 @@ pub struct Backend {
     pub waker: Option<Waker>,
     /// When the server last sent anything, in microseconds of the worker's clock.
     pub heard_us: u64,
+    /// When it had sent something before that.
+    quiet_since_us: u64,
+    /// It is for heavy requests.
+    pub is_heavy: bool,
     /// When it was last begun to be opened.
     tried_us: u64,
     /// Why it failed last.
@@ -269,6 +275,8 @@ impl Backend {
             streaming: None,
             waker: None,
             heard_us: 0,
+            quiet_since_us: 0,
+            is_heavy: false,
             tried_us: 0,
             last_why: String::new(),
             backoff: Backoff::default(),

@@ -104,6 +104,15 @@ fn describe() {
         "redstart_proxy_fallback_hits_total",
         "Those of them that were answered there."
     );
+    describe_gauge!(
+        "redstart_proxy_heavy_known",
+        "Requests (command and key) that are known to be heavy, counted once for each worker."
+    );
+    describe_gauge!("redstart_proxy_heavy_connections", "Connections open for heavy requests.");
+    describe_counter!(
+        "redstart_proxy_heavy_requests_total",
+        "Requests that went on connections of their own because they are heavy (heavy_connections)."
+    );
     describe_counter!("redstart_proxy_replica_reads_total", "Reads that went to replicas.");
     describe_counter!(
         "redstart_proxy_load_skips_total",
@@ -341,8 +350,8 @@ impl ServerHandles {
 
 struct PoolHandles {
     name: String,
-    gauges: [Gauge; 7],
-    counters: [Counter; 18],
+    gauges: [Gauge; 9],
+    counters: [Counter; 19],
     commands: HashMap<usize, Counter>,
     latency: Seen,
     /// By name: a server that comes back goes on counting.
@@ -363,6 +372,8 @@ impl PoolHandles {
                 "redstart_proxy_subscribers",
                 "redstart_proxy_subscriptions",
                 "redstart_proxy_tracking_clients",
+                "redstart_proxy_heavy_known",
+                "redstart_proxy_heavy_connections",
             ]
             .map(|name| gauge!(name, labels.to_vec())),
             counters: [
@@ -384,6 +395,7 @@ impl PoolHandles {
                 counter("redstart_proxy_hedged_reads_total"),
                 counter("redstart_proxy_hedge_wins_total"),
                 counter("redstart_proxy_hedges_denied_total"),
+                counter("redstart_proxy_heavy_requests_total"),
             ],
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
@@ -410,6 +422,8 @@ impl PoolHandles {
             stats.subscribers,
             stats.subscriptions,
             stats.tracking_clients,
+            stats.heavy_known,
+            stats.heavy_connections,
         ];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
@@ -433,6 +447,7 @@ impl PoolHandles {
             stats.hedged_reads,
             stats.hedge_wins,
             stats.hedges_denied,
+            stats.heavy_requests,
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);

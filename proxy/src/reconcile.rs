@@ -48,8 +48,9 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
                 let duty = Duty::Shared { shard: shard.id, lane: lane as u32 };
                 let manner = lanes.manner(lane);
                 let place = core.up.add(pool, Arc::clone(endpoint), manner, keeps, duty);
-                core.up.get_mut(place as usize).follows = follows;
-                if preconnect && manner == Manner::default() {
+                let backend = core.up.get_mut(place as usize);
+                (backend.follows, backend.is_heavy) = (follows, lanes.is_heavy(lane));
+                if preconnect && manner == Manner::default() && !lanes.is_heavy(lane) {
                     core.up.want(place as usize, now_us);
                 }
                 place
@@ -116,7 +117,8 @@ fn bar(core: &mut Core, pool: PoolId) {
                 core.up.bar(backend, IS_DOWN);
             } else {
                 core.up.unbar(backend);
-                if preconnect && lanes.manner(lane) == Manner::default() {
+                let is_usual = lanes.manner(lane) == Manner::default() && !lanes.is_heavy(lane);
+                if preconnect && is_usual {
                     core.up.want(backend, now_us);
                 }
             }
@@ -153,7 +155,8 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
                 let place = core.up.add(pool, Arc::clone(endpoint), manner, true, duty);
                 let backend = core.up.get_mut(place as usize);
                 (backend.follows, backend.reads) = (follows, true);
-                if manner == Manner::default() {
+                backend.is_heavy = lanes.is_heavy(lane);
+                if manner == Manner::default() && !lanes.is_heavy(lane) {
                     core.up.want(place as usize, now_us);
                 }
                 place

@@ -6,6 +6,7 @@
 //! `config/` are tested against.
 
 mod cluster;
+mod document;
 mod down;
 mod error;
 mod file;
@@ -19,6 +20,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redstart_common::hash::{CharSign, HashKind};
+
+use crate::route::lane::Lanes;
 
 pub use error::SettingsError;
 pub use values::{Listen, ListenAddress, ServerAddress, ServerSettings, resolve_tcp as resolve};
@@ -339,6 +342,8 @@ pub struct PoolSettings {
     pub redis_db: u32,
     /// Connections per worker and server.
     pub server_connections: usize,
+    /// Most connections per worker, server, protocol version and database on which heavy requests go.
+    pub heavy_connections: usize,
     /// Most connections per worker and server that serve one client at a time.
     pub private_connections: usize,
     /// Whether a request whose keys lie on several servers goes to that of the first.
@@ -403,6 +408,7 @@ impl PoolSettings {
             databases: 1,
             redis_db: 0,
             server_connections: 1,
+            heavy_connections: 2,
             private_connections: 512,
             first_key_decides: false,
             subscribe_everywhere: false,
@@ -433,6 +439,12 @@ impl PoolSettings {
             Some(Groups::All) => 0,
             None => self.servers.len(),
         }
+    }
+
+    /// The lanes to each server.
+    #[must_use]
+    pub fn lanes(&self) -> Lanes {
+        Lanes::new(self.server_connections, self.heavy_connections, self.databases)
     }
 
     /// Whether somebody has to be asked which servers there are.

@@ -127,6 +127,12 @@ pub struct PoolStats {
     pub hedge_wins: u64,
     /// Times that late reads were left as they were because the budget was spent.
     pub hedges_denied: u64,
+    /// Requests that went on lanes of their own because they are heavy.
+    pub heavy_requests: u64,
+    /// Requests that are known to be, counted once for each worker.
+    pub heavy_known: u64,
+    /// Connections of those lanes that are open.
+    pub heavy_connections: u64,
     /// Requests received.
     pub requests: u64,
     /// Requests the proxy refused or answered with an error of its own.
@@ -163,6 +169,9 @@ impl Default for PoolStats {
             tracked_keys: 0,
             fallback_reads: 0,
             fallback_hits: 0,
+            heavy_requests: 0,
+            heavy_known: 0,
+            heavy_connections: 0,
             replica_reads: 0,
             load_skips: 0,
             hedged_reads: 0,
@@ -203,6 +212,9 @@ impl PoolStats {
         self.tracked_keys += other.tracked_keys;
         self.fallback_reads += other.fallback_reads;
         self.fallback_hits += other.fallback_hits;
+        self.heavy_requests += other.heavy_requests;
+        self.heavy_known += other.heavy_known;
+        self.heavy_connections += other.heavy_connections;
         self.replica_reads += other.replica_reads;
         self.load_skips += other.load_skips;
         self.hedged_reads += other.hedged_reads;

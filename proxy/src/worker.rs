@@ -42,6 +42,8 @@ use crate::tracking::Tracking;
 
 /// Tombstones on a connection after which it is closed.
 const TOMBSTONES_MAX: usize = 1024;
+/// How long a connection for heavy requests is kept that nobody uses, in microseconds.
+const HEAVY_UNUSED_US: u64 = 60_000_000;
 /// Things that clients ask for at once, on average, for each of which, as it were, a rest is made: requests of a
 /// pipeline, keys of a split request. With more, it lasts longer in proportion, for what a client waits for is then
 /// all of them, and what is saved is shared by all of them.
@@ -576,8 +578,17 @@ impl Core {
     pub fn trim(&mut self) {
         self.down.clients.trim();
         self.down.gathers.trim();
-        for (_, it) in self.up.iter_mut() {
+        let now_us = self.clock.now_us();
+        let mut unused = Vec::new();
+        for (place, it) in self.up.iter_mut() {
             it.trim();
+            let is_unused = it.is_heavy && it.is_up() && it.pipeline.is_empty();
+            if is_unused && it.heard_us + HEAVY_UNUSED_US <= now_us {
+                unused.push(place);
+            }
+        }
+        for place in unused {
+            self.up.close(place, "", now_us, |_| {});
         }
     }
 }

@@ -224,6 +224,7 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
          fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
          private_connections:{}\r\nprivate_in_use:{}\r\nprivate_refused:{}\r\n\
          subscribers:{}\r\nsubscriptions:{}\r\nmessages:{}\r\nsubscribers_dropped:{}\r\nclients_unread:{}\r\nfallback_reads:{}\r\nfallback_hits:{}\r\n\
+         heavy_requests:{}\r\nheavy_known:{}\r\nheavy_connections:{}\r\n\
          waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
@@ -249,6 +250,9 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.clients_unread,
         total.fallback_reads,
         total.fallback_hits,
+        total.heavy_requests,
+        total.heavy_known,
+        total.heavy_connections,
         total.servers.values().map(|server| server.waiting).sum::<u64>(),
         total.servers.values().map(|server| server.held).sum::<u64>(),
         total.servers.values().map(|server| server.resent).sum::<u64>(),

@@ -9,6 +9,7 @@ use redstart_common::hash::{CharSign, HashKind};
 use redstart_common::slot::hash_tag;
 
 use super::distribution::{Distribution, ShardIndex, Wants, slots};
+use super::heavy::Heavies;
 use super::lane::Lanes;
 use super::plan::{Plan, plans};
 use crate::client::observe::Pause;
@@ -38,6 +39,8 @@ pub struct Pool {
     pub links: HashMap<ServerId, Vec<u32>>,
     /// The lanes to each server.
     pub lanes: Lanes,
+    /// Requests that are known to be heavy.
+    pub heavies: Heavies,
     /// What to do with each command, by id.
     pub plans: Box<[Plan]>,
     hash: HashKind,
@@ -72,7 +75,8 @@ impl Pool {
             unread: Vec::new(),
             links: HashMap::new(),
             plans: plans(settings.read_fallback > 0),
-            lanes: Lanes::new(settings.server_connections, settings.databases),
+            lanes: settings.lanes(),
+            heavies: Heavies::default(),
             hash: settings.hash,
             char_sign: settings.char_sign,
             hash_tag: settings.hash_tag,

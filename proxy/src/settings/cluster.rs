@@ -2,7 +2,8 @@
 
 use redstart_common::hash::HashKind;
 
-use super::file::{LIST_KEY, SENTINELS_KEY, Seen};
+use super::document::{LIST_KEY, SENTINELS_KEY};
+use super::file::Seen;
 use super::{ClusterSettings, DistributionKind, PoolSettings, ServerOrder};
 
 /// The key of the seeds.

@@ -4,14 +4,12 @@
 //! and `yes` mean what twemproxy takes them for. Places of errors come from the YAML parser where it reports
 //! them, and otherwise from looking up the key in the text.
 
-use std::fmt;
-
 use redstart_common::hash::{CharSign, HashKind};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::cluster::{self, cluster};
+use super::document::{Document, Entry, GROUPS_KEY, LIST_KEY, SENTINELS_KEY, Section};
 use super::down;
-use super::groups::{GroupList, group_list};
+use super::groups::group_list;
 use super::reads::{self, CenterList};
 use super::server_list::ServerItem;
 use super::values::{self, Listen};
@@ -20,120 +18,6 @@ use super::{
     ServerAddress, ServerOrder, ServerSettings, Settings, SettingsError, rows,
 };
 use crate::route::distribution::SHARDS_MAX;
-
-const GLOBAL_SECTION: &str = "global";
-pub(super) const LIST_KEY: &str = "servers";
-pub(super) const SENTINELS_KEY: &str = "sentinels";
-const GROUPS_KEY: &str = "groups";
-const CENTERS_KEY: &str = "data_centers";
-
-/// A section as written: its keys in order.
-#[derive(Debug)]
-struct Section {
-    name: String,
-    entries: Vec<(String, Entry)>,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Text(String),
-    List(Vec<String>),
-    Servers(Vec<ServerItem>),
-    Groups(GroupList),
-    Centers(CenterList),
-    /// The value of a key that nobody knows.
-    Unknown,
-}
-
-impl Section {
-    /// Whether it is the process's own section. A pool may be called `global` as well: a file of twemproxy's may
-    /// have one, and it tells itself by what only a pool has.
-    fn is_global(&self) -> bool {
-        let is_of_pool =
-            |key: &str| ["listen", LIST_KEY, SENTINELS_KEY, cluster::KEY].contains(&key);
-        self.name == GLOBAL_SECTION && !self.entries.iter().any(|(key, _)| is_of_pool(key))
-    }
-
-    /// Whether it is a pool of twemproxy's that speaks memcached's protocol.
-    fn is_of_memcached(&self) -> bool {
-        let has = |key: &str| self.entries.iter().find(|(other, _)| other == key);
-        let is_redis = has("redis")
-            .is_some_and(|(_, entry)| matches!(entry, Entry::Text(text) if text == "true"));
-        has("listen").is_some() && has(LIST_KEY).is_some() && !is_redis
-    }
-
-    /// A key that is given twice.
-    fn repeated(&self) -> Option<&str> {
-        let mut keys = self.entries.iter().map(|(key, _)| key.as_str()).enumerate();
-        keys.find(|(place, key)| self.entries[..*place].iter().any(|(known, _)| known == key))
-            .map(|(_, key)| key)
-    }
-}
-
-struct Document(Vec<Section>);
-
-impl<'de> Deserialize<'de> for Document {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(DocumentVisitor)
-    }
-}
-
-struct DocumentVisitor;
-
-impl<'de> Visitor<'de> for DocumentVisitor {
-    type Value = Document;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping of pools")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
-        let mut sections: Vec<Section> = Vec::new();
-        // What is given twice is found later, where its line is known.
-        while let Some(name) = map.next_key::<String>()? {
-            sections.push(map.next_value_seed(SectionSeed(name))?);
-        }
-        Ok(Document(sections))
-    }
-}
-
-struct SectionSeed(String);
-
-impl<'de> DeserializeSeed<'de> for SectionSeed {
-    type Value = Section;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Section, D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for SectionSeed {
-    type Value = Section;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "keys and values under '{}'", self.0)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
-        let mut entries: Vec<(String, Entry)> = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let is_known = rows::GLOBAL.iter().chain(rows::POOL).any(|row| row.name == key);
-            let entry = match key.as_str() {
-                LIST_KEY => Entry::Servers(map.next_value()?),
-                SENTINELS_KEY | cluster::KEY => Entry::List(map.next_value()?),
-                GROUPS_KEY => Entry::Groups(map.next_value()?),
-                CENTERS_KEY => Entry::Centers(map.next_value()?),
-                _ if is_known => Entry::Text(map.next_value()?),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    Entry::Unknown
-                }
-            };
-            entries.push((key, entry));
-        }
-        Ok(Section { name: self.0, entries })
-    }
-}
 
 /// The text of a file, to find lines in.
 struct Source<'a> {
@@ -551,6 +435,7 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             0 => return Err("cannot be 0".to_owned()),
             count => pool.server_connections = to_usize(count),
         },
+        "heavy_connections" => pool.heavy_connections = to_usize(values::number(text, 64)?),
         "private_connections" => {
             pool.private_connections = to_usize(values::number(text, 65_536)?);
         }

@@ -119,6 +119,11 @@ pub const POOL: &[Row] = &[
         "Connections per worker and server; a client keeps to one of them.",
     ),
     row(
+        "heavy_connections",
+        "2",
+        "Most connections per worker and server that requests whose replies are large (256 KB) or take long (5 ms) go on, so that others do not wait behind them; opened when they are needed. 0 sends all on the same.",
+    ),
+    row(
         "private_connections",
         "512",
         "Most connections per worker and server that serve one client at a time: one for each client that waits (BLPOP …) or watches keys; 0 refuses both.",

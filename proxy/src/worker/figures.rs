@@ -35,6 +35,8 @@ impl Core {
     pub fn snapshot(&mut self) -> Vec<PoolStats> {
         for (index, pool) in self.pools.iter_mut().enumerate() {
             pool.stats.clients = 0;
+            pool.stats.heavy_connections = 0;
+            pool.stats.heavy_known = pool.heavies.len() as u64;
             pool.stats.blocked_clients = 0;
             pool.stats.subscribers = 0;
             pool.stats.tracking_clients = 0;
@@ -70,6 +72,9 @@ impl Core {
         }
         for backend in 0..self.up.places() {
             if !self.up.is_free(backend) {
+                let it = self.up.get_mut(backend);
+                let (pool, is_heavy) = (it.pool, it.is_heavy && it.is_up());
+                self.pools[pool].stats.heavy_connections += u64::from(is_heavy);
                 self.count(backend);
             }
         }

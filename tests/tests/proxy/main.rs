@@ -12,6 +12,7 @@ mod fallback;
 mod hash_tags;
 mod interop;
 mod kept;
+mod lanes;
 mod large_values;
 mod load;
 mod observe;
