@@ -2,6 +2,7 @@
 //! clients, pipelined, written once a turn.
 
 pub mod again;
+pub mod backoff;
 pub mod connection;
 pub mod control_link;
 pub mod health;
@@ -23,6 +24,7 @@ use redstart_common::net::{Stream, buffer};
 use redstart_common::resp::ReplyScanner;
 
 use self::again::Waiting;
+use self::backoff::Backoff;
 use self::connection::Ending;
 use self::kept::Kept;
 use self::pipeline::{Pipeline, Slot};
@@ -60,6 +62,8 @@ pub struct Streaming {
     pub skipper: Skipper,
     /// Who gets it; `None` when the client does not want to hear it.
     pub client: Option<ClientId>,
+    /// Bytes that have come.
+    pub bytes: u64,
 }
 
 /// Whom a connection serves.
@@ -137,11 +141,17 @@ pub struct Backend {
     pub waker: Option<Waker>,
     /// When the server last sent anything, in microseconds of the worker's clock.
     pub heard_us: u64,
+    /// When it had sent something before that.
+    quiet_since_us: u64,
+    /// It is for heavy requests.
+    pub is_heavy: bool,
     /// When it was last begun to be opened.
     tried_us: u64,
     /// Why it failed last.
     last_why: String,
-    backoff_us: u64,
+    backoff: Backoff,
+    /// Its server is down, and requests for it are refused until that is over.
+    is_barred: bool,
     /// What the server calls it, as `CLIENT ID` says; 0 where it was not asked.
     pub remote_id: u64,
     /// The scripts it has carried.
@@ -265,9 +275,12 @@ impl Backend {
             streaming: None,
             waker: None,
             heard_us: 0,
+            quiet_since_us: 0,
+            is_heavy: false,
             tried_us: 0,
             last_why: String::new(),
-            backoff_us: 0,
+            backoff: Backoff::default(),
+            is_barred: false,
             remote_id: 0,
             carried: Carried::default(),
             suspect: false,
@@ -333,6 +346,24 @@ impl Backend {
         let sent = self.output.poll_send(stream, cx);
         self.recorded = self.output.len();
         sent
+    }
+
+    /// The bytes of a request that is not answered, behind `before` bytes of others; `None` where they are not kept.
+    #[must_use]
+    pub fn request_bytes(&self, before: usize, bytes: usize) -> Option<Vec<u8>> {
+        let kept = self.kept.len();
+        if self.kept.is_lost() {
+            return None;
+        }
+        if before < kept {
+            return self.kept.part(before, bytes).map(<[u8]>::to_vec);
+        }
+        let mut found = Vec::with_capacity(bytes);
+        self.output.each_piece(self.recorded + before - kept, |piece| {
+            let wanted = (bytes - found.len()).min(piece.len());
+            found.extend_from_slice(&piece[..wanted]);
+        });
+        (found.len() == bytes).then_some(found)
     }
 
     /// Gives back memory that an idle connection does not need.

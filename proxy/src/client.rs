@@ -4,6 +4,7 @@
 //! is kept. Replies gather in its output and leave at the end of the turn.
 
 pub mod absent;
+pub mod apart;
 pub mod choose;
 pub mod chores;
 pub mod clients;
@@ -12,6 +13,7 @@ pub mod dispatch;
 pub mod fate;
 pub mod fill;
 pub mod forward;
+pub mod hedge;
 pub mod held;
 pub mod observe;
 pub mod pending;
@@ -132,6 +134,10 @@ pub struct Client {
     pub db: u16,
     /// Which of the connections to each server its requests go on.
     pub lane: u32,
+    /// That is one for heavy requests.
+    pub is_apart: bool,
+    /// What the request that is begun next is known by, if it may turn out to be heavy.
+    pub tag: u16,
     lanes: Lanes,
     /// Has given the password, or needs none.
     pub authenticated: bool,
@@ -164,9 +170,13 @@ impl Client {
 
     /// It asks in another manner from now on. What is under way belongs to other connections: nothing may overtake it.
     pub fn set_manner(&mut self, manner: Manner) {
-        self.barrier |= manner != self.manner() && !self.pending.is_empty();
+        if manner == self.manner() {
+            return;
+        }
+        self.barrier |= !self.pending.is_empty();
         (self.resp3, self.db) = (manner.resp3, manner.db);
         self.lane = self.lanes.of(manner, self.id.index);
+        self.is_apart = false;
     }
 
     /// Counts a request in and gives its sequence number.
@@ -180,7 +190,7 @@ impl Client {
                 true
             }
         };
-        self.pending.push(now_us as u32, muted)
+        self.pending.push_tagged(now_us as u32, muted, std::mem::take(&mut self.tag))
     }
 
     /// Whether no further request may be parsed now.
@@ -209,6 +219,9 @@ impl Client {
             self.barrier = false;
             self.asked_bytes = 0;
             self.large_bytes /= 2;
+            if std::mem::take(&mut self.is_apart) {
+                self.lane = self.lanes.of(self.manner(), self.id.index);
+            }
             if self.output.is_empty() {
                 self.at_hand = 0;
             }

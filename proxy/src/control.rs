@@ -9,7 +9,6 @@ use crate::client::ClientId;
 use crate::client::observe::Pause;
 use crate::clock::Clock;
 use crate::pubsub::Topic;
-use crate::route::lane::Lanes;
 use crate::settings::Global;
 use crate::stats::PoolStats;
 use crate::topology::PoolId;
@@ -225,8 +224,7 @@ fn own_descriptors(workers: usize, pools: &[Arc<SharedPool>]) -> usize {
             Some(cluster) => (cluster.seeds.len().max(NODES), cluster.seeds.len() + NODES_ASKED),
             None => (servers, 0),
         };
-        let lanes = Lanes::new(settings.server_connections, settings.databases);
-        let connections = servers * lanes.count() * workers;
+        let connections = servers * settings.lanes().count() * workers;
         // An engine in this process holds the other end as well.
         listeners
             + sentinels

@@ -8,6 +8,7 @@ use crate::backend::pipeline::Target;
 use crate::client::chores::Chore;
 use crate::client::fate::{self, Loss};
 use crate::client::fill::{Fills, Outcome};
+use crate::client::hedge::Hedges;
 use crate::client::{ClientId, Clients};
 use crate::gather::Gathers;
 use crate::scripts;
@@ -23,6 +24,8 @@ pub struct Downstream {
     pub asked_scripts: HashMap<(ClientId, u32), Vec<u8>>,
     /// Reads that may be asked of other servers, and what is brought home from there.
     pub fills: Fills,
+    /// Reads that two servers were asked.
+    pub hedges: Hedges,
     /// What replies have given to do, before the turn ends.
     pub chores: Vec<Chore>,
 }
@@ -58,7 +61,35 @@ impl Downstream {
                     self.chores.push(Chore::Copied { number });
                 }
             }
+            Target::Hedged { number, is_copy } => {
+                if let Some(target) = self.hedges.answered(number, is_copy, reply) {
+                    self.answer(target, reply, now_us);
+                }
+            }
             Target::Nobody => {}
+        }
+    }
+
+    /// The client whose read two servers were asked, while that is not answered.
+    #[must_use]
+    pub fn client_of_hedge(&self, number: u32) -> Option<ClientId> {
+        match self.hedges.target(Target::Hedged { number, is_copy: false }) {
+            Target::Client { id, .. } => Some(id),
+            Target::Part { gather, .. } => self.gathers.client_of(gather),
+            _ => None,
+        }
+    }
+
+    /// A large reply to a read that two servers were asked begins to arrive. Says who gets it piece by piece, or `None` where
+    /// it has to come whole.
+    pub fn begins_hedged(&mut self, number: u32, is_copy: bool) -> Option<Target> {
+        match self.hedges.target(Target::Hedged { number, is_copy }) {
+            Target::Client { id, sequence } if self.clients.is_there(id) => {
+                let may_stream = self.clients.may_stream(id, sequence);
+                may_stream.then(|| self.hedges.answered(number, is_copy, b"$")).flatten()
+            }
+            Target::Part { .. } => None,
+            _ => Some(Target::Nobody),
         }
     }
 }

@@ -151,6 +151,13 @@ impl Gathers {
         gather.filter(|it| it.generation == id.generation).map_or(0, |it| it.bytes.len())
     }
 
+    /// How its replies become one; `None` when it is over.
+    #[must_use]
+    pub fn merge_of(&self, id: GatherId) -> Option<Merge> {
+        let gather = self.slab.get(id.index as usize)?;
+        gather.merge.filter(|_| gather.generation == id.generation)
+    }
+
     /// Whose request it is; `None` when it is over.
     #[must_use]
     pub fn client_of(&self, id: GatherId) -> Option<ClientId> {

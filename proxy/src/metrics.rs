@@ -97,6 +97,37 @@ fn describe() {
     );
     describe_counter!("redstart_proxy_clients_rejected_total", "Clients refused, by reason.");
     describe_counter!(
+        "redstart_proxy_fallback_reads_total",
+        "Reads that missed and were asked of the next server (read_fallback)."
+    );
+    describe_counter!(
+        "redstart_proxy_fallback_hits_total",
+        "Those of them that were answered there."
+    );
+    describe_gauge!(
+        "redstart_proxy_heavy_known",
+        "Requests (command and key) that are known to be heavy, counted once for each worker."
+    );
+    describe_gauge!("redstart_proxy_heavy_connections", "Connections open for heavy requests.");
+    describe_counter!(
+        "redstart_proxy_heavy_requests_total",
+        "Requests that went on connections of their own because they are heavy (heavy_connections)."
+    );
+    describe_counter!("redstart_proxy_replica_reads_total", "Reads that went to replicas.");
+    describe_counter!(
+        "redstart_proxy_load_skips_total",
+        "Reads for which a replica was passed over because it owed too much (max_load)."
+    );
+    describe_counter!(
+        "redstart_proxy_hedged_reads_total",
+        "Reads that were not answered in time and sent to a second server (hedge_after)."
+    );
+    describe_counter!("redstart_proxy_hedge_wins_total", "Those of them that it answered first.");
+    describe_counter!(
+        "redstart_proxy_hedges_denied_total",
+        "Times that late reads were left as they were because the budget was spent (hedge_budget)."
+    );
+    describe_counter!(
         "redstart_proxy_private_refused_total",
         "Requests refused because all private connections were in use."
     );
@@ -115,7 +146,7 @@ fn describe() {
     );
     describe_counter!(
         "redstart_proxy_backend_ejections_total",
-        "Times the server was ejected from its pool."
+        "Times the server was ejected from its pool, or taken to be down (on_server_down)."
     );
     describe_gauge!(
         "redstart_proxy_backend_state",
@@ -319,8 +350,8 @@ impl ServerHandles {
 
 struct PoolHandles {
     name: String,
-    gauges: [Gauge; 7],
-    counters: [Counter; 11],
+    gauges: [Gauge; 9],
+    counters: [Counter; 19],
     commands: HashMap<usize, Counter>,
     latency: Seen,
     /// By name: a server that comes back goes on counting.
@@ -341,6 +372,8 @@ impl PoolHandles {
                 "redstart_proxy_subscribers",
                 "redstart_proxy_subscriptions",
                 "redstart_proxy_tracking_clients",
+                "redstart_proxy_heavy_known",
+                "redstart_proxy_heavy_connections",
             ]
             .map(|name| gauge!(name, labels.to_vec())),
             counters: [
@@ -355,6 +388,14 @@ impl PoolHandles {
                 counter("redstart_proxy_messages_total"),
                 counter("redstart_proxy_subscribers_dropped_total"),
                 counter("redstart_proxy_clients_unread_total"),
+                counter("redstart_proxy_fallback_reads_total"),
+                counter("redstart_proxy_fallback_hits_total"),
+                counter("redstart_proxy_replica_reads_total"),
+                counter("redstart_proxy_load_skips_total"),
+                counter("redstart_proxy_hedged_reads_total"),
+                counter("redstart_proxy_hedge_wins_total"),
+                counter("redstart_proxy_hedges_denied_total"),
+                counter("redstart_proxy_heavy_requests_total"),
             ],
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
@@ -381,6 +422,8 @@ impl PoolHandles {
             stats.subscribers,
             stats.subscriptions,
             stats.tracking_clients,
+            stats.heavy_known,
+            stats.heavy_connections,
         ];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
@@ -397,6 +440,14 @@ impl PoolHandles {
             stats.messages,
             stats.subscribers_dropped,
             stats.clients_unread,
+            stats.fallback_reads,
+            stats.fallback_hits,
+            stats.replica_reads,
+            stats.load_skips,
+            stats.hedged_reads,
+            stats.hedge_wins,
+            stats.hedges_denied,
+            stats.heavy_requests,
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);

@@ -1,7 +1,7 @@
 //! Builds the parts and draws the threads; the only file that knows them all.
 //!
 //! ```text
-//!   main thread    signals · accepting (unless a worker does it itself) · probes of ejected servers · metrics
+//!   main thread    signals · accepting (unless a worker does it itself) · probes of servers that are down · metrics
 //!   worker-0 …     each with its clients, its connections to servers, its counters
 //!   discovery      sentinels and nodes of clusters, if a pool has any
 //!   stats          twemproxy's JSON page
@@ -27,15 +27,15 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::backend::probe;
 use crate::control::{Directory, Handed, Message};
 use crate::metrics::{self, Publisher};
-use crate::settings::{ListenAddress, PoolSettings, ReadFrom, Settings};
+use crate::settings::{ListenAddress, OnServerDown, PoolSettings, ReadFrom, Settings};
 use crate::topology::PoolId;
 use crate::topology::pool::SharedPool;
 use crate::topology::{cluster, replicas, sentinel};
 use crate::worker::Worker;
 use crate::{stats_page, tick};
 
-/// Between two looks at which ejected servers are due for a probe.
-const PROBE_TICK: Duration = Duration::from_millis(50);
+/// Between two looks at which servers that are down are due for a probe.
+const PROBE_TICK: Duration = Duration::from_millis(20);
 /// Pause after accepting failed, so that a process out of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -367,9 +367,10 @@ async fn supervise(
             }
         });
     }
-    let may_eject = directory.pools.iter().any(|pool| pool.settings.auto_eject_hosts);
+    let may_be_down =
+        directory.pools.iter().any(|pool| pool.settings.on_server_down != OnServerDown::Try);
     let mut probes =
-        tokio::time::interval(if may_eject { PROBE_TICK } else { Duration::from_secs(3600) });
+        tokio::time::interval(if may_be_down { PROBE_TICK } else { Duration::from_secs(3600) });
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -388,7 +389,7 @@ async fn supervise(
             _ = user2.recv() => {}
             _ = louder.recv() => shift_level("SIGTTIN", 1),
             _ = quieter.recv() => shift_level("SIGTTOU", -1),
-            _ = probes.tick() => probe_ejected(directory),
+            _ = probes.tick() => probe_those_down(directory),
             _ = seconds.tick() => {
                 if let Some(publisher) = &mut publisher {
                     publisher.push(directory);
@@ -408,7 +409,7 @@ fn shift_level(signal: &str, by: i8) {
     log!(Warning, "{signal}: the log level is {} now", LEVELS[place].name());
 }
 
-fn probe_ejected(directory: &Arc<Directory>) {
+fn probe_those_down(directory: &Arc<Directory>) {
     for pool in &directory.pools {
         for server in pool.due_for_probe(directory.clock.now()) {
             let (directory, pool) = (Arc::clone(directory), Arc::clone(pool));
@@ -421,7 +422,7 @@ fn probe_ejected(directory: &Arc<Directory>) {
                     log!(Notice, "pool '{}': server '{name}' is back", settings.name);
                     directory.tell_changed(pool.id);
                 } else {
-                    log!(Verbose, "pool '{}': server '{name}' is not well yet", settings.name);
+                    log!(Debug, "pool '{}': server '{name}' is not well yet", settings.name);
                 }
             });
         }

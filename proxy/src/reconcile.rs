@@ -8,16 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::backend::Duty;
+use crate::backend::connection::Ending;
 use crate::client::reads::Candidate;
+use crate::client::reads::rank::{Center, Rank};
 use crate::client::{absent, forward, private, redirect, subscribe, tracking};
 use crate::route::distribution::{Distribution, ShardIndex};
 use crate::route::lane::Manner;
+use crate::settings::OnServerDown;
 use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
 use crate::worker::Core;
 
 /// Said of a write that was sent to a primary which has been replaced before it answered.
 const DEPOSED: &[u8] =
     b"-ERR the primary was replaced before it answered; whether the request has run is not known\r\n";
+
+/// Said, behind `ERR`, of requests for a server that is down, whose keys stay with it.
+pub const IS_DOWN: &str = "the server of this key is down (on_server_down: fail)";
 
 /// Said of a request by key that has waited in vain for somebody to serve it.
 const NO_NODE: &str = "CLUSTERDOWN Hash slot not served";
@@ -42,8 +48,9 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
                 let duty = Duty::Shared { shard: shard.id, lane: lane as u32 };
                 let manner = lanes.manner(lane);
                 let place = core.up.add(pool, Arc::clone(endpoint), manner, keeps, duty);
-                core.up.get_mut(place as usize).follows = follows;
-                if preconnect && manner == Manner::default() {
+                let backend = core.up.get_mut(place as usize);
+                (backend.follows, backend.is_heavy) = (follows, lanes.is_heavy(lane));
+                if preconnect && manner == Manner::default() && !lanes.is_heavy(lane) {
                     core.up.want(place as usize, now_us);
                 }
                 place
@@ -80,11 +87,43 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
     for place in before.into_values().flatten().chain(unread) {
         let_go(core, place as usize, &old);
     }
+    bar(core, pool);
     leave_limbo(core, pool);
     absent::reconciled(core, pool);
     private::reconciled(core, pool);
     subscribe::reconciled(core, pool);
     tracking::reconciled(core, pool);
+}
+
+/// Where the keys of a server that is down stay with it, its connections are given up and requests for it refused, until it is
+/// back.
+fn bar(core: &mut Core, pool: PoolId) {
+    if core.pools[pool].shared.settings.on_server_down != OnServerDown::Fail {
+        return;
+    }
+    let now_us = core.clock.now_us();
+    let topology = Arc::clone(&core.pools[pool].topology);
+    let preconnect = core.pools[pool].shared.settings.preconnect;
+    for (place, shard) in topology.shards.iter().enumerate() {
+        let is_down = topology.primary(shard).state == State::Down;
+        let lanes = core.pools[pool].lanes;
+        for lane in 0..lanes.count() {
+            let backend = core.pools[pool].routes[place * lanes.count() + lane] as usize;
+            if is_down == core.up.is_barred(backend) {
+                continue;
+            }
+            if is_down {
+                core.close_backend(backend, IS_DOWN, Ending::Turned);
+                core.up.bar(backend, IS_DOWN);
+            } else {
+                core.up.unbar(backend);
+                let is_usual = lanes.manner(lane) == Manner::default() && !lanes.is_heavy(lane);
+                if preconnect && is_usual {
+                    core.up.want(backend, now_us);
+                }
+            }
+        }
+    }
 }
 
 /// Connections to the replicas that are fit to be read from.
@@ -95,6 +134,14 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
     let mut before = std::mem::take(&mut it.read_links);
     let mut links: HashMap<ServerId, Vec<u32>> = HashMap::new();
     let mut routes = vec![Vec::new(); fresh.shards.len() * lanes.count()];
+    let centers = it.shared.settings.data_centers.clone();
+    let (of_primaries, of_replicas) = it.reads.as_ref().map_or((1, 0), |reads| reads.priorities);
+    let rank = |priority: u8, member: &Member| {
+        let address = member.endpoint.address.as_ref();
+        Rank { priority, center: Center::of(centers.as_ref(), address) }
+    };
+    let primaries = fresh.shards.iter().map(|shard| rank(of_primaries, fresh.primary(shard)));
+    let primaries = primaries.collect();
     let is_fit = |it: &&Member| it.role == Role::Replica && it.state == State::Live;
     for member in fresh.members.iter().filter(is_fit) {
         let endpoint = &member.endpoint;
@@ -108,7 +155,8 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
                 let place = core.up.add(pool, Arc::clone(endpoint), manner, true, duty);
                 let backend = core.up.get_mut(place as usize);
                 (backend.follows, backend.reads) = (follows, true);
-                if manner == Manner::default() {
+                backend.is_heavy = lanes.is_heavy(lane);
+                if manner == Manner::default() && !lanes.is_heavy(lane) {
                     core.up.want(place as usize, now_us);
                 }
                 place
@@ -117,7 +165,8 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
         });
         for (lane, backend) in places.iter().enumerate() {
             let place = usize::from(member.shard) * lanes.count() + lane;
-            routes[place].push(Candidate { backend: *backend, farther_us });
+            let rank = rank(of_replicas, member);
+            routes[place].push(Candidate { backend: *backend, farther_us, rank });
         }
         links.insert(endpoint.id, places);
     }
@@ -125,6 +174,7 @@ fn read_connections(core: &mut Core, pool: PoolId, fresh: &Topology, now_us: u64
     it.read_links = links;
     if let Some(reads) = &mut it.reads {
         reads.routes = routes;
+        reads.primaries = primaries;
     }
     it.unread.extend(before.into_values().flatten());
 }

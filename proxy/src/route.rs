@@ -1,6 +1,7 @@
 //! Where a request goes.
 
 pub mod distribution;
+pub mod heavy;
 pub mod lane;
 pub mod plan;
 pub mod pool;

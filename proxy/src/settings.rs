@@ -6,9 +6,12 @@
 //! `config/` are tested against.
 
 mod cluster;
+mod document;
+mod down;
 mod error;
 mod file;
 mod groups;
+mod reads;
 pub mod rows;
 mod server_list;
 mod values;
@@ -17,6 +20,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redstart_common::hash::{CharSign, HashKind};
+
+use crate::route::lane::Lanes;
 
 pub use error::SettingsError;
 pub use values::{Listen, ListenAddress, ServerAddress, ServerSettings, resolve_tcp as resolve};
@@ -86,6 +91,11 @@ impl Default for Global {
     }
 }
 
+/// Milliseconds before a server that is down is probed, unless the file says otherwise: nutcracker's time.
+const RETRY_TIMEOUT_MS: u64 = 30_000;
+/// The same where its keys stay with it, so that nothing is lost by asking it again soon.
+const RETRY_TIMEOUT_FAIL_MS: u64 = 20;
+
 /// How keys are spread over the servers of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DistributionKind {
@@ -110,6 +120,27 @@ impl DistributionKind {
             Self::Slots => "slots",
         }
     }
+}
+
+/// What becomes of the keys of a fixed server that is down. It is taken to be down after `server_failure_limit` failures in
+/// a row, and until a probe has found it well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnServerDown {
+    /// It is never taken to be down: every request tries it.
+    #[default]
+    Try,
+    /// It leaves, and keys are spread over the others as if it had never been there.
+    Eject,
+    /// They stay where they are, and requests for them are refused at once.
+    Fail,
+    /// The next server has them meanwhile; all other keys stay where they are.
+    Next,
+}
+
+impl OnServerDown {
+    /// Those that a file can ask for, by their names there.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("eject", Self::Eject), ("fail", Self::Fail), ("next", Self::Next)];
 }
 
 /// In which order the servers of a pool are numbered.
@@ -158,10 +189,17 @@ pub enum ReadFrom {
     Any,
     /// Whichever answers soonest.
     Nearest,
+    /// By priorities, 0 to 100, of which 0 is never: predixy's `MasterReadPriority` and `DynamicSlaveReadPriority`.
+    Priorities {
+        /// The primary's.
+        master: u8,
+        /// That of replicas.
+        replica: u8,
+    },
 }
 
 impl ReadFrom {
-    /// All of them, by the names they have in the file.
+    /// Those that have a name in the file.
     pub const NAMES: [(&'static str, Self); 6] = [
         ("master", Self::Master),
         ("master_preferred", Self::MasterPreferred),
@@ -170,6 +208,81 @@ impl ReadFrom {
         ("any", Self::Any),
         ("nearest", Self::Nearest),
     ];
+}
+
+impl ReadFrom {
+    /// How much the primary and replicas are preferred; 0 is never read from.
+    #[must_use]
+    pub fn priorities(self) -> (u8, u8) {
+        match self {
+            Self::Master => (100, 0),
+            Self::MasterPreferred => (100, 50),
+            Self::Replica => (0, 100),
+            Self::ReplicaPreferred => (50, 100),
+            Self::Any | Self::Nearest => (50, 50),
+            Self::Priorities { master, replica } => (master, replica),
+        }
+    }
+}
+
+/// How much a replica that is read from may owe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// So many replies, on a connection of a worker's.
+    Owes(usize),
+    /// The oldest reply for so long, in microseconds.
+    WaitsUs(u64),
+}
+
+impl Load {
+    /// Whether a server that owes so many replies, the oldest for so long, owes too much.
+    #[must_use]
+    pub fn is_over(self, owes: usize, waits_us: u64) -> bool {
+        match self {
+            Self::Owes(most) => owes > most,
+            Self::WaitsUs(most_us) => waits_us > most_us,
+        }
+    }
+}
+
+/// A data center, as the one in which the proxy is sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataCenter {
+    /// Its name.
+    pub name: String,
+    /// How the addresses of its servers begin.
+    pub prefixes: Vec<String>,
+    /// How much it is preferred for reads, 0 to 100; 0 is never read from.
+    pub priority: u8,
+    /// Its share among those of the same priority.
+    pub weight: u32,
+}
+
+/// All data centers, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataCenters(pub Vec<DataCenter>);
+
+impl DataCenters {
+    /// The place of the data center in which an address is: the longest prefix decides.
+    #[must_use]
+    pub fn place_of(&self, address: &ServerAddress) -> Option<usize> {
+        let text = address.to_string();
+        let fits = |center: &DataCenter| {
+            let prefixes =
+                center.prefixes.iter().filter(|prefix| text.starts_with(prefix.as_str()));
+            prefixes.map(String::len).max()
+        };
+        let places = self.0.iter().enumerate();
+        let found = places.filter_map(|(place, center)| Some((fits(center)?, place)));
+        found.max_by_key(|(len, place)| (*len, std::cmp::Reverse(*place))).map(|(_, place)| place)
+    }
+
+    /// The name of the data center in which an address is; empty where no prefix fits.
+    #[must_use]
+    pub fn name_of(&self, address: Option<&ServerAddress>) -> &str {
+        let place = address.and_then(|address| self.place_of(address));
+        place.map_or("", |place| &self.0[place].name)
+    }
 }
 
 /// How far behind a replica may be.
@@ -229,6 +342,8 @@ pub struct PoolSettings {
     pub redis_db: u32,
     /// Connections per worker and server.
     pub server_connections: usize,
+    /// Most connections per worker, server, protocol version and database on which heavy requests go.
+    pub heavy_connections: usize,
     /// Most connections per worker and server that serve one client at a time.
     pub private_connections: usize,
     /// Whether a request whose keys lie on several servers goes to that of the first.
@@ -237,11 +352,11 @@ pub struct PoolSettings {
     pub subscribe_everywhere: bool,
     /// How many more servers of the ring are asked where a read misses.
     pub read_fallback: u8,
-    /// Whether failing servers leave the distribution for a while.
-    pub auto_eject_hosts: bool,
-    /// Milliseconds before an ejected server is probed.
+    /// What becomes of the keys of a server that is down.
+    pub on_server_down: OnServerDown,
+    /// Milliseconds before a server that is down is probed.
     pub server_retry_timeout_ms: u64,
-    /// Failures in a row after which a server is ejected.
+    /// Failures in a row after which a server is taken to be down.
     pub server_failure_limit: u32,
     /// Milliseconds that requests wait for a server that is away or being replaced; 0 is not at all.
     pub failover_hold_ms: u64,
@@ -249,6 +364,14 @@ pub struct PoolSettings {
     pub read_from: ReadFrom,
     /// How far behind a replica may be that is read from; `None` is however far.
     pub max_lag: Option<Lag>,
+    /// How much a replica may owe that is read from; `None` is however much.
+    pub max_load: Option<Load>,
+    /// The data centers in which the servers are, where that counts for reads.
+    pub data_centers: Option<DataCenters>,
+    /// Milliseconds after which a read that is not answered is sent to another server as well.
+    pub hedge_after_ms: Option<u64>,
+    /// Reads of a hundred for which that may be done.
+    pub hedge_percent: u8,
     /// Milliseconds after a write during which its client reads from the primary.
     pub read_after_write_ms: u64,
     /// The servers, numbered as [`ServerOrder`] says.
@@ -285,16 +408,21 @@ impl PoolSettings {
             databases: 1,
             redis_db: 0,
             server_connections: 1,
+            heavy_connections: 2,
             private_connections: 512,
             first_key_decides: false,
             subscribe_everywhere: false,
             read_fallback: 0,
-            auto_eject_hosts: false,
-            server_retry_timeout_ms: 30_000,
+            on_server_down: OnServerDown::Try,
+            server_retry_timeout_ms: RETRY_TIMEOUT_MS,
             server_failure_limit: 2,
             failover_hold_ms: 0,
             read_from: ReadFrom::Master,
             max_lag: None,
+            max_load: None,
+            data_centers: None,
+            hedge_after_ms: None,
+            hedge_percent: 5,
             read_after_write_ms: 0,
             servers,
             sentinel: None,
@@ -311,6 +439,12 @@ impl PoolSettings {
             Some(Groups::All) => 0,
             None => self.servers.len(),
         }
+    }
+
+    /// The lanes to each server.
+    #[must_use]
+    pub fn lanes(&self) -> Lanes {
+        Lanes::new(self.server_connections, self.heavy_connections, self.databases)
     }
 
     /// Whether somebody has to be asked which servers there are.

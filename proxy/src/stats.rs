@@ -117,6 +117,22 @@ pub struct PoolStats {
     pub fallback_reads: u64,
     /// Those that were answered there.
     pub fallback_hits: u64,
+    /// Reads that went to replicas.
+    pub replica_reads: u64,
+    /// Reads for which a replica was passed over because it owed too much.
+    pub load_skips: u64,
+    /// Reads that a second server was asked.
+    pub hedged_reads: u64,
+    /// Those that it answered first.
+    pub hedge_wins: u64,
+    /// Times that late reads were left as they were because the budget was spent.
+    pub hedges_denied: u64,
+    /// Requests that went on lanes of their own because they are heavy.
+    pub heavy_requests: u64,
+    /// Requests that are known to be, counted once for each worker.
+    pub heavy_known: u64,
+    /// Connections of those lanes that are open.
+    pub heavy_connections: u64,
     /// Requests received.
     pub requests: u64,
     /// Requests the proxy refused or answered with an error of its own.
@@ -153,6 +169,14 @@ impl Default for PoolStats {
             tracked_keys: 0,
             fallback_reads: 0,
             fallback_hits: 0,
+            heavy_requests: 0,
+            heavy_known: 0,
+            heavy_connections: 0,
+            replica_reads: 0,
+            load_skips: 0,
+            hedged_reads: 0,
+            hedge_wins: 0,
+            hedges_denied: 0,
             requests: 0,
             refused: 0,
             commands: vec![0; command::count()].into_boxed_slice(),
@@ -188,6 +212,14 @@ impl PoolStats {
         self.tracked_keys += other.tracked_keys;
         self.fallback_reads += other.fallback_reads;
         self.fallback_hits += other.fallback_hits;
+        self.heavy_requests += other.heavy_requests;
+        self.heavy_known += other.heavy_known;
+        self.heavy_connections += other.heavy_connections;
+        self.replica_reads += other.replica_reads;
+        self.load_skips += other.load_skips;
+        self.hedged_reads += other.hedged_reads;
+        self.hedge_wins += other.hedge_wins;
+        self.hedges_denied += other.hedges_denied;
         self.requests += other.requests;
         self.refused += other.refused;
         for (mine, theirs) in self.commands.iter_mut().zip(other.commands.iter()) {

@@ -7,7 +7,9 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{Gone, absent, observe, private, redirect, session, subscribe, tracking};
+use crate::client::{
+    Gone, absent, hedge, observe, private, redirect, session, subscribe, tracking,
+};
 use crate::control::{Message, Which};
 use crate::settings::PoolSettings;
 use crate::worker::Worker;
@@ -32,6 +34,9 @@ pub async fn run(worker: Rc<Worker>) {
     let tick =
         shortest_ms.map_or(REPORT, |ms| Duration::from_millis(ms / 8).clamp(TICK_MIN, TICK_MAX));
     let tick = if holds { tick.min(TICK_HOLDING) } else { tick };
+    let hedge_ms =
+        worker.core.borrow().pools.iter().filter_map(|it| it.shared.settings.hedge_after_ms).min();
+    let tick = hedge_ms.map_or(tick, |ms| tick.min(Duration::from_millis((ms / 4).max(1))));
     let mut ticks = interval(tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reported = Instant::now();
@@ -49,6 +54,9 @@ pub async fn run(worker: Rc<Worker>) {
             let now_us = core.clock.now_us();
             core.up.retry_waiting(now_us);
             redirect::retry(core);
+        }
+        if hedge_ms.is_some() {
+            hedge::run(core);
         }
         if reported.elapsed() >= REPORT - TICK_MIN {
             reported = Instant::now();

@@ -20,6 +20,8 @@ pub mod sentinel;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use smallvec::SmallVec;
+
 use crate::route::distribution::{Distribution, ShardIndex, Share};
 use crate::settings::ServerAddress;
 
@@ -93,7 +95,7 @@ pub enum State {
     Live,
     /// It failed and left the distribution.
     Ejected,
-    /// Those who watch it cannot reach it.
+    /// Those who watch it cannot reach it, or it failed and its keys stay with it or with the next.
     Down,
     /// Nobody has said yet where it is.
     Unknown,
@@ -104,6 +106,12 @@ pub enum State {
 }
 
 impl State {
+    /// Whether it is known to be down, whatever became of its keys.
+    #[must_use]
+    pub fn is_down(self) -> bool {
+        matches!(self, Self::Ejected | Self::Down)
+    }
+
     /// As statistics show it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -199,6 +207,15 @@ impl Topology {
     #[must_use]
     pub fn is_live(&self, shard: ShardIndex) -> bool {
         self.live.binary_search(&shard).is_ok()
+    }
+
+    /// The live shards whose server is not known to be down. All live shards, if that holds for none.
+    pub fn well(&self) -> SmallVec<[ShardIndex; 16]> {
+        let is_well = |shard: &&ShardIndex| {
+            self.primary(&self.shards[usize::from(**shard)]).state != State::Down
+        };
+        let well: SmallVec<_> = self.live.iter().filter(is_well).copied().collect();
+        if well.is_empty() { self.live.iter().copied().collect() } else { well }
     }
 
     /// The server that takes a shard's writes.

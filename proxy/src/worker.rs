@@ -35,13 +35,15 @@ use crate::pubsub::link::{self, Purpose};
 use crate::reconcile;
 use crate::route::pool::{Pool, Pools};
 use crate::scripts::Met;
-use crate::settings::Global;
+use crate::settings::{Global, OnServerDown};
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId};
 use crate::tracking::Tracking;
 
 /// Tombstones on a connection after which it is closed.
 const TOMBSTONES_MAX: usize = 1024;
+/// How long a connection for heavy requests is kept that nobody uses, in microseconds.
+const HEAVY_UNUSED_US: u64 = 60_000_000;
 /// Things that clients ask for at once, on average, for each of which, as it were, a rest is made: requests of a
 /// pipeline, keys of a split request. With more, it lasts longer in proportion, for what a client waits for is then
 /// all of them, and what is saved is shared by all of them.
@@ -473,11 +475,16 @@ impl Core {
         if shared.failed(server, since_us, now) {
             let settings = &shared.settings;
             let topology = shared.topology.load();
+            let name = topology.member(server).map_or("", |member| &member.endpoint.name);
+            let what = match settings.on_server_down {
+                OnServerDown::Fail => "is down, and requests for its keys are refused",
+                OnServerDown::Next => "is down, and the next servers have its keys",
+                OnServerDown::Eject | OnServerDown::Try => "is ejected",
+            };
             log!(
                 Warning,
-                "pool '{}': server '{}' is ejected for at least {} ms",
+                "pool '{}': server '{name}' {what} for at least {} ms",
                 settings.name,
-                topology.member(server).map_or("", |member| &member.endpoint.name),
                 settings.server_retry_timeout_ms
             );
             self.refresh(pool);
@@ -571,8 +578,17 @@ impl Core {
     pub fn trim(&mut self) {
         self.down.clients.trim();
         self.down.gathers.trim();
-        for (_, it) in self.up.iter_mut() {
+        let now_us = self.clock.now_us();
+        let mut unused = Vec::new();
+        for (place, it) in self.up.iter_mut() {
             it.trim();
+            let is_unused = it.is_heavy && it.is_up() && it.pipeline.is_empty();
+            if is_unused && it.heard_us + HEAVY_UNUSED_US <= now_us {
+                unused.push(place);
+            }
+        }
+        for place in unused {
+            self.up.close(place, "", now_us, |_| {});
         }
     }
 }

@@ -11,7 +11,7 @@
 //! A server that answers READONLY is asked nothing more. What it answers to requests that were sent behind is looked at
 //! all the same: reads are not believed, for their client's write has not run; writes are as it says.
 
-use super::pipeline::{Kind, LEAD_UNKNOWN, Slot, Target};
+use super::pipeline::{LEAD_UNKNOWN, Slot, Target};
 use super::{Backend, Link, redirect};
 use crate::client::redirect::Turned;
 
@@ -59,7 +59,7 @@ impl Backend {
             self.turned.get_or_insert_default();
             return true;
         }
-        if !has_not_run && slot.kind != Kind::Read {
+        if !has_not_run && !slot.kind.may_repeat() {
             return false;
         }
         self.keep_for_later(slot, now_us)
@@ -139,11 +139,11 @@ impl Backend {
     #[cold]
     pub(super) fn turn_large_away(&mut self, now_us: u64) {
         let Some(slot) = self.pipeline.front_slot() else { return };
-        if slot.kind == Kind::Read
+        if slot.kind.may_repeat()
             && slot.target != Target::Nobody
             && self.keep_for_later(slot, now_us)
         {
-            self.pipeline.mute_front();
+            self.pipeline.retarget_front(Target::Nobody);
         }
     }
 
@@ -184,7 +184,7 @@ impl Backend {
             }
             let is_sent = was_up && end <= sent_to;
             let may = slot.lead != LEAD_UNKNOWN
-                && (!is_sent || (slot.kind == Kind::Read && slot.attempts < ATTEMPTS_MAX));
+                && (!is_sent || (slot.kind.may_repeat() && slot.attempts < ATTEMPTS_MAX));
             let bytes =
                 start.checked_sub(known_from).and_then(|at| stream.get(at..end - known_from));
             let (true, Some(bytes)) = (may, bytes) else { return lost(slot) };

@@ -21,6 +21,7 @@ use crate::client::fate::Loss;
 use crate::client::{forward, redirect};
 use crate::downstream::Downstream;
 use crate::output::{LARGE_BYTES, keep};
+use crate::route::heavy::{self, Heavies};
 use crate::worker::{Core, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
@@ -29,6 +30,8 @@ const PREFIX_BYTES_MAX: usize = 8 * 1024;
 const LOADING: &[u8] = b"-LOADING ";
 /// Reads after which other connections get their turn.
 const READS_MAX: u32 = 16;
+/// The same on a connection whose replies are large by nature.
+const READS_HEAVY_MAX: u32 = 2;
 
 /// Opens a connection and serves it until it ends.
 pub async fn run(worker: Rc<Worker>, backend: usize) {
@@ -118,7 +121,8 @@ enum Step {
 }
 
 fn poll(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -> Poll<()> {
-    for _ in 0..READS_MAX {
+    let is_heavy = worker.core.borrow_mut().up.get_mut(backend).is_heavy;
+    for _ in 0..if is_heavy { READS_HEAVY_MAX } else { READS_MAX } {
         let step = step(worker, backend, epoch, cx);
         worker.end_turn_if_full();
         match step {
@@ -177,7 +181,7 @@ fn step(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
             core.close_backend(backend, why, Ending::Eof);
             return Step::End;
         }
-        it.heard_us = core.clock.now_us();
+        it.quiet_since_us = std::mem::replace(&mut it.heard_us, core.clock.now_us());
         let mut input = std::mem::take(&mut it.input);
         let used = if kept > prefix {
             input.extend_from_slice(&shared[..count]);
@@ -231,8 +235,11 @@ struct Nonsense;
 /// Hands on every complete reply in `bytes`. Says how many bytes are used up.
 fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonsense> {
     let now_us = core.clock.now_us();
-    let Core { up, down, .. } = core;
+    let Core { up, down, pools, .. } = core;
     let it = up.get_mut(backend);
+    let heavies = &mut pools[it.pool].heavies;
+    // Only of the first can be said how long the server took for it by itself.
+    let mut quiet_since_us = Some(it.quiet_since_us);
     let mut at = 0;
     let mut well = false;
     let mut refusal = None;
@@ -245,12 +252,18 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
             at += count;
             let client = streaming.client;
             it.counters.response_bytes += count as u64;
+            streaming.bytes += count as u64;
+            let bytes = streaming.bytes;
             if let Some(client) = client {
                 down.clients.stream(client, &rest[..count]);
             }
             if complete {
                 it.streaming = None;
+                quiet_since_us = None;
                 let slot = it.pipeline.pop().ok_or(Nonsense)?;
+                if bytes >= heavy::BYTES || it.is_heavy {
+                    weigh(heavies, down, slot.target, bytes, None);
+                }
                 it.answered(&slot);
                 it.counters.responses += 1;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
@@ -278,6 +291,11 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 let slot = it.pipeline.pop().ok_or(Nonsense)?;
                 it.counters.responses += 1;
                 it.counters.response_bytes += len as u64;
+                let service_us =
+                    quiet_since_us.take().map(|us| now_us.saturating_sub(us.max(slot.at_us)));
+                if it.is_heavy || service_us.is_some_and(|us| us >= heavy::SERVICE_US) {
+                    weigh(heavies, down, slot.target, len as u64, service_us);
+                }
                 let is_refusal = reply[0] == b'-' && {
                     it.counters.error_responses += 1;
                     is_turned_away(reply)
@@ -356,6 +374,12 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
     if it.is_turned() {
         it.turn_large_away(now_us);
     }
+    if let Some(Target::Hedged { number, is_copy }) = it.pipeline.front() {
+        match down.begins_hedged(number, is_copy) {
+            Some(target) => it.pipeline.retarget_front(target),
+            None => return false,
+        }
+    }
     let client = match it.pipeline.front() {
         Some(
             Target::Client { id, sequence }
@@ -372,7 +396,9 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
             }
         }
         Some(Target::Nobody) => None,
-        Some(Target::Part { .. } | Target::Copy { .. }) | None => return false,
+        Some(Target::Part { .. } | Target::Copy { .. } | Target::Hedged { .. }) | None => {
+            return false;
+        }
     };
     if let Some(Target::Script { id, sequence }) = it.pipeline.front() {
         down.has_script(id, sequence);
@@ -382,8 +408,19 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
         down.chores.push(Chore::Found { id, sequence });
     }
     it.scanner = ReplyScanner::default();
-    it.streaming = Some(Streaming { skipper: Skipper::default(), client });
+    it.streaming = Some(Streaming { skipper: Skipper::default(), client, bytes: 0 });
     true
+}
+
+/// Takes note of how heavy a request was that is about to be answered.
+#[cold]
+fn weigh(heavies: &mut Heavies, down: &Downstream, target: Target, bytes: u64, us: Option<u64>) {
+    if let Target::Client { id, sequence }
+    | Target::Script { id, sequence }
+    | Target::Fill { id, sequence } = down.hedges.target(target)
+    {
+        heavies.weigh(down.clients.tag_of(id, sequence), bytes, us);
+    }
 }
 
 /// As [`replies`], with bytes that were kept: a single large reply is handed on without being copied. What is not
@@ -402,6 +439,10 @@ fn replies_owned(core: &mut Core, backend: usize, input: &mut Vec<u8>) -> Result
                 it.counters.responses += 1;
                 it.counters.response_bytes += len as u64;
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
+                if len as u64 >= heavy::BYTES || it.is_heavy {
+                    let heavies = &mut core.pools[it.pool].heavies;
+                    weigh(heavies, &core.down, slot.target, len as u64, None);
+                }
                 let reply = std::mem::take(input);
                 core.down.clients.answer_owned(id, sequence, reply, now_us);
                 return Ok(len);

@@ -1,5 +1,6 @@
-//! Whether a server takes part: it is ejected after failures in a row, and comes back only after a probe that found it
-//! well. A pure state machine; the probes themselves are made elsewhere.
+//! Whether a server takes part: it is taken to be down after failures in a row, and comes back only after a probe that found
+//! it well. A pure state machine; the probes themselves are made elsewhere, and what becomes of its keys meanwhile is the
+//! roster's to say.
 //!
 //! ```text
 //!            failure × limit               retry time over               PING and loading:0
@@ -12,15 +13,17 @@
 //! failure that counted, tells nothing new.
 
 use crate::clock::Moment;
+use crate::settings::OnServerDown;
 
-/// Longest wait before a server that was found unwell is asked again, in milliseconds: it may come up at any moment.
-const PROBE_AGAIN_MS_MAX: u64 = 1000;
+/// Longest wait before a server that was found unwell is asked again, in milliseconds: it may come up at any moment, and one
+/// process asks it once.
+const PROBE_AGAIN_MS_MAX: u64 = 20;
 
-/// When servers of a pool are ejected and asked again.
+/// When servers of a pool are taken to be down and asked again.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Whether they are ejected at all.
-    pub eject: bool,
+    /// What becomes of the keys of one that is down, if any ever is.
+    pub on_down: OnServerDown,
     /// Failures in a row after which one is.
     pub failure_limit: u32,
     /// Milliseconds before one that is out is probed.
@@ -54,11 +57,11 @@ impl Health {
         self.state == State::Live
     }
 
-    /// Something that had begun at `since_us` failed: a connection or a request. Says whether the server is ejected
-    /// for it.
+    /// Something that had begun at `since_us` failed: a connection or a request. Says whether the server is taken to
+    /// be down for it.
     pub fn failed(&mut self, rules: &Rules, since_us: u64, now: Moment) -> bool {
         let is_old_news = self.failed_at_us.is_some_and(|at_us| since_us <= at_us);
-        if !rules.eject || self.state != State::Live || is_old_news {
+        if rules.on_down == OnServerDown::Try || self.state != State::Live || is_old_news {
             return false;
         }
         self.failures += 1;
@@ -101,7 +104,7 @@ impl Health {
         is_well
     }
 
-    /// How often it was ejected, and when last, in microseconds since 1970 (0 if never).
+    /// How often it was taken to be down, and when last, in microseconds since 1970 (0 if never).
     #[must_use]
     pub fn ejections(&self) -> (u64, u64) {
         (self.ejections, self.ejected_at_us)
@@ -112,7 +115,7 @@ impl Health {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { eject: true, failure_limit: 2, retry_ms: 500 };
+    const RULES: Rules = Rules { on_down: OnServerDown::Eject, failure_limit: 2, retry_ms: 500 };
 
     fn at(ms: u64) -> Moment {
         Moment { us: ms * 1000, unix_us: 1 }
@@ -137,7 +140,8 @@ mod tests {
         assert!(!health.is_due_for_probe(at(520)), "it is being probed");
         assert!(!health.probed(&RULES, false, at(530)));
         assert!(!health.is_live());
-        assert!(health.is_due_for_probe(at(1030)));
+        assert!(!health.is_due_for_probe(at(549)));
+        assert!(health.is_due_for_probe(at(550)), "who was asked once is asked again soon");
         assert!(health.probed(&RULES, true, at(1040)));
         assert!(health.is_live());
         assert_eq!(health.ejections(), (1, 1));
@@ -158,8 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn without_auto_eject_nobody_leaves() {
-        let rules = Rules { eject: false, failure_limit: 1, retry_ms: 1 };
+    fn where_every_request_tries_its_server_nobody_is_down() {
+        let rules = Rules { on_down: OnServerDown::Try, failure_limit: 1, retry_ms: 1 };
         let mut health = Health::default();
         assert!(!health.failed(&rules, 1, at(1)));
         assert!(health.is_live());

@@ -51,10 +51,17 @@ impl Kept {
     /// The oldest bytes.
     #[must_use]
     pub fn front(&self, bytes: usize) -> Option<&[u8]> {
+        self.part(0, bytes)
+    }
+
+    /// Bytes behind the `before` oldest.
+    #[must_use]
+    pub fn part(&self, before: usize, bytes: usize) -> Option<&[u8]> {
         if self.is_lost {
             return None;
         }
-        self.bytes.get(self.head..self.head + bytes)
+        let from = self.head + before;
+        self.bytes.get(from..from + bytes)
     }
 
     /// The oldest bytes are answered.

@@ -54,6 +54,13 @@ pub enum Target {
         /// The request's number in the client's queue.
         sequence: u32,
     },
+    /// A read that two servers were asked; see [`Hedges`](crate::client::hedge::Hedges).
+    Hedged {
+        /// Which.
+        number: u32,
+        /// Whether this is the second of them.
+        is_copy: bool,
+    },
     /// A question about a value that is brought to where it belongs.
     Copy {
         /// Which.
@@ -68,8 +75,11 @@ pub enum Target {
 /// Whether a request changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It does not: it may run twice.
+    /// It does not: it may run twice, and wherever the keys are.
     Read,
+    /// It does not either, but goes on where one before it has stopped (SSCAN and its kin): only the server that was asked
+    /// then knows where that is.
+    Walk,
     /// It may.
     Write,
 }
@@ -79,7 +89,18 @@ impl Kind {
     #[inline]
     #[must_use]
     pub fn of(row: &CommandSpec) -> Self {
-        if row.flags.contains(Flags::READONLY) { Self::Read } else { Self::Write }
+        match row.flags.contains(Flags::READONLY) {
+            true if row.name.ends_with("scan") => Self::Walk,
+            true => Self::Read,
+            false => Self::Write,
+        }
+    }
+
+    /// Whether it may run twice.
+    #[inline]
+    #[must_use]
+    pub fn may_repeat(self) -> bool {
+        self != Self::Write
     }
 }
 
@@ -185,10 +206,30 @@ impl Pipeline {
         self.slots.front().map(|slot| Slot { target, ..*slot })
     }
 
-    /// The reply to the oldest request is owed to nobody any more.
-    pub fn mute_front(&mut self) {
+    /// The reply to the oldest request is owed to somebody else.
+    pub fn retarget_front(&mut self, target: Target) {
         if let Some(slot) = self.slots.front_mut() {
-            slot.target = Target::Nobody;
+            slot.target = target;
+        }
+    }
+
+    /// Hands the waiters that were queued before `deadline_us` to `each`, oldest first, with the bytes of requests that stand
+    /// before theirs. What `each` gives is who is owed the reply from then on; `None` ends it.
+    pub fn retarget_late(
+        &mut self,
+        deadline_us: u64,
+        mut each: impl FnMut(&Slot, u64) -> Option<Target>,
+    ) {
+        let mut before = 0;
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if slot.at_us > deadline_us {
+                return;
+            }
+            if place >= self.tombstones {
+                let Some(target) = each(slot, before) else { return };
+                slot.target = target;
+            }
+            before += u64::from(slot.bytes);
         }
     }
 

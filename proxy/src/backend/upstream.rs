@@ -14,10 +14,6 @@ use crate::output::{DIRECT_BYTES, EAGER_BYTES, Output, Sent};
 use crate::route::lane::Manner;
 use crate::topology::{Endpoint, PoolId};
 
-/// Waits after the first failure of a connection, in microseconds; doubled up to the maximum. A server that comes back
-/// is to be found at once, and an attempt costs little.
-const BACKOFF_FIRST_US: u64 = 10_000;
-const BACKOFF_MAX_US: u64 = 40_000;
 /// Replies that may be owed to one connection.
 const PIPELINE_MAX: usize = 1 << 20;
 
@@ -30,6 +26,12 @@ impl Refusal {
     #[must_use]
     pub fn nobody() -> Self {
         Self("ERR Connection refused".to_owned())
+    }
+
+    /// Its server is down, and keeps its keys.
+    #[must_use]
+    pub fn is_down() -> Self {
+        Self(format!("ERR {}", crate::reconcile::IS_DOWN))
     }
 
     /// Only replicas may serve it, and there is none.
@@ -474,8 +476,7 @@ impl Upstream {
         it.link = if was_idle {
             Link::Idle
         } else {
-            it.backoff_us = (it.backoff_us * 2).clamp(BACKOFF_FIRST_US, BACKOFF_MAX_US);
-            Link::Down { until_us: now_us + it.backoff_us, why: why.to_owned() }
+            Link::Down { until_us: it.backoff.failed(now_us), why: why.to_owned() }
         };
         if let Some(waker) = it.waker.take() {
             waker.wake();
@@ -493,10 +494,34 @@ impl Upstream {
         broken
     }
 
+    /// Refuses requests for a connection that is not open, with the reason `why`, until [`Upstream::unbar`].
+    pub fn bar(&mut self, backend: usize, why: &str) {
+        let it = &mut self.backends[backend];
+        debug_assert!(!it.is_up() && it.pipeline.is_empty());
+        it.link = Link::Down { until_us: u64::MAX, why: why.to_owned() };
+        it.is_barred = true;
+        self.wanted.retain(|other| *other != backend);
+    }
+
+    /// A connection that was barred may be opened again.
+    pub fn unbar(&mut self, backend: usize) {
+        let it = &mut self.backends[backend];
+        if std::mem::take(&mut it.is_barred) {
+            it.link = Link::Idle;
+            it.backoff.succeeded();
+        }
+    }
+
+    /// Whether requests for it are refused because its server is down.
+    #[must_use]
+    pub fn is_barred(&self, backend: usize) -> bool {
+        self.backends[backend].is_barred
+    }
+
     /// A good reply came: the server is well.
     pub fn is_well(&mut self, backend: usize) {
         let it = &mut self.backends[backend];
         it.suspect = false;
-        it.backoff_us = 0;
+        it.backoff.succeeded();
     }
 }

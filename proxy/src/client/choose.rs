@@ -9,10 +9,10 @@ use crate::route::distribution::{ShardIndex, Wants};
 use crate::topology::PoolId;
 use crate::worker::Core;
 
-/// The first live shard.
+/// The first live shard whose server is not known to be down.
 pub fn anywhere(core: &mut Core, id: ClientId) -> Option<ShardIndex> {
     let client = core.down.clients.get_mut(id)?;
-    core.pools[client.pool].topology.live.first().copied()
+    core.pools[client.pool].topology.well().first().copied()
 }
 
 /// A live shard for a request without keys: any, if it only reads, else the first.
@@ -23,9 +23,9 @@ pub fn whichever(core: &mut Core, id: ClientId, row: &CommandSpec) -> Option<Sha
     let client = core.down.clients.get_mut(id)?;
     let pool = &mut core.pools[client.pool];
     let chance = pool.chance() >> 32;
-    let live = &pool.topology.live;
-    let place = (chance as usize).checked_rem(live.len())?;
-    live.get(place).copied()
+    let well = pool.topology.well();
+    let place = (chance as usize).checked_rem(well.len())?;
+    well.get(place).copied()
 }
 
 /// Where all keys of a request lie.

@@ -107,6 +107,8 @@ impl Clients {
             resp3: false,
             db: 0,
             lane: lanes.of(Manner::default(), id.index),
+            is_apart: false,
+            tag: 0,
             lanes,
             authenticated,
             reply_mode: ReplyMode::On,
@@ -242,6 +244,7 @@ impl Clients {
         else {
             return;
         };
+        client.tag = 0;
         if client.pending.is_empty() && client.reply_mode == ReplyMode::On {
             write(client.output.tail());
             self.latency[client.pool.place()].record(0);
@@ -280,6 +283,13 @@ impl Clients {
         if client.is_overdrawn(output_bytes_max) {
             doomed.push((client.id, Gone::Unread));
         }
+    }
+
+    /// What a request is known by that may turn out to be heavy; 0 where it is not known.
+    #[must_use]
+    pub fn tag_of(&self, id: ClientId, sequence: u32) -> u16 {
+        let client = self.slab.get(id.index as usize).filter(|client| client.id == id);
+        client.map_or(0, |client| client.pending.tag(sequence))
     }
 
     /// Whether the reply to `sequence` may go out piece by piece: it is its turn.

@@ -11,13 +11,13 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
 use super::{
-    ClientId, Gone, absent, databases, fill, forward, observe, private, script, split, subscribe,
-    tracking, transaction, watch,
+    ClientId, Gone, absent, apart, databases, fill, forward, observe, private, script, split,
+    subscribe, tracking, transaction, watch,
 };
 use crate::backend::pipeline::Kind;
 use crate::local;
 use crate::output::LARGE_BYTES;
-use crate::route::plan::{Local, Plan, command_named};
+use crate::route::plan::{Local, Plan, Script, command_named};
 use crate::texts;
 use crate::worker::Core;
 
@@ -207,6 +207,9 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
         && let Plan::Key(place) = plan
         && let Some(key) = args.get(usize::from(place))
     {
+        if apart::may_be_heavy(row) && !apart::goes(pool, &mut core.up, client, row, key) {
+            return Next::Later;
+        }
         let shard = pool.shard_of(key);
         let request = Request { args, raw, row, now_us };
         forward::request(core, id, shard, &request);
@@ -276,6 +279,19 @@ fn untracked(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) ->
         && let Some(next) = transaction::take(core, id, request, plan)
     {
         return next;
+    }
+    let goes_on_lane = matches!(
+        plan,
+        Plan::Key(_)
+            | Plan::Keys
+            | Plan::ToDatabase
+            | Plan::Fill(_)
+            | Plan::Every(_)
+            | Plan::Script(Script::Eval | Script::EvalSha)
+    );
+    if goes_on_lane && apart::may_be_heavy(request.row) && !apart::goes_by_first(core, id, &request)
+    {
+        return Next::Later;
     }
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let pool = client.pool;

@@ -139,6 +139,7 @@ fn elsewhere(
     raw: &[u8],
 ) -> Option<usize> {
     // A part of a split request has a shape that fits its shard only; one of a transaction is worth nothing alone.
+    let target = core.down.hedges.target(target);
     let (Target::Client { .. } | Target::Script { .. } | Target::Fill { .. }) = target else {
         return None;
     };

@@ -23,7 +23,7 @@ pub fn is_held(core: &mut Core, held: Held) -> bool {
 /// A connection to the primary of a shard for one client, opened if there is none.
 ///
 /// # Errors
-/// When there are as many as there may be.
+/// When there are as many as there may be, or the server is down and keeps its keys.
 pub fn connect(
     core: &mut Core,
     pool: PoolId,
@@ -31,6 +31,9 @@ pub fn connect(
     manner: Manner,
 ) -> Result<Held, Refusal> {
     let now_us = core.clock.now_us();
+    if core.up.is_barred(core.pools[pool].backend(shard, 0)) {
+        return Err(Refusal::is_down());
+    }
     let topology = &core.pools[pool].topology;
     let of_shard = &topology.shards[usize::from(shard)];
     let (endpoint, shard) = (Arc::clone(&topology.primary(of_shard).endpoint), of_shard.id);

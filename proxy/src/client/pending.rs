@@ -35,7 +35,12 @@ struct Entry {
     at_us: u32,
     /// The client asked not to be told (`CLIENT REPLY`).
     muted: bool,
+    /// What it is known by, if it may turn out to be heavy.
+    tag: u16,
 }
+
+// One is kept for every request in flight.
+const _: () = assert!(size_of::<Entry>() == 24);
 
 /// The queue of one client.
 #[derive(Debug, Default)]
@@ -72,9 +77,21 @@ impl Pending {
     /// Adds a request and gives its sequence number.
     #[inline]
     pub fn push(&mut self, at_us: u32, muted: bool) -> u32 {
+        self.push_tagged(at_us, muted, 0)
+    }
+
+    /// As [`Pending::push`], with what the request is known by.
+    #[inline]
+    pub fn push_tagged(&mut self, at_us: u32, muted: bool, tag: u16) -> u32 {
         let sequence = self.next_sequence();
-        self.ring.push_back(Entry { state: State::Waiting, at_us, muted });
+        self.ring.push_back(Entry { state: State::Waiting, at_us, muted, tag });
         sequence
+    }
+
+    /// What a request is known by.
+    #[must_use]
+    pub fn tag(&self, sequence: u32) -> u16 {
+        self.ring.get(sequence.wrapping_sub(self.head) as usize).map_or(0, |entry| entry.tag)
     }
 
     /// Whether no request was answered yet, as far as is known.

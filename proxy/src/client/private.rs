@@ -34,7 +34,7 @@ const HOPS_MAX: u8 = 4;
 /// A request that was at its server for so long, in microseconds, begins to count anew when it loses it.
 const SETTLED_US: u64 = 1_000_000;
 /// Between two attempts to find a server for a request that lost its own, in microseconds.
-const RETRY_US: u64 = 50_000;
+const RETRY_US: u64 = 20_000;
 /// How long a replaced primary may take to let a waiting request go, in microseconds.
 const LETTING_GO_US: u64 = 1_000_000;
 /// Said of a request that took something from a primary which has been replaced, or may have.

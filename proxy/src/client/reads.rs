@@ -1,20 +1,25 @@
-//! Which server of a shard a request goes to, where reads may go to replicas.
+//! Which server of a shard a request goes to, where reads may go to replicas. Of those that may serve, [`rank`] says which.
 //!
 //! ```text
 //!   a write, and reads of its client for a while after it      the primary
+//!   what goes on where it has stopped (SSCAN …)                the primary
 //!   other reads                                                as the pool's `read_from` says, of those that are connected
 //! ```
 //!
 //! A replica that is not connected is called, and until it is there another server serves.
 
+pub mod rank;
+
 use smallvec::SmallVec;
 
+use self::rank::{Rank, Seen};
+use super::hedge::{Budget, Hedging};
 use super::{Client, ClientId};
 use crate::backend::pipeline::Kind;
 use crate::backend::{Refusal, Upstream};
 use crate::route::distribution::ShardIndex;
 use crate::route::pool::Pool;
-use crate::settings::ReadFrom;
+use crate::settings::{Load, PoolSettings, ReadFrom};
 use crate::topology::{PoolId, ShardId};
 use crate::worker::Core;
 
@@ -24,12 +29,39 @@ const WROTE_MAX: usize = 32;
 /// Where reads of a pool may go.
 #[derive(Debug)]
 pub struct Reads {
-    /// Which servers are wanted.
-    pub from: ReadFrom,
+    /// The nearest is wanted, whoever it is.
+    pub by_distance: bool,
+    /// How much primaries and replicas are preferred, as [`Rank::priority`].
+    pub priorities: (u8, u8),
+    /// How much a replica may owe.
+    pub load: Option<Load>,
     /// For how long after a write its client reads from the primary, in microseconds.
     pub after_write_us: u64,
+    /// When a second server is asked.
+    pub hedging: Option<Hedging>,
+    /// For each shard, what speaks for its primary.
+    pub primaries: Vec<Rank>,
     /// For each shard, lane by lane, its replicas that are fit.
     pub routes: Vec<Vec<Candidate>>,
+}
+
+impl Reads {
+    /// As a pool's settings say; `None` where reads go to primaries.
+    #[must_use]
+    pub fn new(settings: &PoolSettings) -> Option<Self> {
+        (settings.read_from != ReadFrom::Master).then(|| Self {
+            by_distance: settings.read_from == ReadFrom::Nearest,
+            priorities: settings.read_from.priorities(),
+            load: settings.max_load,
+            after_write_us: settings.read_after_write_ms * 1000,
+            hedging: settings.hedge_after_ms.map(|ms| Hedging {
+                after_us: ms * 1000,
+                budget: Budget::new(settings.hedge_percent),
+            }),
+            primaries: Vec::new(),
+            routes: Vec::new(),
+        })
+    }
 }
 
 /// A connection to a server that may be read from.
@@ -39,6 +71,8 @@ pub struct Candidate {
     pub backend: u32,
     /// How long the server takes to answer, beyond what the primary takes; only where that counts.
     pub farther_us: i64,
+    /// What speaks for it.
+    pub rank: Rank,
 }
 
 /// When a client wrote last, by shard.
@@ -80,68 +114,106 @@ pub fn choose(
     now_us: u64,
 ) -> Result<usize, Refusal> {
     let primary = pool.backend(shard, client.lane);
-    let chance = pool.chance();
-    let place = usize::from(shard) * pool.lanes.count() + client.lane as usize;
     let id = pool.topology.shards[usize::from(shard)].id;
-    let Some(reads) = &pool.reads else { return Ok(primary) };
-    if kind == Kind::Read && client.tracks() {
-        return Ok(primary);
-    }
+    let Some(reads) = &mut pool.reads else { return Ok(primary) };
     if kind == Kind::Write {
         if reads.after_write_us > 0 {
             client.wrote.get_or_insert_default().note(id, now_us);
         }
         return Ok(primary);
     }
-    let since_us = now_us.saturating_sub(reads.after_write_us);
-    let has_written = client.wrote.as_ref().is_some_and(|wrote| wrote.was_within(id, since_us));
-    if has_written && reads.after_write_us > 0 {
+    if let Some(hedging) = &mut reads.hedging {
+        hedging.budget.read();
+    }
+    if kind == Kind::Walk || !may_lag(client, reads, id, now_us) {
         return Ok(primary);
     }
+    let chance = pool.chance();
+    match best(pool, up, (shard, client.lane), None, chance, now_us) {
+        Some(backend) => {
+            pool.stats.replica_reads += u64::from(backend != primary);
+            Ok(backend)
+        }
+        None => Err(Refusal::no_replica()),
+    }
+}
+
+/// Whether a read of a client may be answered by a server that is behind the primary of this shard.
+pub fn may_lag(client: &Client, reads: &Reads, shard: ShardId, now_us: u64) -> bool {
+    if client.tracks() {
+        return false;
+    }
+    let since_us = now_us.saturating_sub(reads.after_write_us);
+    let wrote = client.wrote.as_ref().filter(|_| reads.after_write_us > 0);
+    !wrote.is_some_and(|wrote| wrote.was_within(shard, since_us))
+}
+
+/// The best connection for a read of a shard on a lane, but for the one `without`. Replicas that are not connected are called.
+pub fn best(
+    pool: &mut Pool,
+    up: &mut Upstream,
+    (shard, lane): (ShardIndex, u32),
+    without: Option<usize>,
+    chance: u64,
+    now_us: u64,
+) -> Option<usize> {
+    let primary = pool.backend(shard, lane);
+    let place = usize::from(shard) * pool.lanes.count() + lane as usize;
+    let Some(reads) = &pool.reads else { return Some(primary) };
+    let rank = reads.primaries.get(usize::from(shard)).copied().unwrap_or_default();
     let is_primary_up = !up.get_mut(primary).is_away();
     if !is_primary_up {
         up.call(primary, now_us);
     }
     let candidates = reads.routes.get(place).map_or(&[][..], Vec::as_slice);
-    let mut usable: SmallVec<[Candidate; 8]> = SmallVec::new();
-    for candidate in candidates {
+    let mut usable: SmallVec<[(Candidate, Seen); 8]> = SmallVec::new();
+    if is_primary_up && without != Some(primary) {
+        let owes = up.get_mut(primary).pipeline.len();
+        let candidate = Candidate { backend: primary as u32, farther_us: 0, rank };
+        usable.push((candidate, Seen { rank, owes, is_loaded: false }));
+    }
+    for candidate in candidates.iter().filter(|it| Some(it.backend as usize) != without) {
         let backend = candidate.backend as usize;
-        if up.get_mut(backend).may_serve() {
-            usable.push(*candidate);
+        let it = up.get_mut(backend);
+        if it.may_serve() {
+            let owes = it.pipeline.len();
+            let waits_us = it.pipeline.oldest_us().map_or(0, |at_us| now_us.saturating_sub(at_us));
+            let is_loaded = reads.load.is_some_and(|load| load.is_over(owes, waits_us));
+            usable.push((*candidate, Seen { rank: candidate.rank, owes, is_loaded }));
         } else {
             up.call(backend, now_us);
         }
     }
-    let any = |usable: &[Candidate]| match usable.len() {
-        0 => None,
-        count => Some(usable[(chance >> 33) as usize % count].backend as usize),
+    let loaded = usable.iter().filter(|(_, seen)| seen.is_loaded).count();
+    let chosen = if reads.by_distance {
+        nearest(&usable)
+    } else {
+        let seen: SmallVec<[Seen; 8]> = usable.iter().map(|(_, seen)| *seen).collect();
+        rank::best(&seen, chance)
     };
-    let replica = any(&usable);
-    let chosen = match reads.from {
-        ReadFrom::Master => primary,
-        ReadFrom::MasterPreferred if is_primary_up => primary,
-        ReadFrom::MasterPreferred | ReadFrom::ReplicaPreferred => replica.unwrap_or(primary),
-        ReadFrom::Replica => {
-            // It waits for one that is on its way.
-            let on_its_way = || any(candidates);
-            return replica.or_else(on_its_way).ok_or_else(Refusal::no_replica);
+    if let Some(chosen) = chosen {
+        if loaded > 0 && !usable[chosen].1.is_loaded {
+            pool.stats.load_skips += 1;
         }
-        ReadFrom::Any => {
-            let own = usize::from(is_primary_up);
-            let turn = (chance >> 33) as usize % (usable.len() + own).max(1);
-            usable.get(turn).map_or(primary, |candidate| candidate.backend as usize)
+        return Some(usable[chosen].0.backend as usize);
+    }
+    match without {
+        Some(_) => None,
+        // It waits for the primary, or for a replica that is on its way.
+        None if reads.by_distance || rank.is_readable() => Some(primary),
+        None => {
+            let on_their_way = || candidates.iter().filter(|it| it.rank.is_readable());
+            let turn = (chance >> 33) as usize % on_their_way().count().max(1);
+            on_their_way().nth(turn).map(|it| it.backend as usize)
         }
-        ReadFrom::Nearest => {
-            let nearest = usable.iter().min_by_key(|candidate| candidate.farther_us);
-            match nearest {
-                Some(nearest) if nearest.farther_us < 0 || !is_primary_up => {
-                    nearest.backend as usize
-                }
-                _ => primary,
-            }
-        }
-    };
-    Ok(chosen)
+    }
+}
+
+/// The nearest of those that do not owe too much; the primary, unless another is nearer.
+fn nearest(usable: &[(Candidate, Seen)]) -> Option<usize> {
+    let places = (0..usable.len()).filter(|at| !usable[*at].1.is_loaded);
+    let nearest = places.min_by_key(|at| usable[*at].0.farther_us);
+    nearest.or_else(|| (0..usable.len()).min_by_key(|at| usable[*at].0.farther_us))
 }
 
 /// As [`choose`], from a worker's parts.

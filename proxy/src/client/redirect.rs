@@ -157,6 +157,7 @@ fn park(core: &mut Core, waiting: Waiting) {
         | Target::Fill { id, .. }
         | Target::Private { id, .. } => Some(id),
         Target::Part { gather, .. } => core.down.gathers.client_of(gather),
+        Target::Hedged { number, .. } => core.down.client_of_hedge(number),
         Target::Copy { .. } | Target::Nobody => None,
     };
     let Some(client) = client.and_then(|id| core.down.clients.get_mut(id)) else { return };

@@ -279,7 +279,7 @@ pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
         core.pools[pool_index].stats.forward_errors += 1;
         return fail_part(core, gather, 0, refusal.text(), now_us);
     }
-    core.up.send(backend, Slot::new(target, Kind::Read, now_us), |output| {
+    core.up.send(backend, Slot::new(target, Kind::Walk, now_us), |output| {
         let out = output.tail();
         let own = leg.cursor.to_string();
         header(out, b'*', args.len() as u64);

@@ -220,10 +220,11 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
     let (settings, total) = (&it.shared.settings, &totals[pool.place()]);
     write!(
         out,
-        "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\ndatabases:{}\r\nservers:{}\r\nservers_live:{}\r\nrequests:{}\r\n\
+        "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\ndatabases:{}\r\nservers:{}\r\nservers_live:{}\r\nservers_down:{}\r\nrequests:{}\r\n\
          fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
          private_connections:{}\r\nprivate_in_use:{}\r\nprivate_refused:{}\r\n\
          subscribers:{}\r\nsubscriptions:{}\r\nmessages:{}\r\nsubscribers_dropped:{}\r\nclients_unread:{}\r\nfallback_reads:{}\r\nfallback_hits:{}\r\n\
+         heavy_requests:{}\r\nheavy_known:{}\r\nheavy_connections:{}\r\n\
          waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
@@ -232,6 +233,7 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         settings.databases,
         it.topology.members.len(),
         it.topology.live.len(),
+        it.topology.members.iter().filter(|it| it.state.is_down()).count(),
         total.requests,
         total.fragments,
         total.forward_errors,
@@ -248,10 +250,24 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.clients_unread,
         total.fallback_reads,
         total.fallback_hits,
+        total.heavy_requests,
+        total.heavy_known,
+        total.heavy_connections,
         total.servers.values().map(|server| server.waiting).sum::<u64>(),
         total.servers.values().map(|server| server.held).sum::<u64>(),
         total.servers.values().map(|server| server.resent).sum::<u64>(),
     )?;
+    if it.reads.is_some() {
+        write!(
+            out,
+            "replica_reads:{}\r\nload_skips:{}\r\nhedged_reads:{}\r\nhedge_wins:{}\r\nhedges_denied:{}\r\n",
+            total.replica_reads,
+            total.load_skips,
+            total.hedged_reads,
+            total.hedge_wins,
+            total.hedges_denied,
+        )?;
+    }
     if settings.cluster.is_some() {
         let mut redirects = Redirects::default();
         total.servers.values().for_each(|server| redirects.add(&server.redirects));
@@ -296,6 +312,9 @@ fn servers(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
             stats.held,
             stats.resent,
         )?;
+        if let Some(centers) = &it.shared.settings.data_centers {
+            write!(out, ",dc={}", centers.name_of(member.endpoint.address.as_ref()))?;
+        }
         if it.shared.settings.cluster.is_some() {
             let slots = if member.role == Role::Primary { shard.slots } else { 0 };
             write!(out, ",slots={slots}")?;

@@ -13,6 +13,7 @@ use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
 use super::post::Post;
+use crate::backend::backoff::MAX_US;
 use crate::backend::{error_text, probe};
 use crate::client::{subscribe, tracking};
 use crate::output::keep;
@@ -21,9 +22,8 @@ use crate::settings::PoolSettings;
 use crate::topology::{Endpoint, PoolId, ServerId};
 use crate::worker::{Core, Worker};
 
-/// Before a second attempt to connect, and the most before any.
-const RETRY_FIRST: Duration = Duration::from_millis(20);
-const RETRY_MAX: Duration = Duration::from_millis(500);
+/// Before another attempt to connect: a server that is back is to be heard at once.
+const RETRY: Duration = Duration::from_micros(MAX_US);
 /// Reads after which others get their turn.
 const READS_MAX: u32 = 16;
 
@@ -86,7 +86,6 @@ pub async fn run(
     number: u64,
 ) {
     let shared = Arc::clone(&worker.core.borrow().pools[pool].shared);
-    let mut retry = RETRY_FIRST;
     loop {
         let opened = purpose.open(&shared.settings, &server).await;
         if !is_current(&worker, purpose, pool, &server, number) {
@@ -94,7 +93,6 @@ pub async fn run(
         }
         let why = match opened {
             Ok((stream, input)) => {
-                retry = RETRY_FIRST;
                 purpose.opened(&mut worker.core.borrow_mut(), pool, &server);
                 let scanner = ReplyScanner::default();
                 let mut open = Open { purpose, stream, input, scanner, sent: 0 };
@@ -110,8 +108,7 @@ pub async fn run(
             return;
         }
         purpose.lost(&mut worker.core.borrow_mut(), pool, &server, &why);
-        tokio::time::sleep(retry).await;
-        retry = (retry * 2).min(RETRY_MAX);
+        tokio::time::sleep(RETRY).await;
         if !is_current(&worker, purpose, pool, &server, number) {
             return;
         }

@@ -58,6 +58,28 @@ impl Distribution {
         }
     }
 
+    /// As [`Distribution::build`] over all shards, but those that are not live are passed over: the next one has their keys,
+    /// and all others stay where they are.
+    #[must_use]
+    pub fn build_with_next<S: Share>(
+        kind: DistributionKind,
+        shards: &[S],
+        live: &[ShardIndex],
+    ) -> Self {
+        if live.is_empty() {
+            return Self::Nobody;
+        }
+        let all: Vec<ShardIndex> = (0..shards.len() as ShardIndex).collect();
+        let mut all = Self::build(kind, shards, &all);
+        match &mut all {
+            Self::Ketama(ring) => pass_over(ring.owners_mut(), live),
+            Self::Modula(wheel) => pass_over(wheel.owners_mut(), live),
+            // A pool of slots, or without an order, has no next server.
+            _ => return Self::build(kind, shards, live),
+        }
+        all
+    }
+
     /// The shard for a hash; `None` when none is alive.
     #[inline]
     #[must_use]
@@ -89,6 +111,19 @@ impl Distribution {
             Self::Nobody | Self::One(_) => Wants::Nothing,
             Self::Ketama(_) | Self::Modula(_) | Self::Slots(_) => Wants::Hash,
             Self::Random(_) => Wants::Chance,
+        }
+    }
+}
+
+/// Gives what belongs to shards that are not live to the next one that is, going round.
+fn pass_over(owners: &mut [ShardIndex], live: &[ShardIndex]) {
+    let is_live = |owner: &ShardIndex| live.binary_search(owner).is_ok();
+    let Some(mut next) = owners.iter().copied().find(is_live) else { return };
+    for owner in owners.iter_mut().rev() {
+        if is_live(owner) {
+            next = *owner;
+        } else {
+            *owner = next;
         }
     }
 }

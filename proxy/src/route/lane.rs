@@ -19,35 +19,67 @@ pub struct Manner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lanes {
     connections: u32,
+    heavy: u32,
     databases: u32,
 }
 
 impl Lanes {
-    /// So many connections of each kind to each server, for so many databases.
+    /// So many connections of each kind to each server, and so many more for heavy requests, for so many databases.
     #[must_use]
-    pub fn new(connections: usize, databases: u16) -> Self {
-        let connections = u32::try_from(connections).unwrap_or(1).max(1);
-        Self { connections, databases: u32::from(databases).max(1) }
+    pub fn new(connections: usize, heavy: usize, databases: u16) -> Self {
+        let number = |count: usize| u32::try_from(count).unwrap_or(1);
+        Self {
+            connections: number(connections).max(1),
+            heavy: number(heavy),
+            databases: u32::from(databases).max(1),
+        }
+    }
+
+    /// How many of each kind there are.
+    fn of_kind(self) -> u32 {
+        self.connections + self.heavy
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(self) -> usize {
-        (self.databases * PROTOCOLS * self.connections) as usize
+        (self.databases * PROTOCOLS * self.of_kind()) as usize
+    }
+
+    /// How many of each kind are for heavy requests.
+    #[inline]
+    #[must_use]
+    pub fn heavy(self) -> u32 {
+        self.heavy
+    }
+
+    fn first(self, manner: Manner) -> u32 {
+        (u32::from(manner.db) * PROTOCOLS + u32::from(manner.resp3)) * self.of_kind()
     }
 
     /// The lane of a client, by its number on the worker.
     #[must_use]
     pub fn of(self, manner: Manner, client: u32) -> u32 {
-        let kind = u32::from(manner.db) * PROTOCOLS + u32::from(manner.resp3);
-        kind * self.connections + client % self.connections
+        self.first(manner) + client % self.connections
+    }
+
+    /// The lane with this number of those for heavy requests.
+    #[must_use]
+    pub fn of_heavy(self, manner: Manner, number: u32) -> u32 {
+        self.first(manner) + self.connections + number
+    }
+
+    /// Whether a lane is for heavy requests.
+    #[must_use]
+    pub fn is_heavy(self, lane: usize) -> bool {
+        lane as u32 % self.of_kind() >= self.connections
     }
 
     /// How a connection on this lane is spoken on.
     #[must_use]
     pub fn manner(self, lane: usize) -> Manner {
-        let kind = lane / self.connections as usize;
-        let (db, resp3) = (kind / PROTOCOLS as usize, kind % PROTOCOLS as usize == 1);
+        let kind = lane as u32 / self.of_kind();
+        let (db, resp3) = (kind / PROTOCOLS, kind % PROTOCOLS == 1);
         Manner { resp3, db: u16::try_from(db).unwrap_or(u16::MAX) }
     }
 }
@@ -60,8 +92,8 @@ mod tests {
 
     #[test]
     fn every_manner_has_lanes_of_its_own() {
-        for (connections, databases) in [(1, 1), (1, 16), (3, 1), (4, 5)] {
-            let lanes = Lanes::new(connections, databases);
+        for (connections, heavy, databases) in [(1, 0, 1), (1, 2, 16), (3, 1, 1), (4, 0, 5)] {
+            let lanes = Lanes::new(connections, heavy, databases);
             let mut seen = BTreeSet::new();
             for db in 0..databases {
                 for resp3 in [false, true] {
@@ -69,9 +101,13 @@ mod tests {
                     let own: BTreeSet<u32> =
                         (0..20).map(|client| lanes.of(manner, client)).collect();
                     assert_eq!(own.len(), connections);
-                    for lane in own {
-                        assert_eq!(lanes.manner(lane as usize), manner);
-                        assert!((lane as usize) < lanes.count() && seen.insert(lane));
+                    let apart: BTreeSet<u32> =
+                        (0..heavy as u32).map(|number| lanes.of_heavy(manner, number)).collect();
+                    assert_eq!(apart.len(), heavy);
+                    for lane in own.iter().chain(&apart) {
+                        assert_eq!(lanes.manner(*lane as usize), manner);
+                        assert_eq!(lanes.is_heavy(*lane as usize), apart.contains(lane));
+                        assert!((*lane as usize) < lanes.count() && seen.insert(*lane));
                     }
                 }
             }

@@ -9,11 +9,11 @@ use redstart_common::hash::{CharSign, HashKind};
 use redstart_common::slot::hash_tag;
 
 use super::distribution::{Distribution, ShardIndex, Wants, slots};
+use super::heavy::Heavies;
 use super::lane::Lanes;
 use super::plan::{Plan, plans};
 use crate::client::observe::Pause;
 use crate::client::reads::Reads;
-use crate::settings::ReadFrom;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId, Topology};
@@ -39,6 +39,8 @@ pub struct Pool {
     pub links: HashMap<ServerId, Vec<u32>>,
     /// The lanes to each server.
     pub lanes: Lanes,
+    /// Requests that are known to be heavy.
+    pub heavies: Heavies,
     /// What to do with each command, by id.
     pub plans: Box<[Plan]>,
     hash: HashKind,
@@ -68,16 +70,13 @@ impl Pool {
             cache,
             routes: Vec::new(),
             limbo: Vec::new(),
-            reads: (settings.read_from != ReadFrom::Master).then(|| Reads {
-                from: settings.read_from,
-                after_write_us: settings.read_after_write_ms * 1000,
-                routes: Vec::new(),
-            }),
+            reads: Reads::new(settings),
             read_links: HashMap::new(),
             unread: Vec::new(),
             links: HashMap::new(),
             plans: plans(settings.read_fallback > 0),
-            lanes: Lanes::new(settings.server_connections, settings.databases),
+            lanes: settings.lanes(),
+            heavies: Heavies::default(),
             hash: settings.hash,
             char_sign: settings.char_sign,
             hash_tag: settings.hash_tag,

@@ -62,11 +62,11 @@ mod tests {
 
     use super::*;
     use crate::backend::health::Rules;
-    use crate::settings::{DistributionKind, ServerAddress, ServerOrder};
+    use crate::settings::{DistributionKind, OnServerDown, ServerAddress, ServerOrder};
     use crate::topology::roster::{Change, Roster};
 
     fn roster() -> Roster {
-        let rules = Rules { eject: false, failure_limit: 2, retry_ms: 1000 };
+        let rules = Rules { on_down: OnServerDown::Try, failure_limit: 2, retry_ms: 1000 };
         Roster::new(DistributionKind::Modula, ServerOrder::Sorted, rules, false)
     }
 

@@ -2,7 +2,8 @@
 
 use redstart_common::hash::HashKind;
 
-use super::file::{LIST_KEY, SENTINELS_KEY, Seen};
+use super::document::{LIST_KEY, SENTINELS_KEY};
+use super::file::Seen;
 use super::{ClusterSettings, DistributionKind, PoolSettings, ServerOrder};
 
 /// The key of the seeds.
@@ -38,11 +39,6 @@ pub(super) fn cluster(
             pool.hash_tag.is_some_and(|tag| tag != *b"{}"),
             "hash_tag",
             "is \"{}\" in a cluster, and nothing else",
-        ),
-        (
-            pool.auto_eject_hosts,
-            "auto_eject_hosts",
-            "does not go with 'cluster': slots keep their keys",
         ),
         (
             pool.first_key_decides,

@@ -4,131 +4,20 @@
 //! and `yes` mean what twemproxy takes them for. Places of errors come from the YAML parser where it reports
 //! them, and otherwise from looking up the key in the text.
 
-use std::fmt;
-
 use redstart_common::hash::{CharSign, HashKind};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::cluster::{self, cluster};
-use super::groups::{GroupList, group_list};
+use super::document::{Document, Entry, GROUPS_KEY, LIST_KEY, SENTINELS_KEY, Section};
+use super::down;
+use super::groups::group_list;
+use super::reads::{self, CenterList};
 use super::server_list::ServerItem;
 use super::values::{self, Listen};
 use super::{
-    DistributionKind, Global, Groups, PoolSettings, ReadFrom, SentinelSettings, ServerAddress,
-    ServerOrder, ServerSettings, Settings, SettingsError, rows,
+    DistributionKind, Global, Groups, OnServerDown, PoolSettings, ReadFrom, SentinelSettings,
+    ServerAddress, ServerOrder, ServerSettings, Settings, SettingsError, rows,
 };
 use crate::route::distribution::SHARDS_MAX;
-
-const GLOBAL_SECTION: &str = "global";
-pub(super) const LIST_KEY: &str = "servers";
-pub(super) const SENTINELS_KEY: &str = "sentinels";
-const GROUPS_KEY: &str = "groups";
-
-/// A section as written: its keys in order.
-#[derive(Debug)]
-struct Section {
-    name: String,
-    entries: Vec<(String, Entry)>,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Text(String),
-    List(Vec<String>),
-    Servers(Vec<ServerItem>),
-    Groups(GroupList),
-    /// The value of a key that nobody knows.
-    Unknown,
-}
-
-impl Section {
-    /// Whether it is the process's own section. A pool may be called `global` as well: a file of twemproxy's may
-    /// have one, and it tells itself by what only a pool has.
-    fn is_global(&self) -> bool {
-        let is_of_pool =
-            |key: &str| ["listen", LIST_KEY, SENTINELS_KEY, cluster::KEY].contains(&key);
-        self.name == GLOBAL_SECTION && !self.entries.iter().any(|(key, _)| is_of_pool(key))
-    }
-
-    /// Whether it is a pool of twemproxy's that speaks memcached's protocol.
-    fn is_of_memcached(&self) -> bool {
-        let has = |key: &str| self.entries.iter().find(|(other, _)| other == key);
-        let is_redis = has("redis")
-            .is_some_and(|(_, entry)| matches!(entry, Entry::Text(text) if text == "true"));
-        has("listen").is_some() && has(LIST_KEY).is_some() && !is_redis
-    }
-
-    /// A key that is given twice.
-    fn repeated(&self) -> Option<&str> {
-        let mut keys = self.entries.iter().map(|(key, _)| key.as_str()).enumerate();
-        keys.find(|(place, key)| self.entries[..*place].iter().any(|(known, _)| known == key))
-            .map(|(_, key)| key)
-    }
-}
-
-struct Document(Vec<Section>);
-
-impl<'de> Deserialize<'de> for Document {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(DocumentVisitor)
-    }
-}
-
-struct DocumentVisitor;
-
-impl<'de> Visitor<'de> for DocumentVisitor {
-    type Value = Document;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping of pools")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
-        let mut sections: Vec<Section> = Vec::new();
-        // What is given twice is found later, where its line is known.
-        while let Some(name) = map.next_key::<String>()? {
-            sections.push(map.next_value_seed(SectionSeed(name))?);
-        }
-        Ok(Document(sections))
-    }
-}
-
-struct SectionSeed(String);
-
-impl<'de> DeserializeSeed<'de> for SectionSeed {
-    type Value = Section;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Section, D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for SectionSeed {
-    type Value = Section;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "keys and values under '{}'", self.0)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
-        let mut entries: Vec<(String, Entry)> = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let is_known = rows::GLOBAL.iter().chain(rows::POOL).any(|row| row.name == key);
-            let entry = match key.as_str() {
-                LIST_KEY => Entry::Servers(map.next_value()?),
-                SENTINELS_KEY | cluster::KEY => Entry::List(map.next_value()?),
-                GROUPS_KEY => Entry::Groups(map.next_value()?),
-                _ if is_known => Entry::Text(map.next_value()?),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    Entry::Unknown
-                }
-            };
-            entries.push((key, entry));
-        }
-        Ok(Section { name: self.0, entries })
-    }
-}
 
 /// The text of a file, to find lines in.
 struct Source<'a> {
@@ -198,9 +87,10 @@ pub(super) fn parse(
     })?;
     let source = Source { file, text };
     let mut settings = Settings::default();
-    for (place, section) in sections.iter().enumerate() {
+    let mut names: Vec<String> = Vec::with_capacity(sections.len());
+    for section in sections {
         let name = section.name.as_str();
-        if sections[..place].iter().any(|other| other.name == name) {
+        if names.iter().any(|other| other == name) {
             let twice = SettingsError::new(file, format!("pool '{name}' is given twice"));
             return Err(twice.at(source.line_of_nth(name, None, 1)));
         }
@@ -208,10 +98,11 @@ pub(super) fn parse(
             let repeated = SettingsError::new(file, format!("'{key}' is a duplicate"));
             return Err(repeated.within(name).at(source.line_of_nth(name, Some(key), 1)));
         }
+        names.push(section.name.clone());
         if skips_memcached && section.is_of_memcached() {
-            settings.skipped.push(section.name.clone());
+            settings.skipped.push(section.name);
         } else if section.is_global() {
-            settings.global = global(&source, section)?;
+            settings.global = global(&source, &section)?;
         } else {
             let pool = pool(&source, section)?;
             if let Some(other) =
@@ -318,41 +209,43 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, SettingsError> {
+fn pool(source: &Source<'_>, section: Section) -> Result<PoolSettings, SettingsError> {
+    let says_redis = section.entries.iter().any(|(key, _)| key == "redis");
     let name = section.name.as_str();
     let placeholder = Listen::tcp("", 0);
     let mut pool = PoolSettings::new(name, placeholder, Vec::new());
     let mut seen = Seen::default();
-    for (key, entry) in &section.entries {
+    for (key, entry) in section.entries {
+        let key = key.as_str();
         match entry {
-            Entry::Text(text) => set_pool(&mut pool, &mut seen, key, text)
+            Entry::Text(text) => set_pool(&mut pool, &mut seen, key, &text)
                 .map_err(|problem| source.error(name, Some(key), &problem))?,
             Entry::Unknown => {
                 return Err(source.error(name, Some(key), &unknown(key, rows::POOL)));
             }
+            Entry::Centers(centers) => seen.centers = Some(centers),
             Entry::Groups(groups) => {
                 seen.groups = Some(
-                    group_list(groups)
+                    group_list(&groups)
                         .map_err(|problem| source.error(name, Some(key), &problem))?,
                 );
             }
             Entry::List(items) if key == SENTINELS_KEY => {
-                seen.sentinels = addresses(source, name, "sentinel", items)?;
+                seen.sentinels = addresses(source, name, "sentinel", &items)?;
             }
             Entry::List(items) if key == cluster::KEY => {
-                seen.seeds = addresses(source, name, "node", items)?;
+                seen.seeds = addresses(source, name, "node", &items)?;
                 seen.has_cluster = true;
             }
             // No other key has a list.
             Entry::List(_) => {}
             Entry::Servers(items) => {
                 for ServerItem { text: item, user, password } in items {
-                    let server = values::server(item).map_err(|problem| {
+                    let server = values::server(&item).map_err(|problem| {
                         SettingsError::new(source.file, format!("server '{item}' {problem}"))
                             .within(name)
-                            .at(source.line_of_item(name, item))
+                            .at(source.line_of_item(name, &item))
                     })?;
-                    let (user, password) = (user.clone(), password.clone());
                     pool.servers.push(ServerSettings { user, password, ..server });
                 }
             }
@@ -373,9 +266,12 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
     if pool.databases > 1 && pool.redis_db > 0 {
         return Err(source.error(name, Some("redis_db"), "does not go with several 'databases'"));
     }
-    reads(&pool, is_discovered).map_err(|(key, problem)| source.error(name, Some(key), problem))?;
+    reads::reads(&mut pool, &mut seen, is_discovered)
+        .map_err(|(key, problem)| source.error(name, Some(key), &problem))?;
+    down::on_server_down(&mut pool, &seen)
+        .map_err(|(key, problem)| source.error(name, Some(key), problem))?;
     if !seen.redis && !is_discovered {
-        let key = section.entries.iter().any(|(key, _)| key == "redis").then_some("redis");
+        let key = says_redis.then_some("redis");
         return Err(source.error(
             name,
             key,
@@ -396,21 +292,6 @@ fn pool(source: &Source<'_>, section: &Section) -> Result<PoolSettings, Settings
     }
     finish(source, &mut pool, seen.hash.take())?;
     Ok(pool)
-}
-
-/// Whether what is said of reads has a meaning.
-fn reads(pool: &PoolSettings, is_discovered: bool) -> Result<(), (&'static str, &'static str)> {
-    let splits = pool.read_from != ReadFrom::Master;
-    if splits && !is_discovered {
-        return Err(("read_from", "needs 'sentinels' or 'cluster', which tell the replicas"));
-    }
-    if pool.max_lag.is_some() && !splits {
-        return Err(("max_lag", "needs 'read_from' with replicas"));
-    }
-    if pool.read_after_write_ms > 0 && !splits {
-        return Err(("read_after_write", "needs 'read_from' with replicas"));
-    }
-    Ok(())
 }
 
 /// The addresses of a list of sentinels or of a cluster's nodes.
@@ -442,6 +323,15 @@ pub(super) struct Seen {
     pub(super) seeds: Vec<ServerAddress>,
     is_sorted: bool,
     hold_ms: Option<u64>,
+    pub(super) ejects: Option<bool>,
+    pub(super) on_server_down: Option<OnServerDown>,
+    pub(super) retry_ms: Option<u64>,
+    pub(super) has_read_from: bool,
+    pub(super) master_priority: Option<u8>,
+    pub(super) replica_priority: Option<u8>,
+    pub(super) centers: Option<CenterList>,
+    pub(super) local_center: Option<String>,
+    pub(super) hedge_percent: Option<u8>,
     sentinels: Vec<ServerAddress>,
     groups: Option<Groups>,
     sentinel_user: Option<String>,
@@ -473,9 +363,6 @@ fn sentinels(
     }
     if !pool.servers.is_empty() {
         return refuse(LIST_KEY, "does not go with 'sentinels', which tell the servers");
-    }
-    if pool.auto_eject_hosts {
-        return refuse("auto_eject_hosts", "does not go with 'sentinels': a group keeps its keys");
     }
     if seen.is_sorted {
         return refuse("server_order", "does not go with 'groups', whose order counts");
@@ -548,6 +435,7 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             0 => return Err("cannot be 0".to_owned()),
             count => pool.server_connections = to_usize(count),
         },
+        "heavy_connections" => pool.heavy_connections = to_usize(values::number(text, 64)?),
         "private_connections" => {
             pool.private_connections = to_usize(values::number(text, 65_536)?);
         }
@@ -563,7 +451,17 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         }
         "subscribe_everywhere" => pool.subscribe_everywhere = values::switch(text)?,
         "failover_hold" => seen.hold_ms = Some(values::number(text, MS_MAX)?),
+        "master_read_priority" => seen.master_priority = Some(reads::priority(text)?),
+        "replica_read_priority" => seen.replica_priority = Some(reads::priority(text)?),
+        "local_dc" => seen.local_center = Some(text.to_owned()),
+        "max_load" => pool.max_load = Some(values::load(text)?),
+        "hedge_after" => match values::number(text, MS_MAX)? {
+            0 => return Err("cannot be 0".to_owned()),
+            ms => pool.hedge_after_ms = Some(ms),
+        },
+        "hedge_budget" => seen.hedge_percent = Some(values::percent(text)?),
         "read_from" => {
+            seen.has_read_from = true;
             pool.read_from = ReadFrom::NAMES
                 .iter()
                 .find(|(name, _)| *name == text)
@@ -579,8 +477,13 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         "server_password" => pool.server_password = Some(text.to_owned()),
         "sentinel_user" => seen.sentinel_user = Some(text.to_owned()),
         "sentinel_password" => seen.sentinel_password = Some(text.to_owned()),
-        "auto_eject_hosts" => pool.auto_eject_hosts = values::switch(text)?,
-        "server_retry_timeout" => pool.server_retry_timeout_ms = values::number(text, MS_MAX)?,
+        "auto_eject_hosts" => seen.ejects = Some(values::switch(text)?),
+        "on_server_down" => {
+            let names = OnServerDown::NAMES;
+            let named = names.iter().find(|(name, _)| *name == text).map(|(_, down)| *down);
+            seen.on_server_down = Some(named.ok_or("is not eject, fail or next")?);
+        }
+        "server_retry_timeout" => seen.retry_ms = Some(values::number(text, MS_MAX)?),
         "server_failure_limit" => {
             pool.server_failure_limit =
                 u32::try_from(values::number(text, MS_MAX)?.max(1)).unwrap_or(2);

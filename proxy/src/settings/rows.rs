@@ -119,6 +119,11 @@ pub const POOL: &[Row] = &[
         "Connections per worker and server; a client keeps to one of them.",
     ),
     row(
+        "heavy_connections",
+        "2",
+        "Most connections per worker and server that requests whose replies are large (256 KB) or take long (5 ms) go on, so that others do not wait behind them; opened when they are needed. 0 sends all on the same.",
+    ),
+    row(
         "private_connections",
         "512",
         "Most connections per worker and server that serve one client at a time: one for each client that waits (BLPOP …) or watches keys; 0 refuses both.",
@@ -141,14 +146,19 @@ pub const POOL: &[Row] = &[
     row(
         "auto_eject_hosts",
         "false",
-        "A server that fails server_failure_limit times in a row leaves the distribution.",
+        "A server that fails server_failure_limit times in a row leaves the distribution: nutcracker's word for on_server_down: eject.",
+    ),
+    row(
+        "on_server_down",
+        "try the server",
+        "What becomes of the keys of a fixed server that fails server_failure_limit times in a row, until it is well: eject (all keys are spread over the others), fail (they stay, and requests for them are refused at once), or next (the next server has them; no other keys move).",
     ),
     row(
         "server_retry_timeout",
-        "30000",
-        "Milliseconds before an ejected server is probed; it returns once it answers.",
+        "30000, 20 with on_server_down: fail",
+        "Milliseconds before a server that is down is probed; it returns once it answers and has loaded its data.",
     ),
-    row("server_failure_limit", "2", "Failures in a row before a server is ejected."),
+    row("server_failure_limit", "2", "Failures in a row before a server is taken to be down."),
     row(
         "failover_hold",
         "0, 5000 with sentinels or cluster",
@@ -164,6 +174,33 @@ pub const POOL: &[Row] = &[
         "however far",
         "Replicas further behind are not read from: bytes of changes, such as 10mb, or seconds since they heard their primary, such as 5s.",
     ),
+    row(
+        "master_read_priority",
+        "50",
+        "With replica_read_priority, in place of read_from: how much primaries are preferred for reads, 0 (never) to 100.",
+    ),
+    row(
+        "replica_read_priority",
+        "0",
+        "The same for replicas. The highest priority is read from; among equals whoever owes the fewest replies.",
+    ),
+    row(
+        "max_load",
+        "however much",
+        "Replicas that owe more are read from only if all do: replies on a worker's connection, such as 500, or the time that the oldest has been waited for, such as 20ms.",
+    ),
+    row("local_dc", "none", "The one of data_centers that the proxy is in."),
+    row(
+        "data_centers",
+        "none",
+        "Mapping of names to prefixes, a list of what addresses there begin with, and reads, a mapping of data centers to priority or priority:weight: where reads of a proxy in that data center go. Priority 0, or none, is never; the highest counts before that of roles, equals share by weight.",
+    ),
+    row(
+        "hedge_after",
+        "never",
+        "Milliseconds after which a read that is not answered is sent to another server that may serve it as well; the first answer counts.",
+    ),
+    row("hedge_budget", "5%", "Reads of a hundred for which that may be done."),
     row(
         "read_after_write",
         "0",
@@ -187,7 +224,7 @@ pub const POOL: &[Row] = &[
     row(
         "cluster",
         "none",
-        "List of host:port of nodes of a Redis Cluster, which are asked first; others are learnt from them. Servers, hash, distribution, server_order, auto_eject_hosts, databases and redis_db do not go with it.",
+        "List of host:port of nodes of a Redis Cluster, which are asked first; others are learnt from them. Servers, hash, distribution, server_order, auto_eject_hosts, on_server_down, databases and redis_db do not go with it.",
     ),
     row("sentinel_user", "none", "ACL user towards the sentinels; needs sentinel_password."),
     row("sentinel_password", "none", "Password towards the sentinels."),

@@ -55,7 +55,119 @@ fn defaults_are_twemproxys() {
     assert_eq!((pool.timeout_ms, pool.backlog, pool.client_connections), (None, 512, 0));
     assert_eq!((pool.server_retry_timeout_ms, pool.server_failure_limit), (30_000, 2));
     assert_eq!((pool.server_connections, pool.redis_db), (1, 0));
-    assert!(!(pool.preconnect || pool.auto_eject_hosts || pool.tcpkeepalive || pool.reuseport));
+    assert!(!(pool.preconnect || pool.tcpkeepalive || pool.reuseport));
+}
+
+#[test]
+fn what_becomes_of_keys_whose_server_is_down_is_said_once() {
+    let with = |keys: &str| {
+        let pool = pool(keys);
+        (pool.on_server_down, pool.server_retry_timeout_ms)
+    };
+    use OnServerDown::{Eject, Fail, Next, Try};
+    assert_eq!(with(""), (Try, 30_000));
+    assert_eq!(with("  auto_eject_hosts: false\n"), (Try, 30_000));
+    assert_eq!(with("  auto_eject_hosts: true\n"), (Eject, 30_000));
+    assert_eq!(with("  auto_eject_hosts: true\n  on_server_down: eject\n"), (Eject, 30_000));
+    assert_eq!(with("  on_server_down: next\n  auto_eject_hosts: false\n"), (Next, 30_000));
+    assert_eq!(with("  on_server_down: fail\n"), (Fail, 20));
+    assert_eq!(with("  on_server_down: fail\n  server_retry_timeout: 700\n"), (Fail, 700));
+    let fixed = "  redis: true\n  servers:\n   - h:1:1\n";
+    let groups = "  sentinels: [\"h:1\"]\n  groups: [g]\n";
+    for (keys, beside, problem) in [
+        ("on_server_down: stay", fixed, "is not eject, fail or next"),
+        (
+            "on_server_down: fail\n  auto_eject_hosts: true",
+            fixed,
+            "which is 'on_server_down: eject'",
+        ),
+        ("on_server_down: eject\n  auto_eject_hosts: false", fixed, "'auto_eject_hosts' is false"),
+        ("on_server_down: fail\n  failover_hold: 100", fixed, "refuse at once"),
+        ("on_server_down: next\n  distribution: random", fixed, "has no order"),
+        ("on_server_down: fail", groups, "'on_server_down' does not go with 'sentinels'"),
+        ("auto_eject_hosts: true", groups, "'auto_eject_hosts' does not go with 'sentinels'"),
+        ("on_server_down: next", "  cluster: [\"h:1\"]\n", "does not go with 'cluster'"),
+    ] {
+        let error = parse(&format!("a:\n  listen: h:1\n  {keys}\n{beside}")).expect_err(keys);
+        assert!(error.contains(problem), "{keys}: {error}");
+    }
+}
+
+const CENTERS: &str = "  local_dc: bj
+  data_centers:
+    bj:
+      prefixes: [10.1., 10.]
+      reads: {bj: 50, sh: 20:3}
+    sh:
+      prefixes: [10.2.]
+      reads: {sh: 50}
+    none:
+      prefixes: [11.]
+";
+
+#[test]
+fn reads_have_priorities_and_data_centers() {
+    let with = |keys: &str| {
+        parse(&format!("a:\n  listen: h:1\n  cluster: [\"h:1\"]\n{keys}"))
+            .map(|mut settings| settings.pools.remove(0))
+    };
+    let both = with(&format!(
+        "  master_read_priority: 10\n  replica_read_priority: 100\n  max_load: 20ms\n  hedge_after: 5\n{CENTERS}"
+    ));
+    let both = both.expect("a good file");
+    assert_eq!(both.read_from, ReadFrom::Priorities { master: 10, replica: 100 });
+    assert_eq!(both.max_load, Some(Load::WaitsUs(20_000)));
+    assert_eq!((both.hedge_after_ms, both.hedge_percent), (Some(5), 5));
+    let centers = both.data_centers.expect("they are");
+    let said = centers.0.iter().map(|it| (it.name.as_str(), it.priority, it.weight));
+    assert_eq!(said.collect::<Vec<_>>(), [("bj", 50, 1), ("sh", 20, 3), ("none", 0, 1)]);
+    let at = |host: &str| {
+        let address = ServerAddress::Tcp { host: host.to_owned(), port: 6379 };
+        centers.name_of(Some(&address)).to_owned()
+    };
+    let hosts = ["10.1.0.1", "10.2.0.1", "10.3.0.1", "11.0.0.1", "12.0.0.1"];
+    assert_eq!(hosts.map(at), ["bj", "sh", "bj", "none", ""], "the longest prefix decides");
+    assert_eq!(
+        with("  replica_read_priority: 60\n").map(|it| it.read_from.priorities()),
+        Ok((50, 60))
+    );
+    assert_eq!(with("  master_read_priority: 60\n").map(|it| it.read_from), Ok(ReadFrom::Master));
+    let load = with("  read_from: any\n  max_load: 500\n  hedge_after: 9\n  hedge_budget: 10%\n");
+    let load = load.expect("a good file");
+    assert_eq!((load.max_load, load.hedge_percent), (Some(Load::Owes(500)), 10));
+    for (keys, problem) in [
+        ("  master_read_priority: 0\n", "nobody may be read from"),
+        ("  master_read_priority: 101\n", "is above 100"),
+        ("  read_from: any\n  replica_read_priority: 1\n", "does not go with 'read_from'"),
+        ("  hedge_after: 5\n", "'hedge_after' needs 'read_from'"),
+        ("  read_from: any\n  hedge_after: 0\n", "cannot be 0"),
+        ("  read_from: any\n  hedge_budget: 5\n", "needs 'hedge_after'"),
+        ("  read_from: any\n  hedge_after: 1\n  hedge_budget: 101\n", "is not a percentage"),
+        ("  read_from: any\n  max_load: 5s\n", "is not milliseconds such as 20ms"),
+        ("  read_from: any\n  local_dc: bj\n", "needs 'data_centers'"),
+        ("  max_load: 5\n", "'max_load' needs 'read_from'"),
+        (CENTERS, "'data_centers' needs 'read_from'"),
+        (&format!("  read_from: nearest\n{CENTERS}"), "which measures"),
+        (
+            &format!("  read_from: any\n{}", CENTERS.replace("local_dc: bj", "local_dc: x")),
+            "does not have 'x'",
+        ),
+        (
+            &format!("  read_from: any\n{}", CENTERS.replace("local_dc: bj", "local_dc: none")),
+            "no reads",
+        ),
+        (&format!("  read_from: any\n{}", CENTERS.replace("sh: 20:3", "sx: 20:3")), "none of them"),
+        (&format!("  read_from: any\n{}", CENTERS.replace("20:3", "20:0")), "is not a priority"),
+        (
+            &format!("  read_from: any\n{}", CENTERS.replace("reads: {sh", "read: {sh")),
+            "not 'read'",
+        ),
+    ] {
+        let error = with(keys).expect_err(keys);
+        assert!(error.contains(problem), "{keys}: {error}");
+    }
+    let groups = "a:\n  listen: h:1\n  sentinels: [\"h:1\"]\n  groups: [g]\n  failover_hold: 0\n  read_from: any\n  hedge_after: 5\n";
+    assert!(parse(groups).expect_err("not kept").contains("needs 'failover_hold'"));
 }
 
 #[test]

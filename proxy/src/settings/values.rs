@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use redstart_common::net::Address;
 
-use super::Lag;
+use super::{Lag, Load};
 use crate::route::distribution::Share;
 
 /// The port twemproxy leaves out of a server's name.
@@ -185,6 +185,24 @@ pub(super) fn lag(text: &str) -> Result<Lag, String> {
         None => bytes(text).map(|bytes| Lag::Bytes(bytes as u64)),
     }
     .map_err(|_| problem())
+}
+
+/// How much a replica may owe: milliseconds such as `20ms`, or a number of requests.
+pub(super) fn load(text: &str) -> Result<Load, String> {
+    let problem = || "is not milliseconds such as 20ms, or a number of requests".to_owned();
+    match text.strip_suffix("ms") {
+        Some(ms) => number(ms, u64::from(u32::MAX)).map(|ms| Load::WaitsUs(ms * 1000)),
+        None => number(text, 1 << 20).map(|count| Load::Owes(count as usize)),
+    }
+    .map_err(|_| problem())
+}
+
+/// A share of 1 to 100, with or without a percent sign.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    match number(text.strip_suffix('%').unwrap_or(text), 100) {
+        Ok(percent) if percent > 0 => Ok(percent as u8),
+        _ => Err("is not a percentage of 1 to 100".to_owned()),
+    }
 }
 
 fn port(text: &str) -> Option<u16> {

@@ -77,7 +77,7 @@ impl SharedPool {
     #[must_use]
     pub fn new(id: PoolId, settings: PoolSettings) -> Self {
         let rules = Rules {
-            eject: settings.auto_eject_hosts,
+            on_down: settings.on_server_down,
             failure_limit: settings.server_failure_limit,
             retry_ms: settings.server_retry_timeout_ms,
         };
@@ -149,14 +149,15 @@ impl SharedPool {
         changed
     }
 
-    /// Takes note of the failure of something that had begun at `since_us`; says whether the server was ejected for it.
+    /// Takes note of the failure of something that had begun at `since_us`; says whether the server is taken to be
+    /// down for it.
     pub fn failed(&self, server: ServerId, since_us: u64, now: Moment) -> bool {
         let mut roster = self.roster();
-        let ejected = roster.failed(server, since_us, now);
-        if ejected {
+        let is_down = roster.failed(server, since_us, now);
+        if is_down {
             self.publish(&mut roster);
         }
-        ejected
+        is_down
     }
 
     /// Takes note of a good reply.
@@ -164,12 +165,12 @@ impl SharedPool {
         self.roster().succeeded(server);
     }
 
-    /// The ejected servers that are due for a probe. Each is given out once until the probe's end is told.
+    /// The servers that are down and due for a probe. Each is given out once until the probe's end is told.
     pub fn due_for_probe(&self, now: Moment) -> Vec<Arc<Endpoint>> {
         self.roster().due_for_probe(now)
     }
 
-    /// The probe of an ejected server has ended.
+    /// The probe of a server that was down has ended.
     pub fn probed(&self, server: ServerId, is_well: bool, now: Moment) {
         let mut roster = self.roster();
         if roster.probed(server, is_well, now) {

@@ -9,7 +9,7 @@ use crate::backend::health::{Health, Rules};
 use crate::clock::Moment;
 use crate::route::distribution::slots::SlotTable;
 use crate::route::distribution::{Distribution, SHARDS_MAX, ShardIndex};
-use crate::settings::{DistributionKind, ServerAddress, ServerOrder};
+use crate::settings::{DistributionKind, OnServerDown, ServerAddress, ServerOrder};
 
 /// What discovery tells of a pool. Shards are meant by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -314,7 +314,7 @@ impl Roster {
         self.groups.iter_mut().map(|group| &mut group.primary).find(|it| it.endpoint.id == server)
     }
 
-    /// Something that had begun at `since_us` failed. Says whether the server is ejected for it.
+    /// Something that had begun at `since_us` failed. Says whether the server is taken to be down for it.
     pub fn failed(&mut self, server: ServerId, since_us: u64, now: Moment) -> bool {
         let rules = self.rules;
         self.primary(server).is_some_and(|it| it.health.failed(&rules, since_us, now))
@@ -327,7 +327,7 @@ impl Roster {
         }
     }
 
-    /// The ejected servers that are due for a probe. Each is given out once until the probe's end is told.
+    /// The servers that are down and due for a probe. Each is given out once until the probe's end is told.
     pub fn due_for_probe(&mut self, now: Moment) -> Vec<Arc<Endpoint>> {
         let primaries = self.groups.iter_mut().map(|group| &mut group.primary);
         primaries
@@ -337,7 +337,7 @@ impl Roster {
             .collect()
     }
 
-    /// The probe of an ejected server has ended. Says whether the server is back.
+    /// The probe of a server that was down has ended. Says whether the server is back.
     pub fn probed(&mut self, server: ServerId, is_well: bool, now: Moment) -> bool {
         let rules = self.rules;
         self.primary(server).is_some_and(|it| it.health.probed(&rules, is_well, now))
@@ -346,13 +346,15 @@ impl Roster {
     /// The present picture.
     pub fn picture(&mut self) -> Topology {
         let epoch = self.epoch;
+        let on_down = self.rules.on_down;
         self.epoch += 1;
         let mut members = Vec::new();
         let mut shards = Vec::with_capacity(self.groups.len());
         let mut live = Vec::with_capacity(self.groups.len());
         for (place, group) in self.groups.iter().enumerate() {
             let place = place as ShardIndex;
-            if group.primary.health.is_live() {
+            // Where keys stay with a server that is down, it takes part as before.
+            if group.primary.health.is_live() || on_down == OnServerDown::Fail {
                 live.push(place);
             }
             shards.push(Shard {
@@ -363,11 +365,15 @@ impl Roster {
                 failovers: group.failovers,
                 slots: 0,
             });
-            members.push(member(&group.primary, place, Role::Primary));
-            members.extend(group.replicas.iter().map(|it| member(it, place, Role::Replica)));
+            members.push(member(&group.primary, place, Role::Primary, on_down));
+            let replicas = group.replicas.iter();
+            members.extend(replicas.map(|it| member(it, place, Role::Replica, on_down)));
         }
         let distribution = match self.distribution {
             DistributionKind::Slots => self.slot_table(&mut shards),
+            kind if on_down == OnServerDown::Next => {
+                Distribution::build_with_next(kind, &shards, &live)
+            }
             kind => Distribution::build(kind, &shards, &live),
         };
         Topology {
@@ -396,11 +402,12 @@ impl Roster {
     }
 }
 
-fn member(server: &Server, shard: ShardIndex, role: Role) -> Member {
+fn member(server: &Server, shard: ShardIndex, role: Role, on_down: OnServerDown) -> Member {
     let state = match server {
         Server { is_down: true, .. } => State::Down,
         _ if server.endpoint.address.is_none() => State::Unknown,
-        _ if !server.health.is_live() => State::Ejected,
+        _ if !server.health.is_live() && on_down == OnServerDown::Eject => State::Ejected,
+        _ if !server.health.is_live() => State::Down,
         _ if role == Role::Primary => State::Live,
         Server { fitness: Fitness::Lagging, .. } => State::Lagging,
         Server { fitness: Fitness::Loading, .. } => State::Loading,
@@ -429,7 +436,11 @@ pub(crate) fn shard_of_tests() -> ShardId {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { eject: true, failure_limit: 1, retry_ms: 1 };
+    const RULES: Rules = rules(OnServerDown::Eject);
+
+    const fn rules(on_down: OnServerDown) -> Rules {
+        Rules { on_down, failure_limit: 1, retry_ms: 1 }
+    }
 
     fn at(port: u16) -> ServerAddress {
         ServerAddress::Tcp { host: "h".to_owned(), port }
@@ -567,5 +578,48 @@ mod tests {
         assert_eq!(roster.due_for_probe(now(5)).len(), 1);
         assert!(roster.probed(server, true, now(6)));
         assert_eq!(&*roster.picture().live, [0, 1]);
+    }
+
+    #[test]
+    fn keys_of_a_server_that_is_down_go_where_the_pool_says() {
+        for kind in [DistributionKind::Ketama, DistributionKind::Modula] {
+            for down in [OnServerDown::Eject, OnServerDown::Fail, OnServerDown::Next] {
+                let mut roster = Roster::new(kind, ServerOrder::File, rules(down), false);
+                for (name, weight) in [("a", 1), ("b", 3), ("c", 2), ("d", 1)] {
+                    let (shard, primary) = (name.into(), Some(at(1)));
+                    roster.apply(Change::Join { shard, weight, primary });
+                }
+                let before = roster.picture();
+                let now = Moment { us: 1000, unix_us: 0 };
+                assert!(roster.failed(primary(&before, 1), 1, now));
+                let after = roster.picture();
+                let state = match down {
+                    OnServerDown::Eject => State::Ejected,
+                    _ => State::Down,
+                };
+                assert_eq!(after.members[1].state, state);
+                let (mut own, mut others) = (0, 0);
+                let hashes = (0..4000_u64).map(|number| number * 0x9e37_79b9 % (1 << 32));
+                for hash in hashes {
+                    let places = (before.distribution.shard(hash), after.distribution.shard(hash));
+                    match places {
+                        (Some(1), now) => own += usize::from(now != Some(1)),
+                        (old, now) => others += usize::from(old != now),
+                    }
+                }
+                match down {
+                    OnServerDown::Fail => assert_eq!((own, others), (0, 0)),
+                    OnServerDown::Next => assert!(own > 1000 && others == 0, "{own} {others}"),
+                    _ => assert!(own > 1000 && others > 0, "{own} {others}"),
+                }
+                assert_eq!(after.is_live(1), down == OnServerDown::Fail);
+                // All down: nobody has the keys, or everybody their own.
+                for shard in [0, 2, 3] {
+                    assert!(roster.failed(primary(&before, shard), 1, now));
+                }
+                let nobody = roster.picture().distribution.shard(7).is_none();
+                assert_eq!(nobody, down != OnServerDown::Fail);
+            }
+        }
     }
 }

@@ -35,6 +35,8 @@ impl Core {
     pub fn snapshot(&mut self) -> Vec<PoolStats> {
         for (index, pool) in self.pools.iter_mut().enumerate() {
             pool.stats.clients = 0;
+            pool.stats.heavy_connections = 0;
+            pool.stats.heavy_known = pool.heavies.len() as u64;
             pool.stats.blocked_clients = 0;
             pool.stats.subscribers = 0;
             pool.stats.tracking_clients = 0;
@@ -45,6 +47,8 @@ impl Core {
             let (all, used) = self.privates.count(pool.shared.id);
             (pool.stats.private_connections, pool.stats.private_in_use) = (all as u64, used as u64);
             (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
+            let won = self.down.hedges.won.get(index);
+            pool.stats.hedge_wins = won.copied().unwrap_or(0);
             pool.stats.clients_unread = self.down.clients.unread[index];
             pool.stats.latency = self.down.clients.latency[index].clone();
             // What is known of servers that have left goes with them.
@@ -68,6 +72,9 @@ impl Core {
         }
         for backend in 0..self.up.places() {
             if !self.up.is_free(backend) {
+                let it = self.up.get_mut(backend);
+                let (pool, is_heavy) = (it.pool, it.is_heavy && it.is_up());
+                self.pools[pool].stats.heavy_connections += u64::from(is_heavy);
                 self.count(backend);
             }
         }

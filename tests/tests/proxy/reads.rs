@@ -131,3 +131,108 @@ fn the_modes_differ_in_who_steps_in() {
     });
     assert_eq!(by_replica.call("SET k w"), "+OK\r\n");
 }
+
+/// The value of a line `name:value` of INFO, as a number.
+fn count(client: &mut Client, name: &str) -> u64 {
+    let info = client.call("INFO pool");
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{name}: {info}"))
+}
+
+#[test]
+fn a_read_that_is_late_is_asked_of_another_within_the_budget() {
+    let cluster = Cluster::start(1, 2, &[]);
+    let keys = "  read_from: replica\n  hedge_after: 20\n  hedge_budget: 50\n";
+    let proxy = proxy_with(cluster.nodes[0].port, keys, 1);
+    let mut client = proxy.client();
+    let large = "x".repeat(100_000);
+    let value = |key: usize| if key.is_multiple_of(4) { large.clone() } else { format!("v{key}") };
+    for key in 0..40 {
+        assert_eq!(client.call(&format!("SET k{key} {}", value(key))), "+OK\r\n");
+    }
+    assert_eq!(client.call("SET k v"), "+OK\r\n");
+    is_everywhere(&cluster);
+    replicas_answer(&mut client, &cluster.nodes[1..]);
+    let reply = |key: usize| format!("${}\r\n{}\r\n", value(key).len(), value(key));
+    // The budget is what was saved by reads before, and theirs: half of them at most.
+    for _ in 0..60 {
+        assert_eq!(client.call("GET k"), "$1\r\nv\r\n");
+    }
+    assert_eq!(count(&mut client, "hedges_denied"), 0);
+    cluster.nodes[1].signal(libc::SIGSTOP);
+    let lines: String = (0..40).map(|key| format!("GET k{key}\r\n")).collect();
+    client.send_raw(format!("{lines}MGET k1 k2 {}\r\n", "k3 ".repeat(9)).as_bytes());
+    for key in 0..40 {
+        assert!(client.receive() == reply(key), "k{key}: the order holds");
+    }
+    let all: String = [1, 2].into_iter().chain([3; 9]).map(reply).collect();
+    assert_eq!(client.receive(), format!("*11\r\n{all}"));
+    let (hedged, won) = (count(&mut client, "hedged_reads"), count(&mut client, "hedge_wins"));
+    assert!(won > 0 && won <= hedged, "{won} of {hedged}");
+    // Late answers are nobody's.
+    cluster.nodes[1].signal(libc::SIGCONT);
+    for round in 0..50 {
+        let key = round % 40;
+        assert!(client.call(&format!("GET k{key}")) == reply(key), "k{key}");
+    }
+    eventually("it serves again", || {
+        let before = gets(&cluster.nodes[1]);
+        assert_eq!(client.call("GET k"), "$1\r\nv\r\n");
+        gets(&cluster.nodes[1]) > before
+    });
+    // A cursor goes back to whom it came from, and writes are never sent twice.
+    assert_eq!(client.call("HSET h f v"), ":1\r\n");
+    for _ in 0..6 {
+        assert!(client.call("HSCAN h 0").contains("\r\nv\r\n"));
+    }
+    let stats = |at: usize| cluster.nodes[at].client().call("INFO commandstats");
+    assert!(stats(0).contains("cmdstat_hscan:calls=6,"));
+    cluster.nodes[0].signal(libc::SIGSTOP);
+    client.send(&["INCR", "n"]);
+    let mut other = proxy.client();
+    for _ in 0..200 {
+        assert_eq!(other.call("GET k"), "$1\r\nv\r\n");
+    }
+    let asked = Instant::now();
+    eventually("time has passed", || asked.elapsed() > Duration::from_millis(100));
+    cluster.nodes[0].signal(libc::SIGCONT);
+    assert_eq!(client.receive(), ":1\r\n");
+}
+
+#[test]
+fn reads_keep_to_the_data_center_and_the_priorities() {
+    let mut cluster = Cluster::start(1, 2, &[]);
+    let ports: Vec<u16> = cluster.nodes.iter().map(|node| node.port).collect();
+    let keys = format!(
+        "  failover_hold: 300\n  replica_read_priority: 50\n  master_read_priority: 10\n  max_load: 1000\n  local_dc: south\n  data_centers:
+    north: {{prefixes: [\"127.0.0.1:{}\", \"127.0.0.1:{}\"], reads: {{north: 1}}}}
+    south: {{prefixes: [\"127.0.0.1:{}\"], reads: {{south: 50, north: 20}}}}\n",
+        ports[0], ports[1], ports[2]
+    );
+    let proxy = proxy_with(ports[0], &keys, 1);
+    let mut client = proxy.client();
+    assert_eq!(client.call("SET k v"), "+OK\r\n");
+    is_everywhere(&cluster);
+    eventually("the one nearby is read from", || {
+        assert_eq!(client.call("GET k"), "$1\r\nv\r\n");
+        gets(&cluster.nodes[2]) > 0
+    });
+    let before = [0, 1, 2].map(|at| gets(&cluster.nodes[at]));
+    (0..50).for_each(|_| assert_eq!(client.call("GET k"), "$1\r\nv\r\n"));
+    let now = [0, 1, 2].map(|at| gets(&cluster.nodes[at]));
+    assert_eq!(now, [before[0], before[1], before[2] + 50]);
+    let info = client.call("INFO servers");
+    assert_eq!(info.matches(",dc=south,").count(), 1, "{info}");
+    assert_eq!(info.matches(",dc=north,").count(), 2, "{info}");
+    assert!(count(&mut client, "replica_reads") >= 50);
+    // Without it, the replica of the other one comes before the primary.
+    cluster.nodes.remove(2).kill();
+    eventually("the other replica has stepped in", || {
+        let before = gets(&cluster.nodes[1]);
+        assert_eq!(client.call("GET k"), "$1\r\nv\r\n");
+        gets(&cluster.nodes[1]) > before
+    });
+    let before = gets(&cluster.nodes[0]);
+    (0..50).for_each(|_| assert_eq!(client.call("GET k"), "$1\r\nv\r\n"));
+    assert_eq!(gets(&cluster.nodes[0]), before);
+}

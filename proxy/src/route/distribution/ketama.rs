@@ -88,6 +88,11 @@ impl Ring {
         after.iter().chain(before).copied().find(|owner| !passes(*owner))
     }
 
+    /// The owners of the points, in ascending order of those.
+    pub(super) fn owners_mut(&mut self) -> &mut [ShardIndex] {
+        &mut self.owners
+    }
+
     #[inline]
     fn place(&self, hash: u32) -> usize {
         let mut place = self.starts[(hash >> self.shift) as usize] as usize;

@@ -25,6 +25,11 @@ impl Wheel {
         Self { ends, owners: live.into(), total, flat: total == live.len() as u64 }
     }
 
+    /// The owners of the wheel's parts, in order.
+    pub(super) fn owners_mut(&mut self) -> &mut [ShardIndex] {
+        &mut self.owners
+    }
+
     /// The server at `hash`. A 64-bit hash counts in full: predixy takes a signed one as unsigned before it divides.
     #[inline]
     pub(super) fn shard(&self, hash: u64) -> ShardIndex {

@@ -1,11 +1,12 @@
 //! Decides which replicas are fit to be read from. Pure: events and the time in, actions out.
 //!
-//! Every server is asked twice a second. A replica is unfit while it cannot be reached, loads, has lost its primary, or is
+//! Every server is asked twice a second, and a replica that is unfit more often. A replica is unfit while it cannot be reached, loads, has lost its primary, or is
 //! further behind than it may be; where lag counts, it is unfit until it has told.
 
 use std::collections::BTreeMap;
 
 use super::facts::Facts;
+use crate::backend::backoff::MAX_US;
 use crate::settings::{Lag, ServerAddress};
 use crate::topology::roster::{Change, Fitness};
 use crate::topology::{Role, ServerId, ShardId};
@@ -14,8 +15,10 @@ use crate::topology::{Role, ServerId, ShardId};
 const POLL_MS: u64 = 500;
 /// A server that does not answer for so long is taken to be lost.
 const SILENT_MS: u64 = 1500;
+/// The same to a replica that is not fit to be read from.
+const POLL_UNFIT_MS: u64 = 50;
 /// Wait before a lost server is tried again.
-const RETRY_MS: u64 = 500;
+const RETRY_MS: u64 = MAX_US / 1000;
 /// A distance that differs by less, in microseconds, is the same.
 const NEAR_US: u32 = 200;
 
@@ -130,7 +133,7 @@ impl Watch {
             }
         }
         self.tick(now_ms, actions);
-        self.decide(actions);
+        self.decide(now_ms, actions);
     }
 
     fn list(&mut self, listed: Vec<Listed>, now_ms: u64, actions: &mut Vec<Action>) {
@@ -195,7 +198,7 @@ impl Watch {
         }
     }
 
-    fn decide(&mut self, actions: &mut Vec<Action>) {
+    fn decide(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         let offsets: BTreeMap<ShardId, u64> = self
             .servers
             .values()
@@ -228,6 +231,9 @@ impl Watch {
                 }
                 _ => 0,
             };
+            if fitness != Fitness::Fit {
+                server.poll_due_ms = server.poll_due_ms.min(now_ms + POLL_UNFIT_MS);
+            }
             if server.told != (fitness, distance_us) {
                 server.told = (fitness, distance_us);
                 actions.push(Action::Change(Change::Fitness { server: *id, fitness, distance_us }));
@@ -297,6 +303,9 @@ mod tests {
         assert_eq!(play.told(), [(2, Fitness::Lagging, 0)]);
         play.tells(2, Facts { is_loading: true, ..facts(0) }, 10);
         assert_eq!(play.told(), [(2, Fitness::Loading, 0)]);
+        play.now_ms += POLL_UNFIT_MS;
+        play.step(Event::Tick);
+        assert_eq!(play.actions, [Action::Ask(ServerId::new(2))], "asked sooner than who is fit");
         play.tells(2, facts(2000), 10);
         assert_eq!(play.told(), [(2, Fitness::Fit, 0)]);
         play.tells(2, Facts { is_linked: false, ..facts(2000) }, 10);
