@@ -106,7 +106,7 @@ const LAYERS: &[&[&str]] = &[
         "observe::latency",
         "observe::rates",
         "observe::redact",
-        "observe::slowlog",
+        "observe::command_log",
         "observe::stats",
         "process::allocator",
         "process::disk",

@@ -3,6 +3,7 @@
 
 pub(super) mod bloom;
 pub(super) mod collections;
+pub(super) mod command_log;
 pub(super) mod foreign;
 pub(super) mod hash;
 pub(super) mod stream;

@@ -312,6 +312,7 @@ mod tests {
             "save",
             "acl|list",
             "slowlog|get",
+            "commandlog|get",
             "migrate",
             "memory|stats",
         ] {

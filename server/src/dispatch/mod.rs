@@ -435,5 +435,5 @@ pub(crate) fn run(
     } else {
         core.stats.ran(id, took, failed);
     }
-    core.note_slow(client, id, took, args);
+    core.note_command(client, id, took, args, client.reply.end().saturating_sub(before));
 }

@@ -12,6 +12,7 @@ mod row;
 pub mod rows;
 pub mod saving;
 pub(crate) mod title;
+pub mod watching;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -204,8 +205,7 @@ pub struct Settings {
     pub client_query_buffer_limit: usize,
     pub client_output_buffer_limit: OutputClasses,
     pub notify_keyspace_events: Classes,
-    pub slowlog_log_slower_than: i64,
-    pub slowlog_max_len: usize,
+    pub command_logs: watching::CommandLogSettings,
     pub latency_tracking: bool,
     /// In milliseconds; 0 is off.
     pub latency_monitor_threshold: u64,
@@ -326,8 +326,7 @@ impl Default for Settings {
             client_query_buffer_limit: 1 << 30,
             client_output_buffer_limit: OutputClasses::default(),
             notify_keyspace_events: Classes::default(),
-            slowlog_log_slower_than: 10_000,
-            slowlog_max_len: 128,
+            command_logs: watching::CommandLogSettings::default(),
             coalesce_us: 50,
             latency_tracking: true,
             latency_monitor_threshold: 0,

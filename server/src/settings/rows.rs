@@ -251,8 +251,33 @@ pub static ROWS: &[Row] = &[
     row("coalesce-us", Live, number!(coalesce_us, 0, 100_000)),
     row("repl-slow-writers", Live, flag!(replication.repl_slow_writers)),
     row("repl-spill-size", Live, bytes!(replication.repl_spill_size, 0, LONG_MAX)),
-    row("slowlog-log-slower-than", Live, number!(slowlog_log_slower_than, -1, i64::MAX)),
-    row("slowlog-max-len", Live, number!(slowlog_max_len, 0, i64::MAX)),
+    // The second names are Valkey's.
+    alias(
+        "slowlog-log-slower-than",
+        "commandlog-execution-slower-than",
+        number!(command_logs.slow.from, -1, i64::MAX),
+    ),
+    alias(
+        "slowlog-max-len",
+        "commandlog-slow-execution-max-len",
+        number!(command_logs.slow.length_max, 0, i64::MAX),
+    ),
+    row(
+        "commandlog-request-larger-than",
+        Live,
+        number!(command_logs.large_request.from, -1, i64::MAX),
+    ),
+    row(
+        "commandlog-large-request-max-len",
+        Live,
+        number!(command_logs.large_request.length_max, 0, i64::MAX),
+    ),
+    row("commandlog-reply-larger-than", Live, number!(command_logs.large_reply.from, -1, i64::MAX)),
+    row(
+        "commandlog-large-reply-max-len",
+        Live,
+        number!(command_logs.large_reply.length_max, 0, i64::MAX),
+    ),
     row("latency-tracking", Live, flag!(latency_tracking)),
     row(
         "latency-tracking-info-percentiles",

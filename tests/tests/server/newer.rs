@@ -5,7 +5,7 @@ use redstart_tests::proxy_support::{Client, eventually};
 use redstart_tests::server_support::Server;
 
 /// Requests and what they answer, as one line.
-fn expect(client: &mut Client, conversation: &[(&str, &str)]) {
+pub fn expect(client: &mut Client, conversation: &[(&str, &str)]) {
     for (words, reply) in conversation {
         assert_eq!(client.call(words).trim_end().replace("\r\n", " "), *reply, "{words}");
     }
@@ -323,7 +323,7 @@ fn clients_are_ended_by_age() {
         &mut old,
         &[
             ("CLIENT KILL MAXAGE 0", "-ERR maxage should be greater than 0"),
-            ("CLIENT KILL MAXAGE x", "-ERR value is not an integer or out of range"),
+            ("CLIENT KILL MAXAGE x", "-ERR maxage is not an integer or out of range"),
         ],
     );
     let mut new = None;
