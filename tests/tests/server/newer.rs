@@ -383,8 +383,9 @@ fn entries_go_with_regard_to_who_has_them_pending() {
     expect(
         &mut client,
         &[
-            // Without a group nobody has acknowledged anything.
-            ("XDELEX s ACKED IDS 1 0-1", "*1 :2"),
+            // Without a group nobody has to acknowledge anything.
+            ("XADD other 0-1 f v", "$3 0-1"),
+            ("XDELEX other ACKED IDS 1 0-1", "*1 :1"),
             ("XGROUP CREATE s one 0", "+OK"),
             ("XGROUP CREATE s two 0", "+OK"),
         ],
@@ -425,6 +426,107 @@ fn entries_go_with_regard_to_who_has_them_pending() {
         let wanted = client.call(question);
         eventually(question, || follower.call(question) == wanted);
     }
+}
+
+#[test]
+fn streams_are_cut_with_regard_to_groups_and_idle_entries_are_handed_out_again() {
+    let primary = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    let replica = redstart_tests::proxy_support::Redis::start();
+    let mut client = Client::connect(primary.port);
+    let mut old = Client::connect(replica.port);
+    old.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    eventually("they are linked", || {
+        old.call("INFO replication").contains("master_link_status:up")
+    });
+    for id in 1..=6 {
+        client.call(&format!("XADD s 0-{id} f v"));
+    }
+    client.call("XGROUP CREATE s g 0");
+    client.call("XREADGROUP GROUP g one COUNT 4 STREAMS s >");
+    expect(
+        &mut client,
+        &[
+            ("XACK s g 0-1 0-3", ":2"),
+            ("XTRIM s MAXLEN 1 ACKED", ":2"),
+            ("XRANGE s - + COUNT 1", "*1 *2 $3 0-2 *2 $1 f $1 v"),
+            ("XADD s DELREF MAXLEN ~ 4 0-7 f v", "$3 0-7"),
+            ("XPENDING s g", "*4 :1 $3 0-4 $3 0-4 *1 *2 $3 one $1 1"),
+            ("XADD s KEEPREF MAXLEN 4 0-8 f v", "$3 0-8"),
+            ("XPENDING s g", "*4 :1 $3 0-4 $3 0-4 *1 *2 $3 one $1 1"),
+            ("XLEN s", ":4"),
+            ("XADD s ACKED 0-9 f v", "$3 0-9"),
+            ("XTRIM s KEEPREF MAXLEN = 5", ":0"),
+            ("XTRIM s MINID 0-6 DELREF", ":1"),
+            ("XTRIM s MAXLEN 4 DELREF ACKED", "-ERR syntax error"),
+            (
+                "XADD s KEEPREF DELREF * f v",
+                "-ERR Invalid stream ID specified as stream command argument",
+            ),
+            ("XRANGE s 0-6 0-6", "*1 *2 $3 0-6 *2 $1 f $1 v"),
+            (
+                "XREAD CLAIM 1 STREAMS s 0",
+                "-ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.",
+            ),
+            (
+                "XREADGROUP GROUP g two CLAIM -1 STREAMS s >",
+                "-ERR min-idle-time must be a positive integer",
+            ),
+            (
+                "XREADGROUP GROUP g two CLAIM x STREAMS s >",
+                "-ERR min-idle-time is not an integer or out of range",
+            ),
+            // New entries have no history yet; those of the consumer itself are told as ever.
+            (
+                "XREADGROUP GROUP g one CLAIM 100000 COUNT 1 STREAMS s >",
+                "*1 *2 $1 s *1 *4 $3 0-6 *2 $1 f $1 v :0 :0",
+            ),
+            (
+                "XREADGROUP GROUP g one CLAIM 0 STREAMS s 0",
+                "*1 *2 $1 s *2 *2 $3 0-4 *-1 *2 $3 0-6 *2 $1 f $1 v",
+            ),
+        ],
+    );
+    // One is gone and stays pending; the other goes over, before what is new.
+    let claimed =
+        client.call("XREADGROUP GROUP g two CLAIM 0 COUNT 2 STREAMS s >").replace("\r\n", " ");
+    let (first, second) = claimed.split_once(" *4 $3 0-7 ").expect("two entries");
+    assert!(first.starts_with("*1 *2 $1 s *2 *4 $3 0-6 *2 $1 f $1 v :"), "{claimed}");
+    assert!(first.ends_with(" :2"), "{claimed}");
+    assert_eq!(second, "*2 $1 f $1 v :0 :0 ");
+    // Who waits is handed what has been pending for long enough.
+    client.call("XREADGROUP GROUP g two STREAMS s >");
+    let mut waiting = Client::connect(primary.port);
+    waiting.send(
+        &"XREADGROUP GROUP g three BLOCK 60000 CLAIM 300 COUNT 1 STREAMS s >"
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
+    let given = waiting.receive();
+    assert!(given.contains("0-6") && given.trim_end().ends_with(":3"), "{given}");
+    // Nothing is pending when this one begins to wait.
+    client.call("XGROUP CREATE s other $");
+    waiting.send(
+        &"XREADGROUP GROUP other a BLOCK 60000 CLAIM 100 STREAMS s >"
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
+    eventually("it waits", || client.call("INFO clients").contains("blocked_clients:1"));
+    client.call("XGROUP CREATECONSUMER s other b");
+    client.call("XCLAIM s other b 0 0-9 FORCE JUSTID");
+    let given = waiting.receive();
+    assert!(given.contains("0-9") && given.trim_end().ends_with(":1"), "{given}");
+    for question in ["XRANGE s - +", "XPENDING s g - + 9 one", "XINFO STREAM s"] {
+        let wanted = client.call(question);
+        eventually(question, || {
+            let told = old.call(question);
+            // How long something has been pending is another number each time.
+            told.lines().count() == wanted.lines().count()
+                && (question.starts_with("XPENDING") || told == wanted)
+        });
+    }
+    let owners = |client: &mut Client| client.call("XPENDING s g");
+    eventually("the same owners", || owners(&mut client) == owners(&mut old));
+    assert!(old.call("INFO replication").contains("master_link_status:up"));
 }
 
 #[test]
