@@ -10,8 +10,15 @@ pub(super) mod stream;
 pub(super) mod string;
 
 use super::bits::{categories, flags};
-use super::spec::arguments::{block, integer, one_of, string, word};
+use super::spec::Argument;
+use super::spec::arguments::{block, integer, one_of, string, unix_time, word};
 use super::spec::{CommandSpec, Group, Tips};
+
+/// The four ways to say when something ends.
+const SECONDS: Argument = integer("seconds").token("EX");
+const MILLISECONDS: Argument = integer("milliseconds").token("PX");
+const UNIX_SECONDS: Argument = unix_time("unix-time-seconds").token("EXAT");
+const UNIX_MILLISECONDS: Argument = unix_time("unix-time-milliseconds").token("PXAT");
 
 /// Commands of the original that take more arguments since, with the arity that they had.
 pub(super) const WIDENED: &[(&str, i16)] = &[("zrank", 3), ("zrevrank", 3)];

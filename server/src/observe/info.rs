@@ -117,10 +117,15 @@ pub fn text(keyspace: &Keyspace, core: &Core, client: &Client, named: &[String])
             page.field(
                 &format!("db{}", db.index()),
                 format_args!(
-                    "keys={},expires={},avg_ttl={}",
+                    "keys={},expires={},avg_ttl={}{}",
                     db.len(),
                     db.volatile_len(),
-                    db.average_ttl_ms()
+                    db.average_ttl_ms(),
+                    // Redis 7.4 tells it always; what reads 7.0's line is not to find more where there is nothing of it.
+                    match db.timed_len() {
+                        0 => String::new(),
+                        hashes => format!(",subexpiry={hashes}"),
+                    }
                 ),
             );
         }

@@ -391,7 +391,14 @@ fn what_is_repeated_is_known_to_older_servers() {
 
 #[test]
 fn options_that_came_later() {
-    let server = Server::start(&["--save", "", "--rdb-key-save-delay", "1000000"]);
+    let server = Server::start(&[
+        "--save",
+        "",
+        "--rdb-key-save-delay",
+        "1000000",
+        "--enable-debug-command",
+        "yes",
+    ]);
     let mut client = Client::connect(server.port);
     expect(
         &mut client,
@@ -456,6 +463,18 @@ fn options_that_came_later() {
         ],
     );
     assert!(client.call("INFO persistence").contains("rdb_last_bgsave_status:ok"));
+    for (command, key) in [("SADD", "names"), ("HSET", "fields"), ("ZADD", "scored")] {
+        let mut words = vec![command.to_owned(), key.to_owned()];
+        for number in 0..1000 {
+            let pair = [number.to_string(), format!("member:{number}")];
+            words.extend(pair.into_iter().skip(usize::from(command == "SADD")));
+        }
+        client.send(&words);
+        assert_eq!(client.receive(), ":1000\r\n");
+        let told = client.call(&format!("DEBUG HTSTATS-KEY {key}"));
+        assert!(told.contains("Hash table 0 stats (main hash table):\n table size: "), "{told}");
+        assert!(told.contains("\n number of elements: 1000\n"), "{told}");
+    }
     let sha = client.call("SCRIPT LOAD return(1)");
     let sha = sha.lines().nth(1).expect("a sum").to_owned();
     expect(&mut client, &[(&*format!("SCRIPT SHOW {}", sha.to_uppercase()), "$9 return(1)")]);
