@@ -1,5 +1,7 @@
 //! What Redstart's server and proxy share. Nothing here opens a socket outside [`net`].
 
+pub mod client_filter;
+pub mod client_tracking;
 pub mod clock;
 pub mod command;
 pub mod glob;

@@ -11,6 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+mod syslog;
+
+pub use syslog::Facility;
+use syslog::Syslog;
+
 /// How much a line matters; Redis's four levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -61,6 +66,7 @@ impl Level {
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Notice as u8);
 static ROLE: AtomicU8 = AtomicU8::new(b'M');
 static FILE: RwLock<Option<PathBuf>> = RwLock::new(None);
+static SYSLOG: RwLock<Option<Syslog>> = RwLock::new(None);
 
 /// Sets the level below which lines are dropped.
 pub fn set_level(level: Level) {
@@ -83,10 +89,19 @@ pub fn set_file(path: Option<PathBuf>) {
     *FILE.write().unwrap_or_else(PoisonError::into_inner) = path;
 }
 
+/// Sends lines to the system's log too, under a name.
+pub fn set_syslog(ident: &str, facility: Facility) {
+    let syslog = Syslog::new(ident, facility);
+    *SYSLOG.write().unwrap_or_else(PoisonError::into_inner) = Some(syslog);
+}
+
 /// Writes one line. Use the [`log!`](crate::log!) macro.
 pub fn line(level: Level, message: Arguments<'_>) {
     if level >= self::level() {
         emit(text(level, message).as_bytes());
+        if let Some(syslog) = &*SYSLOG.read().unwrap_or_else(PoisonError::into_inner) {
+            syslog.send(level, message);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use redstart_common::client_filter::Filter;
 use redstart_common::net::Stream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,19 +50,15 @@ impl Handed {
     }
 }
 
-/// Which clients a `CLIENT KILL` means. All given conditions must hold.
+/// Which clients are meant. All given conditions must hold.
 #[derive(Debug, Clone, Default)]
 pub struct Which {
     /// The pool of whoever asks; nobody reaches beyond.
     pub pool: PoolId,
     /// The client's number.
     pub number: Option<u64>,
-    /// Its address.
-    pub address: Option<String>,
-    /// The proxy's end.
-    pub local_address: Option<String>,
-    /// Whether it subscribes to anything.
-    pub is_listening: Option<bool>,
+    /// What else must hold.
+    pub filter: Filter,
     /// Not this one.
     pub except: Option<u64>,
 }

@@ -91,7 +91,7 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
                     .down
                     .clients
                     .iter()
-                    .filter(|client| meets(client, &which))
+                    .filter(|client| meets(client, &which, now_us))
                     .map(|client| {
                         let mut line = String::new();
                         session::describe(client, now_us, &mut line);
@@ -116,14 +116,17 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
             }
             Message::Unblock(which, is_error, answer) => {
                 let core = &mut *worker.core.borrow_mut();
-                let found = core.down.clients.iter().find(|client| meets(client, &which));
+                let now_us = core.clock.now_us();
+                let found = core.down.clients.iter().find(|client| meets(client, &which, now_us));
                 let found = found.map(|client| client.id);
                 let was_blocked = found.is_some_and(|id| private::let_go(core, id, is_error));
                 let _ = answer.send(was_blocked);
             }
             Message::Find(which, answer) => {
-                let clients = &worker.core.borrow().down.clients;
-                let found = clients.iter().find(|client| meets(client, &which));
+                let core = &mut *worker.core.borrow_mut();
+                let now_us = core.clock.now_us();
+                let clients = &core.down.clients;
+                let found = clients.iter().find(|client| meets(client, &which, now_us));
                 let _ = answer.send(found.map(|client| client.id));
             }
             Message::Invalidated(hearer, keys, (number, teller)) => {
@@ -138,11 +141,12 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
             }
             Message::Kill(which, answer) => {
                 let core = &mut *worker.core.borrow_mut();
+                let now_us = core.clock.now_us();
                 let found: Vec<_> = core
                     .down
                     .clients
                     .iter()
-                    .filter(|client| meets(client, &which))
+                    .filter(|client| meets(client, &which, now_us))
                     .map(|client| client.id)
                     .collect();
                 let count = found.len() as u64;
@@ -155,12 +159,10 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
     }
 }
 
-fn meets(client: &crate::client::Client, which: &Which) -> bool {
+fn meets(client: &crate::client::Client, which: &Which, now_us: u64) -> bool {
     let session = &client.session;
     client.pool == which.pool
         && which.number.is_none_or(|number| number == session.number)
-        && which.address.as_ref().is_none_or(|address| *address == session.address)
-        && which.local_address.as_ref().is_none_or(|address| *address == session.local_address)
-        && which.is_listening.is_none_or(|listens| listens == client.is_listening())
         && which.except != Some(session.number)
+        && which.filter.fits(&session::facts(client, now_us))
 }

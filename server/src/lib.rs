@@ -23,6 +23,7 @@ pub mod observe;
 pub mod pause;
 pub mod persistence;
 pub mod process;
+pub mod processors;
 pub mod pubsub;
 pub mod replicating;
 pub mod replication;

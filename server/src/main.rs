@@ -10,6 +10,7 @@ use redstart_common::{log, log as logging};
 use redstart_server::REDIS_VERSION;
 use redstart_server::engine::{Engine, Shell, random_hex};
 use redstart_server::process::{banner, checker, crash, environment, supervised, watchdog};
+use redstart_server::processors::{self, Work};
 use redstart_server::saving::last;
 use redstart_server::sentinel::Sentinel;
 use redstart_server::server::{self, Asked, Server};
@@ -165,6 +166,9 @@ fn run(
 ) -> ExitCode {
     logging::set_level(settings.loglevel);
     logging::set_file((!settings.logfile.is_empty()).then(|| PathBuf::from(&settings.logfile)));
+    if settings.syslog_enabled {
+        logging::set_syslog(&settings.syslog_ident, settings.syslog_facility);
+    }
     let is_sentinel = sentinel.is_some();
     if is_sentinel && !check_sentinel_file(config_file.as_deref()) {
         return ExitCode::FAILURE;
@@ -180,6 +184,10 @@ fn run(
         log!(Warning, "Can't become a daemon: {error}");
         return ExitCode::FAILURE;
     }
+    for list in processors::configure(&settings.processors) {
+        log!(Warning, "'{list}' is no list of processors, and does not count");
+    }
+    processors::enter(Work::Serving);
     log!(Warning, "oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
     log!(
         Warning,

@@ -269,7 +269,7 @@ impl Server {
             Asked::Interrupt => settings.shutdown_on_sigint,
             Asked::Program => [false, false, true, true],
         };
-        let manner = Manner { save, nosave, now, force };
+        let manner = Manner { save, nosave, now, force, safe: false };
         if asked == Asked::Program {
             engine.core.shut_down(&mut engine.keyspace, manner);
             return;

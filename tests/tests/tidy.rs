@@ -96,7 +96,7 @@ fn assert_absent(under: &str, words: &[&str], except: &[&str]) {
 /// The layers of `server/src`, lowest first: a module may use those of its own line and of lines above it in this table.
 /// The longest name that fits a module counts.
 const LAYERS: &[&[&str]] = &[
-    &["cluster", "histories", "text", "uninit"],
+    &["cluster", "histories", "processors", "text", "uninit"],
     &["encoding"],
     &["types"],
     &["keyspace"],
@@ -106,7 +106,7 @@ const LAYERS: &[&[&str]] = &[
         "observe::latency",
         "observe::rates",
         "observe::redact",
-        "observe::slowlog",
+        "observe::command_log",
         "observe::stats",
         "process::allocator",
         "process::disk",

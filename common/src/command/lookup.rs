@@ -113,6 +113,7 @@ const GROUPS: &[&[CommandSpec]] = &[
     newer::COMMANDS,
     newer::bloom::COMMANDS,
     newer::collections::COMMANDS,
+    newer::command_log::COMMANDS,
     newer::hash::COMMANDS,
     newer::stream::COMMANDS,
     newer::string::COMMANDS,

@@ -106,6 +106,26 @@ impl<'a> Args<'a> {
         self.buf
     }
 
+    /// Bytes that the request takes as an array of bulk strings, whatever form it came in.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let head = |number: usize| 3 + number.checked_ilog10().unwrap_or(0) as usize + 1;
+        let args = self.spans.iter().map(|span| head(span.len()) + span.len() + 2);
+        head(self.spans.len()) + args.sum::<usize>()
+    }
+
+    /// At least [`encoded_len`](Self::encoded_len), without a look at each argument.
+    #[must_use]
+    #[inline]
+    pub fn encoded_len_max(&self) -> usize {
+        // What stands around a string whose length has ten digits: no span is longer.
+        const AROUND: usize = 1 + 10 + 4;
+        let (first, last) = (self.spans.first(), self.spans.last());
+        let start = first.map_or(0, |span| span.start as usize);
+        let end = last.map_or(0, |span| span.end as usize);
+        end.saturating_sub(start) + (self.spans.len() + 1) * AROUND
+    }
+
     /// Bytes of all arguments together.
     #[must_use]
     pub fn bytes_total(&self) -> usize {
@@ -271,6 +291,23 @@ mod tests {
         let owned = OwnedArgs::from_args(Args::new(buf, &spans));
         assert_eq!(owned.as_args().buffer(), b"GETk");
         assert_eq!(owned.as_args().iter().collect::<Vec<_>>(), [&b"GET"[..], b"k"]);
+    }
+
+    #[test]
+    fn the_size_of_a_request_is_that_of_its_array() {
+        for args in [
+            &["PING"][..],
+            &["SET", "k", ""],
+            &["MSET", "a", "0123456789", "b", "01234567890"],
+            &["0123456789"; 10],
+        ] {
+            let mut wire = format!("*{}\r\n", args.len());
+            args.iter().for_each(|arg| wire += &format!("${}\r\n{arg}\r\n", arg.len()));
+            let owned = OwnedArgs::from_slices(args);
+            assert_eq!(owned.as_args().encoded_len(), wire.len(), "{args:?}");
+            assert!(owned.as_args().encoded_len_max() >= wire.len(), "{args:?}");
+        }
+        assert_eq!(Args::new(b"", &[]).encoded_len(), 4);
     }
 
     #[test]

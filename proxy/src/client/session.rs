@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::Instant;
 
+use redstart_common::client_filter::{Facts, Kind};
+
 use super::Client;
 
 /// One client's facts.
@@ -46,12 +48,16 @@ impl Session {
     }
 }
 
-/// Appends a client's line, in the order of Redis's fields.
-pub fn describe(client: &Client, now_us: u64, out: &mut String) {
+/// How many channels, patterns and shard channels it listens to.
+fn listens(client: &Client) -> [usize; 3] {
+    client.subscriptions.as_ref().map_or([0; 3], |it| it.counts())
+}
+
+/// The letters for a client's states.
+fn flags_of(client: &Client) -> String {
     let session = &client.session;
     let mut flags = String::new();
-    let listens = client.subscriptions.as_ref().map_or([0; 3], |it| it.counts());
-    if listens != [0; 3] {
+    if listens(client) != [0; 3] {
         flags.push('P');
     }
     if client.transaction.is_some() {
@@ -72,11 +78,42 @@ pub fn describe(client: &Client, now_us: u64, out: &mut String) {
     if session.no_evict {
         flags.push('e');
     }
-    let (tracking, redirect) = client.tracking_shown();
-    flags.push_str(&tracking);
+    flags.push_str(&client.tracking_shown().0);
     if flags.is_empty() {
         flags.push('N');
     }
+    flags
+}
+
+/// What the filters of CLIENT LIST and CLIENT KILL ask of a client.
+#[must_use]
+pub fn facts(client: &Client, now_us: u64) -> Facts<'_> {
+    let session = &client.session;
+    fn text(text: &Option<Box<str>>) -> &[u8] {
+        text.as_deref().unwrap_or_default().as_bytes()
+    }
+    Facts {
+        id: session.number,
+        kind: if client.is_listening() { Kind::Pubsub } else { Kind::Normal },
+        user: b"default",
+        address: session.address.as_bytes(),
+        local_address: session.local_address.as_bytes(),
+        age_ms: session.since.elapsed().as_millis() as i64,
+        idle_ms: (now_us.saturating_sub(client.active_us) / 1000) as i64,
+        name: text(&session.name),
+        flags: flags_of(client),
+        library: [text(&session.library), text(&session.library_version)],
+        db: client.db as usize,
+        capabilities: "",
+    }
+}
+
+/// Appends a client's line, in the order of Redis's fields.
+pub fn describe(client: &Client, now_us: u64, out: &mut String) {
+    let session = &client.session;
+    let flags = flags_of(client);
+    let listens = listens(client);
+    let redirect = client.tracking_shown().1;
     let queued = client.transaction.as_ref().map_or(-1, |queue| queue.len() as i64);
     // Writing to a string does not fail.
     let _ = write!(

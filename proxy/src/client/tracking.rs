@@ -8,6 +8,7 @@ mod command;
 
 use std::sync::Arc;
 
+use redstart_common::client_tracking::Choice;
 use redstart_common::command::keys;
 use redstart_common::command::spec::Flags;
 use redstart_common::log;
@@ -34,18 +35,6 @@ const SILENCE_US: u64 = 6_000_000;
 const IDLE_US: u64 = 30_000_000;
 /// Keys that a client is to be told of later; with more, it is told that all have changed.
 const LATER_MAX: usize = 1000;
-
-/// Which of the keys that a client reads are tracked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choice {
-    /// All.
-    #[default]
-    All,
-    /// Those read behind CLIENT CACHING YES.
-    OptIn,
-    /// Those not read behind CLIENT CACHING NO.
-    OptOut,
-}
 
 /// Another client that hears for one that tracks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

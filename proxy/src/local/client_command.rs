@@ -1,5 +1,6 @@
 //! `CLIENT` and its sub-commands, for the clients of the proxy.
 
+use redstart_common::client_filter::{Command, Filter, Known};
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{Args, RespWrite, error};
 use tokio::sync::oneshot;
@@ -7,11 +8,12 @@ use tokio::sync::oneshot;
 use crate::client::dispatch::refuse;
 use crate::client::observe::Pause;
 use crate::client::request::Request;
-use crate::client::session::describe;
+use crate::client::session::{describe, facts};
 use crate::client::{ClientId, Gone, ReplyMode, tracking};
 use crate::control::{Message, Which};
 use crate::local::later;
 use crate::texts;
+use crate::topology::PoolId;
 use crate::worker::Core;
 
 const NAME_ERROR: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
@@ -152,47 +154,32 @@ fn help(out: &mut Vec<u8>) {
     LINES.iter().for_each(|line| out.simple(line));
 }
 
-fn number(word: &[u8]) -> Option<u64> {
-    std::str::from_utf8(word).ok()?.parse().ok()
+/// Reads the filters of CLIENT LIST and CLIENT KILL. The proxy has one user.
+fn filter(core: &Core, pool: PoolId, args: Args<'_>, command: Command) -> Result<Filter, Vec<u8>> {
+    let databases = usize::from(core.pools[pool].shared.settings.databases);
+    Filter::read(args, command, &Known { user: &|name| name == b"default", databases })
 }
 
-/// `CLIENT LIST [TYPE type] [ID id …]`, over all workers.
+/// `CLIENT LIST`, with filters, over all workers.
 fn list(core: &mut Core, id: ClientId, request: Request<'_>, proto: Proto) {
     let Request { args, now_us, .. } = request;
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let mut which = Which { pool: client.pool, ..Which::default() };
-    let mut wanted: Option<Vec<u64>> = None;
-    let mut nobody = false;
-    match args.get(2).map(<[u8]>::to_ascii_uppercase).as_deref() {
-        None => {}
-        Some(b"TYPE") if args.len() == 4 => match args.at(3).to_ascii_lowercase().as_slice() {
-            b"normal" => which.is_listening = Some(false),
-            b"pubsub" => which.is_listening = Some(true),
-            b"master" | b"replica" | b"slave" => nobody = true,
-            _ => {
-                let text = error::about("ERR Unknown client type '", args.at(3), "'");
-                return refuse(core, id, now_us, |out| out.error(&text));
-            }
-        },
-        Some(b"ID") if args.len() >= 4 => {
-            let ids: Option<Vec<u64>> = args.iter().skip(3).map(number).collect();
-            let Some(ids) = ids else {
-                return refuse(core, id, now_us, |out| out.error("ERR Invalid client ID"));
-            };
-            wanted = Some(ids);
-        }
-        Some(_) => return refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
-    }
+    let (pool, number) = (client.pool, client.session.number);
+    let filter = match filter(core, pool, args, Command::List) {
+        Ok(filter) => filter,
+        Err(text) => return refuse(core, id, now_us, |out| out.error(&text)),
+    };
+    let except = (filter.skip_me == Some(true)).then_some(number);
+    let which = Which { pool, filter, except, ..Which::default() };
     let directory = std::sync::Arc::clone(&core.directory);
     later(core, id, now_us, async move {
         let mut lines: Vec<(u64, String)> = Vec::new();
-        for worker in directory.workers.iter().filter(|_| !nobody) {
+        for worker in &directory.workers {
             let (send, receive) = oneshot::channel();
             if worker.send(Message::List(which.clone(), send)).is_ok() {
                 lines.extend(receive.await.unwrap_or_default());
             }
         }
-        lines.retain(|(number, _)| wanted.as_ref().is_none_or(|ids| ids.contains(number)));
         lines.sort_unstable();
         let mut text = String::new();
         for (_, line) in lines {
@@ -281,72 +268,28 @@ fn unblock(core: &mut Core, id: ClientId, request: Request<'_>) {
     });
 }
 
-/// `CLIENT KILL address` and `CLIENT KILL [ID n] [ADDR a] [LADDR a] [TYPE t] [USER u] [SKIPME y|n]`.
+/// `CLIENT KILL address`, and `CLIENT KILL` with filters, over all workers.
 fn kill(core: &mut Core, id: ClientId, request: Request<'_>) {
     let Request { args, now_us, .. } = request;
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let own = client.session.number;
-    let mut which = Which { pool: client.pool, except: Some(own), ..Which::default() };
+    let (pool, number) = (client.pool, client.session.number);
     let is_old_form = args.len() == 3;
-    let mut nobody = false;
-    if is_old_form {
-        which.address = Some(String::from_utf8_lossy(args.at(2)).into_owned());
-        which.except = None;
-    } else {
-        let mut at = 2;
-        while at < args.len() {
-            let (word, Some(value)) = (args.at(at).to_ascii_uppercase(), args.get(at + 1)) else {
-                return refuse(core, id, now_us, |out| out.error(error::SYNTAX));
-            };
-            let text = || String::from_utf8_lossy(value).into_owned();
-            match (word.as_slice(), value.to_ascii_lowercase().as_slice()) {
-                (b"ID", _) => match number(value).filter(|number| *number > 0) {
-                    Some(number) => which.number = Some(number),
-                    None => {
-                        return refuse(core, id, now_us, |out| {
-                            out.error("ERR client-id should be greater than 0");
-                        });
-                    }
-                },
-                (b"ADDR", _) => which.address = Some(text()),
-                (b"LADDR", _) => which.local_address = Some(text()),
-                (b"USER", b"default") => {}
-                (b"TYPE", b"normal") => which.is_listening = Some(false),
-                (b"TYPE", b"pubsub") => which.is_listening = Some(true),
-                (b"TYPE", b"master" | b"replica" | b"slave") => nobody = true,
-                (b"TYPE", _) => {
-                    let text = error::about("ERR Unknown client type '", value, "'");
-                    return refuse(core, id, now_us, |out| out.error(&text));
-                }
-                (b"USER", _) => {
-                    let text = error::about("ERR No such user '", value, "'");
-                    return refuse(core, id, now_us, |out| out.error(&text));
-                }
-                (b"SKIPME", b"yes") => which.except = Some(own),
-                (b"SKIPME", b"no") => which.except = None,
-                _ => return refuse(core, id, now_us, |out| out.error(error::SYNTAX)),
-            }
-            at += 2;
-        }
-    }
+    let filter = match is_old_form {
+        true => Ok(Filter::of_address(args.at(2))),
+        false => filter(core, pool, args, Command::Kill),
+    };
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err(text) => return refuse(core, id, now_us, |out| out.error(&text)),
+    };
     // Whoever kills itself still hears of it.
-    let spares_itself = which.except.is_none();
-    which.except = Some(own);
-    let mine = core.down.clients.get_mut(id).is_some_and(|client| {
-        spares_itself
-            && !nobody
-            && which.number.is_none_or(|number| number == own)
-            && which.is_listening.is_none_or(|listens| listens == client.is_listening())
-            && which.address.as_ref().is_none_or(|address| *address == client.session.address)
-            && which
-                .local_address
-                .as_ref()
-                .is_none_or(|address| *address == client.session.local_address)
-    });
+    let own = core.down.clients.get_mut(id).map(|client| facts(client, now_us));
+    let mine = filter.skip_me == Some(false) && own.is_some_and(|own| filter.fits(&own));
+    let which = Which { pool, filter, except: Some(number), ..Which::default() };
     let directory = std::sync::Arc::clone(&core.directory);
     later(core, id, now_us, async move {
         let mut count = u64::from(mine);
-        for worker in directory.workers.iter().filter(|_| !nobody) {
+        for worker in &directory.workers {
             let (send, receive) = oneshot::channel();
             if worker.send(Message::Kill(which.clone(), send)).is_ok() {
                 count += receive.await.unwrap_or(0);

@@ -198,8 +198,8 @@ pub fn plan(spec: &CommandSpec) -> Plan {
         "unsubscribe" => return Plan::Unsubscribe(Kind::Channel),
         "punsubscribe" => return Plan::Unsubscribe(Kind::Pattern),
         "sunsubscribe" => return Plan::Unsubscribe(Kind::Shard),
-        // These move data behind the proxy's back.
-        "migrate" | "pfdebug" | "script|debug" => {
+        // These move data behind the proxy's back, or ask one of several servers that may know more or less.
+        "migrate" | "pfdebug" | "script|debug" | "script|show" => {
             return Plan::Refuse;
         }
         // These change the state of the connection, which all clients share.
@@ -312,6 +312,7 @@ mod tests {
             "save",
             "acl|list",
             "slowlog|get",
+            "commandlog|get",
             "migrate",
             "memory|stats",
         ] {

@@ -2,17 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// Which keys a client is remembered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choice {
-    /// All it reads.
-    #[default]
-    All,
-    /// Those it reads right after CLIENT CACHING YES.
-    OptIn,
-    /// All but those it reads right after CLIENT CACHING NO.
-    OptOut,
-}
+pub use redstart_common::client_tracking::Choice;
 
 /// How a client tracks.
 #[derive(Debug, Default)]

@@ -1,11 +1,12 @@
 //! A client as CLIENT LIST and the log show it.
 
+use redstart_common::client_filter::{Facts, Kind};
+
 use super::caching::Mode;
 use super::{Client, Flags, Origin};
 
-/// One line of CLIENT LIST, without its line end.
-#[must_use]
-pub fn describe(client: &Client, now_ms: i64) -> String {
+/// The letters for a client's states.
+fn flags_of(client: &Client) -> String {
     let mut flags = String::new();
     flags.extend((client.origin == Origin::Primary).then_some('M'));
     for (flag, letter) in [
@@ -35,6 +36,49 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
     if flags.is_empty() {
         flags.push('N');
     }
+    flags
+}
+
+/// A client's kind. A monitor is an ordinary client, as in Redis.
+#[must_use]
+pub fn kind_of(client: &Client) -> Kind {
+    if client.origin == Origin::Primary {
+        Kind::Primary
+    } else if client.flags.any(Flags::REPLICA) {
+        Kind::Replica
+    } else if client.flags.any(Flags::SUBSCRIBED) {
+        Kind::Pubsub
+    } else {
+        Kind::Normal
+    }
+}
+
+/// What the filters of CLIENT LIST and CLIENT KILL ask of a client.
+#[must_use]
+pub fn facts(client: &Client, now_ms: i64) -> Facts<'_> {
+    Facts {
+        id: client.id,
+        kind: kind_of(client),
+        user: &client.user,
+        address: client.address.as_bytes(),
+        local_address: client.local_address.as_bytes(),
+        age_ms: now_ms - client.created_ms,
+        idle_ms: now_ms - client.active_ms,
+        name: &client.name,
+        flags: flags_of(client),
+        library: client
+            .library
+            .as_ref()
+            .map_or([b"", b""], |library| library.each_ref().map(Vec::as_slice)),
+        db: client.db,
+        capabilities: if client.flags.any(Flags::FOLLOWS) { "r" } else { "" },
+    }
+}
+
+/// One line of CLIENT LIST, without its line end.
+#[must_use]
+pub fn describe(client: &Client, now_ms: i64) -> String {
+    let flags = flags_of(client);
     let (input, capacity, descriptor) = match &client.connection {
         Some(connection) => {
             (connection.input_bytes(), connection.input_capacity(), connection.descriptor())

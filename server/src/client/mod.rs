@@ -13,7 +13,7 @@ use std::rc::Rc;
 use redstart_common::command::CommandId;
 
 pub use self::blocked::Blocked;
-pub use self::line::{allocated_bytes, describe};
+pub use self::line::{allocated_bytes, describe, facts};
 pub use self::multi::{Multi, Queued};
 pub use self::reply::{Open, Reply};
 

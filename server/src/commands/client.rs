@@ -1,12 +1,11 @@
 //! `CLIENT`: what clients ask and say about clients.
 
+use redstart_common::client_filter::{Command, Filter, Known};
 use redstart_common::number;
 
 use super::Handlers;
 use super::connection::{NAME_NOT_PLAIN, is_plain};
-use super::options::{Options, integer};
-use crate::client::describe;
-use crate::client::{Client, Flags, Origin};
+use crate::client::{Client, Flags, describe, facts};
 use crate::engine::Call;
 use crate::engine::Pause;
 use crate::engine::Unblock;
@@ -85,82 +84,32 @@ pub fn info(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Normal,
-    Replica,
-    Master,
-    Pubsub,
+/// Reads the filters of CLIENT LIST and CLIENT KILL.
+fn filter(call: &Call<'_>, command: Command) -> Result<Filter, CommandError> {
+    let users = &call.core.users;
+    let known =
+        Known { user: &|name| users.get(name).is_some(), databases: call.core.settings.databases };
+    Filter::read(call.args, command, &known).map_err(CommandError::made)
 }
 
-fn class_of(client: &Client) -> Class {
-    // A monitor is an ordinary client, as in Redis.
-    if client.origin == Origin::Primary {
-        Class::Master
-    } else if client.flags.any(Flags::REPLICA) {
-        Class::Replica
-    } else if client.flags.any(Flags::SUBSCRIBED) {
-        Class::Pubsub
-    } else {
-        Class::Normal
-    }
-}
-
-fn class(word: &[u8]) -> Result<Class, CommandError> {
-    for (name, class) in [
-        ("normal", Class::Normal),
-        ("slave", Class::Replica),
-        ("replica", Class::Replica),
-        ("pubsub", Class::Pubsub),
-        ("master", Class::Master),
-    ] {
-        if word.eq_ignore_ascii_case(name.as_bytes()) {
-            return Ok(class);
-        }
-    }
-    Err(CommandError::about("ERR Unknown client type '", word, "'"))
-}
-
-fn client_id(word: &[u8]) -> Result<u64, CommandError> {
-    number::parse_i64(word)
-        .and_then(|id| u64::try_from(id).ok())
-        .filter(|id| *id > 0)
-        .ok_or(CommandError::new("ERR Invalid client ID"))
-}
-
-/// `CLIENT LIST [TYPE type] [ID client-id [client-id ...]]`
+/// `CLIENT LIST`, with filters: those of Redis 7.0 (`TYPE`, `ID`), or of Valkey 9
 pub fn list(call: &mut Call<'_>) -> CommandResult {
-    let mut options = Options::new(call.args, 2);
-    let mut wanted_class = None;
-    let mut wanted_ids = None;
-    if options.take("TYPE") && options.left() == 1 {
-        wanted_class = Some(class(options.need()?)?);
-    } else if options.take("ID") && options.left() > 0 {
-        let mut ids = Vec::new();
-        while let Some(word) = options.word() {
-            ids.push(client_id(word)?);
-        }
-        wanted_ids = Some(ids);
-    } else if call.args.len() > 2 {
-        return Err(SYNTAX);
-    }
+    let filter = filter(call, Command::List)?;
     let now = call.now_ms();
-    let wanted = |client: &Client| {
-        wanted_class.is_none_or(|class| class_of(client) == class)
-            && wanted_ids.as_ref().is_none_or(|ids| ids.contains(&client.id))
-    };
+    let wanted = |client: &Client| filter.fits(&facts(client, now));
+    let own = (filter.skip_me != Some(true)).then_some(&*call.client);
     let mut lines: Vec<(u64, String)> = call
         .core
         .clients
         .iter()
-        .chain(std::iter::once(&*call.client))
+        .chain(own)
         .filter(|client| wanted(client))
         .map(|client| (client.id, describe(client, now) + "\n"))
         .collect();
     if let Some(primary) = call.core.primary_client(now).filter(|primary| wanted(primary)) {
         lines.push((primary.id, describe(primary, now) + "\n"));
     }
-    match &wanted_ids {
+    match filter.ids() {
         // In the order in which they were asked for.
         Some(ids) => {
             lines.sort_by_key(|(id, _)| ids.iter().position(|wanted| wanted == id));
@@ -172,93 +121,29 @@ pub fn list(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-#[derive(Default)]
-struct KillFilter<'a> {
-    id: Option<u64>,
-    address: Option<&'a [u8]>,
-    local_address: Option<&'a [u8]>,
-    class: Option<Class>,
-    user: Option<&'a [u8]>,
-    /// Clients that connected until then, in milliseconds since 1970.
-    until_ms: Option<i64>,
-}
-
-impl KillFilter<'_> {
-    fn fits(&self, client: &Client) -> bool {
-        self.id.is_none_or(|id| client.id == id)
-            && self.address.is_none_or(|address| client.address.as_bytes() == address)
-            && self.local_address.is_none_or(|address| client.local_address.as_bytes() == address)
-            && self.class.is_none_or(|class| class_of(client) == class)
-            && self.user.is_none_or(|user| *client.user == *user)
-            && self.until_ms.is_none_or(|until| client.created_ms <= until)
-    }
-}
-
-/// `CLIENT KILL ip:port`, or with filters: `[ID id] [TYPE type] [USER name] [ADDR ip:port] [LADDR ip:port]
-/// [MAXAGE seconds] [SKIPME yes | no]` (MAXAGE of Redis 7.4)
+/// `CLIENT KILL ip:port`, or with filters: those of Redis 7.0 (`ID`, `TYPE`, `USER`, `ADDR`, `LADDR`, `SKIPME`) and 7.4
+/// (`MAXAGE`), and of Valkey 9
 pub fn kill(call: &mut Call<'_>) -> CommandResult {
-    let args = call.args;
-    let mut filter = KillFilter::default();
-    let mut skip_me = true;
-    let old_form = args.len() == 3;
-    if old_form {
-        filter.address = Some(args.at(2));
-        skip_me = false;
-    } else {
-        let mut options = Options::new(args, 2);
-        while let Some(word) = options.word() {
-            let value = options.need()?;
-            if word.eq_ignore_ascii_case(b"ID") {
-                let id = number::parse_i64(value).filter(|id| *id > 0);
-                filter.id = Some(
-                    id.map(i64::unsigned_abs)
-                        .ok_or(CommandError::new("ERR client-id should be greater than 0"))?,
-                );
-            } else if word.eq_ignore_ascii_case(b"TYPE") {
-                filter.class = Some(class(value)?);
-            } else if word.eq_ignore_ascii_case(b"ADDR") {
-                filter.address = Some(value);
-            } else if word.eq_ignore_ascii_case(b"LADDR") {
-                filter.local_address = Some(value);
-            } else if word.eq_ignore_ascii_case(b"USER") {
-                if call.core.users.get(value).is_none() {
-                    return Err(CommandError::about("ERR No such user '", value, "'"));
-                }
-                filter.user = Some(value);
-            } else if word.eq_ignore_ascii_case(b"MAXAGE") {
-                let seconds = integer(value)?;
-                if seconds <= 0 {
-                    return Err(CommandError::new("ERR maxage should be greater than 0"));
-                }
-                filter.until_ms = Some(call.now_ms().saturating_sub(seconds.saturating_mul(1000)));
-            } else if word.eq_ignore_ascii_case(b"SKIPME") {
-                skip_me = if value.eq_ignore_ascii_case(b"yes") {
-                    true
-                } else if value.eq_ignore_ascii_case(b"no") {
-                    false
-                } else {
-                    return Err(SYNTAX);
-                };
-            } else {
-                return Err(SYNTAX);
-            }
-        }
-    }
+    let old_form = call.args.len() == 3;
+    let filter = match old_form {
+        true => Filter::of_address(call.arg(2)),
+        false => filter(call, Command::Kill)?,
+    };
+    let now = call.now_ms();
     let mut killed = 0;
     for client in call.core.clients.iter_mut() {
-        if filter.fits(client) {
+        if filter.fits(&facts(client, now)) {
             killed += 1;
             client.close_asap();
         }
     }
-    let now = call.now_ms();
-    if call.core.primary_client(now).is_some_and(|primary| filter.fits(primary)) {
+    if call.core.primary_client(now).is_some_and(|primary| filter.fits(&facts(primary, now))) {
         killed += 1;
         call.core.replicate(call.keyspace, Some(call.client), |replication, turn| {
             replication.cut_stream(turn);
         });
     }
-    if !skip_me && filter.fits(call.client) {
+    if filter.skip_me == Some(false) && filter.fits(&facts(call.client, now)) {
         killed += 1;
         call.client.flags.set(Flags::CLOSE_AFTER_REPLY);
     }

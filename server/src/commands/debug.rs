@@ -79,6 +79,7 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             Ok(())
         }
         ("htstats", 3) => table_statistics(call),
+        ("htstats-key", 3) => table_statistics_of_key(call),
         ("replicate", 3..) => {
             let words: Vec<&[u8]> = args.tail(2).iter().collect();
             call.core.feed.push(call.client.db, &words);
@@ -214,14 +215,33 @@ fn table_statistics(call: &mut Call<'_>) -> CommandResult {
     for ((name, (buckets, overflow)), count) in
         ["Dictionary", "Expires"].into_iter().zip(db.bucket_counts()).zip(lengths)
     {
-        text += &format!("[{name} HT]\nHash table 0 stats (main hash table):\n");
-        text += &match count {
-            0 => "No stats available for empty dictionaries\n".to_owned(),
-            _ => format!(
-                " table size: {buckets}\n number of elements: {count}\n overflow buckets: {overflow}\n"
-            ),
-        };
+        text += &format!("[{name} HT]\n");
+        text += &table_text(buckets, overflow, count);
     }
+    call.client.reply.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// What is known of one table.
+fn table_text(buckets: usize, overflow: usize, count: usize) -> String {
+    let head = "Hash table 0 stats (main hash table):\n";
+    match count {
+        0 => format!("{head}No stats available for empty dictionaries\n"),
+        _ => format!(
+            "{head} table size: {buckets}\n number of elements: {count}\n overflow buckets: {overflow}\n"
+        ),
+    }
+}
+
+/// `DEBUG HTSTATS-KEY key`
+fn table_statistics_of_key(call: &mut Call<'_>) -> CommandResult {
+    let db = call.keyspace.db(call.client.db);
+    let entry = db.look_any(call.args.at(2)).ok_or(NO_SUCH_KEY)?;
+    let counts = entry.object().and_then(Object::table_counts).ok_or(CommandError::new(
+        "ERR The value stored at the specified key is not represented using an hash table",
+    ))?;
+    let (buckets, overflow, count) = counts;
+    let text = table_text(buckets, overflow, count);
     call.client.reply.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
@@ -524,6 +544,8 @@ fn help(call: &mut Call<'_>) -> CommandResult {
             "    Return a Redis protocol error with <string> as message.",
             "HTSTATS <dbid>",
             "    Return hash table statistics of the specified Redis database.",
+            "HTSTATS-KEY <key>",
+            "    Like HTSTATS but for the hash table stored at <key>'s value.",
             "LOADAOF",
             "    Flush the AOF buffers on disk and reload the AOF in memory.",
             "LOG <message>",

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use redstart_common::number::format_human;
+use redstart_common::number::{self, format_human};
 use redstart_common::resp::{Args, OwnedArgs, Proto};
 
 use super::options::{Options, float};
@@ -73,6 +73,20 @@ fn rectangle(args: Args<'_>, at: usize) -> Result<(Shape, f64), CommandError> {
     }
     let metres = unit(args.at(at + 2))?;
     Ok((Shape::Box { width: width * metres, height: height * metres }, metres))
+}
+
+/// `count longitude latitude [longitude latitude ...]`, of Valkey 9.0: the shape, and how many words it takes.
+fn polygon(args: Args<'_>, at: usize) -> Result<(Shape, usize), CommandError> {
+    let wrong = CommandError::new("ERR invalid number of vertices");
+    let count = number::parse_i64(args.at(at)).filter(|count| i32::try_from(*count).is_ok());
+    let count = usize::try_from(count.ok_or(wrong)?).unwrap_or(0);
+    let most = (args.len() - at - 1) / 2;
+    if !(3..=most).contains(&count) {
+        return Err(CommandError::new("ERR GEOSEARCH BYPOLYGON must have at least 3 vertices"));
+    }
+    let corners: Result<Vec<_>, _> =
+        (0..count).map(|corner| place(args, at + 1 + 2 * corner)).collect();
+    Ok((Shape::Polygon(corners?), 1 + 2 * count))
 }
 
 /// A distance with four decimals, as a string.
@@ -239,7 +253,7 @@ fn wanted<'a>(args: Args<'a>, form: Form, zset: Option<&Zset>) -> Result<Wanted<
     };
     let (mut has_middle, mut has_shape) = (!form.is_search(), !form.is_search());
     let (mut by_member, mut by_place) = (false, false);
-    let (mut is_circle, mut is_box) = (false, false);
+    let (mut is_circle, mut is_box, mut is_polygon) = (false, false, false);
     let first = match form {
         Form::Around { .. } => {
             wanted.middle = Some(place(args, 2)?);
@@ -285,22 +299,30 @@ fn wanted<'a>(args: Args<'a>, form: Form, zset: Option<&Zset>) -> Result<Wanted<
             wanted.stores_distances = is("STOREDIST");
         } else if is("STOREDIST") && form == Form::SearchStore {
             wanted.stores_distances = true;
-        } else if is("FROMMEMBER") && left >= 1 && form.is_search() && !by_place {
+        } else if is("FROMMEMBER") && left >= 1 && form.is_search() && !by_place && !is_polygon {
             wanted.middle = of_member(args.at(at))?;
             (has_middle, by_member) = (true, true);
             options.skip(1);
-        } else if is("FROMLONLAT") && left >= 2 && form.is_search() && !by_member {
+        } else if is("FROMLONLAT") && left >= 2 && form.is_search() && !by_member && !is_polygon {
             wanted.middle = Some(place(args, at)?);
             (has_middle, by_place) = (true, true);
             options.skip(2);
-        } else if is("BYRADIUS") && left >= 2 && form.is_search() && !is_box {
+        } else if is("BYRADIUS") && left >= 2 && form.is_search() && !is_box && !is_polygon {
             wanted.shape = Some(circle(args, at)?);
             (has_shape, is_circle) = (true, true);
             options.skip(2);
-        } else if is("BYBOX") && left >= 3 && form.is_search() && !is_circle {
+        } else if is("BYBOX") && left >= 3 && form.is_search() && !is_circle && !is_polygon {
             wanted.shape = Some(rectangle(args, at)?);
             (has_shape, is_box) = (true, true);
             options.skip(3);
+        } else if is("BYPOLYGON") && left >= 2 && form.is_search() && !has_middle && !has_shape {
+            let (shape, words) = polygon(args, at)?;
+            if let Shape::Polygon(corners) = &shape {
+                wanted.middle = Some(Place::middle_of(corners));
+            }
+            wanted.shape = Some((shape, 1.0));
+            (has_middle, has_shape, is_polygon) = (true, true, true);
+            options.skip(words);
         } else {
             return Err(SYNTAX);
         }
@@ -352,7 +374,7 @@ struct Found {
 
 impl Found {
     /// All within the shape, or so many of them (0 is all).
-    fn search(zset: &Zset, middle: Place, shape: Shape, most: usize) -> Self {
+    fn search(zset: &Zset, middle: Place, shape: &Shape, most: usize) -> Self {
         let mut found = Self::default();
         for (low, high) in shape.ranges(middle) {
             if most > 0 && found.points.len() >= most {
@@ -403,7 +425,7 @@ fn search(call: &mut Call<'_>, form: Form) -> CommandResult {
     let zset = call.keyspace.db(call.client.db).read_as::<Zset>(source)?;
     let wanted = wanted(args, form, zset)?;
     let event = if form.is_search() { "geosearchstore" } else { "georadiusstore" };
-    let (found, metres) = match (zset, wanted.middle, wanted.shape) {
+    let (found, metres) = match (zset, wanted.middle, &wanted.shape) {
         (Some(zset), Some(middle), Some((shape, metres))) => {
             let most = if wanted.any { wanted.count } else { 0 };
             let mut found = Found::search(zset, middle, shape, most);
@@ -417,7 +439,7 @@ fn search(call: &mut Call<'_>, form: Form) -> CommandResult {
                 Some(order) => found.sort(order, most),
                 None => found.points.truncate(most),
             }
-            (found, metres)
+            (found, *metres)
         }
         _ => (Found::default(), 1.0),
     };
@@ -432,7 +454,14 @@ fn search(call: &mut Call<'_>, form: Form) -> CommandResult {
         result.set(&found.names[point.name.clone()], score, limits);
     }
     let count = found.points.len();
+    // Older servers do not know polygons.
+    let is_newer = matches!(wanted.shape, Some((Shape::Polygon(_), _)));
+    let repeated = (is_newer && call.core.feed.wanted()).then(|| result.clone());
+    let dirty = call.core.feed.dirty;
     store_result(call, target, Object::Zset(result), Classes::ZSET, event, count);
+    if is_newer && call.core.feed.dirty != dirty {
+        zset::propagate_result(call, target, repeated.as_ref());
+    }
     call.client.reply.count(count);
     Ok(())
 }
@@ -479,7 +508,8 @@ fn georadiusbymember_ro(call: &mut Call<'_>) -> CommandResult {
     search(call, Form::AroundMember { stores: false })
 }
 
-/// `GEOSEARCH key FROMMEMBER member | FROMLONLAT longitude latitude BYRADIUS radius unit | BYBOX width height unit …`
+/// `GEOSEARCH key FROMMEMBER member | FROMLONLAT longitude latitude BYRADIUS radius unit | BYBOX width height unit …`, or
+/// `GEOSEARCH key BYPOLYGON count longitude latitude [longitude latitude ...] …` (Valkey 9.0)
 fn geosearch(call: &mut Call<'_>) -> CommandResult {
     search(call, Form::Search)
 }

@@ -66,7 +66,7 @@ pub fn graph(call: &mut Call<'_>) -> CommandResult {
 pub fn doctor(call: &mut Call<'_>) -> CommandResult {
     let given = Circumstances {
         threshold_ms: call.core.settings.latency_monitor_threshold,
-        slowlog_us: call.core.settings.slowlog_log_slower_than,
+        slowlog_us: call.core.settings.command_logs.slow.from,
         hz: call.core.settings.hz,
     };
     let report = call.core.latency.report(call.now_ms() / 1000, given);

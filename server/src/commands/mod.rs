@@ -7,6 +7,7 @@ mod bloom;
 pub mod client;
 mod cluster;
 mod command;
+mod command_log;
 mod config;
 mod connection;
 mod debug;
@@ -65,6 +66,7 @@ pub(crate) const GROUPS: &[Handlers] = &[
     cluster::HANDLERS,
     slots::HANDLERS,
     command::HANDLERS,
+    command_log::HANDLERS,
     config::HANDLERS,
     connection::HANDLERS,
     debug::HANDLERS,

@@ -5,6 +5,7 @@ use crate::client::Flags;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::saving::NotBegun;
 use crate::saving::shutdown::{End, Manner};
+use redstart_common::log;
 use redstart_common::resp::error;
 
 pub(super) const HANDLERS: Handlers = &[
@@ -30,11 +31,30 @@ pub fn save(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `BGSAVE [SCHEDULE]`
+/// `BGSAVE CANCEL`, of Valkey 8.1: the dump that is being written or scheduled is given up, which is no failure.
+fn cancel_bgsave(call: &mut Call<'_>) -> CommandResult {
+    if call.core.abort_dump(call.keyspace) {
+        log!(Notice, "Background saving aborted as asked for");
+        call.client.reply.simple("Background saving cancelled");
+    } else if std::mem::take(&mut call.core.saved.scheduled) {
+        log!(Notice, "Scheduled background saving cancelled as asked for");
+        call.client.reply.simple("Scheduled background saving cancelled");
+    } else {
+        return Err(CommandError::new(
+            "ERR Background saving is currently not in progress or scheduled",
+        ));
+    }
+    Ok(())
+}
+
+/// `BGSAVE [SCHEDULE | CANCEL]`
 pub fn bgsave(call: &mut Call<'_>) -> CommandResult {
     let schedule = match call.args.get(1) {
         None => false,
         Some(word) if call.args.len() == 2 && word.eq_ignore_ascii_case(b"schedule") => true,
+        Some(word) if call.args.len() == 2 && word.eq_ignore_ascii_case(b"cancel") => {
+            return cancel_bgsave(call);
+        }
         Some(_) => return Err(SYNTAX),
     };
     let within = call.client.flags.any(Flags::EXECUTING);
@@ -101,6 +121,7 @@ pub fn shutdown(call: &mut Call<'_>) -> CommandResult {
             _ if word.eq_ignore_ascii_case(b"ABORT") => abort = true,
             _ if word.eq_ignore_ascii_case(b"NOW") => manner.now = true,
             _ if word.eq_ignore_ascii_case(b"FORCE") => manner.force = true,
+            _ if word.eq_ignore_ascii_case(b"SAFE") => manner.safe = true,
             _ => return Err(SYNTAX),
         }
     }

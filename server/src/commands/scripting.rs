@@ -36,6 +36,7 @@ pub(super) const HANDLERS: Handlers = &[
     ("script|help", script_help),
     ("script|kill", |call| kill(call, true)),
     ("script|load", script_load),
+    ("script|show", script_show),
 ];
 
 const NO_SCRIPT: CommandError = CommandError::new(error::NO_SCRIPT);
@@ -91,6 +92,14 @@ fn script_exists(call: &mut Call<'_>) -> CommandResult {
         let there = sha.is_some_and(|sha| call.core.scripting.scripts.contains_key(&sha));
         call.client.reply.integer(i64::from(there));
     }
+    Ok(())
+}
+
+/// `SCRIPT SHOW sha1`, of Valkey 8.0
+fn script_show(call: &mut Call<'_>) -> CommandResult {
+    let sha = eval::sha(call.arg(2)).ok_or(NO_SCRIPT)?;
+    let script = call.core.scripting.scripts.get(&sha).ok_or(NO_SCRIPT)?;
+    call.client.reply.bulk(&script.body);
     Ok(())
 }
 

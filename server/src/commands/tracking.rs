@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use redstart_common::client_tracking::{Before, Options};
+
 use super::Handlers;
-use super::options::Options;
 use crate::engine::Call;
 use crate::engine::{CommandError, CommandResult, SYNTAX};
 use crate::tracking::{Choice, Mode};
@@ -15,124 +16,31 @@ pub(super) const HANDLERS: Handlers = &[
     ("client|trackinginfo", trackinginfo),
 ];
 
-/// The options of CLIENT TRACKING as they came.
-#[derive(Default)]
-struct Given<'a> {
-    redirect: u64,
-    broadcast: bool,
-    opt_in: bool,
-    opt_out: bool,
-    no_loop: bool,
-    prefixes: Vec<&'a [u8]>,
-}
-
-fn read<'a>(call: &Call<'a>) -> Result<Given<'a>, CommandError> {
-    let mut given = Given::default();
-    let mut options = Options::new(call.args, 3);
-    while options.left() > 0 {
-        if options.left() > 1 && options.take("REDIRECT") {
-            if given.redirect != 0 {
-                return Err(CommandError::new(
-                    "ERR A client can only redirect to a single other client",
-                ));
-            }
-            let id = options.integer()?;
-            given.redirect = u64::try_from(id)
-                .ok()
-                .filter(|id| call.core.clients.slot_of(*id).is_some())
-                .ok_or(CommandError::new(
-                    "ERR The client ID you want redirect to does not exist",
-                ))?;
-        } else if options.take("BCAST") {
-            given.broadcast = true;
-        } else if options.take("OPTIN") {
-            given.opt_in = true;
-        } else if options.take("OPTOUT") {
-            given.opt_out = true;
-        } else if options.take("NOLOOP") {
-            given.no_loop = true;
-        } else if options.left() > 1 && options.take("PREFIX") {
-            given.prefixes.push(options.need()?);
-        } else {
-            return Err(SYNTAX);
-        }
-    }
-    Ok(given)
-}
-
-/// Whether a change of some key would have to be told for both prefixes.
-fn overlap(one: &[u8], other: &[u8]) -> bool {
-    one.starts_with(other) || other.starts_with(one)
-}
-
-fn overlapping(prefix: &[u8], which: &str, other: &[u8]) -> CommandError {
-    let mut text = b"ERR Prefix '".to_vec();
-    text.extend_from_slice(prefix);
-    text.extend_from_slice(format!("' overlaps with {which} prefix '").as_bytes());
-    text.extend_from_slice(other);
-    text.extend_from_slice(b"'. Prefixes for a single client must not overlap.");
-    CommandError::made(text)
-}
-
-/// Whether the options fit together, and what the client did before.
-fn check(given: &Given<'_>, old: Option<&Mode>) -> CommandResult {
-    let refuse = |text| Err(CommandError::new(text));
-    if !given.broadcast && !given.prefixes.is_empty() {
-        return refuse("ERR PREFIX option requires BCAST mode to be enabled");
-    }
-    if old.is_some_and(|old| old.prefixes.is_some() != given.broadcast) {
-        return refuse(
-            "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and \
-             then re-enabling it with a different mode.",
-        );
-    }
-    if given.broadcast && (given.opt_in || given.opt_out) {
-        return refuse("ERR OPTIN and OPTOUT are not compatible with BCAST");
-    }
-    if given.opt_in && given.opt_out {
-        return refuse("ERR You can't specify both OPTIN mode and OPTOUT mode");
-    }
-    if old.is_some_and(|old| match old.choice {
-        Choice::All => false,
-        Choice::OptIn => given.opt_out,
-        Choice::OptOut => given.opt_in,
-    }) {
-        return refuse(
-            "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and \
-             then re-enabling it with a different mode.",
-        );
-    }
-    for (place, prefix) in given.prefixes.iter().enumerate() {
-        let held = old.and_then(|old| old.prefixes.as_ref()).into_iter().flatten();
-        if let Some(held) = held.into_iter().find(|held| overlap(held, prefix)) {
-            return Err(overlapping(prefix, "an existing", held));
-        }
-        if let Some(other) = given.prefixes[place + 1..].iter().find(|it| overlap(it, prefix)) {
-            return Err(overlapping(prefix, "another provided", other));
-        }
-    }
-    Ok(())
-}
-
 /// `CLIENT TRACKING ON | OFF [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT]
 /// [NOLOOP]`
 pub fn tracking(call: &mut Call<'_>) -> CommandResult {
-    let given = read(call)?;
+    let clients = &call.core.clients;
+    let given = Options::read(call.args, |id| {
+        let is_there = u64::try_from(id).is_ok_and(|id| clients.slot_of(id).is_some());
+        let text = b"ERR The client ID you want redirect to does not exist";
+        if is_there { Ok(()) } else { Err(text.into()) }
+    });
+    let given = given.map_err(CommandError::made)?;
     let word = call.arg(2);
     if word.eq_ignore_ascii_case(b"ON") {
-        check(&given, call.client.tracking.as_deref())?;
+        let before = call.client.tracking.as_deref();
+        let before =
+            before.map(|old| Before { prefixes: old.prefixes.as_ref(), choice: old.choice });
+        given.check(before).map_err(CommandError::made)?;
+        let choice = given.choice();
         let prefixes = given.broadcast.then(|| match given.prefixes.as_slice() {
             [] => BTreeSet::from([Box::default()]),
-            some => some.iter().map(|prefix| Box::from(*prefix)).collect(),
+            some => some.iter().cloned().collect(),
         });
         let mode = Mode {
-            redirect: given.redirect,
+            redirect: given.redirect.and_then(|id| u64::try_from(id).ok()).unwrap_or(0),
             prefixes,
-            choice: match (given.opt_in, given.opt_out) {
-                (true, _) => Choice::OptIn,
-                (_, true) => Choice::OptOut,
-                _ => Choice::All,
-            },
+            choice,
             no_loop: given.no_loop,
             ..Mode::default()
         };

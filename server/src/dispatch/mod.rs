@@ -343,9 +343,13 @@ impl Engine {
         true
     }
 
-    /// Tells waiters whose time is over so.
+    /// Serves waiters whose keys are to be looked at again, and tells those whose time is over so.
     pub fn expire_waiters(&mut self) {
         let now = self.keyspace.shared.now_ms.get();
+        self.core.blocking.note_retries(now);
+        if self.core.blocking.has_ready() {
+            self.serve_ready();
+        }
         while let Some(id) = self.core.blocking.overdue(now) {
             if !self.core.unblock(id, Unblock::Timeout) {
                 break;
@@ -462,5 +466,5 @@ pub(crate) fn run(
     } else {
         core.stats.ran(id, took, failed);
     }
-    core.note_slow(client, id, took, args);
+    core.note_command(client, id, took, args, client.reply.end().saturating_sub(before));
 }

@@ -127,6 +127,7 @@ impl Engine {
         if self.core.unsynced.is_on() {
             client.flags.set(Flags::AWAITS_LOG);
         }
+        let before = client.reply.end();
         if !moved.silent {
             match error {
                 Some(text) => client.reply.error(text),
@@ -137,7 +138,8 @@ impl Engine {
         if let Some(connection) = &client.connection {
             connection.wake();
         }
-        self.core.note_slow(&client, MIGRATE, took, moved.args.as_args());
+        let reply_bytes = client.reply.end().saturating_sub(before);
+        self.core.note_command(&client, MIGRATE, took, moved.args.as_args(), reply_bytes);
         self.core.clients.put_back(client);
     }
 }

@@ -152,6 +152,14 @@ impl<X: Extra> Default for Bag<X> {
     }
 }
 
+impl<X: Extra> Bag<X> {
+    /// Buckets and overflow buckets of the table, for statistics.
+    #[must_use]
+    pub fn bucket_counts(&self) -> (usize, usize) {
+        self.table.bucket_counts()
+    }
+}
+
 impl<X: Extra> Drop for Bag<X> {
     fn drop(&mut self) {
         // SAFETY: the items are ours and forgotten by the table as they are freed.

@@ -21,8 +21,8 @@ use crate::clustering::state::Clustering;
 use crate::eviction::candidates::Candidates;
 use crate::keyspace::Keyspace;
 use crate::migrate::Migrations;
+use crate::observe::command_log::{About, CommandLogs, Limits};
 use crate::observe::latency::Monitor;
-use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::Stats;
 use crate::pause::Paused;
 use crate::persistence::logging::Logging;
@@ -61,12 +61,12 @@ pub struct Core {
     pub blocking: Blocking,
     /// Writes on their way out.
     pub feed: Feed,
-    /// Commands that took long.
-    pub slowlog: SlowLog,
+    /// Commands that took long, or much.
+    pub command_logs: CommandLogs,
     /// What took too long, by kind of event.
     pub latency: Monitor,
-    /// From how many microseconds on a command is noted, in the slow log or by the latency monitor.
-    pub(super) slow_us: u64,
+    /// From what on a command is noted, in a log or by the latency monitor.
+    pub(super) noted_from: Limits,
     /// The clock.
     pub time: Time,
     /// The handlers of the rows.
@@ -175,12 +175,24 @@ impl Core {
         shared.watch_misses.set(settings.notify_keyspace_events.any(Classes::MISS));
         shared.watch_added.set(settings.notify_keyspace_events.any(Classes::NEW));
         self.stats.track_latency = settings.latency_tracking;
-        self.slowlog.set_length(settings.slowlog_max_len);
-        let slowlog = u64::try_from(settings.slowlog_log_slower_than).unwrap_or(u64::MAX);
-        self.slow_us = match settings.latency_monitor_threshold {
-            0 => slowlog,
-            ms => slowlog.min(ms.saturating_mul(1000)),
+        let logs = &settings.command_logs;
+        for (about, log) in [
+            (About::Slow, logs.slow),
+            (About::LargeRequest, logs.large_request),
+            (About::LargeReply, logs.large_reply),
+        ] {
+            self.command_logs.of_mut(about).set_length(log.length_max);
+        }
+        let limits = Limits {
+            us: logs.slow.limit(),
+            request_bytes: logs.large_request.limit(),
+            reply_bytes: logs.large_reply.limit(),
         };
+        let latency_us = match settings.latency_monitor_threshold {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1000),
+        };
+        self.noted_from = Limits { us: limits.us.min(latency_us), ..limits };
         self.note_expiry(shared);
         self.arm();
     }
@@ -280,24 +292,54 @@ impl Core {
         }
     }
 
-    /// Notes a command in the slow log, and for the latency monitor, if it took long enough.
+    /// Notes a command in the logs, and for the latency monitor, if it took long enough, or its request or reply was large.
     #[inline]
-    pub fn note_slow(&mut self, client: &Client, id: CommandId, us: u64, args: Args<'_>) {
-        if us >= self.slow_us {
-            self.add_slow(client, id, us, args);
+    pub fn note_command(
+        &mut self,
+        client: &Client,
+        id: CommandId,
+        us: u64,
+        args: Args<'_>,
+        reply_bytes: usize,
+    ) {
+        let from = &self.noted_from;
+        // One branch, which is hardly ever taken.
+        if (us >= from.us)
+            | (args.encoded_len_max() as u64 >= from.request_bytes)
+            | (reply_bytes as u64 >= from.reply_bytes)
+        {
+            self.note_closely(client, id, us, args, reply_bytes);
         }
     }
 
     #[cold]
-    fn add_slow(&mut self, client: &Client, id: CommandId, us: u64, args: Args<'_>) {
+    fn note_closely(
+        &mut self,
+        client: &Client,
+        id: CommandId,
+        us: u64,
+        args: Args<'_>,
+        reply_bytes: usize,
+    ) {
         use redstart_common::command::spec::Flags as RowFlags;
         let flags = command::spec(id).flags;
         let fast = flags.contains(RowFlags::FAST);
         self.note_latency(if fast { "fast-command" } else { "command" }, us);
-        let limit = u64::try_from(self.settings.slowlog_log_slower_than).unwrap_or(u64::MAX);
-        if us >= limit && !flags.contains(RowFlags::SKIP_SLOWLOG) {
-            let secrets = crate::observe::redact::secrets(id, args);
-            self.slowlog.add(us, args, &secrets, &client.address, &client.name);
+        if flags.contains(RowFlags::SKIP_SLOWLOG) {
+            return;
+        }
+        let request_bytes = args.encoded_len() as u64;
+        let logs = self.settings.command_logs;
+        for (about, amount, log) in [
+            (About::Slow, us, logs.slow),
+            (About::LargeRequest, request_bytes, logs.large_request),
+            (About::LargeReply, reply_bytes as u64, logs.large_reply),
+        ] {
+            if amount >= log.limit() {
+                let secrets = crate::observe::redact::secrets(id, args);
+                let log = self.command_logs.of_mut(about);
+                log.add(amount, args, &secrets, &client.address, &client.name);
+            }
         }
     }
 

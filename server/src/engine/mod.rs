@@ -33,8 +33,8 @@ use crate::clustering::state::Clustering;
 use crate::eviction::candidates::Candidates;
 use crate::keyspace::Keyspace;
 use crate::migrate::Migrations;
+use crate::observe::command_log::{CommandLogs, Limits};
 use crate::observe::latency::Monitor;
-use crate::observe::slowlog::SlowLog;
 use crate::observe::stats::Stats;
 use crate::persistence::logging::Logging;
 use crate::persistence::state::Saved;
@@ -85,9 +85,9 @@ impl Engine {
                 tracking: Tracking::default(),
                 blocking: Blocking::new(count),
                 feed: Feed::new(),
-                slowlog: SlowLog::default(),
+                command_logs: CommandLogs::default(),
                 latency: Monitor::default(),
-                slow_us: u64::MAX,
+                noted_from: Limits::NONE,
                 time: Time::new(),
                 handlers,
                 named: if renames.is_empty() {

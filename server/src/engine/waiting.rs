@@ -23,6 +23,8 @@ struct Queue {
     waiters: BTreeMap<u64, u64>,
     /// The key is noted as ready.
     ready: bool,
+    /// When the key is to be noted though nobody has written it, in milliseconds since 1970.
+    retry_ms: Option<i64>,
 }
 
 type Queues = HashMap<Box<[u8]>, Queue, foldhash::fast::RandomState>;
@@ -32,6 +34,8 @@ type Queues = HashMap<Box<[u8]>, Queue, foldhash::fast::RandomState>;
 pub struct Blocking {
     dbs: Vec<Queues>,
     deadlines: BTreeSet<(i64, u64)>,
+    /// Keys that are to be noted at a time, one for each.
+    retries: BTreeSet<(i64, usize, Box<[u8]>)>,
     ready: VecDeque<(usize, Box<[u8]>)>,
     count: usize,
     keys: usize,
@@ -101,6 +105,9 @@ impl Blocking {
             if let Some(queue) = self.dbs[blocked.db].get_mut(&**key) {
                 queue.waiters.remove(&blocked.place);
                 if queue.waiters.is_empty() {
+                    if let Some(at_ms) = queue.retry_ms {
+                        self.retries.remove(&(at_ms, blocked.db, key.clone()));
+                    }
                     self.dbs[blocked.db].remove(&**key);
                     self.keys -= 1;
                 }
@@ -119,6 +126,29 @@ impl Blocking {
             && !std::mem::replace(&mut queue.ready, true)
         {
             self.ready.push_back((db, key.into()));
+        }
+    }
+
+    /// Has a key that is waited for noted at `at_ms` (milliseconds since 1970), or before that if somebody has asked for it.
+    pub fn retry_at(&mut self, db: usize, key: &[u8], at_ms: i64) {
+        let Some(queue) = self.dbs[db].get_mut(key) else { return };
+        if queue.retry_ms.is_some_and(|earlier_ms| earlier_ms <= at_ms) {
+            return;
+        }
+        if let Some(later_ms) = queue.retry_ms.replace(at_ms) {
+            self.retries.remove(&(later_ms, db, key.into()));
+        }
+        self.retries.insert((at_ms, db, key.into()));
+    }
+
+    /// Notes the keys whose time has come.
+    pub fn note_retries(&mut self, now_ms: i64) {
+        while self.retries.first().is_some_and(|(at_ms, ..)| *at_ms <= now_ms) {
+            let Some((_, db, key)) = self.retries.pop_first() else { break };
+            if let Some(queue) = self.dbs[db].get_mut(&key) {
+                queue.retry_ms = None;
+            }
+            self.note(db, &key);
         }
     }
 
@@ -154,10 +184,12 @@ impl Blocking {
         rest.next().map(|(place, client)| (*place, *client))
     }
 
-    /// When the next waiter gives up, in milliseconds since 1970.
+    /// When the next waiter gives up or is looked after, in milliseconds since 1970.
     #[must_use]
     pub fn next_deadline(&self) -> Option<i64> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let gives_up = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let retry = self.retries.first().map(|(at_ms, ..)| *at_ms);
+        gives_up.into_iter().chain(retry).min()
     }
 
     /// A waiter whose time is over.
@@ -225,5 +257,27 @@ mod tests {
         assert_eq!(blocking.next_ready(), Some((0, b"b"[..].into())));
         assert!(!blocking.has_ready());
         assert_eq!((blocking.overdue(4), blocking.overdue(5)), (None, Some(1)));
+    }
+
+    #[test]
+    fn a_key_is_looked_at_again_at_the_earliest_of_the_times_while_somebody_waits() {
+        let mut blocking = Blocking::new(1);
+        blocking.retry_at(0, b"a", 1);
+        assert_eq!(blocking.next_deadline(), None);
+        let mut both = waiter(&["a", "b"], Some(50));
+        blocking.add(1, &mut both);
+        for (key, at_ms) in [("a", 40), ("a", 20), ("a", 30), ("b", 10)] {
+            blocking.retry_at(0, key.as_bytes(), at_ms);
+        }
+        assert_eq!(blocking.next_deadline(), Some(10));
+        blocking.note_retries(19);
+        assert_eq!(blocking.next_ready(), Some((0, b"b"[..].into())));
+        assert!(!blocking.has_ready());
+        blocking.retry_at(0, b"b", 45);
+        blocking.note_retries(20);
+        assert_eq!(blocking.next_ready(), Some((0, b"a"[..].into())));
+        assert_eq!(blocking.next_deadline(), Some(45));
+        blocking.remove(1, &both);
+        assert_eq!(blocking.next_deadline(), None);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::entries::Entries;
 use super::entry::Entry;
+use crate::processors::{self, Work};
 use crate::types::Object;
 
 /// Parts above which a collection is worth another thread's time.
@@ -52,6 +53,7 @@ fn send(garbage: Garbage, objects: usize) {
         std::thread::Builder::new()
             .name("lazyfree".to_owned())
             .spawn(move || {
+                processors::enter(Work::Background);
                 for parcel in receiver {
                     let count = release(parcel);
                     FREED.fetch_add(count as u64, Ordering::Relaxed);

@@ -117,11 +117,16 @@ pub fn text(keyspace: &Keyspace, core: &Core, client: &Client, named: &[String])
             page.field(
                 &format!("db{}", db.index()),
                 format_args!(
-                    "keys={},expires={},avg_ttl={}",
+                    "keys={},expires={},avg_ttl={}{}",
                     db.seen_len(),
                     // With keys aside it is not known how many of these have deadlines.
                     db.volatile_len().min(db.seen_len()),
-                    db.average_ttl_ms()
+                    db.average_ttl_ms(),
+                    // Redis 7.4 tells it always; what reads 7.0's line is not to find more where there is nothing of it.
+                    match db.timed_len() {
+                        0 => String::new(),
+                        hashes => format!(",subexpiry={hashes}"),
+                    }
                 ),
             );
         }

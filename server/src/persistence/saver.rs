@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 use super::aof::commands::Commands;
 use super::rdb::{Decoder, Draft, Finisher, Item, Options, SaveFile};
 
+use crate::processors::{self, Work};
+
 /// What a snapshot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -376,7 +378,9 @@ impl Saver {
         let stands_back = !writing
             .iter()
             .any(|it| matches!(it.purpose, Purpose::Replicas(_) | Purpose::Slots(_)));
+        let makes_log = writing.iter().all(|it| it.purpose == Purpose::LogBase);
         let thread = std::thread::Builder::new().name("save".to_owned()).spawn(move || {
+            processors::enter(if makes_log { Work::LogBase } else { Work::Dump });
             if stands_back {
                 stand_back();
             }

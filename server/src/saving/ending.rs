@@ -13,6 +13,8 @@ pub struct Manner {
     pub now: bool,
     /// What goes wrong is no reason to go on.
     pub force: bool,
+    /// A node of a cluster that owns slots does not end, unless it is forced to (Valkey 9.0).
+    pub safe: bool,
 }
 
 /// An end that is on its way.

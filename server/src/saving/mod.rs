@@ -386,9 +386,11 @@ impl Core {
         self.end_save(keyspace);
     }
 
-    /// Gives up the dump that is being written, if there is one.
-    pub fn abort_dump(&mut self, keyspace: &mut Keyspace) {
+    /// Gives up the dump that is being written. Answers whether there was one.
+    pub fn abort_dump(&mut self, keyspace: &mut Keyspace) -> bool {
+        let is_written = self.save.as_ref().is_some_and(|save| save.is_for(Purpose::Dump));
         self.give_up_purpose(keyspace, Purpose::Dump);
+        is_written
     }
 
     pub(crate) fn give_up_purpose(&mut self, keyspace: &mut Keyspace, purpose: Purpose) {

@@ -53,6 +53,14 @@ impl Core {
             return End::Waits;
         }
         log!(Warning, "User requested shutdown...");
+        let owns_slots = self.cluster.as_ref().is_some_and(|cluster| {
+            let myself = cluster.myself();
+            !myself.is_replica() && !myself.slots.is_empty()
+        });
+        if manner.safe && !manner.force && owns_slots {
+            log!(Warning, "This node owns slots, so it is not safe to end it.");
+            return End::Fails;
+        }
         let timeout_s = self.settings.replication.shutdown_timeout;
         // What was written a moment ago counts.
         if self.deliver(keyspace).is_err() {

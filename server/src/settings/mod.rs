@@ -12,6 +12,7 @@ mod row;
 pub mod rows;
 pub mod saving;
 pub(crate) mod title;
+pub mod watching;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -204,8 +205,12 @@ pub struct Settings {
     pub client_query_buffer_limit: usize,
     pub client_output_buffer_limit: OutputClasses,
     pub notify_keyspace_events: Classes,
-    pub slowlog_log_slower_than: i64,
-    pub slowlog_max_len: usize,
+    pub bind_source_addr: String,
+    pub processors: crate::processors::Lists,
+    pub syslog_enabled: bool,
+    pub syslog_ident: String,
+    pub syslog_facility: redstart_common::log::Facility,
+    pub command_logs: watching::CommandLogSettings,
     pub latency_tracking: bool,
     /// In milliseconds; 0 is off.
     pub latency_monitor_threshold: u64,
@@ -326,8 +331,12 @@ impl Default for Settings {
             client_query_buffer_limit: 1 << 30,
             client_output_buffer_limit: OutputClasses::default(),
             notify_keyspace_events: Classes::default(),
-            slowlog_log_slower_than: 10_000,
-            slowlog_max_len: 128,
+            bind_source_addr: String::new(),
+            processors: crate::processors::Lists::default(),
+            syslog_enabled: false,
+            syslog_ident: "redis".to_owned(),
+            syslog_facility: redstart_common::log::Facility::Local0,
+            command_logs: watching::CommandLogSettings::default(),
             coalesce_us: 50,
             latency_tracking: true,
             latency_monitor_threshold: 0,

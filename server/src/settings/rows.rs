@@ -4,7 +4,7 @@
 //! feature that is not built yet ([`Kind::Dormant`]) keeps its value, as Redis keeps the parameters of a feature
 //! that is switched off; switching the feature on is what is refused ([`Kind::Only`]).
 
-use redstart_common::log::Level;
+use redstart_common::log::{Facility, Level};
 
 use super::cluster::{ENDPOINTS, set_hostname, set_move_lag};
 use super::own::*;
@@ -12,6 +12,7 @@ use super::replication::{DisklessLoad, PropagationError};
 pub use super::row::{Kind, Row, Shape, When};
 use super::saving::{Fsync, Sanitize};
 use super::{Policy, Protected};
+use crate::processors::Work;
 use crate::settings::process::Adjustment;
 use crate::settings::process::Supervised;
 
@@ -32,6 +33,15 @@ macro_rules! flag {
 macro_rules! text {
     ($($field:ident).+) => {
         Kind::Text { get: |s| &s.$($field).+, set: |s, value| s.$($field).+ = value }
+    };
+}
+
+macro_rules! cpulist {
+    ($work:ident) => {
+        Kind::Text {
+            get: |s| &s.processors.0[Work::$work as usize],
+            set: |s, value| s.processors.0[Work::$work as usize] = value,
+        }
     };
 }
 
@@ -104,7 +114,7 @@ pub static ROWS: &[Row] = &[
         Kind::Own { get: |s| format!("{:o}", s.unixsocketperm), set: set_socket_mode },
     ),
     row("maxclients", Live, number!(maxclients, 1, u32::MAX as i64)),
-    row("bind-source-addr", Live, Kind::Dormant("", Shape::Text)),
+    row("bind-source-addr", Live, text!(bind_source_addr)),
     row("socket-mark-id", Start, Kind::Only("0", "marking sockets")),
     // Process.
     row("daemonize", Start, flag!(daemonize)),
@@ -114,19 +124,9 @@ pub static ROWS: &[Row] = &[
     row("dir", When::Protected, Kind::Own { get: |_| current_dir(), set: set_dir }),
     row("always-show-logo", Start, flag!(always_show_logo)),
     row("supervised", Start, word!(supervised, Supervised::NAMES)),
-    row("syslog-enabled", Start, Kind::Only("no", "logging to syslog")),
-    row("syslog-ident", Start, Kind::Dormant("redis", Shape::Text)),
-    row(
-        "syslog-facility",
-        Start,
-        Kind::Dormant(
-            "local0",
-            Shape::Words(&[
-                "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6",
-                "local7",
-            ]),
-        ),
-    ),
+    row("syslog-enabled", Start, flag!(syslog_enabled)),
+    row("syslog-ident", Start, text!(syslog_ident)),
+    row("syslog-facility", Start, word!(syslog_facility, Facility::NAMES)),
     row("set-proc-title", Start, flag!(set_proc_title)),
     row(
         "proc-title-template",
@@ -134,16 +134,20 @@ pub static ROWS: &[Row] = &[
         Kind::Own { get: |s| s.proc_title_template.clone(), set: set_title_template },
     ),
     row("crash-log-enabled", Live, flag!(crash_log_enabled)),
-    row("crash-memcheck-enabled", Live, Kind::Dormant("no", Shape::Flag)),
+    row(
+        "crash-memcheck-enabled",
+        Live,
+        Kind::Only("no", "looking through the memory after a crash"),
+    ),
     row("use-exit-on-panic", Start, flag!(use_exit_on_panic)),
     row("watchdog-period", Live, number!(watchdog_period, 0, INT_MAX)),
     row("disable-thp", Start, flag!(disable_thp)),
     row("oom-score-adj", Live, word!(oom_score_adj, Adjustment::NAMES)),
     row("oom-score-adj-values", Live, Kind::Own { get: print_adjustments, set: set_adjustments }),
-    row("server_cpulist", Start, Kind::Only("", "pinning to processors")),
-    row("bio_cpulist", Start, Kind::Only("", "pinning to processors")),
-    row("aof_rewrite_cpulist", Start, Kind::Only("", "pinning to processors")),
-    row("bgsave_cpulist", Start, Kind::Only("", "pinning to processors")),
+    row("server_cpulist", Start, cpulist!(Serving)),
+    row("bio_cpulist", Start, cpulist!(Background)),
+    row("aof_rewrite_cpulist", Start, cpulist!(LogBase)),
+    row("bgsave_cpulist", Start, cpulist!(Dump)),
     row("io-threads", Start, Kind::Only("1", "more than one I/O thread")),
     row("io-threads-do-reads", Start, Kind::Dormant("no", Shape::Flag)),
     row("ignore-warnings", Live, Kind::Dormant("", Shape::Text)),
@@ -251,8 +255,33 @@ pub static ROWS: &[Row] = &[
     row("coalesce-us", Live, number!(coalesce_us, 0, 100_000)),
     row("repl-slow-writers", Live, flag!(replication.repl_slow_writers)),
     row("repl-spill-size", Live, bytes!(replication.repl_spill_size, 0, LONG_MAX)),
-    row("slowlog-log-slower-than", Live, number!(slowlog_log_slower_than, -1, i64::MAX)),
-    row("slowlog-max-len", Live, number!(slowlog_max_len, 0, i64::MAX)),
+    // The second names are Valkey's.
+    alias(
+        "slowlog-log-slower-than",
+        "commandlog-execution-slower-than",
+        number!(command_logs.slow.from, -1, i64::MAX),
+    ),
+    alias(
+        "slowlog-max-len",
+        "commandlog-slow-execution-max-len",
+        number!(command_logs.slow.length_max, 0, i64::MAX),
+    ),
+    row(
+        "commandlog-request-larger-than",
+        Live,
+        number!(command_logs.large_request.from, -1, i64::MAX),
+    ),
+    row(
+        "commandlog-large-request-max-len",
+        Live,
+        number!(command_logs.large_request.length_max, 0, i64::MAX),
+    ),
+    row("commandlog-reply-larger-than", Live, number!(command_logs.large_reply.from, -1, i64::MAX)),
+    row(
+        "commandlog-large-reply-max-len",
+        Live,
+        number!(command_logs.large_reply.length_max, 0, i64::MAX),
+    ),
     row("latency-tracking", Live, flag!(latency_tracking)),
     row(
         "latency-tracking-info-percentiles",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redstart_common::log;
 use redstart_common::net::listen::Bound;
+use redstart_common::net::outward;
 use redstart_common::net::{Listener, Stream, turn};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -202,8 +203,9 @@ async fn serve_inbound(server: Rc<Server>, stream: TcpStream) {
 }
 
 async fn serve_outbound(server: Rc<Server>, link: Rc<BusLink>, ip: String, port: u16) {
+    let source = server.engine.borrow().core.settings.bind_source_addr.clone();
     let connected = tokio::select! {
-        connected = TcpStream::connect((ip.as_str(), port)) => connected,
+        connected = outward::connect(&ip, port, &source) => connected,
         () = link.changed.notified() => return,
     };
     if link.is_closed.get() {

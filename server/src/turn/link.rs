@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use redstart_common::log;
+use redstart_common::net::outward;
 use redstart_common::net::turn;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -265,8 +266,9 @@ pub fn tell(server: &Rc<Server>, event: Event<'_>) {
     server.carry_out_asks();
 }
 
-async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+async fn connect(server: &Server, host: &str, port: u16) -> io::Result<TcpStream> {
+    let source = server.engine.borrow().core.settings.bind_source_addr.clone();
+    let stream = outward::connect(host, port, &source).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -274,7 +276,7 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 /// Makes the connection, and reads from it until it ends.
 async fn serve(server: Rc<Server>, link: Rc<Link>, host: String, port: u16) {
     let connected = tokio::select! {
-        connected = connect(&host, port) => connected,
+        connected = connect(&server, &host, port) => connected,
         () = link.changed.notified() => return,
     };
     if link.closed.get() {

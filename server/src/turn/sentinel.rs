@@ -12,6 +12,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redstart_common::command::id_of;
+use redstart_common::net::outward;
 use redstart_common::net::turn;
 use redstart_common::resp::{ReplyLimits, ReplyScanner, encode};
 use redstart_common::{clock, log};
@@ -245,7 +246,8 @@ async fn connect_and_talk(
     port: u16,
 ) -> io::Result<()> {
     let stream = {
-        let connecting = TcpStream::connect((ip, port));
+        let source = server.engine.borrow().core.settings.bind_source_addr.clone();
+        let connecting = outward::connect(ip, port, &source);
         tokio::pin!(connecting);
         loop {
             tokio::select! {

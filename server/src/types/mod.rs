@@ -71,6 +71,25 @@ pub enum Object {
 }
 
 impl Object {
+    /// Buckets and overflow buckets of its table, and what lies there, if it has one.
+    #[must_use]
+    pub fn table_counts(&self) -> Option<(usize, usize, usize)> {
+        let (counts, len) = match self {
+            Self::Set(set) => match set {
+                Set::Table(bag) => (Some(bag.bucket_counts()), set.len()),
+                Set::Ints(_) | Set::Packed(_) => (None, 0),
+            },
+            Self::Hash(hash) => match hash {
+                Hash::Table(bag) => (Some(bag.bucket_counts()), hash.len()),
+                Hash::Timed(timed) => (timed.bucket_counts(), hash.len()),
+                Hash::Packed(_) => (None, 0),
+            },
+            Self::Zset(zset) => (zset.bucket_counts(), zset.len()),
+            Self::List(_) | Self::Stream(_) | Self::Bloom(_) => (None, 0),
+        };
+        counts.map(|(buckets, overflow)| (buckets, overflow, len))
+    }
+
     /// The type's name-giving kind.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -470,6 +470,22 @@ fn client_reply_and_kill_do_what_they_say() {
     assert_eq!(client.call(&format!("CLIENT KILL ID {id}")), ":1\r\n");
     assert!(victim.is_closed());
     assert_eq!(client.call(&format!("CLIENT KILL ID {id}")), ":0\r\n");
+    // The filters of Valkey 9 are the proxy's own too.
+    let mut named = proxy.client();
+    named.call("CLIENT SETNAME other");
+    let list = client.call("CLIENT LIST NAME other FLAGS N DB 0 IP 127.0.0.1");
+    assert!(list.contains(" name=other ") && list.matches("id=").count() == 1, "{list}");
+    assert_eq!(client.call("CLIENT LIST NOT-TYPE normal"), "$0\r\n\r\n");
+    assert_eq!(client.call("CLIENT LIST TYPE replica"), "$0\r\n\r\n");
+    let list = client.call("CLIENT LIST SKIPME yes");
+    assert!(list.contains(" name=other ") && list.matches("id=").count() == 1, "{list}");
+    assert_eq!(client.call("CLIENT LIST DB 1"), "-ERR DB number should be between 0 and 0\r\n");
+    assert_eq!(client.call("CLIENT KILL NOT-NAME other"), ":0\r\n");
+    assert_eq!(client.call("CLIENT KILL NAME other MAXAGE 1000"), ":0\r\n");
+    assert_eq!(client.call("CLIENT KILL NAME other NOT-LIB-NAME x"), ":1\r\n");
+    assert!(named.is_closed());
+    assert_eq!(client.call("CLIENT KILL NOT-NAME other SKIPME no"), ":1\r\n");
+    assert!(client.is_closed());
 }
 
 #[test]

@@ -19,8 +19,7 @@ fn quoted(text: &str) -> BTreeSet<&str> {
 fn every_setting_of_the_server_stands_under_what_becomes_of_it() {
     let text = document("configuration.md");
     let (server, _) = text.split_once("## redstart-proxy").expect("both programs");
-    let (acting, rest) =
-        server.split_once("Settings of features that are not there").expect("kept");
+    let (acting, rest) = server.split_once("Parameters of what is switched off").expect("kept");
     let (kept, refused) =
         rest.split_once("Switches of features that are not there").expect("refused");
     let kept = quoted(kept);

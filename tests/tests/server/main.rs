@@ -36,3 +36,4 @@ mod start;
 mod streams;
 mod users;
 mod waiting;
+mod watching;

@@ -5,7 +5,7 @@ use redstart_tests::proxy_support::{Client, eventually};
 use redstart_tests::server_support::Server;
 
 /// Requests and what they answer, as one line.
-fn expect(client: &mut Client, conversation: &[(&str, &str)]) {
+pub fn expect(client: &mut Client, conversation: &[(&str, &str)]) {
     for (words, reply) in conversation {
         assert_eq!(client.call(words).trim_end().replace("\r\n", " "), *reply, "{words}");
     }
@@ -323,7 +323,7 @@ fn clients_are_ended_by_age() {
         &mut old,
         &[
             ("CLIENT KILL MAXAGE 0", "-ERR maxage should be greater than 0"),
-            ("CLIENT KILL MAXAGE x", "-ERR value is not an integer or out of range"),
+            ("CLIENT KILL MAXAGE x", "-ERR maxage is not an integer or out of range"),
         ],
     );
     let mut new = None;
@@ -362,13 +362,122 @@ fn what_is_repeated_is_known_to_older_servers() {
         "DELEX gone IFEQ x",
         "SET gone2 x",
         "DELIFEQ gone2 x",
+        "ZADD z1 1 a 2 b",
+        "ZADD z2 5 b 7 c",
+        "ZUNIONSTORE union 2 z1 z2 AGGREGATE COUNT",
+        "ZINTERSTORE inter 2 z1 z2 WEIGHTS 0.5 -inf AGGREGATE count",
+        "GEOADD places 0 0 in 10 10 out 1 1 in2",
+        "GEOSEARCHSTORE found places BYPOLYGON 4 -1 -1 2 -1 2 2 -1 2",
+        "GEOSEARCHSTORE gone3 places BYPOLYGON 3 50 50 51 50 51 51",
+        "HSETEX h NX FNX FIELDS 1 f v",
     ] {
         assert!(!first.call(words).starts_with('-'), "{words}");
     }
     for read in ["DBSIZE", "MGET k a b c f", "PEXPIRETIME k", "PEXPIRETIME a", "PEXPIRETIME c"] {
         eventually(read, || first.call(read) == second.call(read));
     }
+    for (read, answer) in [
+        ("ZRANGE union 0 -1 WITHSCORES", "*6 $1 a $1 1 $1 c $1 1 $1 b $1 2"),
+        ("ZRANGE inter 0 -1 WITHSCORES", "*2 $1 b $4 -inf"),
+        ("ZRANGE found 0 -1", "*2 $2 in $3 in2"),
+        ("EXISTS gone3", ":0"),
+        ("HGETALL h", "*2 $1 f $1 v"),
+    ] {
+        expect(&mut first, &[(read, answer)]);
+        expect(&mut second, &[(read, answer)]);
+    }
     assert!(second.call("INFO replication").contains("master_link_status:up"));
+}
+
+#[test]
+fn options_that_came_later() {
+    let server = Server::start(&[
+        "--save",
+        "",
+        "--rdb-key-save-delay",
+        "1000000",
+        "--enable-debug-command",
+        "yes",
+    ]);
+    let mut client = Client::connect(server.port);
+    expect(
+        &mut client,
+        &[
+            ("ZADD z1 1 a 2 b", ":2"),
+            ("SADD s b c", ":2"),
+            ("ZUNION 2 z1 s AGGREGATE COUNT WITHSCORES", "*6 $1 a $1 1 $1 c $1 1 $1 b $1 2"),
+            (
+                "ZUNION 2 z1 s WEIGHTS 10 3 AGGREGATE COUNT WITHSCORES",
+                "*6 $1 c $1 3 $1 a $2 10 $1 b $2 13",
+            ),
+            (
+                "ZUNION 2 z1 s WEIGHTS inf -inf AGGREGATE COUNT WITHSCORES",
+                "*6 $1 c $4 -inf $1 b $1 0 $1 a $3 inf",
+            ),
+            ("ZINTER 2 z1 s AGGREGATE COUNT WITHSCORES", "*2 $1 b $1 2"),
+            ("ZINTER 2 z1 s AGGREGATE NUMBER", "-ERR syntax error"),
+            ("GEOADD g 13.361389 38.115556 Palermo 15.087269 37.502669 Catania", ":2"),
+            ("GEOSEARCH g BYPOLYGON 3 13 38 14 38 13.5 39", "*1 $7 Palermo"),
+            (
+                "GEOSEARCH g BYPOLYGON 4 13 37 16 37 16 39 13 39 ASC WITHDIST",
+                "*2 *2 $7 Catania $10 76454.0837 *2 $7 Palermo $11 100405.5658",
+            ),
+            ("GEOSEARCH none BYPOLYGON 3 13 38 14 38 13.5 39", "*0"),
+            (
+                "GEOSEARCH g BYPOLYGON 2 13 38 14 38",
+                "-ERR GEOSEARCH BYPOLYGON must have at least 3 vertices",
+            ),
+            (
+                "GEOSEARCH g BYPOLYGON 4 13 38 14 38 13.5 39",
+                "-ERR GEOSEARCH BYPOLYGON must have at least 3 vertices",
+            ),
+            ("GEOSEARCH g BYPOLYGON x 13 38 14 38 13.5 39", "-ERR invalid number of vertices"),
+            (
+                "GEOSEARCH g BYPOLYGON 3 13 38 14 38 13.5 99",
+                "-ERR invalid longitude,latitude pair 13.500000,99.000000",
+            ),
+            ("GEOSEARCH g FROMMEMBER Palermo BYPOLYGON 3 13 38 14 38 13.5 39", "-ERR syntax error"),
+            ("GEOSEARCH g BYPOLYGON 3 13 38 14 38 13.5 39 FROMLONLAT 1 1", "-ERR syntax error"),
+            ("GEOSEARCH g BYPOLYGON 3 13 38 14 38 13.5 39 BYRADIUS 1 km", "-ERR syntax error"),
+            ("GEORADIUS g 1 1 1 km BYPOLYGON 3 13 38 14 38 13.5 39", "-ERR syntax error"),
+            (
+                "SCRIPT SHOW e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
+                "-NOSCRIPT No matching script. Please use EVAL.",
+            ),
+            ("SCRIPT SHOW what", "-NOSCRIPT No matching script. Please use EVAL."),
+            ("EVAL return(1) 0", ":1"),
+            (
+                "SCRIPT SHOW 80bd3ce85ab5eac3a1c7b3eee1ef0f4b7e2d4b6f",
+                "-NOSCRIPT No matching script. Please use EVAL.",
+            ),
+            ("BGSAVE CANCEL", "-ERR Background saving is currently not in progress or scheduled"),
+            ("BGSAVE", "+Background saving started"),
+            ("BGSAVE CANCEL", "+Background saving cancelled"),
+            ("BGREWRITEAOF", "+Background append only file rewriting started"),
+            ("BGSAVE SCHEDULE", "+Background saving scheduled"),
+            ("BGSAVE CANCEL", "+Scheduled background saving cancelled"),
+            (
+                "CLUSTER SLOT-STATS SLOTSRANGE 0 1",
+                "-ERR This instance has cluster support disabled",
+            ),
+        ],
+    );
+    assert!(client.call("INFO persistence").contains("rdb_last_bgsave_status:ok"));
+    for (command, key) in [("SADD", "names"), ("HSET", "fields"), ("ZADD", "scored")] {
+        let mut words = vec![command.to_owned(), key.to_owned()];
+        for number in 0..1000 {
+            let pair = [number.to_string(), format!("member:{number}")];
+            words.extend(pair.into_iter().skip(usize::from(command == "SADD")));
+        }
+        client.send(&words);
+        assert_eq!(client.receive(), ":1000\r\n");
+        let told = client.call(&format!("DEBUG HTSTATS-KEY {key}"));
+        assert!(told.contains("Hash table 0 stats (main hash table):\n table size: "), "{told}");
+        assert!(told.contains("\n number of elements: 1000\n"), "{told}");
+    }
+    let sha = client.call("SCRIPT LOAD return(1)");
+    let sha = sha.lines().nth(1).expect("a sum").to_owned();
+    expect(&mut client, &[(&*format!("SCRIPT SHOW {}", sha.to_uppercase()), "$9 return(1)")]);
 }
 
 #[test]
@@ -383,8 +492,9 @@ fn entries_go_with_regard_to_who_has_them_pending() {
     expect(
         &mut client,
         &[
-            // Without a group nobody has acknowledged anything.
-            ("XDELEX s ACKED IDS 1 0-1", "*1 :2"),
+            // Without a group nobody has to acknowledge anything.
+            ("XADD other 0-1 f v", "$3 0-1"),
+            ("XDELEX other ACKED IDS 1 0-1", "*1 :1"),
             ("XGROUP CREATE s one 0", "+OK"),
             ("XGROUP CREATE s two 0", "+OK"),
         ],
@@ -425,6 +535,107 @@ fn entries_go_with_regard_to_who_has_them_pending() {
         let wanted = client.call(question);
         eventually(question, || follower.call(question) == wanted);
     }
+}
+
+#[test]
+fn streams_are_cut_with_regard_to_groups_and_idle_entries_are_handed_out_again() {
+    let primary = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    let replica = redstart_tests::proxy_support::Redis::start();
+    let mut client = Client::connect(primary.port);
+    let mut old = Client::connect(replica.port);
+    old.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    eventually("they are linked", || {
+        old.call("INFO replication").contains("master_link_status:up")
+    });
+    for id in 1..=6 {
+        client.call(&format!("XADD s 0-{id} f v"));
+    }
+    client.call("XGROUP CREATE s g 0");
+    client.call("XREADGROUP GROUP g one COUNT 4 STREAMS s >");
+    expect(
+        &mut client,
+        &[
+            ("XACK s g 0-1 0-3", ":2"),
+            ("XTRIM s MAXLEN 1 ACKED", ":2"),
+            ("XRANGE s - + COUNT 1", "*1 *2 $3 0-2 *2 $1 f $1 v"),
+            ("XADD s DELREF MAXLEN ~ 4 0-7 f v", "$3 0-7"),
+            ("XPENDING s g", "*4 :1 $3 0-4 $3 0-4 *1 *2 $3 one $1 1"),
+            ("XADD s KEEPREF MAXLEN 4 0-8 f v", "$3 0-8"),
+            ("XPENDING s g", "*4 :1 $3 0-4 $3 0-4 *1 *2 $3 one $1 1"),
+            ("XLEN s", ":4"),
+            ("XADD s ACKED 0-9 f v", "$3 0-9"),
+            ("XTRIM s KEEPREF MAXLEN = 5", ":0"),
+            ("XTRIM s MINID 0-6 DELREF", ":1"),
+            ("XTRIM s MAXLEN 4 DELREF ACKED", "-ERR syntax error"),
+            (
+                "XADD s KEEPREF DELREF * f v",
+                "-ERR Invalid stream ID specified as stream command argument",
+            ),
+            ("XRANGE s 0-6 0-6", "*1 *2 $3 0-6 *2 $1 f $1 v"),
+            (
+                "XREAD CLAIM 1 STREAMS s 0",
+                "-ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.",
+            ),
+            (
+                "XREADGROUP GROUP g two CLAIM -1 STREAMS s >",
+                "-ERR min-idle-time must be a positive integer",
+            ),
+            (
+                "XREADGROUP GROUP g two CLAIM x STREAMS s >",
+                "-ERR min-idle-time is not an integer or out of range",
+            ),
+            // New entries have no history yet; those of the consumer itself are told as ever.
+            (
+                "XREADGROUP GROUP g one CLAIM 100000 COUNT 1 STREAMS s >",
+                "*1 *2 $1 s *1 *4 $3 0-6 *2 $1 f $1 v :0 :0",
+            ),
+            (
+                "XREADGROUP GROUP g one CLAIM 0 STREAMS s 0",
+                "*1 *2 $1 s *2 *2 $3 0-4 *-1 *2 $3 0-6 *2 $1 f $1 v",
+            ),
+        ],
+    );
+    // One is gone and stays pending; the other goes over, before what is new.
+    let claimed =
+        client.call("XREADGROUP GROUP g two CLAIM 0 COUNT 2 STREAMS s >").replace("\r\n", " ");
+    let (first, second) = claimed.split_once(" *4 $3 0-7 ").expect("two entries");
+    assert!(first.starts_with("*1 *2 $1 s *2 *4 $3 0-6 *2 $1 f $1 v :"), "{claimed}");
+    assert!(first.ends_with(" :2"), "{claimed}");
+    assert_eq!(second, "*2 $1 f $1 v :0 :0 ");
+    // Who waits is handed what has been pending for long enough.
+    client.call("XREADGROUP GROUP g two STREAMS s >");
+    let mut waiting = Client::connect(primary.port);
+    waiting.send(
+        &"XREADGROUP GROUP g three BLOCK 60000 CLAIM 300 COUNT 1 STREAMS s >"
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
+    let given = waiting.receive();
+    assert!(given.contains("0-6") && given.trim_end().ends_with(":3"), "{given}");
+    // Nothing is pending when this one begins to wait.
+    client.call("XGROUP CREATE s other $");
+    waiting.send(
+        &"XREADGROUP GROUP other a BLOCK 60000 CLAIM 100 STREAMS s >"
+            .split(' ')
+            .collect::<Vec<_>>(),
+    );
+    eventually("it waits", || client.call("INFO clients").contains("blocked_clients:1"));
+    client.call("XGROUP CREATECONSUMER s other b");
+    client.call("XCLAIM s other b 0 0-9 FORCE JUSTID");
+    let given = waiting.receive();
+    assert!(given.contains("0-9") && given.trim_end().ends_with(":1"), "{given}");
+    for question in ["XRANGE s - +", "XPENDING s g - + 9 one", "XINFO STREAM s"] {
+        let wanted = client.call(question);
+        eventually(question, || {
+            let told = old.call(question);
+            // How long something has been pending is another number each time.
+            told.lines().count() == wanted.lines().count()
+                && (question.starts_with("XPENDING") || told == wanted)
+        });
+    }
+    let owners = |client: &mut Client| client.call("XPENDING s g");
+    eventually("the same owners", || owners(&mut client) == owners(&mut old));
+    assert!(old.call("INFO replication").contains("master_link_status:up"));
 }
 
 #[test]

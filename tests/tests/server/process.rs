@@ -288,3 +288,69 @@ fn more_replies_than_may_wait_all_come_in_the_end() {
     }
     assert_eq!(client.receive(), "+PONG\r\n");
 }
+
+/// Where the threads of a process of this name may run, as the system tells.
+fn processors_of(pid: &str, thread: &str) -> Option<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+    threads.flatten().find_map(|entry| {
+        let named = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+        (named.trim() == thread).then(|| line.trim().to_owned())
+    })
+}
+
+#[test]
+fn threads_run_and_connections_come_from_where_the_settings_say() {
+    let own = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let all = own.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("a list");
+    let (all, ends) = (all.trim(), |at: char| at == '-' || at == ',');
+    let first = all.split(ends).next().expect("a processor");
+    let last = all.rsplit(ends).next().expect("a processor");
+    let primary = Server::start(&[]);
+    let server = Server::start(&[
+        "--server_cpulist",
+        first,
+        "--bio_cpulist",
+        last,
+        "--aof_rewrite_cpulist",
+        "nonsense",
+        "--appendonly",
+        "yes",
+        "--bind-source-addr",
+        "127.0.0.3",
+        "--replicaof",
+        "127.0.0.1",
+        &primary.port.to_string(),
+    ]);
+    let mut client = Client::connect(server.port);
+    let info = client.call("INFO server");
+    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("an id").trim();
+    let main = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("a name");
+    assert_eq!(processors_of(pid, main.trim()).as_deref(), Some(first));
+    eventually("a thread that syncs runs elsewhere", || {
+        processors_of(pid, "bio_aof_fsync").as_deref() == Some(last)
+    });
+    assert_eq!(
+        client.call("CONFIG GET bio_cpulist"),
+        format!("*2\r\n$11\r\nbio_cpulist\r\n${}\r\n{last}\r\n", last.len())
+    );
+    eventually("the replica comes from its address", || {
+        Client::connect(primary.port).call("CLIENT LIST TYPE replica").contains(" addr=127.0.0.3:")
+    });
+    // Later connections come from where the setting says then.
+    client.call("CONFIG SET bind-source-addr 127.0.0.4");
+    client.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    client.call("REPLICAOF NO ONE");
+    client.call(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    eventually("it comes from another", || {
+        Client::connect(primary.port).call("CLIENT LIST TYPE replica").contains(" addr=127.0.0.4:")
+    });
+    let refused = run(&["--crash-memcheck-enabled", "yes"]);
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused.stderr).contains("does not support looking through the memory"),
+        "{}",
+        text(&refused.stderr)
+    );
+}

@@ -258,6 +258,50 @@ fn requests_are_served_or_sent_elsewhere_as_by_the_original() {
     assert_eq!(client.call(&format!("CLUSTER COUNTKEYSINSLOT {slot}")), ":0\r\n");
 }
 
+/// CLUSTER SLOT-STATS of Valkey 8.0, and SHUTDOWN SAFE of 9.0, which the original has not.
+#[test]
+fn slots_are_counted_and_their_owner_does_not_end_by_a_safe_shutdown() {
+    let cluster = Cluster::start_by(&[&server_binary()], 1, 0, &[]);
+    let mut client = cluster.nodes[0].client();
+    for key in ["{b}1", "{b}2", "foo{bar}"] {
+        assert_eq!(client.call(&format!("SET {key} v")), "+OK\r\n");
+    }
+    crate::newer::expect(
+        &mut client,
+        &[
+            (
+                "CLUSTER SLOT-STATS SLOTSRANGE 3299 3300",
+                "*2 *2 :3299 *2 $9 key-count :0 *2 :3300 *2 $9 key-count :2",
+            ),
+            (
+                "CLUSTER SLOT-STATS ORDERBY key-count LIMIT 2",
+                "*2 *2 :3300 *2 $9 key-count :2 *2 :5061 *2 $9 key-count :1",
+            ),
+            ("CLUSTER SLOT-STATS ORDERBY KEY-COUNT ASC LIMIT 1", "*1 *2 :0 *2 $9 key-count :0"),
+            (
+                "CLUSTER SLOT-STATS SLOTSRANGE 2 1",
+                "-ERR Start slot number 2 is greater than end slot number 1",
+            ),
+            ("CLUSTER SLOT-STATS SLOTSRANGE 0 16384", "-ERR Invalid or out of range slot"),
+            (
+                "CLUSTER SLOT-STATS SLOTSRANGE 1",
+                "-ERR unknown subcommand or wrong number of arguments for 'SLOT-STATS'. Try CLUSTER HELP.",
+            ),
+            ("CLUSTER SLOT-STATS ORDERBY cpu-usec", "-ERR Unrecognized sort metric for ORDERBY."),
+            (
+                "CLUSTER SLOT-STATS ORDERBY key-count LIMIT 0",
+                "-ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
+            ),
+            ("CLUSTER SLOT-STATS ORDERBY key-count ASC DESC", "-ERR syntax error"),
+            ("SHUTDOWN SAFE", "-ERR Errors trying to SHUTDOWN. Check logs."),
+            ("CLUSTER DELSLOTSRANGE 0 16383", "+OK"),
+            ("CLUSTER SLOT-STATS ORDERBY key-count", "*0"),
+        ],
+    );
+    client.send(&["SHUTDOWN", "SAFE", "NOSAVE"]);
+    assert!(client.is_closed());
+}
+
 #[test]
 fn who_waits_for_a_key_of_a_slot_that_goes_is_sent_after_it() {
     let cluster = Cluster::start_by(&[server_binary()], 2, 0, &[]);

@@ -1,5 +1,6 @@
 //! Hashes: fields that live for a time (Redis 7.4), and what reads, sets and deletes them with it (Redis 8.0).
 
+use super::{MILLISECONDS, SECONDS, UNIX_MILLISECONDS, UNIX_SECONDS};
 use crate::command::bits::{categories, flags, key_flags};
 use crate::command::spec::arguments::{block, integer, key, one_of, string, unix_time, word};
 use crate::command::spec::{Argument, CommandSpec, Group, KeySpec, Keys, Tips};
@@ -83,10 +84,10 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
             one_of(
                 "expiration",
                 &[
-                    integer("seconds").token("EX"),
-                    integer("milliseconds").token("PX"),
-                    unix_time("unix-time-seconds").token("EXAT"),
-                    unix_time("unix-time-milliseconds").token("PXAT"),
+                    SECONDS,
+                    MILLISECONDS,
+                    UNIX_SECONDS,
+                    UNIX_MILLISECONDS,
                     word("persist", "PERSIST"),
                 ],
             )
@@ -139,14 +140,15 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
         since: "8.0.0",
         arguments: &[
             key("key", 0),
+            one_of("key-condition", &[word("nx", "NX"), word("xx", "XX")]).optional(),
             one_of("condition", &[word("fnx", "FNX"), word("fxx", "FXX")]).optional(),
             one_of(
                 "expiration",
                 &[
-                    integer("seconds").token("EX"),
-                    integer("milliseconds").token("PX"),
-                    unix_time("unix-time-seconds").token("EXAT"),
-                    unix_time("unix-time-milliseconds").token("PXAT"),
+                    SECONDS,
+                    MILLISECONDS,
+                    UNIX_SECONDS,
+                    UNIX_MILLISECONDS,
                     word("keepttl", "KEEPTTL"),
                 ],
             )

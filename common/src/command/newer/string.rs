@@ -1,18 +1,12 @@
 //! Strings: on a condition, several at once, and counters with bounds.
 
+use super::{MILLISECONDS, SECONDS, UNIX_MILLISECONDS, UNIX_SECONDS};
 use crate::command::bits::{categories, flags, key_flags};
-use crate::command::spec::arguments::{
-    block, double, integer, key, one_of, string, unix_time, word,
-};
-use crate::command::spec::{Argument, CommandSpec, Extractor, Group, KeySpec, Keys};
+use crate::command::spec::arguments::{block, double, integer, key, one_of, string, word};
+use crate::command::spec::{CommandSpec, Extractor, Group, KeySpec, Keys};
 
 /// What the rows of this file have in common.
 const ROW: CommandSpec = CommandSpec::of(Group::String);
-
-const SECONDS: Argument = integer("seconds").token("EX");
-const MILLISECONDS: Argument = integer("milliseconds").token("PX");
-const UNIX_SECONDS: Argument = unix_time("unix-time-seconds").token("EXAT");
-const UNIX_MILLISECONDS: Argument = unix_time("unix-time-milliseconds").token("PXAT");
 
 /// Rows of the group, by name.
 pub(in crate::command) const COMMANDS: &[CommandSpec] = &[

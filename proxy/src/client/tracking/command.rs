@@ -1,10 +1,11 @@
 //! `CLIENT TRACKING`, `CACHING`, `GETREDIR` and `TRACKINGINFO`.
 
+use redstart_common::client_tracking::{Before, Choice, Options};
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{Args, RespWrite, error};
 use tokio::sync::oneshot;
 
-use super::{Choice, Hearer, Mode, listen};
+use super::{Hearer, Mode, listen};
 use crate::client::dispatch::refuse;
 use crate::client::request::Request;
 use crate::client::{Client, ClientId};
@@ -13,96 +14,6 @@ use crate::worker::Core;
 
 /// What is wrong with a request.
 type Problem = Vec<u8>;
-
-/// The options of CLIENT TRACKING as they came.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Given {
-    redirect: Option<u64>,
-    broadcast: bool,
-    opt_in: bool,
-    opt_out: bool,
-    no_loop: bool,
-    prefixes: Vec<Box<[u8]>>,
-}
-
-fn options(args: Args<'_>) -> Result<Given, Problem> {
-    let mut given = Given::default();
-    let mut at = 3;
-    while at < args.len() {
-        let value = args.get(at + 1);
-        match (args.at(at).to_ascii_uppercase().as_slice(), value) {
-            (b"REDIRECT", Some(value)) => {
-                if given.redirect.is_some() {
-                    return Err(b"ERR A client can only redirect to a single other client".into());
-                }
-                let number = std::str::from_utf8(value).ok().and_then(|it| it.parse::<i64>().ok());
-                let number = number.ok_or(error::NOT_AN_INTEGER)?;
-                given.redirect = Some(u64::try_from(number).unwrap_or(0));
-                at += 1;
-            }
-            (b"PREFIX", Some(value)) => {
-                given.prefixes.push(value.into());
-                at += 1;
-            }
-            (b"BCAST", _) => given.broadcast = true,
-            (b"OPTIN", _) => given.opt_in = true,
-            (b"OPTOUT", _) => given.opt_out = true,
-            (b"NOLOOP", _) => given.no_loop = true,
-            _ => return Err(error::SYNTAX.into()),
-        }
-        at += 1;
-    }
-    Ok(given)
-}
-
-fn overlapping(prefix: &[u8], which: &str, other: &[u8]) -> Problem {
-    let mut text = b"ERR Prefix '".to_vec();
-    text.extend_from_slice(prefix);
-    text.extend_from_slice(format!("' overlaps with {which} prefix '").as_bytes());
-    text.extend_from_slice(other);
-    text.extend_from_slice(b"'. Prefixes for a single client must not overlap.");
-    text
-}
-
-/// Whether the options fit together, and what the client did before.
-fn check(given: &Given, old: Option<&Mode>) -> Result<(), Problem> {
-    let refuse = |text: &str| Err(text.into());
-    if !given.broadcast && !given.prefixes.is_empty() {
-        return refuse("ERR PREFIX option requires BCAST mode to be enabled");
-    }
-    if old.is_some_and(|old| old.prefixes.is_some() != given.broadcast) {
-        return refuse(
-            "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.",
-        );
-    }
-    if given.broadcast && (given.opt_in || given.opt_out) {
-        return refuse("ERR OPTIN and OPTOUT are not compatible with BCAST");
-    }
-    if given.opt_in && given.opt_out {
-        return refuse("ERR You can't specify both OPTIN mode and OPTOUT mode");
-    }
-    if old.is_some_and(|old| match old.choice {
-        Choice::All => false,
-        Choice::OptIn => given.opt_out,
-        Choice::OptOut => given.opt_in,
-    }) {
-        return refuse(
-            "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode.",
-        );
-    }
-    let overlap = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
-    for (place, prefix) in given.prefixes.iter().enumerate() {
-        let mut held = old.and_then(|old| old.prefixes.as_ref()).into_iter().flatten();
-        if let Some(held) = held.find(|held| overlap(held, prefix)) {
-            return Err(overlapping(prefix, "an existing", held));
-        }
-        let mut rest = given.prefixes[place + 1..].iter();
-        if let Some(other) = rest.find(|other| overlap(other, prefix)) {
-            return Err(overlapping(prefix, "another provided", other));
-        }
-    }
-    Ok(())
-}
 
 /// Answers those of the sub-commands of CLIENT that are about tracking.
 pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
@@ -129,7 +40,8 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
 
 /// Says whether it is done: whoever is to hear may be another worker's client.
 fn tracking(core: &mut Core, id: ClientId, request: Request<'_>) -> Result<bool, Problem> {
-    let given = options(request.args)?;
+    // Who is to hear is looked for later, over all workers.
+    let given = Options::read(request.args, |_| Ok(()))?;
     let Some(client) = core.down.clients.get_mut(id) else { return Ok(true) };
     let (pool, word) = (client.pool, request.args.at(2));
     if word.eq_ignore_ascii_case(b"OFF") {
@@ -146,7 +58,9 @@ fn tracking(core: &mut Core, id: ClientId, request: Request<'_>) -> Result<bool,
     if !word.eq_ignore_ascii_case(b"ON") {
         return Err(error::SYNTAX.into());
     }
-    let Some(number) = given.redirect else { return enable(core, id, given, None).map(|()| true) };
+    let Some(number) = given.redirect.map(|id| u64::try_from(id).unwrap_or(0)) else {
+        return enable(core, id, given, None).map(|()| true);
+    };
     let is_meant = |it: &&Client| it.session.number == number && it.pool == pool;
     let own = core.down.clients.iter().find(is_meant).map(|it| it.id);
     if let Some(own) = own {
@@ -158,7 +72,7 @@ fn tracking(core: &mut Core, id: ClientId, request: Request<'_>) -> Result<bool,
 }
 
 /// Looks for whoever is to hear among the other workers' clients, and answers then.
-fn find(core: &mut Core, id: ClientId, now_us: u64, given: Given, number: u64) {
+fn find(core: &mut Core, id: ClientId, now_us: u64, given: Options, number: u64) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let which = Which { pool: client.pool, number: Some(number), ..Which::default() };
     let sequence = client.begin(now_us);
@@ -194,12 +108,15 @@ fn find(core: &mut Core, id: ClientId, now_us: u64, given: Given, number: u64) {
 fn enable(
     core: &mut Core,
     id: ClientId,
-    given: Given,
+    given: Options,
     redirect: Option<Hearer>,
 ) -> Result<(), Problem> {
     let Some(client) = core.down.clients.get_mut(id) else { return Ok(()) };
     let pool = client.pool;
-    check(&given, client.mode().map(|mode| &*mode))?;
+    let before = client.mode().map(|old| &*old);
+    let before = before.map(|old| Before { prefixes: old.prefixes.as_ref(), choice: old.choice });
+    given.check(before)?;
+    let choice = given.choice();
     let mode = client.subscriptions.get_or_insert_default().tracking.take();
     let is_new = mode.is_none();
     let before = mode.unwrap_or_default();
@@ -208,11 +125,6 @@ fn enable(
         all.extend(given.prefixes);
         if all.is_empty() { vec![Box::default()] } else { all }
     });
-    let choice = match (given.opt_in, given.opt_out) {
-        (true, _) => Choice::OptIn,
-        (_, true) => Choice::OptOut,
-        _ => Choice::All,
-    };
     let Mode { queued, later, .. } = *before;
     let (caching, is_broken, no_loop) = (false, false, given.no_loop);
     let mode = Mode { redirect, prefixes, choice, caching, no_loop, is_broken, queued, later };
@@ -280,69 +192,4 @@ fn info(client: &mut Client) -> Vec<u8> {
     out.array_len(prefixes.len());
     prefixes.iter().for_each(|prefix| out.bulk(prefix));
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use redstart_common::resp::OwnedArgs;
-
-    use super::*;
-
-    fn given(words: &str) -> Result<Given, Problem> {
-        let words: Vec<&str> = words.split(' ').collect();
-        options(OwnedArgs::from_slices(&words).as_args())
-    }
-
-    fn problem(words: &str, old: Option<&Mode>) -> String {
-        let checked = given(words).and_then(|given| check(&given, old));
-        checked.map_or_else(|text| String::from_utf8(text).expect("text"), |()| "OK".to_owned())
-    }
-
-    #[test]
-    fn options_are_read_and_fit_together() {
-        let it =
-            given("client tracking on bcast Prefix a PREFIX b redirect 7 NOLOOP").expect("good");
-        assert_eq!((it.redirect, it.broadcast, it.no_loop), (Some(7), true, true));
-        assert_eq!(it.prefixes, [Box::from(*b"a"), Box::from(*b"b")]);
-        let on = "client tracking on";
-        let old = |choice, prefixes| Mode { choice, prefixes, ..Mode::default() };
-        let prefixed = || Some(vec![Box::from(*b"ab")]);
-        for (words, old, wanted) in [
-            ("", None, "OK"),
-            (" optin", None, "OK"),
-            (" prefix", None, "ERR syntax error"),
-            (" redirect x", None, error::NOT_AN_INTEGER),
-            (
-                " redirect 1 redirect 2",
-                None,
-                "ERR A client can only redirect to a single other client",
-            ),
-            (" prefix a", None, "ERR PREFIX option requires BCAST mode to be enabled"),
-            (" bcast optin", None, "ERR OPTIN and OPTOUT are not compatible with BCAST"),
-            (" optout optin", None, "ERR You can't specify both OPTIN mode and OPTOUT mode"),
-            (
-                " bcast prefix a prefix ab",
-                None,
-                "ERR Prefix 'a' overlaps with another provided prefix 'ab'. Prefixes for a single client must not overlap.",
-            ),
-            (
-                " bcast prefix a",
-                Some(old(Choice::All, prefixed())),
-                "ERR Prefix 'a' overlaps with an existing prefix 'ab'. Prefixes for a single client must not overlap.",
-            ),
-            (" bcast prefix b", Some(old(Choice::All, prefixed())), "OK"),
-            (
-                "",
-                Some(old(Choice::All, prefixed())),
-                "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.",
-            ),
-            (
-                " optout",
-                Some(old(Choice::OptIn, None)),
-                "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode.",
-            ),
-        ] {
-            assert_eq!(problem(&format!("{on}{words}"), old.as_ref()), wanted, "{words}");
-        }
-    }
 }

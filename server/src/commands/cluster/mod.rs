@@ -43,6 +43,7 @@ pub(super) const HANDLERS: Handlers = &[
     ("cluster|setslot", change::setslot),
     ("cluster|shards", show::shards),
     ("cluster|slaves", show::replicas),
+    ("cluster|slot-stats", show::slot_stats),
     ("cluster|slots", show::slots),
     ("cluster|syncslots", moves::syncslots),
 ];

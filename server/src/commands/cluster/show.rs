@@ -2,15 +2,16 @@
 
 use std::fmt::Write;
 
+use redstart_common::resp::Args;
 use redstart_common::slot::{SLOT_COUNT, key_slot};
 
 use super::{cluster, node};
 use crate::client::Reply;
 use crate::cluster::packet::Kind;
 use crate::cluster::{Cluster, Endpoint, Handle, Node};
-use crate::commands::options::integer;
+use crate::commands::options::{Options, integer};
 use crate::engine::Call;
-use crate::engine::{CommandError, CommandResult};
+use crate::engine::{CommandError, CommandResult, SYNTAX};
 
 /// `CLUSTER NODES`
 pub fn nodes(call: &mut Call<'_>) -> CommandResult {
@@ -52,6 +53,77 @@ pub fn countkeysinslot(call: &mut Call<'_>) -> CommandResult {
     let slot = slot_of(number).ok_or(CommandError::new("ERR Invalid slot"))?;
     call.client.reply.count(call.keyspace.dbs[0].slot_len(slot));
     Ok(())
+}
+
+/// `CLUSTER SLOT-STATS SLOTSRANGE start end | ORDERBY key-count [LIMIT count] [ASC | DESC]`, of Valkey 8.0 and Redis 8.2: how many
+/// keys each slot of this shard has. What a slot costs is not counted (`cluster-slot-stats-enabled` is off).
+pub fn slot_stats(call: &mut Call<'_>) -> CommandResult {
+    let args = call.args;
+    let cluster = cluster(call)?;
+    let myself = cluster.myself();
+    let owner = myself.primary.and_then(|primary| cluster.at(primary)).unwrap_or(myself);
+    let is = |place: usize, name: &str| {
+        args.get(place).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let keys = &call.keyspace.dbs[0];
+    let counted = |slot: u16| (slot, keys.slot_len(slot));
+    let shown: Vec<(u16, usize)> = if is(2, "SLOTSRANGE") && args.len() == 5 {
+        let (first, last) = (super::slot(args.at(3))?, super::slot(args.at(4))?);
+        if first > last {
+            return Err(CommandError::made(format!(
+                "ERR Start slot number {first} is greater than end slot number {last}"
+            )));
+        }
+        let range = first..=last;
+        owner.slots.iter().filter(|slot| range.contains(slot)).map(counted).collect()
+    } else if is(2, "ORDERBY") && args.len() >= 4 {
+        if !is(3, "KEY-COUNT") {
+            return Err(CommandError::new("ERR Unrecognized sort metric for ORDERBY."));
+        }
+        let (limit, ascends) = slot_order(args)?;
+        let mut all: Vec<(u16, usize)> = owner.slots.iter().map(counted).collect();
+        // Slots with as many keys stay in their order.
+        match ascends {
+            true => all.sort_by_key(|(_, count)| *count),
+            false => all.sort_by_key(|(_, count)| std::cmp::Reverse(*count)),
+        }
+        all.truncate(limit);
+        all
+    } else {
+        let before = "ERR unknown subcommand or wrong number of arguments for '";
+        return Err(CommandError::about(before, args.at(1), "'. Try CLUSTER HELP."));
+    };
+    let reply = &mut call.client.reply;
+    reply.array(shown.len());
+    for (slot, count) in shown {
+        reply.array(2);
+        reply.count(usize::from(slot));
+        reply.map(1);
+        reply.bulk(b"key-count");
+        reply.count(count);
+    }
+    Ok(())
+}
+
+/// `[LIMIT count] [ASC | DESC]`: how many, and whether the least come first.
+fn slot_order(args: Args<'_>) -> Result<(usize, bool), CommandError> {
+    let (mut limit, mut ascends) = (None, None);
+    let mut options = Options::new(args, 4);
+    while let Some(word) = options.word() {
+        if word.eq_ignore_ascii_case(b"LIMIT") && limit.is_none() && options.left() > 0 {
+            let most = i64::from(SLOT_COUNT);
+            let wrong = "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).";
+            let count = options.integer().ok().filter(|count| (1..=most).contains(count));
+            limit = Some(count.ok_or(CommandError::new(wrong))? as usize);
+        } else if word.eq_ignore_ascii_case(b"ASC") && ascends.is_none() {
+            ascends = Some(true);
+        } else if word.eq_ignore_ascii_case(b"DESC") && ascends.is_none() {
+            ascends = Some(false);
+        } else {
+            return Err(SYNTAX);
+        }
+    }
+    Ok((limit.unwrap_or(usize::from(SLOT_COUNT)), ascends.unwrap_or(false)))
 }
 
 fn slot_of(number: i64) -> Option<u16> {

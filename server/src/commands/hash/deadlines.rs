@@ -6,7 +6,7 @@
 use super::super::expiry::Unit;
 use super::super::options::{Options, integer};
 use super::super::{Handlers, Removal, after_removal};
-use crate::engine::{Call, CommandError, CommandResult};
+use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::settings::notify::Classes;
 use crate::types::Hash;
 use crate::types::hash::DEADLINE_MAX;
@@ -359,6 +359,8 @@ struct Extra<'a> {
     lifetime: Lifetime,
     /// None of the fields may be there (`FNX`), or all must be (`FXX`).
     fields_there: Option<bool>,
+    /// The key must not be there (`NX`), or must be (`XX`): Valkey 9.1.
+    key_there: Option<bool>,
     /// Fields, or fields with their values.
     fields: Args<'a>,
 }
@@ -371,7 +373,7 @@ fn extra<'a>(call: &Call<'a>, name: &'static str, sets: bool) -> Result<Extra<'a
         "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified"
     };
     let mut lifetime = Lifetime::Unsaid;
-    let mut fields_there = None;
+    let (mut fields_there, mut key_there) = (None, None);
     let mut found = None;
     let mut options = Options::new(call.args, 2);
     while let Some(word) = options.word() {
@@ -404,6 +406,14 @@ fn extra<'a>(call: &Call<'a>, name: &'static str, sets: bool) -> Result<Extra<'a
                 fields_there = Some(there);
                 continue;
             }
+            _ if sets && (word.eq_ignore_ascii_case(b"NX") || word.eq_ignore_ascii_case(b"XX")) => {
+                let there = word.eq_ignore_ascii_case(b"XX");
+                if key_there.is_some_and(|said| said != there) {
+                    return Err(SYNTAX);
+                }
+                key_there = Some(there);
+                continue;
+            }
             _ if !sets && word.eq_ignore_ascii_case(b"PERSIST") => Lifetime::Persist,
             _ if sets && word.eq_ignore_ascii_case(b"KEEPTTL") => Lifetime::Keep,
             _ => match Unit::of_option(word) {
@@ -427,7 +437,7 @@ fn extra<'a>(call: &Call<'a>, name: &'static str, sets: bool) -> Result<Extra<'a
         lifetime = said;
     }
     let (at, count) = found.ok_or(CommandError::new("ERR missing FIELDS argument"))?;
-    Ok(Extra { lifetime, fields_there, fields: call.args.slice(at, count) })
+    Ok(Extra { lifetime, fields_there, key_there, fields: call.args.slice(at, count) })
 }
 
 /// `HGETEX key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] FIELDS
@@ -499,12 +509,38 @@ pub fn hgetex(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `HSETEX key [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]
+/// Has it repeated that fields were set, in words that every server knows where it can be said in them. What was asked of key
+/// and fields before holds no more.
+fn propagate_set(call: &mut Call<'_>, key: &[u8], lifetime: Lifetime, pairs: Args<'_>) {
+    if !call.core.feed.wanted() {
+        return;
+    }
+    let count = (pairs.len() / 2).to_string();
+    let at = match lifetime {
+        Lifetime::Until(at) => at.to_string(),
+        _ => String::new(),
+    };
+    let mut words: Vec<&[u8]> = match lifetime {
+        Lifetime::Unsaid | Lifetime::Persist => vec![b"HSET", key],
+        Lifetime::Keep => vec![b"HSETEX", key, b"KEEPTTL", b"FIELDS", count.as_bytes()],
+        Lifetime::Until(_) => {
+            vec![b"HSETEX", key, b"PXAT", at.as_bytes(), b"FIELDS", count.as_bytes()]
+        }
+    };
+    words.extend(pairs.iter());
+    call.propagate_instead(&words);
+}
+
+/// `HSETEX key [NX | XX] [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]
 /// FIELDS numfields field value [field value ...]`
 pub fn hsetex(call: &mut Call<'_>) -> CommandResult {
     let key = call.arg(1);
-    let Extra { lifetime, fields_there, fields: pairs } = extra(call, "hsetex", true)?;
+    let Extra { lifetime, fields_there, key_there, fields: pairs } = extra(call, "hsetex", true)?;
     let is_there = call.db().holds::<Hash>(key)?;
+    if key_there.is_some_and(|wanted| wanted != is_there) {
+        call.client.reply.integer(0);
+        return Ok(());
+    }
     let is_past = matches!(lifetime, Lifetime::Until(at) if call.keyspace.shared.is_past(at));
     let named = || (0..pairs.len()).step_by(2).map(|at| (pairs.at(at), pairs.at(at + 1)));
     let db = call.keyspace.db(call.client.db);
@@ -555,16 +591,10 @@ pub fn hsetex(call: &mut Call<'_>) -> CommandResult {
         call.modified(key);
         call.notify(Classes::HASH, "hset", key);
         call.dirty((pairs.len() / 2) as u64);
-        if let Lifetime::Until(at) = lifetime {
+        if let Lifetime::Until(_) = lifetime {
             call.notify(Classes::HASH, "hexpire", key);
-            if call.core.feed.wanted() {
-                let (at, count) = (at.to_string(), (pairs.len() / 2).to_string());
-                let head: [&[u8]; 6] =
-                    [b"HSETEX", key, b"PXAT", at.as_bytes(), b"FIELDS", count.as_bytes()];
-                let pairs: Vec<&[u8]> = pairs.iter().collect();
-                call.propagate_instead(&[&head, pairs.as_slice()].concat());
-            }
         }
+        propagate_set(call, key, lifetime, pairs);
     }
     call.client.reply.integer(1);
     Ok(())

@@ -83,6 +83,10 @@ fn answer_id(reply: &mut Reply, id: StreamId) {
 fn answer_entry(reply: &mut Reply, entry: Entry<'_>) {
     reply.array(2);
     answer_id(reply, entry.id);
+    answer_fields(reply, entry);
+}
+
+fn answer_fields(reply: &mut Reply, entry: Entry<'_>) {
     reply.array(entry.len() * 2);
     entry.for_each(|name, value| {
         reply.element(name);

@@ -4,14 +4,16 @@ use redstart_common::number::parse_i64;
 use redstart_common::resp::{Args, OwnedArgs, Proto, error};
 
 use super::super::options::integer;
-use super::{answer_entry, answer_id, begin_effects, id, propagate_claim, propagate_last_id};
+use super::{
+    answer_entry, answer_fields, answer_id, begin_effects, id, propagate_claim, propagate_last_id,
+};
 use crate::client::{Flags, Open, Reply};
 use crate::engine::waiting::Nothing;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX, TIMEOUT_NEGATIVE};
 use crate::keyspace::{Kind, Place};
 use crate::settings::notify::Classes;
 use crate::types::Stream;
-use crate::types::stream::{Delivery, Group, StreamId};
+use crate::types::stream::{Delivery, Entry, Group, Pending, StreamId};
 
 /// Entries that a waiter is handed at most where it does not say how many.
 const COUNT_AFTER_WAITING: usize = 1000;
@@ -21,6 +23,8 @@ struct Reading<'a> {
     /// The group and its consumer.
     group: Option<(&'a [u8], &'a [u8])>,
     is_pending: bool,
+    /// Pending entries that nobody has dealt with for so many milliseconds are handed out too.
+    claim_idle_ms: Option<i64>,
     /// Entries of a stream at most; 0 is any number.
     count: usize,
     timeout_ms: Option<i64>,
@@ -54,8 +58,14 @@ fn only_for_groups(option: &str) -> CommandError {
 
 fn request<'a>(call: &Call<'a>, for_group: bool) -> Result<Reading<'a>, CommandError> {
     let args = call.args;
-    let mut reading =
-        Reading { group: None, is_pending: true, count: 0, timeout_ms: None, streams: (0, 0) };
+    let mut reading = Reading {
+        group: None,
+        is_pending: true,
+        claim_idle_ms: None,
+        count: 0,
+        timeout_ms: None,
+        streams: (0, 0),
+    };
     let mut at = 1;
     while let Some(word) = args.get(at) {
         let more = args.len() - at - 1;
@@ -85,6 +95,17 @@ fn request<'a>(call: &Call<'a>, for_group: bool) -> Result<Reading<'a>, CommandE
             }
             reading.group = Some((args.at(at + 1), args.at(at + 2)));
             at += 2;
+        } else if is(b"CLAIM") && more > 0 {
+            if !for_group {
+                return Err(only_for_groups("CLAIM"));
+            }
+            at += 1;
+            let wrong = "ERR min-idle-time is not an integer or out of range";
+            let idle = parse_i64(args.at(at)).ok_or(CommandError::new(wrong))?;
+            if idle < 0 {
+                return Err(CommandError::new("ERR min-idle-time must be a positive integer"));
+            }
+            reading.claim_idle_ms = Some(idle);
         } else if is(b"NOACK") {
             if !for_group {
                 return Err(only_for_groups("NOACK"));
@@ -266,7 +287,44 @@ fn wait(call: &mut Call<'_>, reading: &Reading<'_>, ids: &[From]) {
     });
 }
 
-/// `XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]`
+/// Whether a group has pending entries of a stream that are to be handed out once more; if it has none yet, when it will.
+fn claimable(reading: &Reading<'_>, group: &Group, stream: &Stream, now_ms: i64) -> Claimable {
+    let Some(idle_ms) = reading.claim_idle_ms else { return Claimable::Never };
+    let oldest = group.oldest_delivery_ms(stream);
+    let from = oldest.unwrap_or(now_ms).saturating_add(idle_ms);
+    if oldest.is_some() && from <= now_ms { Claimable::Now } else { Claimable::From(from) }
+}
+
+/// When pending entries are to be handed out once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claimable {
+    Now,
+    /// Not before then, in milliseconds since 1970.
+    From(i64),
+    /// It was not asked for.
+    Never,
+}
+
+/// Has a reader that waits looked after when what is pending at one of its keys has been so for long enough.
+fn look_again(call: &mut Call<'_>, reading: &Reading<'_>) -> CommandResult {
+    let (Some((group, _)), true) = (reading.group, reading.claim_idle_ms.is_some()) else {
+        return Ok(());
+    };
+    let now_ms = call.now_ms();
+    for key in reading.keys(call.args) {
+        let stream = call.keyspace.db(call.client.db).peek_as::<Stream>(key)?;
+        let group = stream.and_then(|stream| Some((stream, stream.group(group)?)));
+        let at = group.map(|(stream, group)| claimable(reading, group, stream, now_ms));
+        if let Some(Claimable::From(at_ms)) = at {
+            call.core.blocking.retry_at(call.client.db, key, at_ms);
+        }
+    }
+    call.core.alarm();
+    Ok(())
+}
+
+/// `XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [CLAIM min-idle-time] [NOACK] STREAMS key [key ...]
+/// id [id ...]` (CLAIM of Redis 8.4)
 pub(super) fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
     let reading = request(call, true)?;
     let args = call.args;
@@ -290,16 +348,23 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
         }
         *id = from(arg, true, stream)?;
     }
+    let now_ms = call.now_ms();
     let mut answer = Answer::of(count);
     for (key, from) in reading.keys(args).zip(&*ids) {
         let has_any = |group: &Group, stream: &Stream| match from {
             From::After(_) => true,
-            From::New => stream.last_entry_id().is_some_and(|last| last > group.last_id),
+            From::New => {
+                stream.last_entry_id().is_some_and(|last| last > group.last_id)
+                    || claimable(&reading, group, stream, now_ms) == Claimable::Now
+            }
         };
         hand_out(call, &reading, key, *from, &mut answer, reading.most(), has_any)?;
     }
     if !answer.end(&mut call.client.reply) {
         wait(call, &reading, ids);
+        if call.client.flags.any(Flags::BLOCKED) {
+            look_again(call, &reading)?;
+        }
     }
     Ok(())
 }
@@ -347,9 +412,23 @@ fn hand_out(
             }
             From::New => {
                 let is_pending = reading.is_pending;
+                let with_history = reading.claim_idle_ms.is_some();
                 let delivery = Delivery { consumer, is_pending, now_ms, most };
+                let claimed = reading.claim_idle_ms.map_or(0, |idle_ms| {
+                    group.deliver_idle(stream, delivery, idle_ms, |entry, before, group| {
+                        answer_with_history(reply, entry, Some((&before, now_ms)));
+                        if let Some(held) = group.pending().get(entry.id) {
+                            propagate_claim(db, feed, key, group, entry.id, held);
+                        }
+                    })
+                });
+                let delivery = Delivery { most: most - claimed, ..delivery };
                 let count = group.deliver(stream, delivery, |entry, group| {
-                    answer_entry(reply, entry);
+                    if with_history {
+                        answer_with_history(reply, entry, None);
+                    } else {
+                        answer_entry(reply, entry);
+                    }
                     if is_pending
                         && feed.wanted()
                         && let Some(held) = group.pending().get(entry.id)
@@ -360,7 +439,7 @@ fn hand_out(
                 if count > 0 && !is_pending {
                     propagate_last_id(db, feed, key, group);
                 }
-                count
+                claimed + count
             }
         };
         reply.end_array(open, written);
@@ -373,6 +452,16 @@ fn hand_out(
     }
     call.dirty(1);
     Ok(())
+}
+
+/// Answers an entry with how many milliseconds nobody has dealt with it, and how often it was handed out before: zeros for one
+/// that was not.
+fn answer_with_history(reply: &mut Reply, entry: Entry<'_>, before: Option<(&Pending, i64)>) {
+    reply.array(4);
+    answer_id(reply, entry.id);
+    answer_fields(reply, entry);
+    reply.integer(before.map_or(0, |(held, now_ms)| now_ms.saturating_sub(held.delivered_ms)));
+    reply.integer(before.map_or(0, |(held, _)| held.deliveries as i64));
 }
 
 /// Answers an entry that a consumer has already; one that is deleted is told by its id.
@@ -393,6 +482,7 @@ fn hand_again(reply: &mut Reply, stream: &Stream, group: &mut Group, id: StreamI
 /// Serves a client that has waited, from the stream that was written. If that has nothing for it, it waits on.
 fn serve(call: &mut Call<'_>, reading: &Reading<'_>) -> CommandResult {
     let args = call.args;
+    let now_ms = call.now_ms();
     let (first, count) = reading.streams;
     let served = reading.keys(args).zip(args.iter().skip(first + count));
     let Some((key, arg)) = served.into_iter().find(|(key, _)| call.may_take(key)) else {
@@ -419,9 +509,11 @@ fn serve(call: &mut Call<'_>, reading: &Reading<'_>) -> CommandResult {
         (None, From::After(id)) => id,
         (None, From::New) => return Err(SYNTAX),
     };
-    if stream.facts().last_id <= after {
+    let is_claimable =
+        group.is_some_and(|group| claimable(reading, group, stream, now_ms) == Claimable::Now);
+    if stream.facts().last_id <= after && !is_claimable {
         call.block(Kind::Stream, reading.keys(args), 0, Nothing::NullArray);
-        return Ok(());
+        return look_again(call, reading);
     }
     let mut answer = Answer::of(1);
     if reading.group.is_some() {

@@ -4,15 +4,18 @@ use redstart_common::resp::Args;
 
 use super::super::options::integer;
 use super::id;
+use super::references::policy;
 use crate::client::Origin;
 use crate::engine::{Call, CommandError, SYNTAX};
 use crate::types::Stream;
-use crate::types::stream::{Keep, StreamId, Trim, Wanted};
+use crate::types::stream::{Keep, References, StreamId, Trim, Wanted};
 
 /// What XADD or XTRIM wants.
 pub(super) struct Request {
     /// How the stream is cut, and the index of the argument that says up to where.
     pub trim: Option<(Trim, usize)>,
+    /// What becomes of entries that groups have still to deal with, where it is said (Redis 8.2).
+    pub references: Option<References>,
     /// XADD: the stream must be there.
     pub only_if_present: bool,
     /// XADD: the id that is wanted.
@@ -65,8 +68,13 @@ fn strategy(args: Args<'_>, at: usize) -> Result<(Keep, bool, usize), CommandErr
 /// Reads the options of XADD, up to the id, or those of XTRIM.
 pub(super) fn request(call: &Call<'_>, adds: bool) -> Result<Request, CommandError> {
     let args = call.args;
-    let mut found =
-        Request { trim: None, only_if_present: false, wanted: Wanted::Next, id_at: args.len() };
+    let mut found = Request {
+        trim: None,
+        references: None,
+        only_if_present: false,
+        wanted: Wanted::Next,
+        id_at: args.len(),
+    };
     let (mut limit, mut at) = (None, 2);
     while let Some(word) = args.get(at) {
         let has_more = at + 1 < args.len();
@@ -84,6 +92,8 @@ pub(super) fn request(call: &Call<'_>, adds: bool) -> Result<Request, CommandErr
         } else if is(b"limit") && has_more {
             at += 1;
             limit = Some(not_negative(args.at(at), "ERR The LIMIT argument must be >= 0.")?);
+        } else if let (None, Some(policy)) = (found.references, policy(word)) {
+            found.references = Some(policy);
         } else if adds && is(b"nomkstream") {
             found.only_if_present = true;
         } else if adds {
@@ -121,5 +131,14 @@ pub(super) fn exact_threshold(stream: &Stream, trim: &Trim) -> Vec<u8> {
     match trim.keep {
         Keep::Newest(_) => stream.len().to_string().into_bytes(),
         Keep::From(_) => stream.first_kept_id().text().as_bytes().to_vec(),
+    }
+}
+
+/// The threshold that leaves what there is, where entries before it may have been removed one by one.
+pub(super) fn threshold_of_the_rest(stream: &Stream, trim: &Trim) -> Vec<u8> {
+    match trim.keep {
+        Keep::Newest(_) => stream.len().to_string().into_bytes(),
+        Keep::From(_) if stream.is_empty() => StreamId::MAX.text().as_bytes().to_vec(),
+        Keep::From(_) => stream.facts().first_id.text().as_bytes().to_vec(),
     }
 }

@@ -3,12 +3,13 @@
 use redstart_common::resp::Args;
 
 use super::super::options::integer;
-use super::{INVALID_ID, id, trim};
+use super::references::{propagate_acknowledged, propagate_removed};
+use super::{INVALID_ID, begin_effects, id, trim};
 use crate::engine::{Call, CommandError, CommandResult, NO_SUCH_KEY, SYNTAX};
 use crate::keyspace::Place;
 use crate::settings::notify::Classes;
 use crate::types::Stream;
-use crate::types::stream::{AddError, StreamId, Wanted};
+use crate::types::stream::{AddError, Gone, References, StreamId, Trim, Wanted};
 
 const NOT_ABOVE_ZERO: CommandError =
     CommandError::new("ERR The ID specified in XADD must be greater than 0-0");
@@ -51,7 +52,8 @@ impl<'a> Iterator for Pairs<'a> {
 
 impl ExactSizeIterator for Pairs<'_> {}
 
-/// `XADD key [NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold [LIMIT count]] * | id field value [field value ...]`
+/// `XADD key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [MAXLEN | MINID [= | ~] threshold [LIMIT count]] * | id field value
+/// [field value ...]`
 pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let request = trim::request(call, true)?;
@@ -85,11 +87,16 @@ pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
         db.write_or_create::<Stream>(key)?
     };
     let id = stream.add(request.wanted, now_ms, pairs, limits).map_err(refused)?;
-    let removed = request.trim.as_ref().map_or(0, |(trim, _)| stream.trim(trim));
-    let about = request.trim.as_ref().filter(|(trim, _)| trim.by_nodes);
+    let (removed, gone) = match &request.trim {
+        Some((trim, _)) => stream.trim_by(trim, request.references.unwrap_or(References::Keep)),
+        None => (0, Gone::default()),
+    };
+    // Words that older servers do not know are left out, and approximate ones are not repeated.
+    let is_newer = request.references.is_some();
+    let about = request.trim.as_ref().filter(|(trim, _)| trim.by_nodes || is_newer);
     let threshold = about
         .filter(|_| call.core.feed.wanted())
-        .map(|(trim, at)| (*at, trim::exact_threshold(stream, trim)));
+        .map(|(trim, at)| (*at, threshold(stream, trim, is_newer)));
     let text = id.text();
     call.client.reply.bulk(text.as_bytes());
     call.modified(key);
@@ -100,6 +107,7 @@ pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
     }
     let made = (request.id_at, text.as_bytes());
     match &threshold {
+        _ if is_newer => propagate_added(call, &request, text.as_bytes(), threshold, gone),
         Some((at, threshold)) => {
             call.propagate_changed(&[(at - 1, b"="), (*at, threshold), made]);
         }
@@ -111,7 +119,44 @@ pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `XTRIM key MAXLEN | MINID [= | ~] threshold [LIMIT count]`
+/// The threshold by which a cut is repeated.
+fn threshold(stream: &Stream, trim: &Trim, is_newer: bool) -> Vec<u8> {
+    match is_newer {
+        true => trim::threshold_of_the_rest(stream, trim),
+        false => trim::exact_threshold(stream, trim),
+    }
+}
+
+/// Has it repeated in words that every Redis knows that an entry was added and others went with regard to the groups.
+fn propagate_added(
+    call: &mut Call<'_>,
+    request: &trim::Request,
+    id: &[u8],
+    threshold: Option<(usize, Vec<u8>)>,
+    mut gone: Gone,
+) {
+    begin_effects(call);
+    if !call.core.feed.wanted() {
+        return;
+    }
+    let (args, key) = (call.args, call.arg(1));
+    let mut words: Vec<&[u8]> = vec![b"XADD", key];
+    let is_cut = request.references != Some(References::Acknowledged);
+    if let (Some((trim, _)), Some((_, threshold))) = (&request.trim, &threshold)
+        && is_cut
+    {
+        words.extend([trim.keep.word().as_bytes(), b"=", threshold]);
+    }
+    words.push(id);
+    words.extend(args.iter().skip(request.id_at + 1));
+    call.core.feed.push(call.client.db, &words);
+    propagate_acknowledged(call, key, &mut gone);
+    if !is_cut {
+        propagate_removed(call, key, &gone);
+    }
+}
+
+/// `XTRIM key MAXLEN | MINID [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]`
 pub(super) fn xtrim(call: &mut Call<'_>) -> CommandResult {
     let request = trim::request(call, false)?;
     let key = call.arg(1);
@@ -120,15 +165,27 @@ pub(super) fn xtrim(call: &mut Call<'_>) -> CommandResult {
         call.client.reply.integer(0);
         return Ok(());
     };
-    let removed = stream.trim(trim);
+    let (removed, mut gone) = stream.trim_by(trim, request.references.unwrap_or(References::Keep));
     call.client.reply.integer(removed as i64);
     if removed == 0 {
         return Ok(());
     }
-    let threshold = trim.by_nodes.then(|| trim::exact_threshold(stream, trim));
+    let is_newer = request.references.is_some();
+    let threshold = (trim.by_nodes || is_newer).then(|| threshold(stream, trim, is_newer));
     call.notify(Classes::STREAM, "xtrim", key);
-    if let Some(threshold) = threshold {
-        call.propagate_changed(&[(at - 1, b"="), (*at, &threshold)]);
+    match threshold {
+        Some(threshold) if is_newer => {
+            begin_effects(call);
+            if request.references == Some(References::Acknowledged) {
+                propagate_removed(call, key, &gone);
+            } else {
+                let word = trim.keep.word().as_bytes();
+                call.core.feed.push(call.client.db, &[b"XTRIM", key, word, b"=", &threshold]);
+                propagate_acknowledged(call, key, &mut gone);
+            }
+        }
+        Some(threshold) => call.propagate_changed(&[(at - 1, b"="), (*at, &threshold)]),
+        None => {}
     }
     call.modified(key);
     call.dirty(removed);

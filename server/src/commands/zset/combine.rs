@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use super::propagate_result;
 use super::range::store;
 use crate::commands::options::{Options, float, integer};
 use crate::encoding::listpack::Element;
@@ -19,14 +20,21 @@ enum Operation {
     Difference,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Aggregate {
     Sum,
     Min,
     Max,
+    /// The scores do not count (Redis 8.8).
+    Count,
 }
 
 impl Aggregate {
+    /// What a member's score in one of several sources brings.
+    fn part(self, score: f64, weight: f64) -> f64 {
+        if matches!(self, Self::Count) { weight } else { score * weight }
+    }
+
     fn of(self, a: f64, b: f64) -> f64 {
         match self {
             // What is not a number is neither less nor more.
@@ -45,8 +53,8 @@ impl Aggregate {
                 }
             }
             // Infinities of both signs make nothing rather than NaN.
-            Self::Sum if (a + b).is_nan() => 0.0,
-            Self::Sum => a + b,
+            Self::Sum | Self::Count if (a + b).is_nan() => 0.0,
+            Self::Sum | Self::Count => a + b,
         }
     }
 }
@@ -104,6 +112,8 @@ fn request<'a>(call: &mut Call<'a>, at: usize, knows: Knows) -> Result<Request<'
                 Aggregate::Min
             } else if word.eq_ignore_ascii_case(b"MAX") {
                 Aggregate::Max
+            } else if word.eq_ignore_ascii_case(b"COUNT") {
+                Aggregate::Count
             } else {
                 return Err(SYNTAX);
             };
@@ -175,8 +185,8 @@ fn source<'d>(db: &'d Db, key: &[u8]) -> Option<Source<'d>> {
     }
 }
 
-fn weigh(score: f64, weight: f64) -> f64 {
-    let weighed = score * weight;
+fn weigh(aggregate: Aggregate, score: f64, weight: f64) -> f64 {
+    let weighed = aggregate.part(score, weight);
     if weighed.is_nan() { 0.0 } else { weighed }
 }
 
@@ -192,12 +202,13 @@ fn intersect(db: &Db, wanted: &Request<'_>, mut visit: impl FnMut(Element<'_>, f
     sources.sort_by_key(|(source, _)| source.len());
     let Some(((smallest, weight), others)) = sources.split_first() else { return };
     smallest.each(|member, score| {
-        let mut sum = weigh(score, *weight);
+        let mut sum = weigh(wanted.aggregate, score, *weight);
         let everywhere = member.with_text(|text| {
             others.iter().all(|(other, weight)| match other.score(text) {
                 Some(score) => {
                     // Not weighed as the first: an infinite score of no weight makes the sum nothing.
-                    sum = wanted.aggregate.of(sum, score * *weight);
+                    let part = wanted.aggregate.part(score, *weight);
+                    sum = wanted.aggregate.of(sum, part);
                     true
                 }
                 None => false,
@@ -224,7 +235,7 @@ fn combine(call: &mut Call<'_>, operation: Operation, wanted: &Request<'_>) -> Z
             for (key, weight) in wanted.keys.iter().zip(&wanted.weights) {
                 let Some(source) = source(db, key) else { continue };
                 source.each(|member, score| {
-                    let score = weigh(score, *weight);
+                    let score = weigh(wanted.aggregate, score, *weight);
                     member.with_text(|member| {
                         scores
                             .entry(member.into())
@@ -287,7 +298,14 @@ fn answer_stored(
     let mut result = combine(call, operation, &wanted);
     result.shrink(&call.core.settings.packed);
     let size = result.len();
+    // Older servers do not know how it was made.
+    let is_newer = wanted.aggregate == Aggregate::Count;
+    let repeated = (is_newer && call.core.feed.wanted()).then(|| result.clone());
+    let dirty = call.core.feed.dirty;
     store(call, target, result, event);
+    if is_newer && call.core.feed.dirty != dirty {
+        propagate_result(call, target, repeated.as_ref());
+    }
     call.client.reply.count(size);
     Ok(())
 }
@@ -295,12 +313,12 @@ fn answer_stored(
 const ANSWERS: Knows = Knows { weights: true, with_scores: true, limit: false };
 const STORES: Knows = Knows { weights: true, with_scores: false, limit: false };
 
-/// `ZUNION numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]`
+/// `ZUNION numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX | COUNT] [WITHSCORES]`
 pub fn zunion(call: &mut Call<'_>) -> CommandResult {
     answer(call, Operation::Union, ANSWERS)
 }
 
-/// `ZINTER numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]`
+/// `ZINTER numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX | COUNT] [WITHSCORES]`
 pub fn zinter(call: &mut Call<'_>) -> CommandResult {
     answer(call, Operation::Intersection, ANSWERS)
 }

@@ -3,6 +3,7 @@
 mod combine;
 mod range;
 
+use redstart_common::number::format_f64_17g;
 use redstart_common::resp::Proto;
 use redstart_common::resp::error;
 
@@ -57,6 +58,33 @@ pub(super) const HANDLERS: Handlers = &[
     ("zunion", combine::zunion),
     ("zunionstore", combine::zunionstore),
 ];
+
+/// Has it repeated member by member what a command has put at `target`, where older servers do not know the command. An empty
+/// `result` was put nowhere; without one nobody listens.
+pub(super) fn propagate_result(call: &mut Call<'_>, target: &[u8], result: Option<&Zset>) {
+    /// Members of one command.
+    const AT_ONCE: usize = 512;
+    let Some(result) = result else { return };
+    call.propagate_instead(&[b"DEL", target]);
+    let db = call.client.db;
+    let mut pairs: Vec<Vec<u8>> = Vec::new();
+    let mut push = |pairs: &mut Vec<Vec<u8>>| {
+        let words = [&b"ZADD"[..], target].into_iter().chain(pairs.iter().map(Vec::as_slice));
+        call.core.feed.push(db, &words.collect::<Vec<_>>());
+        pairs.clear();
+    };
+    result.walk(0, false, |member, score| {
+        pairs.push(format_f64_17g(score).into_bytes());
+        pairs.push(member.to_vec());
+        if pairs.len() == 2 * AT_ONCE {
+            push(&mut pairs);
+        }
+        true
+    });
+    if !pairs.is_empty() {
+        push(&mut pairs);
+    }
+}
 
 #[derive(Default, Clone, Copy)]
 struct AddOptions {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use redstart_common::log;
 
 use super::manifest::{Manifest, ManifestError, Names};
+use crate::processors::{self, Work};
 use crate::text::system_words;
 
 /// Whether writes are logged.
@@ -429,7 +430,10 @@ fn remove(paths: &[PathBuf]) {
     }
     let close = std::thread::Builder::new().name("aof_close".into());
     // Without a thread they are closed here.
-    let _ = close.spawn(move || drop(open));
+    let _ = close.spawn(move || {
+        processors::enter(Work::Background);
+        drop(open);
+    });
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::log::LogFile;
 
+use crate::processors::{self, Work};
+
 /// A file to be synced.
 #[derive(Debug)]
 pub struct Job<F> {
@@ -66,6 +68,7 @@ impl<F: LogFile> SyncThread<F> {
         let (jobs, to_do) = channel::<Job<F>>();
         let (tell, done) = channel();
         let thread = std::thread::Builder::new().name("bio_aof_fsync".into()).spawn(move || {
+            processors::enter(Work::Background);
             while let Ok(Job { file, mark, is_current }) = to_do.recv() {
                 let begun = Instant::now();
                 let result = file.sync();

@@ -44,6 +44,17 @@ enum Store {
     Table { bag: Bag<Tail>, due: BTreeSet<(i64, u64)> },
 }
 
+impl Timed {
+    /// Buckets and overflow buckets of its table, if it has one.
+    #[must_use]
+    pub fn bucket_counts(&self) -> Option<(usize, usize)> {
+        match &self.store {
+            Store::Packed(_) => None,
+            Store::Table { bag, .. } => Some(bag.bucket_counts()),
+        }
+    }
+}
+
 fn deadline_of(item: &Thin<Tail>) -> i64 {
     item.tail().first_chunk().map_or(NEVER, |bytes| i64::from_le_bytes(*bytes))
 }

@@ -3,7 +3,8 @@
 //! An entry that was handed out and not acknowledged is pending. What is known of it stands once, in the group; a consumer
 //! has the ids of its own. Both are in the order of the ids.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Entry, Row, Stream, StreamId};
 
@@ -54,6 +55,8 @@ pub struct Group {
     /// Entries that were handed out, or [`UNKNOWN_READS`](super::UNKNOWN_READS).
     pub entries_read: i64,
     pending: Row<Pending>,
+    /// The pending entries by when they were handed out last, from when somebody asks for idle ones.
+    ages: OnceCell<BTreeSet<(i64, StreamId)>>,
     names: BTreeMap<Box<[u8]>, ConsumerId>,
     consumers: Vec<Option<Box<Consumer>>>,
     free: Vec<u32>,
@@ -95,6 +98,7 @@ impl Group {
             last_id,
             entries_read,
             pending: Row::default(),
+            ages: OnceCell::new(),
             names: BTreeMap::new(),
             consumers: Vec::new(),
             free: Vec::new(),
@@ -186,9 +190,71 @@ impl Group {
         let consumer = self.consumers[id.0 as usize].take()?;
         self.free.push(id.0);
         for (id, ()) in consumer.pending.iter() {
-            self.pending.remove(id);
+            if let Some(held) = self.pending.remove(id) {
+                self.aged(id, Some(held.delivered_ms), None);
+            }
         }
         Some(consumer.pending.len())
+    }
+
+    /// The pending entries by when they were handed out last, in milliseconds since 1970, the oldest first. The first who asks
+    /// has the order made, and it is kept from then on.
+    #[must_use]
+    pub fn ages(&self) -> &BTreeSet<(i64, StreamId)> {
+        self.ages
+            .get_or_init(|| self.pending.iter().map(|(id, held)| (held.delivered_ms, id)).collect())
+    }
+
+    /// When a pending entry was handed out last is another time now, or it is pending from now on, or no more.
+    #[inline]
+    fn aged(&mut self, id: StreamId, from: Option<i64>, to: Option<i64>) {
+        if let Some(ages) = self.ages.get_mut() {
+            if let Some(from) = from {
+                ages.remove(&(from, id));
+            }
+            if let Some(to) = to {
+                ages.insert((to, id));
+            }
+        }
+    }
+
+    /// When the oldest of the pending entries that are still in the stream was handed out last.
+    #[must_use]
+    pub fn oldest_delivery_ms(&self, stream: &Stream) -> Option<i64> {
+        let mut there = self.ages().iter().filter(|(_, id)| stream.contains(*id));
+        there.next().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// Hands pending entries that nobody has dealt with for `idle_ms` to one of the consumers, the oldest first, and calls
+    /// `visit` with each and with what was known of it before. Those that are no longer in the stream stay where they are.
+    /// Answers how many there were.
+    pub fn deliver_idle(
+        &mut self,
+        stream: &Stream,
+        delivery: Delivery,
+        idle_ms: i64,
+        mut visit: impl FnMut(Entry<'_>, Pending, &Self),
+    ) -> usize {
+        let until = delivery.now_ms.saturating_sub(idle_ms);
+        let old = self.ages().iter().take_while(|(at_ms, _)| *at_ms <= until);
+        let there = old.map(|(_, id)| *id).filter(|id| stream.contains(*id));
+        let ids: Vec<StreamId> = there.take(delivery.most).collect();
+        for id in &ids {
+            let (Some(entry), Some(before)) = (stream.get(*id), self.pending.get(*id).copied())
+            else {
+                continue;
+            };
+            self.claim(
+                *id,
+                Claim {
+                    consumer: delivery.consumer,
+                    delivered_ms: delivery.now_ms,
+                    deliveries: Some(before.deliveries.wrapping_add(1)),
+                },
+            );
+            visit(entry, before, self);
+        }
+        ids.len()
     }
 
     /// Hands entries of its stream that the group was not handed yet to one of its consumers, and calls `visit` with each.
@@ -218,6 +284,7 @@ impl Group {
         let pending = Pending { consumer, delivered_ms: now_ms, deliveries: 1 };
         if self.pending.insert(id, pending) {
             self.consumer_mut(consumer).pending.insert(id, ());
+            self.aged(id, None, Some(now_ms));
         } else {
             self.claim(id, Claim { consumer, delivered_ms: now_ms, deliveries: Some(1) });
         }
@@ -227,13 +294,14 @@ impl Group {
     pub fn claim(&mut self, id: StreamId, claim: Claim) -> Option<Pending> {
         let held = self.pending.get_mut(id)?;
         let from = std::mem::replace(&mut held.consumer, claim.consumer);
-        held.delivered_ms = claim.delivered_ms;
+        let before_ms = std::mem::replace(&mut held.delivered_ms, claim.delivered_ms);
         held.deliveries = claim.deliveries.unwrap_or(held.deliveries);
         let now = *held;
         if from != claim.consumer {
             self.consumer_mut(from).pending.remove(id);
             self.consumer_mut(claim.consumer).pending.insert(id, ());
         }
+        self.aged(id, Some(before_ms), Some(claim.delivered_ms));
         Some(now)
     }
 
@@ -242,6 +310,7 @@ impl Group {
         let is_new = self.pending.insert(id, pending);
         if is_new {
             self.consumer_mut(pending.consumer).pending.insert(id, ());
+            self.aged(id, None, Some(pending.delivered_ms));
         }
         is_new
     }
@@ -249,7 +318,11 @@ impl Group {
     /// Makes an entry pending of which a file has not said yet who has it. Answers whether it was not pending.
     pub(super) fn add_pending_of_nobody(&mut self, id: StreamId, at_ms: i64, count: u64) -> bool {
         let pending = Pending { consumer: NOBODY, delivered_ms: at_ms, deliveries: count };
-        self.pending.insert(id, pending)
+        let is_new = self.pending.insert(id, pending);
+        if is_new {
+            self.aged(id, None, Some(at_ms));
+        }
+        is_new
     }
 
     /// Says who has it. Answers whether it was nobody's.
@@ -266,8 +339,9 @@ impl Group {
     /// Notes that a pending entry was handed to its consumer once more.
     pub fn hand_again(&mut self, id: StreamId, now_ms: i64) {
         if let Some(held) = self.pending.get_mut(id) {
-            held.delivered_ms = now_ms;
+            let before_ms = std::mem::replace(&mut held.delivered_ms, now_ms);
             held.deliveries = held.deliveries.wrapping_add(1);
+            self.aged(id, Some(before_ms), Some(now_ms));
         }
     }
 
@@ -275,6 +349,7 @@ impl Group {
     pub fn acknowledge(&mut self, id: StreamId) -> Option<Pending> {
         let held = self.pending.remove(id)?;
         self.consumer_mut(held.consumer).pending.remove(id);
+        self.aged(id, Some(held.delivered_ms), None);
         Some(held)
     }
 
@@ -289,8 +364,11 @@ impl Group {
                 + NAME_BYTES
                 + consumer.pending.allocated_bytes()
         });
+        // Leaves of a tree are two thirds full.
+        let ages = self.ages.get().map_or(0, BTreeSet::len);
         self.name.len()
             + self.pending.allocated_bytes()
+            + ages * size_of::<(i64, StreamId)>() * 3 / 2
             + self.consumers.capacity() * size_of::<Option<Box<Consumer>>>()
             + consumers.sum::<usize>()
     }

@@ -19,7 +19,7 @@ pub use node::{Entry, Node};
 pub use range::Range;
 pub use rebuild::{Damage, Rebuild};
 pub use row::{Place, Row};
-pub use trim::{Keep, Trim};
+pub use trim::{Gone, Keep, References, Trim};
 
 use super::Limits;
 

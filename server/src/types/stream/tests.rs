@@ -365,3 +365,165 @@ proptest! {
         }
     }
 }
+
+/// A stream with groups that have read some of it, by a plan of numbers.
+fn read_by_groups(entries: u64, plans: &[(u64, Vec<u64>)], limits: &Limits) -> Stream {
+    let mut stream = Stream::default();
+    (1..=entries).for_each(|ms| {
+        add(&mut stream, ms, limits);
+    });
+    for (at, (read, acknowledged)) in plans.iter().enumerate() {
+        let name = [b'a' + at as u8];
+        stream.add_group(Group::new(&name, StreamId::MIN, 0));
+        stream.with_group(&name, |stream, group| {
+            let (consumer, _) = group.find_or_add(b"c", 0);
+            let most = *read as usize;
+            let delivery = Delivery { consumer, is_pending: true, now_ms: 1, most };
+            group.deliver(stream, delivery, |_, _| {});
+            acknowledged.iter().for_each(|ms| {
+                group.acknowledge(StreamId::new(*ms, 0));
+            });
+        });
+    }
+    stream
+}
+
+fn ids(stream: &Stream) -> Vec<StreamId> {
+    stream.range(StreamId::MIN, StreamId::MAX).map(|entry| entry.id).collect()
+}
+
+proptest! {
+    #[test]
+    fn cutting_off_with_regard_to_groups(
+        entries in 0_u64..60,
+        plans in proptest::collection::vec(
+            (0_u64..60, proptest::collection::vec(1_u64..60, 0..60)),
+            0..3,
+        ),
+        keep in 0_u64..70,
+        by_id in any::<bool>(),
+        by_nodes in any::<bool>(),
+        node_entries in 1_u64..12,
+    ) {
+        let limits = Limits { stream_node_entries: node_entries, ..Limits::default() };
+        let stream = read_by_groups(entries, &plans, &limits);
+        let keep = if by_id { Keep::From(StreamId::new(keep, 0)) } else { Keep::Newest(keep) };
+        let trim = Trim { keep, by_nodes, limit: 0 };
+        let before = ids(&stream);
+
+        let mut exact = stream.clone();
+        exact.trim(&Trim { by_nodes: false, ..trim });
+        let mut cut = stream.clone();
+        let (count, gone) = cut.trim_by(&trim, References::Delete);
+        prop_assert_eq!(count, gone.removed.len() as u64);
+        prop_assert_eq!(ids(&cut), ids(&exact));
+        prop_assert_eq!(*cut.facts(), *exact.facts());
+        let mut told: Vec<_> = gone.acknowledged.iter().map(|(name, id)| (name.to_vec(), *id)).collect();
+        told.sort();
+        let mut held = Vec::new();
+        for (group, after) in stream.groups().iter().zip(cut.groups()) {
+            for id in gone.removed.iter().filter(|id| group.pending().get(**id).is_some()) {
+                held.push((group.name().to_vec(), *id));
+                prop_assert!(after.pending().get(*id).is_none());
+            }
+            let went = group.pending().len() - after.pending().len();
+            prop_assert_eq!(went, held.iter().filter(|(name, _)| name == group.name()).count());
+        }
+        held.sort();
+        prop_assert_eq!(told, held);
+
+        let mut cut = stream.clone();
+        let (count, gone) = cut.trim_by(&trim, References::Acknowledged);
+        prop_assert_eq!(count, gone.removed.len() as u64);
+        prop_assert!(gone.acknowledged.is_empty());
+        let free: Vec<_> = before.iter().copied().filter(|id| !stream.is_awaited(*id)).collect();
+        match keep {
+            Keep::From(from) => {
+                let wanted: Vec<_> = free.into_iter().filter(|id| *id < from).collect();
+                prop_assert_eq!(&gone.removed, &wanted);
+            }
+            Keep::Newest(most) => {
+                prop_assert!(free.starts_with(&gone.removed));
+                prop_assert!(count <= (before.len() as u64).saturating_sub(most));
+                if plans.is_empty() {
+                    prop_assert_eq!(ids(&cut), ids(&exact));
+                }
+            }
+        }
+        let left: Vec<_> = before.into_iter().filter(|id| !gone.removed.contains(id)).collect();
+        prop_assert_eq!(ids(&cut), left);
+        prop_assert_eq!(cut.len(), ids(&cut).len() as u64);
+
+        let mut cut = stream.clone();
+        let mut same = stream.clone();
+        prop_assert_eq!(cut.trim_by(&trim, References::Keep).0, same.trim(&trim));
+        prop_assert_eq!(ids(&cut), ids(&same));
+    }
+
+    #[test]
+    fn the_order_of_deliveries_is_that_of_what_is_pending(
+        steps in proptest::collection::vec((0_u8..6, 1_u64..20, 0_i64..50), 1..80),
+        begins in 0_usize..80,
+    ) {
+        let limits = Limits::default();
+        let mut stream = Stream::default();
+        (1..20).for_each(|ms| {
+            add(&mut stream, ms, &limits);
+        });
+        stream.add_group(Group::new(b"g", StreamId::MIN, 0));
+        for (at, (what, ms, now_ms)) in steps.into_iter().enumerate() {
+            let id = StreamId::new(ms, 0);
+            if what == 5 && ms % 4 == 0 {
+                stream.remove([id]);
+            }
+            stream.with_group(b"g", |stream, group| {
+                if at == begins {
+                    let _ = group.ages();
+                }
+                let consumer = group.find_or_add(&[b'0' + (ms % 3) as u8], now_ms).0;
+                let delivery = Delivery { consumer, is_pending: true, now_ms, most: 2 };
+                match what {
+                    0 => { group.deliver(stream, delivery, |_, _| {}); }
+                    1 => { group.acknowledge(id); }
+                    2 => {
+                        let claim = Claim { consumer, delivered_ms: now_ms, deliveries: None };
+                        group.claim(id, claim);
+                    }
+                    3 => group.hand_again(id, now_ms),
+                    4 if ms == 1 => { group.remove_consumer(b"1"); }
+                    4 => {
+                        let pending = Pending { consumer, delivered_ms: now_ms, deliveries: 1 };
+                        group.add_pending(id, pending);
+                    }
+                    _ => {
+                        let mut idle: Vec<_> = group
+                            .pending()
+                            .iter()
+                            .filter(|(id, held)| {
+                                now_ms - held.delivered_ms >= 10 && stream.contains(*id)
+                            })
+                            .map(|(id, held)| (held.delivered_ms, id, held.deliveries))
+                            .collect();
+                        idle.sort();
+                        idle.truncate(2);
+                        let mut given = Vec::new();
+                        group.deliver_idle(stream, delivery, 10, |entry, before, group| {
+                            given.push((before.delivered_ms, entry.id, before.deliveries));
+                            let held = group.pending().get(entry.id).copied();
+                            let deliveries = before.deliveries + 1;
+                            let now = Pending { consumer, delivered_ms: now_ms, deliveries };
+                            assert_eq!(held, Some(now));
+                        });
+                        assert_eq!(given, idle);
+                    }
+                }
+                if at >= begins {
+                    let mut wanted: Vec<_> =
+                        group.pending().iter().map(|(id, held)| (held.delivered_ms, id)).collect();
+                    wanted.sort();
+                    assert!(group.ages().iter().copied().eq(wanted), "after step {at}");
+                }
+            });
+        }
+    }
+}

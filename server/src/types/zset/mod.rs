@@ -54,6 +54,17 @@ impl Clone for Zset {
     }
 }
 
+impl Zset {
+    /// Buckets and overflow buckets of its table, if it has one.
+    #[must_use]
+    pub fn bucket_counts(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Packed(_) => None,
+            Self::Tree(large) => Some(large.bag.bucket_counts()),
+        }
+    }
+}
+
 impl Large {
     /// Asks the processor to fetch the bucket of a member's hash.
     #[inline]

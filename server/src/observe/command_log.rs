@@ -1,4 +1,4 @@
-//! The slow log: the latest commands that took longer than a limit.
+//! The command logs: the latest commands that took long, and those whose requests or replies were large.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,34 @@ const ARGS_MAX: usize = 32;
 /// Bytes kept of an argument.
 const ARG_BYTES_MAX: usize = 128;
 
-/// One slow command.
-pub struct Slow {
-    /// Unique, ever growing.
+/// What a log is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Time, in microseconds: the slow log.
+    Slow,
+    /// Bytes of the request.
+    LargeRequest,
+    /// Bytes of the reply.
+    LargeReply,
+}
+
+impl About {
+    /// All logs, by their names in COMMANDLOG.
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("slow", Self::Slow),
+        ("large-request", Self::LargeRequest),
+        ("large-reply", Self::LargeReply),
+    ];
+}
+
+/// One command of a log.
+pub struct Noted {
+    /// Unique in its log, ever growing.
     pub id: u64,
     /// When it ran, in seconds since 1970.
     pub at_s: i64,
-    /// How long it took, in microseconds.
-    pub took_us: u64,
+    /// What it is noted for: microseconds or bytes.
+    pub amount: u64,
     /// Its arguments, shortened.
     pub args: Vec<Vec<u8>>,
     /// Who asked.
@@ -25,10 +45,43 @@ pub struct Slow {
     pub name: Vec<u8>,
 }
 
-/// The latest slow commands, newest first.
+/// From which amounts on commands are noted; what nothing is noted for has no amount that reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Microseconds.
+    pub us: u64,
+    /// Bytes of a request.
+    pub request_bytes: u64,
+    /// Bytes of a reply.
+    pub reply_bytes: u64,
+}
+
+impl Limits {
+    /// Nothing is noted.
+    pub const NONE: Self = Self { us: u64::MAX, request_bytes: u64::MAX, reply_bytes: u64::MAX };
+}
+
+/// All logs.
 #[derive(Default)]
-pub struct SlowLog {
-    entries: VecDeque<Slow>,
+pub struct CommandLogs([CommandLog; 3]);
+
+impl CommandLogs {
+    /// A log.
+    #[must_use]
+    pub fn of(&self, about: About) -> &CommandLog {
+        &self.0[about as usize]
+    }
+
+    /// A log, to change it.
+    pub fn of_mut(&mut self, about: About) -> &mut CommandLog {
+        &mut self.0[about as usize]
+    }
+}
+
+/// The latest commands that are noted for one reason, newest first.
+#[derive(Default)]
+pub struct CommandLog {
+    entries: VecDeque<Noted>,
     next_id: u64,
     length_max: usize,
 }
@@ -43,11 +96,11 @@ fn shorten(arg: &[u8]) -> Vec<u8> {
     text
 }
 
-impl SlowLog {
+impl CommandLog {
     /// Adds a command, forgetting the oldest beyond the length. Arguments at the places of `secrets` are not shown.
     pub fn add(
         &mut self,
-        took_us: u64,
+        amount: u64,
         args: Args<'_>,
         secrets: &[usize],
         address: &str,
@@ -63,10 +116,10 @@ impl SlowLog {
             let more = args.len() - ARGS_MAX + 1;
             kept[ARGS_MAX - 1] = format!("... ({more} more arguments)").into_bytes();
         }
-        self.entries.push_front(Slow {
+        self.entries.push_front(Noted {
             id: self.next_id,
             at_s: redstart_common::clock::unix_ms() / 1000,
-            took_us,
+            amount,
             args: kept,
             address: address.to_owned(),
             name: name.to_vec(),
@@ -82,7 +135,7 @@ impl SlowLog {
     }
 
     /// The entries, newest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Slow> {
+    pub fn iter(&self) -> impl Iterator<Item = &Noted> {
         self.entries.iter()
     }
 
