@@ -48,6 +48,7 @@ soak: tools
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib replication::simulate::
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib cluster::simulate::histories
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib sentinel::simulate::
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-proxy --lib simulate::no_reply
 	mkdir -p target/own
 	ln -sf $$PWD/target/release/redstart-server target/own/redis-server
 	ln -sf redis-server target/own/redis-sentinel

@@ -309,7 +309,7 @@ impl Backend {
     /// Whether it has done what it had left to do.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.duty == Duty::Leaving && self.pipeline.is_empty()
+        self.duty == Duty::Leaving && self.pipeline.is_empty() && !self.is_turned()
     }
 
     /// Whether what is queued may go out now.

@@ -1,6 +1,6 @@
 //! The one place of the proxy that reads clocks. Whatever decides is handed a [`Moment`].
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// A point in time, as what decides needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -25,6 +25,8 @@ pub mod reconcile;
 pub mod route;
 pub mod scripts;
 pub mod settings;
+#[cfg(test)]
+mod simulate;
 pub mod stats;
 pub mod stats_page;
 pub mod texts;

@@ -409,7 +409,8 @@ fn shift_level(signal: &str, by: i8) {
     log!(Warning, "{signal}: the log level is {} now", LEVELS[place].name());
 }
 
-fn probe_those_down(directory: &Arc<Directory>) {
+/// Asks the servers that are down whether they are well, each when its time has come.
+pub(crate) fn probe_those_down(directory: &Arc<Directory>) {
     for pool in &directory.pools {
         for server in pool.due_for_probe(directory.clock.now()) {
             let (directory, pool) = (Arc::clone(directory), Arc::clone(pool));

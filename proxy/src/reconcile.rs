@@ -236,7 +236,7 @@ fn let_go(core: &mut Core, backend: usize, old: &Topology) {
         down.clients.break_stream(client);
     }
     core.release_backend(backend);
-    forward::again(core, pool, shard, lane, &waiting);
+    forward::again(core, pool, Some(shard), lane, &waiting);
 }
 
 /// Whether the primary of a shard was replaced by another. Whoever leaves otherwise is as good as before.

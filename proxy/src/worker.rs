@@ -416,12 +416,23 @@ impl Core {
             let name = &self.pools[pool].shared.settings.name;
             log!(Warning, "pool '{name}': server '{}' does not answer", it.server.name);
         }
+        let lane = it.lane;
         let down = &mut self.down;
+        let mut torn = None;
+        // Its shard has left, and what it has not run goes to whoever has the keys now.
+        let homeless = (duty == Duty::Leaving && it.keeps).then(|| {
+            let (waiting, broken) = self.up.take_waiting(backend, now_us, |slot| {
+                unsent += 1;
+                down.answer(slot.target, &text, now_us);
+            });
+            torn = broken;
+            waiting
+        });
         let broken = self.up.close(backend, why, now_us, |slot: Slot| {
             unsent += u64::from(slot.target != Target::Nobody);
             down.answer(slot.target, &text, now_us);
         });
-        if let Some(client) = broken {
+        if let Some(client) = broken.or(torn) {
             down.clients.break_stream(client);
         }
         if how == Ending::Silence {
@@ -436,6 +447,9 @@ impl Core {
             self.read_elsewhere(backend);
         } else if duty == Duty::Leaving {
             self.release_backend(backend);
+            if let Some(waiting) = homeless {
+                forward::again(self, pool, None, lane, &waiting);
+            }
         } else if was_needed {
             self.note_failure(pool, server, since_us);
         }
@@ -452,7 +466,7 @@ impl Core {
         }
         // What was kept can be sent again, and what was not has been told already.
         let (waiting, _) = self.up.take_waiting(backend, now_us, |_| {});
-        forward::again(self, pool, shard, lane, &waiting);
+        forward::again(self, pool, Some(shard), lane, &waiting);
     }
 
     /// Gives up the place of a connection on which nobody waits.

@@ -4,6 +4,7 @@
 pub mod buffer;
 pub mod crowd;
 pub mod listen;
+pub mod memory;
 pub mod outward;
 pub mod stream;
 pub mod turn;

@@ -12,6 +12,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::memory::{self, MemoryStream};
+
 /// A connected stream. Reads are polled (`poll_read`), writes are tried at the end of a turn
 /// (`try_write`) and polled only when the kernel's buffer is full.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Within the process, in a simulation.
+    Memory(MemoryStream),
 }
 
 impl Stream {
@@ -28,6 +32,12 @@ impl Stream {
     /// # Errors
     /// What connect(2) says.
     pub async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        if let Some(dialed) = memory::dial(address) {
+            return match dialed? {
+                Some(stream) => Ok(Self::Memory(stream)),
+                None => std::future::pending().await,
+            };
+        }
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self::Tcp(stream))
@@ -57,6 +67,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Memory(stream) => stream.poll_read(cx, buf),
         }
     }
 
@@ -65,6 +76,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Memory(stream) => stream.poll_write(cx, bytes),
         }
     }
 
@@ -77,6 +89,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Memory(stream) => stream.poll_write(cx, first_of(slices)),
         }
     }
 
@@ -89,6 +102,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+            Self::Memory(stream) => stream.try_write(bytes),
         }
     }
 
@@ -100,6 +114,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write_vectored(slices),
             Self::Unix(stream) => stream.try_write_vectored(slices),
+            Self::Memory(stream) => stream.try_write(first_of(slices)),
         }
     }
 
@@ -111,6 +126,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => (&*SockRef::from(stream)).read(room),
             Self::Unix(stream) => (&*SockRef::from(stream)).read(room),
+            // A simulation has nothing that reads past its runtime.
+            Self::Memory(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -122,6 +139,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => SockRef::from(stream).send(bytes),
             Self::Unix(stream) => SockRef::from(stream).send(bytes),
+            Self::Memory(stream) => stream.try_write(bytes),
         }
     }
 
@@ -140,6 +158,10 @@ impl Stream {
         let _ = match self {
             Self::Tcp(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
             Self::Unix(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+            Self::Memory(stream) => {
+                stream.shut_down();
+                Ok(())
+            }
         };
     }
 
@@ -152,6 +174,7 @@ impl Stream {
                 Err(_) => "?:0".to_owned(),
             },
             Self::Unix(_) => format!("{unix_path}:0"),
+            Self::Memory(_) => "memory:0".to_owned(),
         }
     }
 
@@ -164,6 +187,7 @@ impl Stream {
                 Err(_) => "?:0".to_owned(),
             },
             Self::Unix(_) => format!("{unix_path}:0"),
+            Self::Memory(_) => "memory:0".to_owned(),
         }
     }
 
@@ -172,7 +196,7 @@ impl Stream {
     pub fn peer_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Memory(_) => None,
         }
     }
 
@@ -196,7 +220,7 @@ impl Stream {
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(nodelay),
-            Self::Unix(_) => Ok(()),
+            Self::Unix(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -207,11 +231,17 @@ impl Stream {
     }
 }
 
+/// The first slice that is not empty: without a system call, one at a time costs no more.
+fn first_of<'a>(slices: &'a [IoSlice<'_>]) -> &'a [u8] {
+    slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice)
+}
+
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::Tcp(stream) => stream.as_raw_fd(),
             Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Memory(_) => -1,
         }
     }
 }

@@ -60,6 +60,19 @@ pub fn runtime() -> io::Result<LocalRuntime> {
         .build_local(LocalOptions::default())
 }
 
+/// As [`runtime`], for a simulation: its time is virtual and passes when nobody has anything to do.
+///
+/// # Errors
+/// As [`runtime`].
+pub fn simulated_runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .event_interval(EVENT_INTERVAL)
+        .on_thread_park(park)
+        .build_local(LocalOptions::default())
+}
+
 /// Adds a hook that runs at the end of every turn of this thread, before connections are flushed.
 pub fn add_hook(hook: impl Fn() + 'static) {
     TURN.with(|turn| turn.hooks.borrow_mut().push(Rc::new(hook)));

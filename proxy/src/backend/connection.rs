@@ -354,7 +354,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
         let (pool, lane) = (it.pool, it.lane);
         // A connection to a replica never leaves with requests on it.
         if let Duty::Shared { shard, .. } = it.duty {
-            forward::again(core, pool, shard, lane, &fallen);
+            forward::again(core, pool, Some(shard), lane, &fallen);
         }
     }
     if !turned.is_empty() {

@@ -89,15 +89,19 @@ pub fn by(
 pub fn refused(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
     if let Some(client) = core.down.clients.get_mut(id) {
         core.pools[client.pool].stats.forward_errors += 1;
+        // What was to be in a transaction and is not must not be left out without a word.
+        if let Some(transaction) = &mut client.transaction {
+            transaction.fail();
+        }
     }
     core.down.clients.reply(id, now_us, |out| out.error(refusal.text()));
 }
 
 /// Sends requests that waited for a connection of a shard: on the same lane to whoever serves that shard now, or, where
-/// the shard is gone, each to the shard that has its keys now.
-pub fn again(core: &mut Core, pool: PoolId, shard: ShardId, lane: u32, waiting: &Waiting) {
+/// the shard is gone (`None` is one that had gone before), each to the shard that has its keys now.
+pub fn again(core: &mut Core, pool: PoolId, shard: Option<ShardId>, lane: u32, waiting: &Waiting) {
     let has_slots = core.pools[pool].has_slots();
-    let place = core.pools[pool].topology.place_of(shard);
+    let place = shard.and_then(|shard| core.pools[pool].topology.place_of(shard));
     let mut at = 0;
     for slot in &waiting.slots {
         let request = &waiting.bytes[at..at + slot.bytes as usize];

@@ -90,7 +90,7 @@ async fn accept(server: Rc<Server>, listener: Listener) {
             Ok(Stream::Tcp(stream)) => {
                 tokio::task::spawn_local(serve_inbound(Rc::clone(&server), stream));
             }
-            Ok(Stream::Unix(_)) => {}
+            Ok(Stream::Unix(_) | Stream::Memory(_)) => {}
             Err(error) => {
                 log!(Verbose, "Error accepting cluster node: {error}");
                 // Out of descriptors, most likely: the kernel keeps the queue meanwhile.

@@ -1,0 +1,225 @@
+//! A worker among servers that die, hang, load, move and lose connections, from seeds, in virtual time.
+//!
+//! The worker is the one that serves people: its tasks, its connections, its clock. What is simulated is the other side of its
+//! streams: [`servers`] that answer by rule and count what they have run, and [`clients`] that know what they are owed. No
+//! reply may be lost, come out of order or be another's; no write may run twice; and once all is quiet every request is served
+//! and nothing is left behind.
+
+mod clients;
+mod servers;
+mod settings;
+mod wire;
+
+use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use redstart_common::net::{memory, turn};
+use tokio::time::{sleep, timeout};
+
+use crate::control::Directory;
+use crate::tick;
+use crate::topology::PoolId;
+use crate::worker::Worker;
+use servers::World;
+
+/// Histories; `REDSTART_HISTORIES` is another number of them, and `REDSTART_SEED` runs one and says what happens in it.
+const HISTORIES: u64 = 10_000;
+/// Threads that share them.
+const THREADS: u64 = 2;
+/// Whatever was asked for must have been answered by then.
+const ANSWERED: Duration = Duration::from_secs(30);
+/// Servers that were down are back in the ring by then.
+const QUIET: Duration = Duration::from_secs(4);
+/// Looks at servers that are down.
+const PROBE_TICK: Duration = Duration::from_millis(100);
+
+/// What histories came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Outcome {
+    /// Requests that were answered.
+    replies: u64,
+    /// Of these, with errors.
+    errors: u64,
+    /// Writes that ran.
+    writes: u64,
+    /// Faults that befell servers.
+    faults: u64,
+    /// Connections that clients gave up in the middle.
+    given_up: u64,
+    /// What all clients have read, in a number.
+    trace: u64,
+}
+
+impl Outcome {
+    fn add(&mut self, other: &Self) {
+        self.replies += other.replies;
+        self.errors += other.errors;
+        self.writes += other.writes;
+        self.faults += other.faults;
+        self.given_up += other.given_up;
+        self.trace ^= other.trace;
+    }
+}
+
+/// One history, on a thread of its own: the end of a turn is a thread's.
+fn history(seed: u64) -> Result<Outcome, String> {
+    let body = || {
+        let runtime = turn::simulated_runtime().map_err(|error| error.to_string())?;
+        let run = || runtime.block_on(live(seed));
+        std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(text.unwrap_or_else(|| {
+                panic.downcast_ref::<&str>().copied().unwrap_or("a panic").to_owned()
+            }))
+        })
+    };
+    std::thread::scope(|scope| scope.spawn(body).join())
+        .unwrap_or_else(|_| Err("the thread has ended".to_owned()))
+}
+
+async fn live(seed: u64) -> Result<Outcome, String> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let manner = settings::Manner::choose(&mut random);
+    let (pool, global) = manner.settings()?;
+    if number("REDSTART_SEED").is_some() {
+        println!("{manner:?}");
+    }
+    let world = Rc::new(World::new(seed, &manner));
+    let dialed = Rc::clone(&world);
+    memory::set_dialer(move |address| World::connect(&dialed, address.port()));
+
+    let id = PoolId::new(0);
+    let shared = std::sync::Arc::new(crate::topology::pool::SharedPool::new(id, pool));
+    let (directory, receivers) = Directory::new(1, vec![std::sync::Arc::clone(&shared)], global);
+    shared.apply(world.picture());
+    let worker = Worker::new(0, &directory.pools, &directory.global, directory.clone(), seed);
+    worker.start();
+    for receiver in receivers {
+        tokio::task::spawn_local(tick::listen(Rc::clone(&worker), receiver));
+    }
+    let probing = std::sync::Arc::clone(&directory);
+    tokio::task::spawn_local(async move {
+        loop {
+            sleep(PROBE_TICK).await;
+            crate::proxy::probe_those_down(&probing);
+        }
+    });
+    tokio::task::spawn_local(servers::discover(Rc::clone(&world), directory.clone()));
+    tokio::task::spawn_local(servers::befall(Rc::clone(&world), directory.clone()));
+
+    let count = random.random_range(2..8);
+    let mut living = Vec::new();
+    for number in 0..count {
+        let seed = random.random();
+        let (world, worker) = (Rc::clone(&world), Rc::clone(&worker));
+        let directory = directory.clone();
+        living.push(tokio::task::spawn_local(async move {
+            clients::live(&world, &worker, &directory, number, seed).await
+        }));
+    }
+    let mut outcome = Outcome::default();
+    for client in living {
+        outcome.add(&client.await.map_err(|error| error.to_string())??);
+    }
+    world.calm();
+    sleep(QUIET).await;
+    // What was down has come back: nothing is refused any more.
+    let last = clients::look_around(&world, &worker, &directory);
+    outcome.add(&timeout(ANSWERED, last).await.map_err(|_| "not all is served at the end")??);
+    sleep(Duration::from_secs(1)).await;
+    nothing_is_left(&worker)?;
+    world.judge()?;
+    outcome.writes = world.writes();
+    outcome.faults = world.faults.get();
+    Ok(outcome)
+}
+
+/// Without clients nothing is owed and nothing kept for them.
+fn nothing_is_left(worker: &Rc<Worker>) -> Result<(), String> {
+    let core = &mut *worker.core.borrow_mut();
+    if !core.down.clients.is_empty() {
+        return Err("clients are left".to_owned());
+    }
+    if !core.down.gathers.is_empty() {
+        return Err("replies are still being put together".to_owned());
+    }
+    if !core.down.asked_scripts.is_empty() || !core.homeless.is_empty() {
+        return Err("something is still kept for clients".to_owned());
+    }
+    for (place, it) in core.up.iter_mut() {
+        if !it.pipeline.is_empty() && it.is_up() {
+            return Err(format!("connection {place} is still owed replies"));
+        }
+    }
+    Ok(())
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn no_reply_is_lost_crossed_or_late_and_no_write_runs_twice() {
+    if let Some(seed) = number("REDSTART_SEED") {
+        let outcome = history(seed);
+        println!("{outcome:?}");
+        assert!(outcome.is_ok(), "seed {seed}");
+        return;
+    }
+    let histories = number("REDSTART_HISTORIES").unwrap_or(HISTORIES);
+    let next = AtomicU64::new(0);
+    let work = || {
+        let mut total = Outcome::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= histories {
+                return total;
+            }
+            match history(seed) {
+                Ok(outcome) => total.add(&outcome),
+                Err(why) => panic!("REDSTART_SEED={seed}: {why}"),
+            }
+        }
+    };
+    let total = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        let mut total = Outcome::default();
+        for thread in threads {
+            match thread.join() {
+                Ok(part) => total.add(&part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        total
+    });
+    println!("{histories} histories: {total:?}");
+    // Of histories in which nothing happens nothing follows.
+    assert!(total.faults > histories && total.writes > histories && total.given_up > 0);
+    assert!(total.errors > 0 && total.errors * 2 < total.replies);
+}
+
+#[test]
+fn a_seed_tells_all() {
+    for seed in 0..12 {
+        assert_eq!(history(seed), history(seed), "seed {seed}");
+    }
+}
+
+/// A number from what was read, in order.
+#[derive(Debug, Default)]
+struct Trace(Cell<u64>);
+
+impl Trace {
+    fn note(&self, bytes: &[u8]) {
+        let mut state = self.0.get();
+        for byte in bytes {
+            state = (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.0.set(state);
+    }
+}

@@ -1,0 +1,72 @@
+//! The kinds of pools that histories are about.
+
+use rand::Rng;
+use rand::rngs::SmallRng;
+
+use crate::settings::{Global, PoolSettings, Settings};
+
+/// What kind of pool a history has, and how rough its world is.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// Servers.
+    pub servers: u16,
+    /// Whether they are nodes of a cluster.
+    pub is_cluster: bool,
+    /// Whether anything befalls them.
+    pub is_rough: bool,
+    /// The settings that vary.
+    lines: Vec<String>,
+}
+
+impl Manner {
+    /// One by chance.
+    pub fn choose(random: &mut SmallRng) -> Self {
+        let mut lines = Vec::new();
+        let is_cluster = random.random_bool(0.5);
+        if is_cluster {
+            lines.push("failover_hold: 2000".to_owned());
+        } else {
+            let distribution = ["ketama", "modula"][random.random_range(0..2)];
+            lines.push(format!("distribution: {distribution}"));
+            lines.push("hash: fnv1a_64".to_owned());
+            match random.random_range(0..4) {
+                0 => lines.extend([
+                    "auto_eject_hosts: true".to_owned(),
+                    "server_retry_timeout: 300".to_owned(),
+                    format!("server_failure_limit: {}", random.random_range(1..3)),
+                ]),
+                1 => lines.push("failover_hold: 2000".to_owned()),
+                _ => {}
+            }
+        }
+        lines.push(format!("timeout: {}", random.random_range(150..1500)));
+        lines.push(format!("server_connections: {}", random.random_range(1..3)));
+        Self {
+            servers: random.random_range(2..6),
+            is_cluster,
+            is_rough: random.random_bool(0.85),
+            lines,
+        }
+    }
+
+    /// The settings of the pool, read as those of people are.
+    pub fn settings(&self) -> Result<(PoolSettings, Global), String> {
+        let mut text = "p:\n  listen: 127.0.0.1:1\n  redis: true\n".to_owned();
+        if self.is_cluster {
+            text.push_str("  cluster: [127.0.0.1:7000]\n");
+        } else {
+            text.push_str("  hash_tag: \"{}\"\n  servers:\n");
+            for place in 0..self.servers {
+                text.push_str(&format!("    - 127.0.0.1:{}:1\n", 7000 + place));
+            }
+        }
+        for line in &self.lines {
+            text.push_str(&format!("  {line}\n"));
+        }
+        let mut settings =
+            Settings::parse("simulation", &text).map_err(|error| error.to_string())?;
+        // A rest is the thread's, and its time is not virtual.
+        settings.global.coalesce_us = 0;
+        Ok((settings.pools.remove(0), settings.global))
+    }
+}

@@ -1,0 +1,76 @@
+//! Requests and replies as the simulated sides write and read them, plainly.
+
+use std::future::poll_fn;
+use std::io;
+
+use redstart_common::net::memory::MemoryStream;
+use tokio::io::ReadBuf;
+
+/// The next complete request, taken off the front.
+pub fn take_request(input: &mut Vec<u8>) -> Option<Vec<Vec<u8>>> {
+    let mut at = 0;
+    let count = line(input, &mut at, b'*')?;
+    let mut args = Vec::new();
+    for _ in 0..count {
+        let length = line(input, &mut at, b'$')?;
+        args.push(input.get(at..at + length)?.to_vec());
+        at += length + 2;
+    }
+    if at > input.len() {
+        return None;
+    }
+    input.drain(..at);
+    Some(args)
+}
+
+fn line(input: &[u8], at: &mut usize, first: u8) -> Option<usize> {
+    let rest = input.get(*at..)?;
+    let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
+    assert_eq!(rest[0], first, "{:?}", String::from_utf8_lossy(&rest[..end]));
+    let number = std::str::from_utf8(&rest[1..end]).expect("text").parse().expect("a number");
+    *at += end + 2;
+    Some(number)
+}
+
+/// A request as people read it, its words cut short.
+pub fn show(args: &[Vec<u8>]) -> String {
+    let words = args.iter().map(|word| String::from_utf8_lossy(&word[..word.len().min(20)]));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A request of words.
+pub fn request(words: &[&[u8]]) -> Vec<u8> {
+    let mut text = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bulk(&mut text, word);
+    }
+    text
+}
+
+/// Appends a string of bytes.
+pub fn bulk(text: &mut Vec<u8>, bytes: &[u8]) {
+    text.extend_from_slice(format!("${}\r\n", bytes.len()).as_bytes());
+    text.extend_from_slice(bytes);
+    text.extend_from_slice(b"\r\n");
+}
+
+/// The value that every server has for a key: whoever gets another's reply sees it. Keys that begin with `L` have long ones.
+pub fn value_of(key: &[u8]) -> Vec<u8> {
+    let mut value = b"v:".to_vec();
+    value.extend_from_slice(key);
+    if key.starts_with(b"L") {
+        let bytes = 15_000 + key.iter().map(|byte| usize::from(*byte)).sum::<usize>() * 60;
+        value = value.repeat(bytes / value.len());
+    }
+    value
+}
+
+/// Reads what has come; nothing is the end.
+pub async fn read(stream: &MemoryStream) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 16 * 1024];
+    let mut room = ReadBuf::new(&mut bytes);
+    poll_fn(|cx| stream.poll_read(cx, &mut room)).await?;
+    let count = room.filled().len();
+    bytes.truncate(count);
+    Ok(bytes)
+}
