@@ -39,6 +39,7 @@ const UNSAFE: &[&str] = &[
     "server/src/scripting/border/mod.rs",
     "server/src/scripting/border/reply.rs",
     "server/src/scripting/border/result.rs",
+    "server/src/scripting/library/stack.rs",
     "server/src/types/zset/mod.rs",
     "server/src/types/zset/tree.rs",
     "server/src/uninit.rs",

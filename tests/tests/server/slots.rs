@@ -261,7 +261,7 @@ fn requests_are_served_or_sent_elsewhere_as_by_the_original() {
 /// CLUSTER SLOT-STATS of Valkey 8.0, and SHUTDOWN SAFE of 9.0, which the original has not.
 #[test]
 fn slots_are_counted_and_their_owner_does_not_end_by_a_safe_shutdown() {
-    let cluster = Cluster::start_by(&[&server_binary()], 1, 0, &[]);
+    let cluster = Cluster::start_by(&[server_binary()], 1, 0, &[]);
     let mut client = cluster.nodes[0].client();
     for key in ["{b}1", "{b}2", "foo{bar}"] {
         assert_eq!(client.call(&format!("SET {key} v")), "+OK\r\n");

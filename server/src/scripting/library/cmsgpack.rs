@@ -2,6 +2,7 @@
 
 use mlua::{Lua, MultiValue, Table, Value};
 
+use super::stack::{self, Seen, Stack};
 use super::{Answer, Arguments, Functions, Raise, add_function, one};
 
 /// Tables within each other from which on nothing is written: they may go round in a circle.
@@ -37,35 +38,45 @@ fn pack(lua: &Lua, args: Arguments) -> Answer {
     if args.len() == 0 {
         return Err(Raise::text("bad argument #0 to 'pack' (MessagePack pack needs input.)"));
     }
+    // What has to be dropped lies here, not in the frames that an error of Lua's may pass over.
     let mut out = Vec::new();
+    let mut fits = true;
     for value in args.iter() {
-        write(value, 0, &mut out)?;
+        stack::run::<()>(lua, value, |stack| {
+            fits &= write(stack, 0, &mut out);
+            stack.clear();
+        })?;
+    }
+    if !fits {
+        return Err(Raise::text("resulting string too large"));
     }
     Ok(one(Value::String(lua.create_string(&out)?)))
 }
 
-/// Writes a value. It goes no deeper than tables are written.
-fn write(value: &Value, level: usize, out: &mut Vec<u8>) -> Result<(), Raise> {
-    if out.len() > PACKED_BYTES_MAX {
-        return Err(Raise::text("resulting string too large"));
-    }
-    match value {
-        Value::String(text) => {
-            let text = text.as_bytes();
+/// Writes the value on top, and takes it off. It goes no deeper than tables are written. Answers whether it was not too much.
+fn write(stack: &mut Stack<'_>, level: usize, out: &mut Vec<u8>) -> bool {
+    match stack.see(-1) {
+        _ if out.len() > PACKED_BYTES_MAX => return false,
+        Seen::Text(text) => {
             write_head(
                 out,
                 text.len(),
                 [(0xa0, 31), (0xd9, 0xff), (0xda, 0xffff), (0xdb, u64::MAX)],
             );
-            out.extend_from_slice(&text);
+            out.extend_from_slice(text);
         }
-        Value::Boolean(truth) => out.push(if *truth { 0xc3 } else { 0xc2 }),
-        Value::Integer(number) => write_integer(out, *number),
-        Value::Number(number) => write_number(out, *number),
-        Value::Table(table) if level < LEVELS_MAX => write_table(table, level, out)?,
+        Seen::Boolean(truth) => out.push(if truth { 0xc3 } else { 0xc2 }),
+        Seen::Number(number) => write_number(out, number),
+        // A key and a value above the table, and a copy of one of them.
+        Seen::Table if level < LEVELS_MAX => {
+            if !stack.reserve(4) || !write_table(stack, level, out) {
+                return false;
+            }
+        }
         _ => out.push(0xc0),
     }
-    Ok(())
+    stack.pop(1);
+    true
 }
 
 /// Writes what begins a string, an array or a map of `length`: in the first of the forms that has room for it.
@@ -131,42 +142,53 @@ fn write_number(out: &mut Vec<u8>, number: f64) {
     }
 }
 
-fn write_table(table: &Table, level: usize, out: &mut Vec<u8>) -> Result<(), Raise> {
-    let mut pairs: Vec<(Value, Value)> = Vec::new();
-    table.for_each(|key: Value, value: Value| {
-        pairs.push((key, value));
-        Ok(())
-    })?;
-    let mut most = 0;
-    let is_array = pairs.iter().all(|(key, _)| match key {
-        Value::Integer(number @ 1..=0x7fff_ffff) => {
-            most = most.max(*number);
-            true
+/// How many pairs the table on top has, and whether they are the elements of an array.
+fn shape(stack: &mut Stack<'_>) -> (usize, bool) {
+    let (mut pairs, mut most, mut is_array) = (0_usize, 0.0, true);
+    stack.push_nil();
+    while stack.next(-2) {
+        pairs += 1;
+        match stack.see(-2) {
+            Seen::Number(key) if (1.0..=2_147_483_647.0).contains(&key) && key.fract() == 0.0 => {
+                most = key.max(most);
+            }
+            _ => is_array = false,
         }
-        _ => false,
-    });
-    if is_array && most == pairs.len() as i64 {
-        write_head(out, pairs.len(), [(0x90, 15), (0, 0), (0xdc, 0xffff), (0xdd, u64::MAX)]);
-        for place in 1..=most {
-            let value: Value = table.raw_get(place)?;
-            write(&value, level + 1, out)?;
-        }
-    } else {
-        write_head(out, pairs.len(), [(0x80, 15), (0, 0), (0xde, 0xffff), (0xdf, u64::MAX)]);
-        for (key, value) in &pairs {
-            write(key, level + 1, out)?;
-            write(value, level + 1, out)?;
-        }
+        stack.pop(1);
     }
-    Ok(())
+    (pairs, is_array && most == pairs as f64)
 }
 
-/// What is being read.
+/// Writes the table on top.
+fn write_table(stack: &mut Stack<'_>, level: usize, out: &mut Vec<u8>) -> bool {
+    let (pairs, is_array) = shape(stack);
+    if is_array {
+        write_head(out, pairs, [(0x90, 15), (0, 0), (0xdc, 0xffff), (0xdd, u64::MAX)]);
+        for place in 1..=pairs as i32 {
+            stack.push_element(-1, place);
+            if !write(stack, level + 1, out) {
+                return false;
+            }
+        }
+        return true;
+    }
+    write_head(out, pairs, [(0x80, 15), (0, 0), (0xde, 0xffff), (0xdf, u64::MAX)]);
+    stack.push_nil();
+    while stack.next(-2) {
+        stack.push_copy(-2);
+        if !write(stack, level + 1, out) || !write(stack, level + 1, out) {
+            return false;
+        }
+    }
+    true
+}
+
+/// What is being read. It lies on the stack.
 enum Open {
     /// An array: the elements that are read, and how many are still to come.
-    Array(Table, i64, u32),
-    /// A map: the pairs that are still to come, and the key whose value comes next.
-    Map(Table, u32, Option<Value>),
+    Array(i32, u32),
+    /// A map: the pairs that are still to come, and whether a key lies above it whose value comes next.
+    Map(u32, bool),
 }
 
 impl Open {
@@ -184,8 +206,11 @@ fn missing() -> Raise {
 }
 
 /// What a value begins with.
-enum Head {
-    Whole(Value),
+enum Head<'a> {
+    Nil,
+    Boolean(bool),
+    Number(f64),
+    Text(&'a [u8]),
     Array(u32),
     Map(u32),
 }
@@ -201,21 +226,21 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| missing())
     }
 
-    fn text(&mut self, lua: &Lua, length: usize) -> Result<Head, Raise> {
-        Ok(Head::Whole(Value::String(lua.create_string(self.take(length)?)?)))
+    fn text(&mut self, length: usize) -> Result<Head<'a>, Raise> {
+        Ok(Head::Text(self.take(length)?))
     }
 
     /// Reads the first byte of a value and what belongs to it.
-    fn head(&mut self, lua: &Lua) -> Result<Head, Raise> {
+    fn head(&mut self) -> Result<Head<'a>, Raise> {
         let [first] = self.fixed::<1>()?;
-        let number = |number: f64| Head::Whole(Value::Number(number));
+        let number = Head::Number;
         Ok(match first {
             0x00..=0x7f => number(f64::from(first)),
             0x80..=0x8f => Head::Map(u32::from(first & 15)),
             0x90..=0x9f => Head::Array(u32::from(first & 15)),
-            0xa0..=0xbf => self.text(lua, usize::from(first & 31))?,
-            0xc0 => Head::Whole(Value::Nil),
-            0xc2 | 0xc3 => Head::Whole(Value::Boolean(first == 0xc3)),
+            0xa0..=0xbf => self.text(usize::from(first & 31))?,
+            0xc0 => Head::Nil,
+            0xc2 | 0xc3 => Head::Boolean(first == 0xc3),
             0xca => number(f64::from(f32::from_be_bytes(self.fixed()?))),
             0xcb => number(f64::from_be_bytes(self.fixed()?)),
             0xcc => number(f64::from(u8::from_be_bytes(self.fixed()?))),
@@ -228,15 +253,15 @@ impl<'a> Reader<'a> {
             0xd2 => number(f64::from(i32::from_be_bytes(self.fixed()?))),
             0xd9 => {
                 let length = u8::from_be_bytes(self.fixed()?);
-                self.text(lua, usize::from(length))?
+                self.text(usize::from(length))?
             }
             0xda => {
                 let length = u16::from_be_bytes(self.fixed()?);
-                self.text(lua, usize::from(length))?
+                self.text(usize::from(length))?
             }
             0xdb => {
                 let length = u32::from_be_bytes(self.fixed()?);
-                self.text(lua, length as usize)?
+                self.text(length as usize)?
             }
             0xdc => Head::Array(u32::from(u16::from_be_bytes(self.fixed()?))),
             0xdd => Head::Array(u32::from_be_bytes(self.fixed()?)),
@@ -247,68 +272,76 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads a value; `slots` are taken already.
-    fn value(&mut self, lua: &Lua, slots: usize) -> Result<Value, Raise> {
-        let mut open: Vec<Open> = Vec::new();
+    /// Reads a value, which is pushed; `slots` are taken already.
+    fn value(
+        &mut self,
+        stack: &mut Stack<'_>,
+        open: &mut Vec<Open>,
+        slots: usize,
+    ) -> Result<(), Raise> {
         loop {
-            if slots + open.len() * Open::SLOTS > SLOTS_MAX {
+            if slots + open.len() * Open::SLOTS > SLOTS_MAX || !stack.reserve(3) {
                 return Err(Raise::text(
                     "stack overflow (too many return values at once; use unpack_one or unpack_limit \
                      instead.)",
                 ));
             }
-            let mut whole = match self.head(lua)? {
-                Head::Whole(value) => value,
-                Head::Array(0) | Head::Map(0) => Value::Table(lua.create_table()?),
+            match self.head()? {
+                Head::Nil => stack.push_nil(),
+                Head::Boolean(truth) => stack.push_boolean(truth),
+                Head::Number(number) => stack.push_number(number),
+                Head::Text(text) => stack.push_text(text),
+                Head::Array(0) | Head::Map(0) => stack.push_table(0, 0),
                 Head::Array(count) => {
-                    open.push(Open::Array(lua.create_table()?, 0, count));
+                    stack.push_table(0, 0);
+                    open.push(Open::Array(0, count));
                     continue;
                 }
                 Head::Map(count) => {
-                    open.push(Open::Map(lua.create_table()?, count, None));
+                    stack.push_table(0, 0);
+                    open.push(Open::Map(count, false));
                     continue;
                 }
-            };
+            }
+            // A value is whole, and lies on top.
             loop {
                 let left = match open.last_mut() {
-                    None => return Ok(whole),
-                    Some(Open::Array(table, read, left)) => {
-                        *read += 1;
-                        table.raw_set(*read, whole)?;
+                    None => return Ok(()),
+                    Some(Open::Array(read, left)) => {
+                        // More elements than it can number have no room in memory.
+                        *read = read.wrapping_add(1);
+                        stack.set_element(-2, *read);
                         *left -= 1;
                         *left
                     }
-                    Some(Open::Map(table, left, key)) => match key.take() {
-                        None => {
-                            *key = Some(whole);
-                            break;
-                        }
-                        Some(name) => {
-                            set(table, name, whole)?;
-                            *left -= 1;
-                            *left
-                        }
-                    },
+                    Some(Open::Map(_, has_key @ false)) => {
+                        *has_key = true;
+                        break;
+                    }
+                    Some(Open::Map(left, has_key)) => {
+                        *has_key = false;
+                        check_key(stack.see(-2))?;
+                        stack.set_pair(-3);
+                        *left -= 1;
+                        *left
+                    }
                 };
                 if left > 0 {
                     break;
                 }
-                whole = match open.pop() {
-                    Some(Open::Array(table, ..) | Open::Map(table, ..)) => Value::Table(table),
-                    None => Value::Nil,
-                };
+                open.pop();
             }
         }
     }
 }
 
-fn set(table: &Table, key: Value, value: Value) -> Result<(), Raise> {
+fn check_key(key: Seen<'_>) -> Result<(), Raise> {
     match key {
-        Value::Nil => Err(Raise::Plain(b"table index is nil".to_vec())),
-        Value::Number(number) if number.is_nan() => {
+        Seen::Nil => Err(Raise::Plain(b"table index is nil".to_vec())),
+        Seen::Number(number) if number.is_nan() => {
             Err(Raise::Plain(b"table index is NaN".to_vec()))
         }
-        key => Ok(table.raw_set(key, value)?),
+        _ => Ok(()),
     }
 }
 
@@ -331,14 +364,22 @@ fn unpack(lua: &Lua, args: &Arguments, limits: Option<(i64, i64)>) -> Answer {
     let reads_all = limit == 0 && offset == 0;
     let most = if reads_all { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
     let mut reader = Reader { bytes };
-    let mut values = Vec::new();
-    while !reader.bytes.is_empty() && values.len() < most {
-        values.push(reader.value(lua, values.len())?);
-    }
-    if !reads_all {
-        let stopped = length - reader.bytes.len();
-        let stopped = if reader.bytes.is_empty() { -1 } else { stopped as i64 };
-        values.insert(0, Value::Integer(stopped));
-    }
-    Ok(MultiValue::from_vec(values))
+    // What has to be dropped lies here, not in the frames that an error of Lua's may pass over.
+    let (mut open, mut refused) = (Vec::new(), None);
+    let values = stack::run::<MultiValue>(lua, (), |stack| {
+        let mut count = 0;
+        while refused.is_none() && !reader.bytes.is_empty() && count < most {
+            refused = reader.value(stack, &mut open, count).err();
+            count += 1;
+        }
+        if refused.is_some() {
+            return stack.clear();
+        }
+        if !reads_all && stack.reserve(1) {
+            let stopped = length - reader.bytes.len();
+            stack.push_number(if reader.bytes.is_empty() { -1.0 } else { stopped as f64 });
+            stack.sink();
+        }
+    })?;
+    refused.map_or(Ok(values), Err)
 }

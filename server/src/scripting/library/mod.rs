@@ -1,12 +1,14 @@
 //! The libraries that scripts have beside Lua's own: `bit`, `cjson`, `cmsgpack` and `struct`, as Redis's behave.
 //!
-//! They are written anew, over values that `mlua` holds, and nothing in them goes deeper into itself the deeper a value is.
+//! They are written anew, over values that `mlua` holds or over Lua's [`stack`], and nothing in them goes deeper into itself
+//! the deeper a value is.
 
 mod arguments;
 mod bit;
 mod cjson;
 mod cmsgpack;
 mod numbers;
+mod stack;
 mod structs;
 
 use mlua::{Lua, MultiValue, Table, Value};

@@ -63,6 +63,16 @@ pub(super) fn read_prefix(text: &[u8]) -> Option<(f64, usize)> {
     let negative = text.first() == Some(&b'-');
     let body = &text[signs..];
     let with_sign = |value: f64| if negative { -value } else { value };
+    // Most numbers are whole and short: those that a double holds to the last digit.
+    const EXACT_DIGITS: usize = 15;
+    let digits = body.iter().take(EXACT_DIGITS + 1).take_while(|byte| byte.is_ascii_digit());
+    let digits = digits.count();
+    if (1..=EXACT_DIGITS).contains(&digits)
+        && !matches!(body.get(digits), Some(b'.' | b'e' | b'E' | b'x' | b'X'))
+    {
+        let value = body[..digits].iter().fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0'));
+        return Some((with_sign(value as f64), signs + digits));
+    }
     for (word, value) in
         [(&b"infinity"[..], f64::INFINITY), (b"inf", f64::INFINITY), (b"nan", f64::NAN)]
     {
@@ -145,6 +155,11 @@ mod tests {
     fn numbers_are_read_as_far_as_they_go() {
         for (text, value, length) in [
             ("12,", 12.0, 2),
+            ("007", 7.0, 3),
+            ("-0", -0.0, 2),
+            ("123456789012345", 123_456_789_012_345.0, 15),
+            ("9007199254740993", 9_007_199_254_740_992.0, 16),
+            ("12e1", 120.0, 4),
             ("-1.5e3x", -1500.0, 6),
             ("1e", 1.0, 1),
             ("1.", 1.0, 2),

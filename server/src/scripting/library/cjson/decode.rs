@@ -1,8 +1,9 @@
-//! JSON as values. What is nested waits on a list, not on the stack.
+//! JSON as values. What is nested waits on a list and on Lua's stack, not on the processor's.
 
-use mlua::{Lua, Table, Value};
+use mlua::{Lua, Value};
 
 use super::super::numbers::read_prefix;
+use super::super::stack::{self, Stack};
 use super::{Answer, Arguments, Config, Raise, one};
 
 /// Arrays and objects that may lie in each other whatever has been set: as many as have room on the stack of Redis's own
@@ -57,12 +58,11 @@ struct Reader<'a> {
     takes_invalid: bool,
 }
 
-/// An array or object that is being read.
+/// An array or object that is being read. It lies on the stack, and above an object the key whose value comes next.
 enum Open {
     /// The elements are counted.
-    Array(Table, i64),
-    /// The key whose value comes next.
-    Object(Table, Value),
+    Array(i32),
+    Object,
 }
 
 impl Reader<'_> {
@@ -243,79 +243,99 @@ pub(super) fn decode(lua: &Lua, args: &Arguments, config: &Config) -> Answer {
         takes_invalid: config.decode_invalid.get(),
     };
     let depth_max = config.decode_depth.get().min(DEPTH_MAX);
+    // What has to be dropped lies here, not in the frames that an error of Lua's may pass over.
     let mut open: Vec<Open> = Vec::new();
+    let mut refused = None;
+    let whole = stack::run::<Value>(lua, (), |stack| {
+        refused = read(stack, &mut reader, &mut open, depth_max).err();
+        if refused.is_some() {
+            stack.clear();
+            stack.push_nil();
+        }
+    })?;
+    refused.map_or_else(|| Ok(one(whole)), Err)
+}
+
+/// Reads a text, whose value is pushed.
+fn read(
+    stack: &mut Stack<'_>,
+    reader: &mut Reader<'_>,
+    open: &mut Vec<Open>,
+    depth_max: i32,
+) -> Result<(), Raise> {
     let mut token = reader.next();
     loop {
-        let begun = match token {
+        let is_whole = match token {
             Token::ArrayBegin | Token::ObjectBegin => {
-                begin(lua, &mut reader, &mut open, &token, depth_max)?
+                begin(stack, reader, open, &token, depth_max)?
             }
-            _ => Some(value(lua, &reader, &token)?),
+            _ => {
+                push(stack, reader, &token)?;
+                true
+            }
         };
-        let Some(mut whole) = begun else {
+        if !is_whole {
             // What was begun has a first element.
             token = match open.last() {
-                Some(Open::Array(..)) => reader.next(),
-                _ => key(lua, &mut reader, &mut open)?,
+                Some(Open::Array(_)) => reader.next(),
+                _ => key(stack, reader)?,
             };
             continue;
-        };
+        }
         // A value is whole: it goes where it belongs, and may complete what is around it.
         loop {
             let Some(around) = open.last_mut() else {
                 return match reader.next() {
-                    Token::End => Ok(one(whole)),
+                    Token::End => Ok(()),
                     other => Err(reader.unexpected("the end", &other)),
                 };
             };
             let (is_end, wanted) = match around {
-                Open::Array(table, count) => {
+                Open::Array(count) => {
                     *count += 1;
-                    table.raw_set(*count, whole)?;
+                    stack.set_element(-2, *count);
                     token = reader.next();
                     (matches!(token, Token::ArrayEnd), "comma or array end")
                 }
-                Open::Object(table, name) => {
-                    table.raw_set(std::mem::take(name), whole)?;
+                Open::Object => {
+                    stack.set_pair(-3);
                     token = reader.next();
                     (matches!(token, Token::ObjectEnd), "comma or object end")
                 }
             };
             if is_end {
-                whole = match open.pop() {
-                    Some(Open::Array(table, _) | Open::Object(table, _)) => Value::Table(table),
-                    None => Value::Nil,
-                };
+                open.pop();
                 continue;
             }
             if !matches!(token, Token::Comma) {
                 return Err(reader.unexpected(wanted, &token));
             }
             token = match open.last() {
-                Some(Open::Array(..)) => reader.next(),
-                _ => key(lua, &mut reader, &mut open)?,
+                Some(Open::Array(_)) => reader.next(),
+                _ => key(stack, reader)?,
             };
             break;
         }
     }
 }
 
-/// Begins an array or object. Answers with it if it is empty.
+/// Begins an array or object, which is pushed. Answers whether it is whole, as an empty one is.
 fn begin(
-    lua: &Lua,
+    stack: &mut Stack<'_>,
     reader: &mut Reader<'_>,
     open: &mut Vec<Open>,
     token: &Token,
     depth_max: i32,
-) -> Result<Option<Value>, Raise> {
+) -> Result<bool, Raise> {
     let depth = open.len() as i32 + 1;
-    if depth > depth_max {
+    // The table, a key and a value.
+    if depth > depth_max || !stack.reserve(3) {
         return Err(Raise::text(format!(
             "Found too many nested data structures ({depth}) at character {}",
             reader.at
         )));
     }
-    let table = lua.create_table()?;
+    stack.push_table(0, 0);
     let before = reader.at;
     let is_array = matches!(token, Token::ArrayBegin);
     let next = reader.next();
@@ -324,36 +344,34 @@ fn begin(
         Token::ObjectEnd => !is_array,
         _ => false,
     };
-    if is_empty {
-        return Ok(Some(Value::Table(table)));
+    if !is_empty {
+        reader.at = before;
+        open.push(if is_array { Open::Array(0) } else { Open::Object });
     }
-    reader.at = before;
-    open.push(if is_array { Open::Array(table, 0) } else { Open::Object(table, Value::Nil) });
-    Ok(None)
+    Ok(is_empty)
 }
 
-/// Reads the key of an object's next value, and the colon. Answers with the value's first token.
-fn key(lua: &Lua, reader: &mut Reader<'_>, open: &mut [Open]) -> Result<Token, Raise> {
+/// Reads the key of an object's next value, which is pushed, and the colon. Answers with the value's first token.
+fn key(stack: &mut Stack<'_>, reader: &mut Reader<'_>) -> Result<Token, Raise> {
     let token = reader.next();
     if !matches!(token, Token::Text) {
         return Err(reader.unexpected("object key string", &token));
     }
-    if let Some(Open::Object(_, name)) = open.last_mut() {
-        *name = Value::String(lua.create_string(&reader.string)?);
-    }
+    stack.push_text(&reader.string);
     match reader.next() {
         Token::Colon => Ok(reader.next()),
         other => Err(reader.unexpected("colon", &other)),
     }
 }
 
-/// A value that is one token.
-fn value(lua: &Lua, reader: &Reader<'_>, token: &Token) -> Result<Value, Raise> {
-    Ok(match token {
-        Token::Text => Value::String(lua.create_string(&reader.string)?),
-        Token::Number(number) => Value::Number(*number),
-        Token::Boolean(truth) => Value::Boolean(*truth),
-        Token::Null => Value::NULL,
+/// Pushes a value that is one token.
+fn push(stack: &mut Stack<'_>, reader: &Reader<'_>, token: &Token) -> Result<(), Raise> {
+    match token {
+        Token::Text => stack.push_text(&reader.string),
+        Token::Number(number) => stack.push_number(*number),
+        Token::Boolean(truth) => stack.push_boolean(*truth),
+        Token::Null => stack.push_null(),
         other => return Err(reader.unexpected("value", other)),
-    })
+    }
+    Ok(())
 }
