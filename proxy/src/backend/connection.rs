@@ -134,7 +134,7 @@ fn poll(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
         }
     }
     turn::end();
-    cx.waker().wake_by_ref();
+    turn::go_on_after_the_others(cx);
     Poll::Pending
 }
 
