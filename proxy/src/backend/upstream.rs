@@ -463,7 +463,11 @@ impl Upstream {
         let it = &mut self.backends[backend];
         let was_idle = it.is_up() && it.pipeline.is_empty() && it.turned.is_none();
         let broken = it.break_off();
-        let waiting = if it.keeps && it.duty != Duty::Leaving {
+        // What waits for a connection that could not be made has not been sent: it waits where it is.
+        let is_untouched = !it.is_up() && it.turned.is_none() && it.pipeline.tombstones() == 0;
+        let waiting = if it.keeps && it.duty != Duty::Leaving && is_untouched {
+            Waiting::default()
+        } else if it.keeps && it.duty != Duty::Leaving {
             it.salvage(now_us, each)
         } else {
             it.pipeline.fail(each);
