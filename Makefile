@@ -1,7 +1,8 @@
 # make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
 # make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) with appendfsync always and some of other
-#              kinds, a million keys each way, and SOAK_HISTORIES each of replication, of clusters and of Sentinel (1,000,000)
+#              kinds, a million keys each way, and SOAK_HISTORIES each of replication, of clusters and of Sentinel (1,000,000);
+#              SOAK_CLIENTS that misbehave before a proxy (1,000)
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fuzz-check: whether the fuzz targets still compile; that needs neither
 # make fmt     formats the sources
@@ -21,6 +22,7 @@ VENV := target/venv
 
 SOAK_ROUNDS ?= 200
 SOAK_HISTORIES ?= 1000000
+SOAK_CLIENTS ?= 1000
 
 FUZZ_SECONDS ?= 600
 FUZZ_CRATES := common server proxy
@@ -54,6 +56,7 @@ soak: tools
 	ln -sf redis-server target/own/redis-sentinel
 	PATH=$$PWD/target/own:$$PATH cargo test -p redstart-tests --test proxy -- --test-threads=1 \
 		cluster failover reads sentinels
+	REDSTART_BAD_CLIENTS=$(SOAK_CLIENTS) cargo test -p redstart-tests --test proxy -- misbehaviour::
 
 # What is found lies in target/fuzz/found, what was learnt in target/fuzz/corpus. FUZZ_CRATES=server takes one crate's.
 fuzz:

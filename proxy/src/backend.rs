@@ -32,6 +32,7 @@ use self::redirect::Redirect;
 use self::skipper::Skipper;
 pub use self::upstream::{Refusal, Upstream};
 use crate::client::ClientId;
+use crate::gather::GatherId;
 use crate::output::{Output, Sent};
 use crate::route::lane::Manner;
 use crate::scripts::Carried;
@@ -62,6 +63,8 @@ pub struct Streaming {
     pub skipper: Skipper,
     /// Who gets it; `None` when the client does not want to hear it.
     pub client: Option<ClientId>,
+    /// The part of a split request that it answers, if that is what it does.
+    pub part: Option<(GatherId, u32)>,
     /// Bytes that have come.
     pub bytes: u64,
 }
@@ -383,8 +386,8 @@ impl Backend {
         }
     }
 
-    /// Lets go of what is known of the reply at hand; the client that was getting it piece by piece is returned.
-    fn break_off(&mut self) -> Option<ClientId> {
+    /// Lets go of what is known of the reply at hand. One that was being passed on piece by piece is returned: it breaks off.
+    fn break_off(&mut self) -> Option<Streaming> {
         buffer::give(std::mem::take(&mut self.input));
         self.scanner = ReplyScanner::default();
         self.led = None;
@@ -393,7 +396,7 @@ impl Backend {
         if let Some(slot) = self.pipeline.pop() {
             self.answered(&slot);
         }
-        streaming.client
+        Some(streaming)
     }
 
     /// When what would fail with it had begun: the oldest request that waits for a reply, or the attempt to connect.

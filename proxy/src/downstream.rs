@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use redstart_common::net::buffer;
 
+use crate::backend::Streaming;
 use crate::backend::pipeline::Target;
 use crate::client::chores::Chore;
 use crate::client::fate::{self, Loss};
 use crate::client::fill::{Fills, Outcome};
 use crate::client::hedge::Hedges;
 use crate::client::{ClientId, Clients};
-use crate::gather::Gathers;
+use crate::gather::{Flowed, GatherId, Gathers};
 use crate::scripts;
 
 /// The clients of a worker and the replies being put together for them.
@@ -37,6 +38,9 @@ impl Downstream {
             Target::Client { id, sequence } => self.clients.answer(id, sequence, reply, now_us),
             Target::Script { id, sequence } => self.answer_script(id, sequence, reply, now_us),
             Target::Private { id, sequence } => self.answer_private(id, sequence, reply, now_us),
+            Target::Part { gather, part } if self.gathers.is_flowing(gather) => {
+                self.flow(gather, part, reply, true, now_us);
+            }
             Target::Part { gather, part } => {
                 let Some(client) = self.gathers.client_of(gather) else { return };
                 let own = self.gathers.bytes_of(gather);
@@ -67,6 +71,48 @@ impl Downstream {
                 }
             }
             Target::Nobody => {}
+        }
+    }
+
+    /// A reply that was being passed on piece by piece breaks off: its client can only be dropped, for it would take the next
+    /// reply for the rest.
+    pub fn break_off(&mut self, reply: &Streaming) {
+        if let Some((gather, _)) = reply.part {
+            self.gathers.forget(gather);
+        }
+        if let Some(client) = reply.client {
+            self.clients.break_stream(client);
+        }
+    }
+
+    /// Takes a piece of a part of a request whose parts go out as they come.
+    pub fn flow(&mut self, id: GatherId, part: u32, piece: &[u8], is_last: bool, now_us: u64) {
+        let Some((client, sequence)) = self.gathers.owner_of(id) else { return };
+        let before = self.gathers.bytes_of(id);
+        if !self.clients.gather(client, piece.len(), before) {
+            return self.gathers.forget(id);
+        }
+        let had_begun = self.gathers.has_begun(id);
+        let may_go = had_begun || self.clients.may_stream(client, sequence);
+        let Self { gathers, clients, .. } = self;
+        let mut is_heard = None;
+        let flowed = gathers.flow(id, part, piece, is_last, may_go, |piece| {
+            let begins = !had_begun && is_heard.is_none();
+            let hears = *is_heard.get_or_insert_with(|| match begins {
+                true => clients.begin_stream(client),
+                false => clients.hears_stream(client),
+            });
+            if hears {
+                clients.stream(client, piece);
+            }
+        });
+        let held = gathers.bytes_of(id);
+        clients.gathered(client, (before + piece.len()).saturating_sub(held));
+        match flowed {
+            Flowed::On => {}
+            Flowed::Done => clients.end_stream(client, now_us),
+            Flowed::Whole(reply) => clients.answer_owned(client, sequence, reply, now_us),
+            Flowed::Broken => clients.break_stream(client),
         }
     }
 

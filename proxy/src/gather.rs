@@ -2,10 +2,14 @@
 //!
 //! A request that names keys of several servers, or that goes to every server, is sent in parts. Their replies
 //! are kept side by side as they come and merged when the last one is there. The first error among the parts,
-//! in their order, is the reply of the whole.
+//! in their order, is the reply of the whole. Large values do not wait for that: they flow ([`Flow`]).
+
+mod flow;
 
 use redstart_common::net::buffer;
 use slab::Slab;
+
+use self::flow::{Flow, State};
 
 use crate::backend::skipper::Skipper;
 use crate::client::ClientId;
@@ -62,6 +66,8 @@ struct Gather {
     /// For each key, the part that holds its value.
     order: Vec<u16>,
     bytes: Vec<u8>,
+    /// Its parts go out as they come.
+    flow: Option<Box<Flow>>,
 }
 
 /// A merged reply and whose it is.
@@ -75,6 +81,19 @@ pub struct Merged {
     pub reply: Vec<u8>,
     /// Bytes of the parts' replies.
     pub parts_bytes: usize,
+}
+
+/// What is to become of the client whose request flows.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flowed {
+    /// More has to come.
+    On,
+    /// All has gone out.
+    Done,
+    /// This is the reply: an error, or the whole for a client whose turn it is not.
+    Whole(Vec<u8>),
+    /// It breaks off.
+    Broken,
 }
 
 /// The split requests of a worker.
@@ -103,6 +122,7 @@ impl Gathers {
         let mut gather = self.spares.pop().unwrap_or_default();
         gather.generation = self.generation;
         gather.merge = Some(merge);
+        gather.flow = None;
         gather.client = client;
         gather.sequence = sequence;
         gather.missing = parts as u32;
@@ -148,7 +168,91 @@ impl Gathers {
     #[must_use]
     pub fn bytes_of(&self, id: GatherId) -> usize {
         let gather = self.slab.get(id.index as usize);
-        gather.filter(|it| it.generation == id.generation).map_or(0, |it| it.bytes.len())
+        gather.filter(|it| it.generation == id.generation).map_or(0, Gather::held_bytes)
+    }
+
+    /// Whose request it is, and its number in the client's queue; `None` when it is over.
+    #[must_use]
+    pub fn owner_of(&self, id: GatherId) -> Option<(ClientId, u32)> {
+        let gather = self.slab.get(id.index as usize)?;
+        (gather.generation == id.generation).then_some((gather.client, gather.sequence))
+    }
+
+    fn get_mut(&mut self, id: GatherId) -> Option<&mut Gather> {
+        self.slab.get_mut(id.index as usize).filter(|gather| gather.generation == id.generation)
+    }
+
+    /// Whether the parts of a request go out as they come.
+    #[must_use]
+    pub fn is_flowing(&self, id: GatherId) -> bool {
+        let gather = self.slab.get(id.index as usize);
+        gather.is_some_and(|it| it.generation == id.generation && it.flow.is_some())
+    }
+
+    /// The reply to a part begins to arrive and is large: from now on parts go out as they come, if they can. Says whether
+    /// that is so.
+    pub fn begin_flow(&mut self, id: GatherId) -> bool {
+        let Some(gather) = self.get_mut(id) else { return false };
+        if gather.flow.is_some() {
+            return true;
+        }
+        if !gather.merge.is_some_and(Flow::suits) {
+            return false;
+        }
+        let mut flow = Flow::new(gather.parts.len(), std::mem::take(&mut gather.order));
+        let bytes = std::mem::take(&mut gather.bytes);
+        for (part, place) in gather.parts.iter().enumerate().filter(|(_, place)| place.len > 0) {
+            let reply = &bytes[place.start..place.start + place.len];
+            // Nothing has gone out yet, so that whatever does not fit can be told.
+            let _ = flow.take(part, reply, true, &mut |_| {});
+        }
+        buffer::give(bytes);
+        gather.flow = Some(Box::new(flow));
+        true
+    }
+
+    /// Takes a piece of a part of a request that flows. What goes out to its client, whose turn it is if `may_go`, is handed to
+    /// `emit`; whatever ends the request ends it here.
+    pub fn flow(
+        &mut self,
+        id: GatherId,
+        part: u32,
+        piece: &[u8],
+        is_last: bool,
+        may_go: bool,
+        mut emit: impl FnMut(&[u8]),
+    ) -> Flowed {
+        let Some(flow) = self.get_mut(id).and_then(|gather| gather.flow.as_mut()) else {
+            return Flowed::On;
+        };
+        let mut fits = flow.take(part as usize, piece, is_last, &mut emit).map(|()| false);
+        if fits.is_ok() && (may_go || flow.has_begun()) {
+            fits = flow.drain(&mut emit);
+        }
+        let flowed = match (fits, flow.state()) {
+            (Err(_), _) => Flowed::Broken,
+            (Ok(true), _) => Flowed::Done,
+            (_, State::Failed) => Flowed::Whole(flow.error().unwrap_or_default().to_vec()),
+            (_, State::Ready) if flow.is_complete() && !flow.has_begun() => {
+                let mut whole = Vec::with_capacity(flow.held_bytes() + 16);
+                match flow.drain(&mut |piece| whole.extend_from_slice(piece)) {
+                    Ok(true) => Flowed::Whole(whole),
+                    _ => Flowed::Whole(MISFIT.to_vec()),
+                }
+            }
+            _ => Flowed::On,
+        };
+        if flowed != Flowed::On {
+            self.forget(id);
+        }
+        flowed
+    }
+
+    /// Whether anything of a request that flows has gone out.
+    #[must_use]
+    pub fn has_begun(&self, id: GatherId) -> bool {
+        let gather = self.slab.get(id.index as usize).filter(|it| it.generation == id.generation);
+        gather.and_then(|it| it.flow.as_ref()).is_some_and(|flow| flow.has_begun())
     }
 
     /// How its replies become one; `None` when it is over.
@@ -194,6 +298,10 @@ impl Gathers {
 }
 
 impl Gather {
+    fn held_bytes(&self) -> usize {
+        self.bytes.len() + self.flow.as_ref().map_or(0, |flow| flow.held_bytes())
+    }
+
     fn reply(&self, part: usize) -> &[u8] {
         let Part { start, len } = self.parts[part];
         &self.bytes[start..start + len]

@@ -220,6 +220,13 @@ impl Output {
         }
     }
 
+    /// The first bytes that wait and lie together.
+    #[must_use]
+    pub fn front(&self) -> &[u8] {
+        let first = self.sealed.front().unwrap_or(&self.tail);
+        &first[self.gone..]
+    }
+
     /// Drops the first bytes that wait.
     pub fn skip(&mut self, bytes: usize) {
         self.advance(bytes.min(self.len()));

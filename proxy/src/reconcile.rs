@@ -232,8 +232,8 @@ fn let_go(core: &mut Core, backend: usize, old: &Topology) {
     let (up, down) = (&mut core.up, &mut core.down);
     let (waiting, broken) =
         up.take_waiting(backend, now_us, |slot| down.answer(slot.target, DEPOSED, now_us));
-    if let Some(client) = broken {
-        down.clients.break_stream(client);
+    if let Some(reply) = broken {
+        down.break_off(&reply);
     }
     core.release_backend(backend);
     forward::again(core, pool, Some(shard), lane, &waiting);

@@ -432,8 +432,8 @@ impl Core {
             unsent += u64::from(slot.target != Target::Nobody);
             down.answer(slot.target, &text, now_us);
         });
-        if let Some(client) = broken.or(torn) {
-            down.clients.break_stream(client);
+        if let Some(reply) = broken.or(torn) {
+            down.break_off(&reply);
         }
         if how == Ending::Silence {
             // A request that is told so counts once.
@@ -465,7 +465,10 @@ impl Core {
             return;
         }
         // What was kept can be sent again, and what was not has been told already.
-        let (waiting, _) = self.up.take_waiting(backend, now_us, |_| {});
+        let (waiting, broken) = self.up.take_waiting(backend, now_us, |_| {});
+        if let Some(reply) = broken {
+            self.down.break_off(&reply);
+        }
         forward::again(self, pool, Some(shard), lane, &waiting);
     }
 

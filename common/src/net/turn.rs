@@ -12,8 +12,11 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Context;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
@@ -113,6 +116,13 @@ fn park() {
     let _ = TURN.try_with(|turn| run(&turn.rests));
 }
 
+/// The task that calls this goes on after another look at the poller, which is there for those who are ready meanwhile. A task
+/// that wakes itself is run again before that: a busy one would keep everybody else out for [`EVENT_INTERVAL`] of its polls.
+pub fn go_on_after_the_others(cx: &mut Context<'_>) {
+    // What is polled once has asked to be woken then, and is not needed any more.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
 /// Ends the turn: runs the hooks, then flushes every marked connection. Does nothing when called from within.
 pub fn end() {
     // The thread-local is gone while the thread is being torn down, and parking then has nothing to flush.
@@ -136,7 +146,41 @@ pub fn end() {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+    use std::task::Poll;
+
+    use tokio::io::AsyncReadExt;
+
     use super::*;
+
+    #[test]
+    fn a_busy_task_lets_those_in_who_become_ready() {
+        runtime().expect("a runtime").block_on(async {
+            let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+            theirs.set_nonblocking(true).expect("a socket");
+            let mut theirs = tokio::net::UnixStream::from_std(theirs).expect("a socket");
+            let (heard, polls) = (Rc::new(Cell::new(false)), Cell::new(0));
+            let is_heard = Rc::clone(&heard);
+            let reader = tokio::task::spawn_local(async move {
+                theirs.read_u8().await.expect("a byte");
+                is_heard.set(true);
+            });
+            poll_fn(|cx| {
+                polls.set(polls.get() + 1);
+                match polls.get() {
+                    1 => ours.write_all(b"x").expect("there is room"),
+                    _ if heard.get() => return Poll::Ready(()),
+                    _ => {}
+                }
+                go_on_after_the_others(cx);
+                Poll::Pending
+            })
+            .await;
+            reader.await.expect("it has read");
+            assert!(polls.get() < 10, "{} polls", polls.get());
+        });
+    }
 
     struct Counted {
         name: &'static str,

@@ -26,6 +26,8 @@ use crate::worker::{Core, Worker};
 
 /// A kept rest of at most this many bytes is copied in front of what is read next; a longer one is appended to.
 const PREFIX_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of an incomplete reply to a part of a split request from which on it is passed on as it comes.
+const FLOW_BYTES: usize = 128 * 1024;
 /// How a reply begins of a server that has not loaded its data.
 const LOADING: &[u8] = b"-LOADING ";
 /// Reads after which other connections get their turn.
@@ -132,7 +134,7 @@ fn poll(worker: &Rc<Worker>, backend: usize, epoch: u32, cx: &mut Context<'_>) -
         }
     }
     turn::end();
-    cx.waker().wake_by_ref();
+    turn::go_on_after_the_others(cx);
     Poll::Pending
 }
 
@@ -254,7 +256,9 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
             it.counters.response_bytes += count as u64;
             streaming.bytes += count as u64;
             let bytes = streaming.bytes;
-            if let Some(client) = client {
+            if let Some((gather, part)) = streaming.part {
+                down.flow(gather, part, &rest[..count], complete, now_us);
+            } else if let Some(client) = client {
                 down.clients.stream(client, &rest[..count]);
             }
             if complete {
@@ -332,7 +336,10 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 }
             }
             Ok(None) => {
-                if rest.len() >= LARGE_BYTES && rest[0] != b'>' && begin_stream(it, down, now_us) {
+                if rest.len() >= LARGE_BYTES
+                    && rest[0] != b'>'
+                    && begin_stream(it, down, rest.len(), now_us)
+                {
                     continue;
                 }
                 break;
@@ -370,7 +377,7 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
 
 /// Begins to pass on the reply at hand piece by piece, if that is possible: it goes to a client whose turn it is,
 /// or to nobody.
-fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
+fn begin_stream(it: &mut Backend, down: &mut Downstream, bytes: usize, now_us: u64) -> bool {
     if it.is_turned() {
         it.turn_large_away(now_us);
     }
@@ -380,6 +387,7 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
             None => return false,
         }
     }
+    let mut part = None;
     let client = match it.pipeline.front() {
         Some(
             Target::Client { id, sequence }
@@ -396,9 +404,16 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
             }
         }
         Some(Target::Nobody) => None,
-        Some(Target::Part { .. } | Target::Copy { .. } | Target::Hedged { .. }) | None => {
-            return false;
-        }
+        Some(Target::Part { gather, part: number }) => match down.gathers.client_of(gather) {
+            // Its client is gone.
+            None => None,
+            Some(client) if bytes >= FLOW_BYTES && down.gathers.begin_flow(gather) => {
+                part = Some((gather, number));
+                Some(client)
+            }
+            Some(_) => return false,
+        },
+        Some(Target::Copy { .. } | Target::Hedged { .. }) | None => return false,
     };
     if let Some(Target::Script { id, sequence }) = it.pipeline.front() {
         down.has_script(id, sequence);
@@ -408,7 +423,7 @@ fn begin_stream(it: &mut Backend, down: &mut Downstream, now_us: u64) -> bool {
         down.chores.push(Chore::Found { id, sequence });
     }
     it.scanner = ReplyScanner::default();
-    it.streaming = Some(Streaming { skipper: Skipper::default(), client, bytes: 0 });
+    it.streaming = Some(Streaming { skipper: Skipper::default(), client, part, bytes: 0 });
     true
 }
 

@@ -29,6 +29,12 @@ impl Default for Skipper {
 }
 
 impl Skipper {
+    /// Begins with another reply.
+    pub fn reset(&mut self) {
+        self.line.clear();
+        (self.elements, self.bulk, self.line_len) = (1, 0, 0);
+    }
+
     /// Takes the next bytes of the reply. Says how many belong to it and whether it is complete.
     ///
     /// # Errors

@@ -8,8 +8,7 @@ use redstart_common::net::{Stream, buffer};
 use super::again::Waiting;
 use super::kept::Kept;
 use super::pipeline::{Pipeline, Slot, Target};
-use super::{Backend, Duty, Link};
-use crate::client::ClientId;
+use super::{Backend, Duty, Link, Streaming};
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, Output, Sent};
 use crate::route::lane::Manner;
 use crate::topology::{Endpoint, PoolId};
@@ -378,13 +377,13 @@ impl Upstream {
     }
 
     /// Takes away what waits on a connection that is to be given up. Who cannot be served any more is handed to `lost`;
-    /// the client whose reply broke off in the middle is returned.
+    /// the reply that breaks off in the middle is returned.
     pub fn take_waiting(
         &mut self,
         backend: usize,
         now_us: u64,
         lost: impl FnMut(Slot),
-    ) -> (Waiting, Option<ClientId>) {
+    ) -> (Waiting, Option<Streaming>) {
         let it = &mut self.backends[backend];
         let broken = it.break_off();
         (it.salvage(now_us, lost), broken)
@@ -450,8 +449,8 @@ impl Upstream {
         }
     }
 
-    /// Ends a connection. Everyone who waits on it is handed to `each`; the client whose reply broke off in the
-    /// middle is returned. Where requests may wait, those that may be sent (again) do.
+    /// Ends a connection. Everyone who waits on it is handed to `each`; the reply that breaks off in the middle is
+    /// returned. Where requests may wait, those that may be sent (again) do.
     ///
     /// An orderly end that nobody notices is no failure: the connection is opened again when it is needed.
     pub fn close(
@@ -460,11 +459,15 @@ impl Upstream {
         why: &str,
         now_us: u64,
         each: impl FnMut(Slot),
-    ) -> Option<ClientId> {
+    ) -> Option<Streaming> {
         let it = &mut self.backends[backend];
         let was_idle = it.is_up() && it.pipeline.is_empty() && it.turned.is_none();
         let broken = it.break_off();
-        let waiting = if it.keeps && it.duty != Duty::Leaving {
+        // What waits for a connection that could not be made has not been sent: it waits where it is.
+        let is_untouched = !it.is_up() && it.turned.is_none() && it.pipeline.tombstones() == 0;
+        let waiting = if it.keeps && it.duty != Duty::Leaving && is_untouched {
+            Waiting::default()
+        } else if it.keeps && it.duty != Duty::Leaving {
             it.salvage(now_us, each)
         } else {
             it.pipeline.fail(each);

@@ -223,6 +223,20 @@ impl Clients {
         fits
     }
 
+    /// Bytes of replies to parts of a client's request have gone on.
+    pub fn gathered(&mut self, id: ClientId, bytes: usize) {
+        if let Some(client) = self.get_mut(id) {
+            client.gathered_bytes = client.gathered_bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Whether a client wants to hear the reply that is being passed on piece by piece.
+    #[must_use]
+    pub fn hears_stream(&self, id: ClientId) -> bool {
+        let client = self.slab.get(id.index as usize).filter(|client| client.id == id);
+        client.is_some_and(|client| client.pending.hears_stream())
+    }
+
     /// A client's oldest request is as if it was asked now: how long it waited for something to happen says nothing of servers.
     pub fn restart_clock(&mut self, id: ClientId, now_us: u64) {
         if let Some(client) = self.get_mut(id) {
@@ -232,9 +246,7 @@ impl Clients {
 
     /// As [`Clients::answer_owned`], with a reply that was put together from `bytes` of parts.
     pub fn answer_gathered(&mut self, merged: Merged, now_us: u64) {
-        if let Some(client) = self.get_mut(merged.client) {
-            client.gathered_bytes = client.gathered_bytes.saturating_sub(merged.parts_bytes);
-        }
+        self.gathered(merged.client, merged.parts_bytes);
         self.answer_owned(merged.client, merged.sequence, merged.reply, now_us);
     }
 

@@ -125,6 +125,12 @@ impl Pending {
         self.ring.front().is_some_and(|entry| matches!(entry.state, State::Streaming))
     }
 
+    /// Whether a reply is being passed on piece by piece, and its pieces are wanted.
+    #[must_use]
+    pub fn hears_stream(&self) -> bool {
+        self.is_streaming() && self.ring.front().is_some_and(|entry| !entry.muted)
+    }
+
     /// Whether nothing was asked after `sequence`.
     #[must_use]
     pub fn is_last(&self, sequence: u32) -> bool {

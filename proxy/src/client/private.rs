@@ -341,8 +341,8 @@ pub fn ended(core: &mut Core, backend: usize, why: &str, how: Ending) {
             chores.push(super::chores::Chore::Lost { id, sequence, loss, why });
         }
     });
-    if let Some(client) = broken {
-        core.down.clients.break_stream(client);
+    if let Some(reply) = broken {
+        core.down.break_off(&reply);
     }
     core.release_backend(backend);
     if was_up {

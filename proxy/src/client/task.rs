@@ -44,7 +44,7 @@ fn poll(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Poll<()> {
     }
     // A client that never stops sending must neither starve the others nor keep the turn from ending.
     turn::end();
-    cx.waker().wake_by_ref();
+    turn::go_on_after_the_others(cx);
     Poll::Pending
 }
 

@@ -183,7 +183,7 @@ impl Open {
             worker.end_turn_if_full();
         }
         turn::end();
-        cx.waker().wake_by_ref();
+        turn::go_on_after_the_others(cx);
         Poll::Pending
     }
 

@@ -309,3 +309,47 @@ fn a_large_request_that_is_refused_is_answered_in_whatever_pieces_it_comes() {
         }
     }
 }
+
+#[test]
+fn a_large_mget_goes_out_as_it_comes() {
+    let servers = [Redis::start(), Redis::start()];
+    // By names, so that the keys always lie alike.
+    let addresses = [("alpha", &servers[0]), ("beta", &servers[1])]
+        .map(|(name, server)| format!("127.0.0.1:{}:1 {name}", server.port));
+    let keys = "  hash: murmur\n";
+    let proxy = Proxy::start_over(keys, &addresses, &["--workers", "1", "-s", "0"]);
+    let mut client = proxy.client();
+    let value = |key: usize| format!("{key:04}").repeat(256 * 1024);
+    for key in 0..24 {
+        assert_eq!(client.call(&format!("SET k{key} {}", value(key))), "+OK\r\n");
+    }
+    assert!(servers.each_ref().iter().all(|it| it.client().call("DBSIZE") != ":0\r\n"));
+    let before = proxy.process.peak_bytes();
+    // 168 MB, of keys in any order, some of which are not there.
+    let wanted: Vec<usize> = (0..170).map(|at| at * 7 % 25).collect();
+    let words: String = wanted.iter().map(|key| format!(" k{key}")).collect();
+    let bulk = |key: usize| match key {
+        24 => "$-1\r\n".to_owned(),
+        _ => format!("$1048576\r\n{}\r\n", value(key)),
+    };
+    client.send_raw(format!("MGET{words}\r\nPING\r\n").as_bytes());
+    let all: String = wanted.iter().map(|key| bulk(*key)).collect();
+    assert!(client.receive() == format!("*170\r\n{all}"));
+    assert_eq!(client.receive(), "+PONG\r\n");
+    let grown = proxy.process.peak_bytes().saturating_sub(before);
+    // The reader is not as fast as the servers: what it has not taken yet is held, once.
+    assert!(grown < 250 << 20, "{grown} bytes for a reply of 168 MB");
+    // Behind each other, and behind what is not large.
+    let some: String = wanted[..12].iter().map(|key| bulk(*key)).collect();
+    let words: String = wanted[..12].iter().map(|key| format!(" k{key}")).collect();
+    client.send_raw(format!("GET k24\r\nMGET{words}\r\n").repeat(4).as_bytes());
+    for _ in 0..4 {
+        assert_eq!(client.receive(), "$-1\r\n");
+        assert!(client.receive() == format!("*12\r\n{some}"));
+    }
+    // A server that is lost in the middle ends the client, as it would be with a single value.
+    servers[1].signal(libc::SIGSTOP);
+    client.send_raw(format!("MGET{}\r\n", " k0 k1 k2 k3 k4 k5".repeat(30)).as_bytes());
+    drop(servers);
+    assert!(client.try_receive().is_none_or(|reply| reply.starts_with(b"-ERR ")));
+}

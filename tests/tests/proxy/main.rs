@@ -15,6 +15,7 @@ mod kept;
 mod lanes;
 mod large_values;
 mod load;
+mod misbehaviour;
 mod observe;
 mod operators;
 mod placement;
