@@ -309,6 +309,7 @@ impl Core {
         let replicas = self.replication.bytes_for_replicas();
         let log = self.logging.log.as_ref().map_or(0, |log| log.buffer_capacity());
         let save = self.save.as_ref().map_or(0, Save::bytes_on_the_way);
-        usize::try_from(replicas).unwrap_or(0) + log + save + self.feed.capacity()
+        let moves = self.clustering.moving.all_waiting_bytes();
+        usize::try_from(replicas).unwrap_or(0) + log + save + moves + self.feed.capacity()
     }
 }
