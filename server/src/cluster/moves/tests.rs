@@ -132,11 +132,10 @@ impl Node {
 }
 
 fn held(acts: &[Act]) -> Option<String> {
-    let holds = acts.iter().rev().find_map(|act| match act {
+    acts.iter().rev().find_map(|act| match act {
         Act::Hold(slots) => Some(slots.text()),
         _ => None,
-    });
-    holds.map(|text| text.clone())
+    })
 }
 
 #[test]
