@@ -27,7 +27,7 @@ pub(super) struct Todo {
     pub(super) save: bool,
     pub(super) moves: bool,
     sync: bool,
-    /// The file was written, and has yet to be brought to the disk.
+    /// The file has yet to be brought to the disk.
     sync_soon: bool,
 }
 
@@ -130,6 +130,7 @@ impl Cluster {
         {
             self.follow_address(primary, turn);
         }
+        self.follow_the_primary_of_mine(turn);
         self.end_manual_if_late(turn);
         self.tick_moves(turn);
         if self.nodes[self.myself].is_replica() {
@@ -142,6 +143,30 @@ impl Cluster {
         }
         if suspects || !self.is_up {
             self.update_state(turn);
+        }
+    }
+
+    /// This replica's primary is a replica itself: its primary is followed. In Redis that is found out only when slots are claimed
+    /// by another node; where they were not all of the old primary's, and `cluster-allow-replica-migration` is off, never.
+    fn follow_the_primary_of_mine(&mut self, turn: &mut Turn<'_>) {
+        let myself = &self.nodes[self.myself];
+        let mine = myself.primary.filter(|_| myself.is_replica());
+        let of_mine = mine
+            .map(|mine| &self.nodes[mine])
+            .and_then(|it| it.primary.filter(|_| it.is_replica()));
+        let is_fit = |it: &Handle| {
+            *it != self.myself && self.nodes[*it].is_primary() && !self.nodes[*it].slots.is_empty()
+        };
+        let Some(primary) = of_mine.filter(is_fit) else {
+            self.sub_replica_since_ms = None;
+            return;
+        };
+        // What is claimed comes a moment after who replicates whom, mostly.
+        let since_ms = *self.sub_replica_since_ms.get_or_insert(turn.now_ms);
+        if turn.now_ms - since_ms > self.options.node_timeout_ms {
+            self.sub_replica_since_ms = None;
+            let why = "I'm a sub-replica! Reconfiguring myself as a replica of grandmaster";
+            self.reconfigure(primary, why, turn);
         }
     }
 

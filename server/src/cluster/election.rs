@@ -279,6 +279,8 @@ impl Cluster {
             myself.config_epoch = epoch;
             turn.warn(format!("configEpoch set to {epoch} after successful failover"));
         }
+        // It is a primary now, and may be asked for its vote in the epoch that it has won itself. Redis gives it: two win the same.
+        self.last_vote_epoch = self.last_vote_epoch.max(epoch);
         self.take_over(turn);
     }
 

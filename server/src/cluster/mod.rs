@@ -94,6 +94,8 @@ pub struct Cluster {
     pub stats: Stats,
     ticks: u64,
     heartbeats: u64,
+    /// Since when this server's primary is a replica itself.
+    sub_replica_since_ms: Option<i64>,
     /// When the state was looked at first.
     began_ms: Option<i64>,
     /// When this server was last among the few.
@@ -139,6 +141,7 @@ impl Cluster {
             stats: Stats::default(),
             ticks: 0,
             heartbeats: 0,
+            sub_replica_since_ms: None,
             began_ms: None,
             minority_ms: 0,
             dropped_kind: None,

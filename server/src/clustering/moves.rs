@@ -255,6 +255,7 @@ impl Core {
 
     /// The end of a turn: sources are told what was decided, and what went wrong with what leaves is told to the cluster.
     pub(super) fn end_turn_of_moves(&mut self, keyspace: &mut Keyspace) {
+        self.tell_home();
         for (id, word) in std::mem::take(&mut self.clustering.moving.to_say) {
             if let Some(client) = self.clients.by_id(id) {
                 let mut words = Vec::new();
@@ -304,6 +305,11 @@ impl Core {
     }
 }
 
+/// The text by which the log and replicas learn of keys that lie aside from now on, or no more.
+pub(crate) fn mark_text(word: &str, slots: &SlotSet) -> Vec<u8> {
+    [MARK, word.as_bytes(), b" ", slots.text().as_bytes()].concat()
+}
+
 fn say(out: &mut Vec<u8>, word: Word) {
     out.array_len(3);
     out.bulk(b"CLUSTER");
@@ -317,19 +323,29 @@ impl Core {
         if slots.is_empty() {
             return;
         }
-        let word = match mark {
+        match mark {
             Mark::Aside => {
+                self.tell_home();
                 keyspace.dbs[0].set_aside(slots);
-                "aside"
+                self.feed.push(0, &[b"PING", &mark_text("aside", slots)]);
+                self.feed.end_call();
             }
+            // The log hears of it once nodes.conf says that the slots are this server's: a crash between the two finds keys that
+            // lie aside, and whose they are in nodes.conf.
             Mark::Home => {
                 keyspace.dbs[0].bring_home(slots);
-                "home"
+                self.clustering.moving.home.add(slots);
             }
-        };
-        let text = [MARK, word.as_bytes(), b" ", slots.text().as_bytes()].concat();
-        self.feed.push(0, &[b"PING", &text]);
-        self.feed.end_call();
+        }
+    }
+
+    /// The log and replicas hear of slots whose keys lie aside no more.
+    fn tell_home(&mut self) {
+        let home = std::mem::take(&mut self.clustering.moving.home);
+        if !home.is_empty() {
+            self.feed.push(0, &[b"PING", &mark_text("home", &home)]);
+            self.feed.end_call();
+        }
     }
 
     /// The log, or the primary, says that keys of slots lie aside or no more. `text` is what follows [`MARK`].

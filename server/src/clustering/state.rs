@@ -47,6 +47,8 @@ pub struct Moving {
     pub(super) emptying: SlotSet,
     /// Slots of `emptying` that have no key left.
     pub(super) emptied: SlotSet,
+    /// Slots whose keys lie aside no more, which the log and replicas have yet to hear.
+    pub(super) home: SlotSet,
     /// Keys of lost slots that were removed in this step of the cluster.
     pub(super) removed: usize,
     /// Slots that were lost in it and have more.
@@ -137,6 +139,12 @@ impl Moving {
     #[must_use]
     pub fn waiting_bytes(&self, name: &Name) -> usize {
         self.outgoing.iter().find(|it| it.name == *name).map_or(0, Outgoing::waiting_bytes)
+    }
+
+    /// Bytes that wait to be sent for all moves from here.
+    #[must_use]
+    pub fn all_waiting_bytes(&self) -> usize {
+        self.outgoing.iter().map(Outgoing::waiting_bytes).sum()
     }
 
     /// Links that have something to send.

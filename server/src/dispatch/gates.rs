@@ -318,6 +318,7 @@ impl Core {
         let outputs: usize = outputs.map(|client| client.reply.output.allocated()).sum();
         let log = self.logging.log.as_ref().map_or(0, |log| log.buffer_capacity());
         let save = self.save.as_ref().map_or(0, Save::bytes_on_the_way);
-        usize::try_from(replicas).unwrap_or(0) + outputs + log + save + self.feed.capacity()
+        let moves = self.clustering.moving.all_waiting_bytes();
+        usize::try_from(replicas).unwrap_or(0) + outputs + log + save + moves + self.feed.capacity()
     }
 }

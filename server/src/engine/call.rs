@@ -208,6 +208,10 @@ impl<'a> Call<'a> {
     #[cold]
     fn publish_event(&mut self, db: usize, event: &str, key: &[u8]) {
         use crate::pubsub::Channel::Plain;
+        // What lies aside nobody sees.
+        if self.keyspace.dbs[db].is_aside(key) {
+            return;
+        }
         let wanted = self.core.settings.notify_keyspace_events;
         let core = &mut *self.core;
         if core.pubsub.is_silent() {

@@ -7,6 +7,7 @@ use redstart_common::{clock, log};
 
 use super::NotBegun;
 use crate::client::Flags;
+use crate::clustering::moves;
 use crate::engine::Core;
 use crate::engine::feed::{Audience, Part};
 use crate::keyspace::Keyspace;
@@ -261,8 +262,11 @@ impl Core {
             Reported
         })?;
         let mark = self.switch_log(opened)?;
-        let sink =
-            if rdb_base { Sink::File(file) } else { Sink::Commands(file, self.head_of_commands()) };
+        let sink = if rdb_base {
+            Sink::File(file)
+        } else {
+            Sink::Commands(file, self.head_of_commands(keyspace))
+        };
         let head = self.head(keyspace, true);
         self.begin_save(keyspace, vec![Output { purpose: Purpose::LogBase, sink, head }])
             .map_err(|_| Reported)?;
@@ -274,7 +278,7 @@ impl Core {
     }
 
     /// What a base of commands begins with: the time, if that is logged, and the libraries of functions.
-    pub(super) fn head_of_commands(&self) -> Vec<u8> {
+    pub(super) fn head_of_commands(&self, keyspace: &Keyspace) -> Vec<u8> {
         let mut out = Vec::new();
         if self.settings.saving.aof_timestamp_enabled {
             Encoder::default().time(clock::unix_ms() / 1000, &mut out);
@@ -283,6 +287,11 @@ impl Core {
             let words: [&[u8]; 3] = [b"FUNCTION", b"LOAD", &library.code];
             out.array_len(words.len());
             words.iter().for_each(|word| out.bulk(word));
+        }
+        if let Some(aside) = keyspace.dbs.first().and_then(|db| db.aside()) {
+            out.array_len(2);
+            out.bulk(b"PING");
+            out.bulk(&moves::mark_text("aside", aside));
         }
         out
     }

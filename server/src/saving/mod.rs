@@ -162,7 +162,7 @@ impl Core {
         if is_rdb {
             return self.write_all(keyspace, file, true);
         }
-        let (mut commands, mut out) = (Commands::default(), self.head_of_commands());
+        let (mut commands, mut out) = (Commands::default(), self.head_of_commands(keyspace));
         for db in &keyspace.dbs {
             for entry in db.iter() {
                 let value = entry.duplicate();
@@ -353,7 +353,14 @@ impl Core {
     fn end_save(&mut self, keyspace: &mut Keyspace) {
         let Some(mut save) = self.save.take() else { return };
         let waiting = std::mem::take(&mut save.waiting);
+        let of_slots = save.purposes.iter().find_map(|purpose| match purpose {
+            Purpose::Slots(number) => Some(*number),
+            _ => None,
+        });
         save.abort(keyspace);
+        if let Some(number) = of_slots {
+            self.slots_snapshot_ended(keyspace, number, false);
+        }
         for id in waiting {
             if let Some(client) = self.clients.by_id(id) {
                 client.wake_if_paused();

@@ -41,7 +41,7 @@ pub fn serve(server: &Rc<Server>, looks: &Looks, keyspace: &mut Keyspace, core: 
     // The commands here are no part of what the script changes, and change nothing.
     let form = core.feed.form;
     server.intake.answer_waiting(|connection, bytes| {
-        let hears = connection.is_in_place(core);
+        let hears = connection.is_in_place(core) && !connection.imports(core);
         if hears {
             connection.serve_while_busy(keyspace, core, bytes);
         }
@@ -63,7 +63,8 @@ pub fn serve(server: &Rc<Server>, looks: &Looks, keyspace: &mut Keyspace, core: 
 fn connections(core: &Core) -> Vec<Rc<Connection>> {
     core.clients
         .iter()
-        .filter(|client| !client.flags.any(Flags::CLOSE_ASAP))
+        // A source that hands slots over is executed, not answered: it waits.
+        .filter(|client| !client.flags.any(Flags::CLOSE_ASAP.or(Flags::IMPORT)))
         .filter_map(|client| client.connection.clone())
         .filter_map(|connection| connection.as_any().downcast::<Connection>().ok())
         .collect()

@@ -505,6 +505,11 @@ impl Connection {
         core.clients.at(self.slot.get()).is_some()
     }
 
+    /// Whether its client brings slots that another node hands over.
+    pub(crate) fn imports(&self, core: &mut Core) -> bool {
+        core.clients.at(self.slot.get()).is_some_and(|client| client.flags.any(Flags::IMPORT))
+    }
+
     /// Whether requests of the connection are among those that were looked at ahead.
     pub(crate) fn is_planned(&self) -> bool {
         self.plan.get().is_some()

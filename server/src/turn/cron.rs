@@ -71,7 +71,8 @@ fn close_idle_clients(engine: &mut Engine) {
     for client in engine.core.clients.iter_mut() {
         let spared = client
             .flags
-            .any(Flags::BLOCKED.or(Flags::SUBSCRIBED).or(Flags::MONITOR).or(Flags::REPLICA));
+            .any(Flags::BLOCKED.or(Flags::SUBSCRIBED).or(Flags::MONITOR).or(Flags::REPLICA))
+            || client.flags.any(Flags::IMPORT);
         if timeout_ms > 0 && !spared && now - client.active_ms > timeout_ms {
             log!(Verbose, "Closing idle client");
             client.close_asap();

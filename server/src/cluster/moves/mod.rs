@@ -11,8 +11,8 @@
 //! ```
 //!
 //! **Who owns the slots is never in doubt for longer than one of the two cannot be heard.** The target takes the slots only
-//! within `cluster-manual-failover-timeout` of having asked for them. The source waits for twice as long after it has said
-//! yes; if it has not seen them taken by then it does not go on by itself, for what was written here would be lost if they were
+//! within `cluster-manual-failover-timeout` of having asked for them. The source waits for longer than that after it has
+//! said yes; if it has not seen them taken by then it does not go on by itself, for what was written here would be lost if they were
 //! taken after all. It asks the target by a new link of the bus: an answer without the slots says that they were not taken and
 //! never will be. Only when most primaries hold the target to have failed does the source take its slots back, by an epoch of
 //! its own; what the target has written then is lost as with any primary that fails.

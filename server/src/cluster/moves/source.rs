@@ -5,8 +5,11 @@ use crate::cluster::door::Turn;
 use crate::cluster::node::{Handle, LinkId};
 use crate::cluster::{Act, Action, Cluster};
 
-/// The source holds its writers, and waits after it has said yes, for so many times `cluster-manual-failover-timeout`.
+/// The source holds its writers for so many times `cluster-manual-failover-timeout` until it says yes.
 const HOLD_TIMES: i64 = 2;
+/// The target takes the slots within `cluster-manual-failover-timeout` of its question, which the source heard later. It waits for
+/// so many percent of that: two clocks may not run alike.
+const YES_PERCENT: i64 = 110;
 /// The target is near enough when it says within so many milliseconds how far it is: so long it has yet to work, about, before
 /// it can take the slots.
 const NEAR_MS: i64 = 20;
@@ -68,7 +71,7 @@ impl Cluster {
                     let why = "Unpaused before failover completed";
                     return self.end_move(it, State::Failed, why, turn);
                 }
-                it.deadline_ms = turn.now_ms + HOLD_TIMES * self.options.manual_ms;
+                it.deadline_ms = turn.now_ms + self.options.manual_ms * YES_PERCENT / 100;
                 it.enter(State::FailoverGranted, turn);
                 it.say(Word::FailoverGranted, turn);
             }

@@ -207,9 +207,9 @@ fn a_source_that_has_let_go_and_hears_nothing_waits_for_the_target_or_its_failur
     let until_ms = world.now_ms + 500;
     world.blocked_until_ms.insert((0, 1), until_ms);
     world.move_links.iter_mut().for_each(|link| link.lose_what_is_sent());
-    world.run(9000).expect("no rule broken");
+    world.run(5000).expect("no rule broken");
     assert_eq!(state(&world, 0), Some(State::FailoverGranted));
-    world.run(4000).expect("no rule broken");
+    world.run(3000).expect("no rule broken");
     assert_eq!(state(&world, 0), Some(State::Failed));
     assert!(owns(&world, 0) && !owns(&world, 1));
     world.converge().expect("agreed");

@@ -7,6 +7,7 @@ use redstart_common::slot::{SLOT_COUNT, key_slot};
 
 use super::{cluster, node};
 use crate::client::Reply;
+use crate::cluster::moves::Move;
 use crate::cluster::packet::Kind;
 use crate::cluster::{Cluster, Endpoint, Handle, Node};
 use crate::commands::options::{Options, integer};
@@ -218,6 +219,14 @@ fn info_text(cluster: &Cluster) -> String {
             field(&format!("cluster_stats_messages_{kind}_{way}"), count);
         }
         field(&format!("cluster_stats_messages_{way}"), &counts.iter().sum::<u64>());
+    }
+    // While there is one, and not a line that Redis does not have otherwise.
+    for (way, is_import) in [("export", false), ("import", true)] {
+        let under_way = |it: &&Move| it.is_import == is_import && !it.state.is_over();
+        let count = cluster.moves().iter().filter(under_way).count();
+        if count > 0 {
+            field(&format!("cluster_slot_migrations_{way}"), &count);
+        }
     }
     field("total_cluster_links_buffer_limit_exceeded", &cluster.stats.links_over_limit);
     text
