@@ -6,7 +6,7 @@
 //! rest.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -747,12 +747,7 @@ enum Read {
 /// Ends the turn and lets others have theirs, the kernel's news included, before this connection reads again.
 fn rest(cx: &mut Context<'_>) -> Poll<()> {
     turn::end();
-    // The first poll of it has the task woken after the loop has looked at the kernel.
-    let yielded = std::pin::pin!(tokio::task::yield_now()).poll(cx);
-    debug_assert!(yielded.is_pending());
-    if yielded.is_ready() {
-        cx.waker().wake_by_ref();
-    }
+    turn::go_on_after_the_others(cx);
     Poll::Pending
 }
 
