@@ -6,6 +6,7 @@
 //! and nothing is left behind.
 
 mod clients;
+mod groups;
 mod servers;
 mod settings;
 mod wire;
@@ -109,7 +110,11 @@ async fn live(seed: u64) -> Result<Outcome, String> {
             crate::proxy::probe_those_down(&probing);
         }
     });
-    tokio::task::spawn_local(servers::discover(Rc::clone(&world), directory.clone()));
+    if world.groups.is_some() {
+        tokio::task::spawn_local(groups::discover(Rc::clone(&world), directory.clone()));
+    } else {
+        tokio::task::spawn_local(servers::discover(Rc::clone(&world), directory.clone()));
+    }
     tokio::task::spawn_local(servers::befall(Rc::clone(&world), directory.clone()));
 
     let count = random.random_range(2..8);

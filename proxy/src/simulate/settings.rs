@@ -5,13 +5,24 @@ use rand::rngs::SmallRng;
 
 use crate::settings::{Global, PoolSettings, Settings};
 
+/// What a pool is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Fixed servers.
+    Servers,
+    /// Nodes of a cluster.
+    Cluster,
+    /// Groups that sentinels watch, of a primary and a replica each.
+    Groups,
+}
+
 /// What kind of pool a history has, and how rough its world is.
 #[derive(Debug, Clone)]
 pub struct Manner {
     /// Servers.
     pub servers: u16,
-    /// Whether they are nodes of a cluster.
-    pub is_cluster: bool,
+    /// What they are to each other.
+    pub kind: Kind,
     /// Whether anything befalls them.
     pub is_rough: bool,
     /// The settings that vary.
@@ -22,14 +33,16 @@ impl Manner {
     /// One by chance.
     pub fn choose(random: &mut SmallRng) -> Self {
         let mut lines = Vec::new();
-        let is_cluster = random.random_bool(0.5);
-        if is_cluster {
+        let kind = [Kind::Servers, Kind::Cluster, Kind::Groups][random.random_range(0..3)];
+        if kind == Kind::Cluster {
             lines.push("failover_hold: 2000".to_owned());
         } else {
             let distribution = ["ketama", "modula"][random.random_range(0..2)];
             lines.push(format!("distribution: {distribution}"));
             lines.push("hash: fnv1a_64".to_owned());
             match random.random_range(0..4) {
+                // With groups, waiting is the default, and it may be turned off.
+                0 if kind == Kind::Groups => lines.push("failover_hold: 0".to_owned()),
                 0 => lines.extend([
                     "auto_eject_hosts: true".to_owned(),
                     "server_retry_timeout: 300".to_owned(),
@@ -41,23 +54,29 @@ impl Manner {
         }
         lines.push(format!("timeout: {}", random.random_range(150..1500)));
         lines.push(format!("server_connections: {}", random.random_range(1..3)));
-        Self {
-            servers: random.random_range(2..6),
-            is_cluster,
-            is_rough: random.random_bool(0.85),
-            lines,
-        }
+        let servers = match kind {
+            Kind::Groups => 2 * random.random_range(1..4),
+            Kind::Servers | Kind::Cluster => random.random_range(2..6),
+        };
+        Self { servers, kind, is_rough: random.random_bool(0.85), lines }
     }
 
     /// The settings of the pool, read as those of people are.
     pub fn settings(&self) -> Result<(PoolSettings, Global), String> {
         let mut text = "p:\n  listen: 127.0.0.1:1\n  redis: true\n".to_owned();
-        if self.is_cluster {
-            text.push_str("  cluster: [127.0.0.1:7000]\n");
-        } else {
-            text.push_str("  hash_tag: \"{}\"\n  servers:\n");
-            for place in 0..self.servers {
-                text.push_str(&format!("    - 127.0.0.1:{}:1\n", 7000 + place));
+        match self.kind {
+            Kind::Cluster => text.push_str("  cluster: [127.0.0.1:7000]\n"),
+            Kind::Servers => {
+                text.push_str("  hash_tag: \"{}\"\n  servers:\n");
+                for place in 0..self.servers {
+                    text.push_str(&format!("    - 127.0.0.1:{}:1\n", 7000 + place));
+                }
+            }
+            Kind::Groups => {
+                text.push_str("  hash_tag: \"{}\"\n  sentinels: [127.0.0.1:26379]\n  groups:\n");
+                for number in 0..self.servers / 2 {
+                    text.push_str(&format!("    - {}\n", super::groups::name(number.into())));
+                }
             }
         }
         for line in &self.lines {
