@@ -3,7 +3,7 @@
 //! The servers `2n` and `2n + 1` are group `n`. What a server takes itself for, what the sentinels have agreed to and what the
 //! proxy was told are three things, and may differ for a while.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub struct Groups {
     ran_late: RefCell<HashSet<u64>>,
     /// Of these, one that was asked for when that was known.
     sent_late: RefCell<Option<(u64, usize)>>,
+    /// How often the proxy was told that a primary is one no more.
+    pub deposed: Cell<u64>,
 }
 
 /// What a group is called.
@@ -63,6 +65,7 @@ impl Groups {
             members: RefCell::new((0..2 * count).map(member).collect()),
             ran_late: RefCell::default(),
             sent_late: RefCell::default(),
+            deposed: Cell::new(0),
         }
     }
 
@@ -195,6 +198,7 @@ pub async fn discover(world: Rc<World>, directory: Arc<Directory>) {
             if group.told != primary {
                 group.told = primary;
                 deposed.push(replica);
+                groups.deposed.set(groups.deposed.get() + 1);
                 groups.members.borrow_mut()[primary].deposed = None;
                 let primary = address(primary);
                 changes.push(Change::Promote { shard: name(number), primary });

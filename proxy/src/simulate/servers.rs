@@ -1,7 +1,7 @@
 //! The servers of a history: what they answer, what they have run, and what befalls them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -52,6 +52,10 @@ pub struct World {
     /// The piece that is on its way, and to whom.
     moving: Cell<Option<(usize, usize)>>,
     is_cluster: bool,
+    /// Keys of which some servers lack the value, where reads that miss are asked of others; these have been brought home.
+    brought: RefCell<HashSet<(usize, Vec<u8>)>>,
+    /// Every server is asked for such a key before it counts as missing.
+    asks_all: bool,
     is_rough: Cell<bool>,
     /// How often each write ran.
     runs: RefCell<HashMap<u64, u32>>,
@@ -91,6 +95,8 @@ impl World {
             owners: RefCell::new((0..pieces).map(|piece| piece % count).collect()),
             moving: Cell::new(None),
             is_cluster: manner.kind == Kind::Cluster,
+            brought: RefCell::default(),
+            asks_all: manner.fallback + 1 >= manner.servers,
             is_rough: Cell::new(manner.is_rough),
             runs: RefCell::default(),
             told: RefCell::default(),
@@ -353,13 +359,40 @@ impl World {
         }
     }
 
+    /// Whether a server has a key. All have those that are not of the kind that may be missing.
+    fn has(&self, place: usize, key: &[u8]) -> bool {
+        let Some(number) = key.strip_prefix(b"m:") else { return true };
+        let sum: usize = number.iter().map(|byte| usize::from(*byte)).sum();
+        (sum + place).is_multiple_of(3) || self.brought.borrow().contains(&(place, key.to_vec()))
+    }
+
+    /// Whether whoever asks for a key must be given its value.
+    pub fn is_found(&self, key: &[u8]) -> bool {
+        let count = self.servers.borrow().len();
+        self.asks_all && !self.is_rough() && (0..count).any(|place| self.has(place, key))
+    }
+
     fn is_primary(&self, place: usize) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.is_primary(place))
     }
 
     fn execute(&self, place: usize, args: &[Vec<u8>], out: &mut Vec<u8>) {
         match &args[0].to_ascii_lowercase()[..] {
-            b"get" => wire::bulk(out, &wire::value_of(&args[1])),
+            b"get" | b"dump" if !self.has(place, &args[1]) => out.extend_from_slice(b"$-1\r\n"),
+            b"pttl" => {
+                let answer = if self.has(place, &args[1]) { ":-1\r\n" } else { ":-2\r\n" };
+                out.extend_from_slice(answer.as_bytes());
+            }
+            b"restore" if self.has(place, &args[1]) => {
+                out.extend_from_slice(b"-BUSYKEY Target key name already exists.\r\n");
+            }
+            b"restore" => {
+                assert_eq!(args[2], b"0");
+                assert_eq!(args[3], wire::value_of(&args[1]), "another key's value comes home");
+                self.brought.borrow_mut().insert((place, args[1].clone()));
+                out.extend_from_slice(b"+OK\r\n");
+            }
+            b"get" | b"dump" => wire::bulk(out, &wire::value_of(&args[1])),
             b"mget" => {
                 out.extend_from_slice(format!("*{}\r\n", args.len() - 1).as_bytes());
                 args[1..].iter().for_each(|key| wire::bulk(out, &wire::value_of(key)));
