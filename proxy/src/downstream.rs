@@ -135,7 +135,11 @@ impl Downstream {
                 may_stream.then(|| self.hedges.answered(number, is_copy, b"$")).flatten()
             }
             Target::Part { .. } => None,
-            _ => Some(Target::Nobody),
+            // Its client is gone, and with this nobody waits for it; or the other was first, and there is no entry any more.
+            _ => {
+                self.hedges.answered(number, is_copy, b"$");
+                Some(Target::Nobody)
+            }
         }
     }
 }

@@ -102,6 +102,12 @@ pub enum Outcome {
 }
 
 impl Fills {
+    /// Whether nothing is waited for.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.copies.is_empty()
+    }
+
     /// Looks at the reply to a read.
     pub fn look(&mut self, id: ClientId, sequence: u32, reply: &[u8]) -> Outcome {
         let Some(filling) = self.reads.get(&(id, sequence)) else { return Outcome::Answer };

@@ -78,6 +78,12 @@ pub struct Hedges {
 }
 
 impl Hedges {
+    /// Whether no read is waited for that two servers were asked.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// A second server is asked what `target` is owed. Says which such read it is.
     pub fn begin(&mut self, pool: PoolId, target: Target) -> u32 {
         self.number = self.number.wrapping_add(1);

@@ -61,6 +61,14 @@ pub struct Parking {
     due_us: u64,
 }
 
+impl Parking {
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
 /// Sends on what a connection on this lane has turned away. The node is at `by`.
 #[cold]
 pub fn follow(

@@ -1,7 +1,7 @@
 //! The servers of a history: what they answer, what they have run, and what befalls them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -14,7 +14,8 @@ use redstart_common::net::memory::{self, MemoryStream};
 use redstart_common::slot::{self, SLOT_COUNT};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::settings::Manner;
+use super::groups::Groups;
+use super::settings::{Kind, Manner};
 use super::wire;
 use crate::control::Directory;
 use crate::settings::ServerAddress;
@@ -26,13 +27,15 @@ const PIECE: u16 = 1024;
 /// The first server's port.
 const PORT: u16 = 7000;
 
+/// A server as it is, whatever others take it for.
 #[derive(Debug)]
-struct Server {
-    is_up: bool,
+pub struct Server {
+    /// Whether it can be connected to.
+    pub is_up: bool,
     /// It reads and says nothing until then.
-    hangs_until: Instant,
+    pub hangs_until: Instant,
     /// It answers LOADING until then.
-    loads_until: Instant,
+    pub loads_until: Instant,
     connections: Vec<Rc<MemoryStream>>,
 }
 
@@ -40,12 +43,19 @@ struct Server {
 #[derive(Debug)]
 pub struct World {
     random: RefCell<SmallRng>,
-    servers: RefCell<Vec<Server>>,
+    /// The servers, by their places.
+    pub servers: RefCell<Vec<Server>>,
+    /// Who of them is a primary, where they are groups.
+    pub groups: Option<Groups>,
     /// Whose each piece of the slots is, in a cluster.
     owners: RefCell<Vec<usize>>,
     /// The piece that is on its way, and to whom.
     moving: Cell<Option<(usize, usize)>>,
     is_cluster: bool,
+    /// Keys of which some servers lack the value, where reads that miss are asked of others; these have been brought home.
+    brought: RefCell<HashSet<(usize, Vec<u8>)>>,
+    /// Every server is asked for such a key before it counts as missing.
+    asks_all: bool,
     is_rough: Cell<bool>,
     /// How often each write ran.
     runs: RefCell<HashMap<u64, u32>>,
@@ -53,7 +63,8 @@ pub struct World {
     told: RefCell<Vec<u64>>,
     /// What has befallen.
     pub faults: Cell<u64>,
-    ids: Cell<u64>,
+    /// When each write was asked for: that of the first comes first.
+    asked: RefCell<Vec<Instant>>,
     /// Whether to tell what happens.
     pub is_verbose: bool,
     /// When the history began.
@@ -80,14 +91,17 @@ impl World {
         Self {
             random: RefCell::new(SmallRng::seed_from_u64(seed ^ 0x5eed)),
             servers: RefCell::new((0..count).map(|_| server()).collect()),
+            groups: (manner.kind == Kind::Groups).then(|| Groups::new(count / 2)),
             owners: RefCell::new((0..pieces).map(|piece| piece % count).collect()),
             moving: Cell::new(None),
-            is_cluster: manner.is_cluster,
+            is_cluster: manner.kind == Kind::Cluster,
+            brought: RefCell::default(),
+            asks_all: manner.fallback + 1 >= manner.servers,
             is_rough: Cell::new(manner.is_rough),
             runs: RefCell::default(),
             told: RefCell::default(),
             faults: Cell::new(0),
-            ids: Cell::new(0),
+            asked: RefCell::default(),
             is_verbose: std::env::var_os("REDSTART_SEED").is_some(),
             began: now,
         }
@@ -100,8 +114,9 @@ impl World {
 
     /// A number for a write.
     pub fn next_id(&self) -> u64 {
-        self.ids.set(self.ids.get() + 1);
-        self.ids.get()
+        let mut asked = self.asked.borrow_mut();
+        asked.push(Instant::now());
+        asked.len() as u64
     }
 
     /// Somebody was told that a write has run.
@@ -123,6 +138,9 @@ impl World {
             server.hangs_until = now;
             server.loads_until = now;
         }
+        if let Some(groups) = &self.groups {
+            groups.calm();
+        }
     }
 
     /// No write ran twice, and what somebody was told has run.
@@ -131,22 +149,28 @@ impl World {
         if let Some((id, count)) = runs.iter().filter(|(_, count)| **count > 1).min() {
             return Err(format!("write {id} ran {count} times"));
         }
-        match self.told.borrow().iter().find(|id| !runs.contains_key(id)) {
-            Some(id) => Err(format!("write {id} was acknowledged and did not run")),
-            None => Ok(()),
+        let told = self.told.borrow();
+        if let Some(id) = told.iter().find(|id| !runs.contains_key(id)) {
+            return Err(format!("write {id} was acknowledged and did not run"));
         }
+        self.groups.as_ref().map_or(Ok(()), |groups| groups.judge(&told))
     }
 
-    fn chance(&self, share: f64) -> bool {
+    /// Yes, as often as `share` says.
+    pub fn chance(&self, share: f64) -> bool {
         self.random.borrow_mut().random_bool(share)
     }
 
-    fn up_to(&self, most: u64) -> u64 {
+    /// A number by chance.
+    pub fn up_to(&self, most: u64) -> u64 {
         self.random.borrow_mut().random_range(0..=most)
     }
 
     /// The picture of the cluster as it is now: shards and slots. Of a pool of servers there is none.
     pub fn picture(&self) -> Vec<Change> {
+        if let Some(groups) = &self.groups {
+            return groups.told_at_first();
+        }
         if !self.is_cluster {
             return Vec::new();
         }
@@ -196,9 +220,15 @@ impl World {
         }
     }
 
-    fn kill(&self, place: usize) {
+    /// The server ends without a word.
+    pub fn kill(&self, place: usize) {
+        self.servers.borrow_mut()[place].is_up = false;
+        self.drop_connections(place);
+    }
+
+    /// Resets all connections of a server.
+    pub fn drop_connections(&self, place: usize) {
         let mut servers = self.servers.borrow_mut();
-        servers[place].is_up = false;
         for connection in servers[place].connections.drain(..) {
             connection.reset();
         }
@@ -262,6 +292,11 @@ impl World {
             out.extend_from_slice(format!("-{why}\r\n").as_bytes());
             return;
         }
+        if matches!(&name[..], "set" | "blpop") && !self.is_primary(place) {
+            session.is_spoilt |= session.queued.is_some();
+            out.extend_from_slice(b"-READONLY You can't write against a read only replica.\r\n");
+            return;
+        }
         if !matches!(&name[..], "exec" | "discard" | "multi")
             && let Some(queued) = &mut session.queued
         {
@@ -271,8 +306,20 @@ impl World {
         }
         match &name[..] {
             "ping" => out.extend_from_slice(b"+PONG\r\n"),
-            "role" => out.extend_from_slice(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
-            "info" => wire::bulk(out, format!("loading:{}\r\n", u8::from(loads)).as_bytes()),
+            "role" if self.is_primary(place) => {
+                out.extend_from_slice(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n");
+            }
+            "role" => out.extend_from_slice(
+                b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:7000\r\n$9\r\nconnected\r\n:0\r\n",
+            ),
+            "info" => {
+                let role = if self.is_primary(place) {
+                    "role:master\r\nmaster_repl_offset:0\r\n"
+                } else {
+                    "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:0\r\nslave_repl_offset:0\r\n"
+                };
+                wire::bulk(out, format!("{role}loading:{}\r\n", u8::from(loads)).as_bytes());
+            }
             "client" => out.extend_from_slice(b":7\r\n"),
             "asking" => {
                 session.is_asking = true;
@@ -292,20 +339,60 @@ impl World {
                 Some(_) if session.is_spoilt => out.extend_from_slice(
                     b"-EXECABORT Transaction discarded because of previous errors.\r\n",
                 ),
+                // It has become a replica since: redis-server refuses the whole then.
+                Some(queued)
+                    if !self.is_primary(place)
+                        && queued.iter().any(|args| args[0].eq_ignore_ascii_case(b"set")) =>
+                {
+                    out.extend_from_slice(
+                        b"-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n",
+                    );
+                }
                 Some(queued) => {
                     out.extend_from_slice(format!("*{}\r\n", queued.len()).as_bytes());
                     for args in queued {
-                        self.execute(&args, out);
+                        self.execute(place, &args, out);
                     }
                 }
             },
-            _ => self.execute(&args, out),
+            _ => self.execute(place, &args, out),
         }
     }
 
-    fn execute(&self, args: &[Vec<u8>], out: &mut Vec<u8>) {
+    /// Whether a server has a key. All have those that are not of the kind that may be missing.
+    fn has(&self, place: usize, key: &[u8]) -> bool {
+        let Some(number) = key.strip_prefix(b"m:") else { return true };
+        let sum: usize = number.iter().map(|byte| usize::from(*byte)).sum();
+        (sum + place).is_multiple_of(3) || self.brought.borrow().contains(&(place, key.to_vec()))
+    }
+
+    /// Whether whoever asks for a key must be given its value.
+    pub fn is_found(&self, key: &[u8]) -> bool {
+        let count = self.servers.borrow().len();
+        self.asks_all && !self.is_rough() && (0..count).any(|place| self.has(place, key))
+    }
+
+    fn is_primary(&self, place: usize) -> bool {
+        self.groups.as_ref().is_none_or(|groups| groups.is_primary(place))
+    }
+
+    fn execute(&self, place: usize, args: &[Vec<u8>], out: &mut Vec<u8>) {
         match &args[0].to_ascii_lowercase()[..] {
-            b"get" => wire::bulk(out, &wire::value_of(&args[1])),
+            b"get" | b"dump" if !self.has(place, &args[1]) => out.extend_from_slice(b"$-1\r\n"),
+            b"pttl" => {
+                let answer = if self.has(place, &args[1]) { ":-1\r\n" } else { ":-2\r\n" };
+                out.extend_from_slice(answer.as_bytes());
+            }
+            b"restore" if self.has(place, &args[1]) => {
+                out.extend_from_slice(b"-BUSYKEY Target key name already exists.\r\n");
+            }
+            b"restore" => {
+                assert_eq!(args[2], b"0");
+                assert_eq!(args[3], wire::value_of(&args[1]), "another key's value comes home");
+                self.brought.borrow_mut().insert((place, args[1].clone()));
+                out.extend_from_slice(b"+OK\r\n");
+            }
+            b"get" | b"dump" => wire::bulk(out, &wire::value_of(&args[1])),
             b"mget" => {
                 out.extend_from_slice(format!("*{}\r\n", args.len() - 1).as_bytes());
                 args[1..].iter().for_each(|key| wire::bulk(out, &wire::value_of(key)));
@@ -315,6 +402,9 @@ impl World {
                 let id = args[2].split(|byte| *byte == b' ').next().unwrap_or_default();
                 let id = std::str::from_utf8(id).expect("text").parse().expect("a number");
                 *self.runs.borrow_mut().entry(id).or_default() += 1;
+                if let Some(groups) = &self.groups {
+                    groups.ran(place, id, self.asked.borrow()[id as usize - 1]);
+                }
                 out.extend_from_slice(b"+OK\r\n");
             }
             b"blpop" => out.extend_from_slice(b"*-1\r\n"),
@@ -323,7 +413,8 @@ impl World {
     }
 }
 
-fn address(place: usize) -> ServerAddress {
+/// Where the server of this place is.
+pub fn address(place: usize) -> ServerAddress {
     ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: PORT + place as u16 }
 }
 
@@ -440,6 +531,7 @@ pub async fn befall(world: Rc<World>, directory: Arc<Directory>) {
                     one.shut_down();
                 }
             }
+            5.. if world.groups.is_some() => super::groups::fail_over(&world, place / 2),
             5.. if world.is_cluster => match world.moving.take() {
                 Some((piece, to)) => world.owners.borrow_mut()[piece] = to,
                 None => {
