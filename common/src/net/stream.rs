@@ -144,7 +144,8 @@ impl Stream {
     }
 
     /// What is written from here on leaves together with the end of the connection, when that follows at once: a peer which
-    /// has read its last reply then finds the connection ended, and cannot send into it what nobody will answer.
+    /// has read its last reply then finds the connection ended, and cannot send into it what nobody will answer. The end must be
+    /// [`shut_down`](Self::shut_down).
     pub fn hold_for_end(&self) {
         if let Self::Tcp(stream) = self {
             // Without it the end arrives a little later than the bytes, which is all.

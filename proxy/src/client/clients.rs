@@ -502,6 +502,8 @@ impl Clients {
                 && client.pending.is_empty()
                 && client.output.is_empty()
             {
+                // Closing alone would throw away what was held back, if the client has sent something that is not read.
+                client.stream.shut_down();
                 self.doomed.push((id, why));
             } else if client.paused && !client.must_wait(in_flight_max) {
                 client.wake();
