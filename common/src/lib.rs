@@ -6,6 +6,7 @@ pub mod clock;
 pub mod command;
 pub mod glob;
 pub mod hash;
+pub mod histories;
 pub mod log;
 pub mod memory;
 pub mod metric;

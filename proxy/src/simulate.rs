@@ -11,14 +11,12 @@ mod servers;
 mod settings;
 mod wire;
 
-use std::cell::Cell;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use redstart_common::histories;
 use redstart_common::net::{memory, turn};
 use tokio::time::{sleep, timeout};
 
@@ -28,10 +26,8 @@ use crate::topology::PoolId;
 use crate::worker::Worker;
 use servers::World;
 
-/// Histories; `REDSTART_HISTORIES` is another number of them, and `REDSTART_SEED` runs one and says what happens in it.
+/// How many histories the test suite runs.
 const HISTORIES: u64 = 8_000;
-/// Threads that share them.
-const THREADS: u64 = 2;
 /// Whatever was asked for must have been answered by then.
 const ANSWERED: Duration = Duration::from_secs(30);
 /// Servers that were down are back in the ring by then.
@@ -73,29 +69,23 @@ impl Outcome {
 }
 
 /// One history, on a thread of its own: the end of a turn is a thread's.
-fn history(seed: u64) -> Result<Outcome, String> {
+fn history(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
     let body = || {
         let runtime = turn::simulated_runtime().map_err(|error| error.to_string())?;
-        let run = || runtime.block_on(live(seed));
-        std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            Err(text.unwrap_or_else(|| {
-                panic.downcast_ref::<&str>().copied().unwrap_or("a panic").to_owned()
-            }))
-        })
+        runtime.block_on(live(seed, is_verbose))
     };
     std::thread::scope(|scope| scope.spawn(body).join())
-        .unwrap_or_else(|_| Err("the thread has ended".to_owned()))
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-async fn live(seed: u64) -> Result<Outcome, String> {
+async fn live(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
     let mut random = SmallRng::seed_from_u64(seed);
     let manner = settings::Manner::choose(&mut random);
     let (pool, global) = manner.settings()?;
-    if number("REDSTART_SEED").is_some() {
+    if is_verbose {
         println!("{manner:?}");
     }
-    let world = Rc::new(World::new(seed, &manner));
+    let world = Rc::new(World::new(seed, &manner, is_verbose));
     let dialed = Rc::clone(&world);
     memory::set_dialer(move |address| World::connect(&dialed, address.port()));
 
@@ -181,45 +171,10 @@ fn nothing_is_left(worker: &Rc<Worker>) -> Result<(), String> {
     Ok(())
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
-
 #[test]
 fn no_reply_is_lost_crossed_or_late_and_no_write_runs_twice() {
-    if let Some(seed) = number("REDSTART_SEED") {
-        let outcome = history(seed);
-        println!("{outcome:?}");
-        assert!(outcome.is_ok(), "seed {seed}");
-        return;
-    }
-    let histories = number("REDSTART_HISTORIES").unwrap_or(HISTORIES);
-    let next = AtomicU64::new(0);
-    let work = || {
-        let mut total = Outcome::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= histories {
-                return total;
-            }
-            match history(seed) {
-                Ok(outcome) => total.add(&outcome),
-                Err(why) => panic!("REDSTART_SEED={seed}: {why}"),
-            }
-        }
-    };
-    let total = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-        let mut total = Outcome::default();
-        for thread in threads {
-            match thread.join() {
-                Ok(part) => total.add(&part),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        total
-    });
-    println!("{histories} histories: {total:?}");
+    let all = histories::run_all(HISTORIES, history, Outcome::add);
+    let Some((histories, total)) = all else { return };
     // Of histories in which nothing happens nothing follows.
     assert!(total.faults > histories && total.writes > histories && total.given_up > 0);
     assert!(total.deposed * 4 > histories);
@@ -229,20 +184,6 @@ fn no_reply_is_lost_crossed_or_late_and_no_write_runs_twice() {
 #[test]
 fn a_seed_tells_all() {
     for seed in 0..12 {
-        assert_eq!(history(seed), history(seed), "seed {seed}");
-    }
-}
-
-/// A number from what was read, in order.
-#[derive(Debug, Default)]
-struct Trace(Cell<u64>);
-
-impl Trace {
-    fn note(&self, bytes: &[u8]) {
-        let mut state = self.0.get();
-        for byte in bytes {
-            state = (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        self.0.set(state);
+        assert_eq!(history(seed, false), history(seed, false), "seed {seed}");
     }
 }

@@ -15,8 +15,6 @@ pub mod embedded;
 pub mod encoding;
 pub mod engine;
 pub mod eviction;
-#[cfg(test)]
-mod histories;
 pub mod keyspace;
 pub mod migrate;
 pub mod observe;

@@ -97,7 +97,7 @@ fn assert_absent(under: &str, words: &[&str], except: &[&str]) {
 /// The layers of `server/src`, lowest first: a module may use those of its own line and of lines above it in this table.
 /// The longest name that fits a module counts.
 const LAYERS: &[&[&str]] = &[
-    &["cluster", "histories", "processors", "text", "uninit"],
+    &["cluster", "processors", "text", "uninit"],
     &["encoding"],
     &["types"],
     &["keyspace"],

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,12 +12,12 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redstart_common::net::Stream;
 use redstart_common::net::memory::{self, MemoryStream};
-use redstart_common::resp::{ReplyLimits, ReplyScanner};
+use redstart_common::resp::{ReplyLimits, ReplyScanner, RespWrite, encode};
 use tokio::io::ReadBuf;
 use tokio::time::{sleep, timeout};
 
 use super::servers::World;
-use super::{ANSWERED, Outcome, Trace, wire};
+use super::{ANSWERED, Outcome, wire};
 use crate::control::Directory;
 use crate::topology::PoolId;
 use crate::worker::Worker;
@@ -53,7 +54,8 @@ struct Client<'a> {
     sent: usize,
     owed: VecDeque<Owed>,
     outcome: Outcome,
-    trace: Trace,
+    /// Of all that it has read.
+    trace: DefaultHasher,
 }
 
 fn connect(worker: &Rc<Worker>, directory: &Arc<Directory>, room: usize) -> MemoryStream {
@@ -76,45 +78,21 @@ pub async fn live(
     let mut random = SmallRng::seed_from_u64(seed);
     let room = 1 << random.random_range(9..17);
     let stream = connect(worker, directory, room);
-    let mut client = Client {
-        number,
-        world,
-        random,
-        stream,
-        input: Vec::new(),
-        scanner: ReplyScanner::new(),
-        out: Vec::new(),
-        sent: 0,
-        owed: VecDeque::new(),
-        outcome: Outcome::default(),
-        trace: Trace::default(),
-    };
+    let mut client = Client::new(number, world, random, stream);
     for _ in 0..client.random.random_range(3..14) {
         let count =
             if client.random.random_bool(0.3) { 1 } else { client.random.random_range(2..24) };
         (0..count).for_each(|_| client.ask());
-        if client.random.random_bool(0.04) {
-            // It gives up in the middle, and what becomes of its requests it does not learn.
-            let some = Duration::from_millis(client.random.random_range(0..40));
-            match timeout(some, client.converse()).await {
-                Ok(ended) => {
-                    if !ended.map_err(|why| format!("client {number}: {why}"))? {
-                        client.begin_again(connect(worker, directory, room));
-                        continue;
-                    }
-                }
-                Err(_) => {
-                    client.begin_again(connect(worker, directory, room));
-                    continue;
-                }
-            }
-        }
-        match timeout(ANSWERED, client.converse()).await {
-            Ok(ended) => {
-                if !ended.map_err(|why| format!("client {number}: {why}"))? {
-                    client.begin_again(connect(worker, directory, room));
-                }
-            }
+        // Some give up in the middle, and what becomes of their requests they do not learn.
+        let gives_up = client.random.random_bool(0.04);
+        let limit = if gives_up {
+            Duration::from_millis(client.random.random_range(0..40))
+        } else {
+            ANSWERED
+        };
+        let is_through = match timeout(limit, client.converse()).await {
+            Ok(ended) => ended.map_err(|why| format!("client {number}: {why}"))?,
+            Err(_) if gives_up => false,
             Err(_) => {
                 let first = client.owed.front().map(|owed| {
                     (String::from_utf8_lossy(&owed.reply).into_owned(), owed.write, owed.is_sure)
@@ -153,12 +131,18 @@ pub async fn live(
                     client.input.len(),
                 ));
             }
+        };
+        if !is_through {
+            client.begin_again(connect(worker, directory, room));
+            if gives_up {
+                continue;
+            }
         }
         if client.random.random_bool(0.5) {
             sleep(Duration::from_millis(client.random.random_range(0..150))).await;
         }
     }
-    client.outcome.trace = client.trace.0.get();
+    client.outcome.trace = client.trace.finish();
     Ok(client.outcome)
 }
 
@@ -168,31 +152,36 @@ pub async fn look_around(
     worker: &Rc<Worker>,
     directory: &Arc<Directory>,
 ) -> Result<Outcome, String> {
-    let mut client = Client {
-        number: u32::MAX,
-        world,
-        random: SmallRng::seed_from_u64(0),
-        stream: connect(worker, directory, 4096),
-        input: Vec::new(),
-        scanner: ReplyScanner::new(),
-        out: Vec::new(),
-        sent: 0,
-        owed: VecDeque::new(),
-        outcome: Outcome::default(),
-        trace: Trace::default(),
-    };
+    let stream = connect(worker, directory, 4096);
+    let mut client = Client::new(u32::MAX, world, SmallRng::seed_from_u64(0), stream);
     for number in 0..KEYS {
         let key = format!("g:{number}").into_bytes();
         let mut reply = Vec::new();
-        wire::bulk(&mut reply, &wire::value_of(&key));
+        reply.bulk(&wire::value_of(&key));
         client.push(&[b"GET", &key], Owed { is_sure: true, ..owed(reply) });
     }
     client.converse().await.map_err(|why| format!("when all was quiet: {why}"))?;
-    client.outcome.trace = client.trace.0.get();
+    client.outcome.trace = client.trace.finish();
     Ok(client.outcome)
 }
 
-impl Client<'_> {
+impl<'a> Client<'a> {
+    fn new(number: u32, world: &'a World, random: SmallRng, stream: MemoryStream) -> Self {
+        Self {
+            number,
+            world,
+            random,
+            stream,
+            input: Vec::new(),
+            scanner: ReplyScanner::new(),
+            out: Vec::new(),
+            sent: 0,
+            owed: VecDeque::new(),
+            outcome: Outcome::default(),
+            trace: DefaultHasher::default(),
+        }
+    }
+
     /// Goes on over another connection, and does not learn what became of what it has asked.
     fn begin_again(&mut self, stream: MemoryStream) {
         self.outcome.given_up += 1;
@@ -204,8 +193,12 @@ impl Client<'_> {
         self.owed.clear();
     }
 
+    fn say(&mut self, words: &[&[u8]]) {
+        encode::request(&mut self.out, words.iter().copied());
+    }
+
     fn push(&mut self, words: &[&[u8]], owed: Owed) {
-        self.out.extend(wire::request(words));
+        self.say(words);
         self.owed.push_back(owed);
     }
 
@@ -222,7 +215,7 @@ impl Client<'_> {
                 let keys: Vec<Vec<u8>> =
                     (0..self.random.random_range(1..6)).map(|_| self.key("g")).collect();
                 let mut reply = format!("*{}\r\n", keys.len()).into_bytes();
-                keys.iter().for_each(|key| wire::bulk(&mut reply, &wire::value_of(key)));
+                keys.iter().for_each(|key| reply.bulk(&wire::value_of(key)));
                 self.with_keys(b"MGET", &keys, reply);
             }
             9 => {
@@ -250,9 +243,9 @@ impl Client<'_> {
             20 | 21 => self.get_missing(),
             _ => {
                 // Nothing is said to the write; what comes next is answered again.
-                self.out.extend(wire::request(&[b"CLIENT", b"REPLY", b"SKIP"]));
+                self.say(&[b"CLIENT", b"REPLY", b"SKIP"]);
                 let (key, id) = (self.key("w"), self.world.next_id().to_string());
-                self.out.extend(wire::request(&[b"SET", &key, id.as_bytes()]));
+                self.say(&[b"SET", &key, id.as_bytes()]);
                 self.push(&[b"PING"], Owed { is_sure: true, ..owed(*b"+PONG\r\n") });
             }
         }
@@ -261,7 +254,7 @@ impl Client<'_> {
     fn get(&mut self, kind: &str) {
         let key = self.key(kind);
         let mut reply = Vec::new();
-        wire::bulk(&mut reply, &wire::value_of(&key));
+        reply.bulk(&wire::value_of(&key));
         self.push(&[b"GET", &key], owed(reply));
     }
 
@@ -269,7 +262,7 @@ impl Client<'_> {
     fn get_missing(&mut self) {
         let key = self.key("m");
         let mut reply = Vec::new();
-        wire::bulk(&mut reply, &wire::value_of(&key));
+        reply.bulk(&wire::value_of(&key));
         let or = (!self.world.is_found(&key)).then_some(&b"$-1\r\n"[..]);
         self.push(&[b"GET", &key], Owed { or, ..owed(reply) });
     }
@@ -296,7 +289,7 @@ impl Client<'_> {
         let (read, written) = (format!("g:{{{tag}}}"), format!("w:{{{tag}}}"));
         let id = self.world.next_id();
         let mut reply = b"*2\r\n+OK\r\n".to_vec();
-        wire::bulk(&mut reply, &wire::value_of(read.as_bytes()));
+        reply.bulk(&wire::value_of(read.as_bytes()));
         self.push(&[b"MULTI"], owed(*b"+OK\r\n"));
         let number = id.to_string();
         self.push(&[b"SET", written.as_bytes(), number.as_bytes()], owed(*b"+QUEUED\r\n"));
@@ -335,7 +328,7 @@ impl Client<'_> {
                 self.out.clear();
                 self.sent = 0;
             }
-            self.trace.note(room.filled());
+            self.trace.write(room.filled());
             self.input.extend_from_slice(room.filled());
             self.take_replies()?;
             if self.random.random_bool(0.02) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redstart_common::net::memory::{self, MemoryStream};
+use redstart_common::resp::RespWrite;
 use redstart_common::slot::{self, SLOT_COUNT};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -82,7 +83,7 @@ struct Session {
 
 impl World {
     /// Servers that are all well.
-    pub fn new(seed: u64, manner: &Manner) -> Self {
+    pub fn new(seed: u64, manner: &Manner, is_verbose: bool) -> Self {
         let now = Instant::now();
         let server =
             || Server { is_up: true, hangs_until: now, loads_until: now, connections: Vec::new() };
@@ -102,7 +103,7 @@ impl World {
             told: RefCell::default(),
             faults: Cell::new(0),
             asked: RefCell::default(),
-            is_verbose: std::env::var_os("REDSTART_SEED").is_some(),
+            is_verbose,
             began: now,
         }
     }
@@ -318,7 +319,7 @@ impl World {
                 } else {
                     "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:0\r\nslave_repl_offset:0\r\n"
                 };
-                wire::bulk(out, format!("{role}loading:{}\r\n", u8::from(loads)).as_bytes());
+                out.bulk(format!("{role}loading:{}\r\n", u8::from(loads)).as_bytes());
             }
             "client" => out.extend_from_slice(b":7\r\n"),
             "asking" => {
@@ -392,10 +393,10 @@ impl World {
                 self.brought.borrow_mut().insert((place, args[1].clone()));
                 out.extend_from_slice(b"+OK\r\n");
             }
-            b"get" | b"dump" => wire::bulk(out, &wire::value_of(&args[1])),
+            b"get" | b"dump" => out.bulk(&wire::value_of(&args[1])),
             b"mget" => {
                 out.extend_from_slice(format!("*{}\r\n", args.len() - 1).as_bytes());
-                args[1..].iter().for_each(|key| wire::bulk(out, &wire::value_of(key)));
+                args[1..].iter().for_each(|key| out.bulk(&wire::value_of(key)));
             }
             b"exists" => out.extend_from_slice(format!(":{}\r\n", args.len() - 1).as_bytes()),
             b"set" => {

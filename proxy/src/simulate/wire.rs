@@ -38,22 +38,6 @@ pub fn show(args: &[Vec<u8>]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A request of words.
-pub fn request(words: &[&[u8]]) -> Vec<u8> {
-    let mut text = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bulk(&mut text, word);
-    }
-    text
-}
-
-/// Appends a string of bytes.
-pub fn bulk(text: &mut Vec<u8>, bytes: &[u8]) {
-    text.extend_from_slice(format!("${}\r\n", bytes.len()).as_bytes());
-    text.extend_from_slice(bytes);
-    text.extend_from_slice(b"\r\n");
-}
-
 /// The value that every server has for a key: whoever gets another's reply sees it. Keys that begin with `L` have long ones.
 pub fn value_of(key: &[u8]) -> Vec<u8> {
     let mut value = b"v:".to_vec();

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use redstart_common::histories;
 use redstart_common::slot::SLOT_COUNT;
 
 use super::PeerId;
@@ -17,7 +18,7 @@ use super::watch::{Action, Event, Watch};
 use crate::settings::ServerAddress;
 use crate::topology::roster::{Change, SlotRange};
 
-/// Histories; `REDSTART_HISTORIES` is another number of them.
+/// How many histories the test suite runs.
 const HISTORIES: u64 = 120;
 /// Faults happen until then.
 const QUIET_MS: u64 = 20_000;
@@ -542,14 +543,9 @@ impl World {
 
 #[test]
 fn the_watch_follows_a_cluster_through_its_troubles() {
-    let histories = std::env::var("REDSTART_HISTORIES").ok().and_then(|text| text.parse().ok());
-    let first: u64 =
-        std::env::var("REDSTART_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    for seed in first..first + histories.unwrap_or(HISTORIES) {
-        let result = std::panic::catch_unwind(|| World::new(seed).run());
-        if let Err(panic) = result {
-            eprintln!("REDSTART_SEED={seed} REDSTART_HISTORIES=1 shows it again");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    let history = |seed, _| {
+        World::new(seed).run();
+        Ok(())
+    };
+    histories::run_all(HISTORIES, history, |(), ()| {});
 }

@@ -12,7 +12,7 @@ mod world;
 
 use world::{Outcome, World};
 
-use crate::histories;
+use redstart_common::histories;
 
 /// How many histories the test suite runs.
 const HISTORIES: u64 = 2000;

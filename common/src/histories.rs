@@ -13,6 +13,9 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs one history; a panic in it is an error of its own words. `history` takes the seed, and whether to print the log.
+///
+/// # Errors
+/// Those of the history.
 pub fn run<O>(
     history: impl Fn(u64, bool) -> Result<O, String> + RefUnwindSafe,
     seed: u64,
