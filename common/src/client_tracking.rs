@@ -16,6 +16,20 @@ pub enum Choice {
     OptOut,
 }
 
+impl Choice {
+    /// What CLIENT TRACKINGINFO calls it; `caching` says that CLIENT CACHING stands for the next command.
+    #[must_use]
+    pub fn flags(self, caching: bool) -> &'static [&'static str] {
+        match (self, caching) {
+            (Self::All, _) => &[],
+            (Self::OptIn, false) => &["optin"],
+            (Self::OptIn, true) => &["optin", "caching-yes"],
+            (Self::OptOut, false) => &["optout"],
+            (Self::OptOut, true) => &["optout", "caching-no"],
+        }
+    }
+}
+
 /// The options as they came.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {

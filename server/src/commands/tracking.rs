@@ -94,15 +94,8 @@ pub fn trackinginfo(call: &mut Call<'_>) -> CommandResult {
     let mode = call.client.tracking.as_deref();
     let mut flags = vec![if mode.is_some() { "on" } else { "off" }];
     if let Some(mode) = mode {
-        let choice: &[&str] = match (mode.choice, mode.caching) {
-            (Choice::All, _) => &[],
-            (Choice::OptIn, false) => &["optin"],
-            (Choice::OptIn, true) => &["optin", "caching-yes"],
-            (Choice::OptOut, false) => &["optout"],
-            (Choice::OptOut, true) => &["optout", "caching-no"],
-        };
         flags.extend(mode.prefixes.as_ref().map(|_| "bcast"));
-        flags.extend(choice);
+        flags.extend(mode.choice.flags(mode.caching));
         flags.extend(mode.no_loop.then_some("noloop"));
         flags.extend(mode.broken.then_some("broken_redirect"));
     }

@@ -167,15 +167,8 @@ fn info(client: &mut Client) -> Vec<u8> {
     let mut flags = vec![if mode.is_some() { "on" } else { "off" }];
     let mut prefixes: Vec<&[u8]> = Vec::new();
     if let Some(mode) = &mode {
-        let choice: &[&str] = match (mode.choice, mode.caching) {
-            (Choice::All, _) => &[],
-            (Choice::OptIn, false) => &["optin"],
-            (Choice::OptIn, true) => &["optin", "caching-yes"],
-            (Choice::OptOut, false) => &["optout"],
-            (Choice::OptOut, true) => &["optout", "caching-no"],
-        };
         flags.extend(mode.prefixes.as_ref().map(|_| "bcast"));
-        flags.extend(choice);
+        flags.extend(mode.choice.flags(mode.caching));
         flags.extend(mode.no_loop.then_some("noloop"));
         flags.extend(mode.is_broken.then_some("broken_redirect"));
         prefixes.extend(mode.prefixes.iter().flatten().map(|prefix| &**prefix));
