@@ -418,21 +418,12 @@ impl Core {
         }
         let lane = it.lane;
         let down = &mut self.down;
-        let mut torn = None;
-        // Its shard has left, and what it has not run goes to whoever has the keys now.
-        let homeless = (duty == Duty::Leaving && it.keeps).then(|| {
-            let (waiting, broken) = self.up.take_waiting(backend, now_us, |slot| {
-                unsent += 1;
-                down.answer(slot.target, &text, now_us);
-            });
-            torn = broken;
-            waiting
-        });
-        let broken = self.up.close(backend, why, now_us, |slot: Slot| {
+        // Where its shard has left, what it has not run goes to whoever has the keys now.
+        let (broken, homeless) = self.up.close(backend, why, now_us, |slot: Slot| {
             unsent += u64::from(slot.target != Target::Nobody);
             down.answer(slot.target, &text, now_us);
         });
-        if let Some(reply) = broken.or(torn) {
+        if let Some(reply) = broken {
             down.break_off(&reply);
         }
         if how == Ending::Silence {
@@ -447,9 +438,7 @@ impl Core {
             self.read_elsewhere(backend);
         } else if duty == Duty::Leaving {
             self.release_backend(backend);
-            if let Some(waiting) = homeless {
-                forward::again(self, pool, None, lane, &waiting);
-            }
+            forward::again(self, pool, None, lane, &homeless);
         } else if was_needed {
             self.note_failure(pool, server, since_us);
         }

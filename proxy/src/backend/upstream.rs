@@ -450,7 +450,8 @@ impl Upstream {
     }
 
     /// Ends a connection. Everyone who waits on it is handed to `each`; the reply that breaks off in the middle is
-    /// returned. Where requests may wait, those that may be sent (again) do.
+    /// returned. Where requests may wait, those that may be sent (again) do; of a connection whose shard has left they are
+    /// returned, for others to serve.
     ///
     /// An orderly end that nobody notices is no failure: the connection is opened again when it is needed.
     pub fn close(
@@ -459,15 +460,17 @@ impl Upstream {
         why: &str,
         now_us: u64,
         each: impl FnMut(Slot),
-    ) -> Option<Streaming> {
+    ) -> (Option<Streaming>, Waiting) {
         let it = &mut self.backends[backend];
+        let leaves = it.duty == Duty::Leaving;
         let was_idle = it.is_up() && it.pipeline.is_empty() && it.turned.is_none();
         let broken = it.break_off();
         // What waits for a connection that could not be made has not been sent: it waits where it is.
-        let is_untouched = !it.is_up() && it.turned.is_none() && it.pipeline.tombstones() == 0;
-        let waiting = if it.keeps && it.duty != Duty::Leaving && is_untouched {
+        let is_untouched =
+            !leaves && !it.is_up() && it.turned.is_none() && it.pipeline.tombstones() == 0;
+        let waiting = if it.keeps && is_untouched {
             Waiting::default()
-        } else if it.keeps && it.duty != Duty::Leaving {
+        } else if it.keeps {
             it.salvage(now_us, each)
         } else {
             it.pipeline.fail(each);
@@ -488,13 +491,16 @@ impl Upstream {
         it.carried.clear();
         it.blocked = false;
         it.last_why = why.to_owned();
+        if leaves {
+            return (broken, waiting);
+        }
         let mut at = 0;
         for slot in waiting.slots {
             let end = at + slot.bytes as usize;
             self.send_again(backend, slot, &waiting.bytes[at..end]);
             at = end;
         }
-        broken
+        (broken, Waiting::default())
     }
 
     /// Refuses requests for a connection that is not open, with the reason `why`, until [`Upstream::unbar`].
