@@ -179,6 +179,13 @@ impl Client {
         self.is_apart = false;
     }
 
+    /// A request of it was refused. What was to be in a transaction and is not must not be left out without a word.
+    pub fn spoil_transaction(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.fail();
+        }
+    }
+
     /// Counts a request in and gives its sequence number.
     #[inline]
     pub fn begin(&mut self, now_us: u64) -> u32 {

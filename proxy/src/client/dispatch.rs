@@ -378,9 +378,7 @@ fn hang_up(core: &mut Core, id: ClientId) {
 pub fn refuse(core: &mut Core, id: ClientId, now_us: u64, write: impl FnOnce(&mut Vec<u8>)) {
     if let Some(client) = core.down.clients.get_mut(id) {
         core.pools[client.pool].stats.refused += 1;
-        if let Some(transaction) = &mut client.transaction {
-            transaction.fail();
-        }
+        client.spoil_transaction();
     }
     core.down.clients.reply(id, now_us, write);
 }

@@ -89,10 +89,7 @@ pub fn by(
 pub fn refused(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
     if let Some(client) = core.down.clients.get_mut(id) {
         core.pools[client.pool].stats.forward_errors += 1;
-        // What was to be in a transaction and is not must not be left out without a word.
-        if let Some(transaction) = &mut client.transaction {
-            transaction.fail();
-        }
+        client.spoil_transaction();
     }
     core.down.clients.reply(id, now_us, |out| out.error(refusal.text()));
 }
