@@ -225,7 +225,6 @@ fn lines_of(row: &Row, settings: &Settings, defaults: &Settings) -> Vec<NewLine>
         ("client-output-buffer-limit", _) => output_limits(settings.client_output_buffer_limit)
             .map(|(limits, needed)| NewLine { text: format!("{} {limits}", row.name), needed })
             .into(),
-        ("replicaof", _) if value.is_empty() => Vec::new(),
         ("bind", _) if !differs => Vec::new(),
         ("bind", _) if settings.bind.is_empty() => one("\"\"", true),
         ("bind", _) => {
@@ -262,7 +261,6 @@ fn lines_of(row: &Row, settings: &Settings, defaults: &Settings) -> Vec<NewLine>
             }
             one(&quoted(&value), differs)
         }
-        (_, Kind::Only("", _)) => Vec::new(),
         // Without a word it would be no line that can be read again.
         _ if value.is_empty() && !differs => Vec::new(),
         _ if value.is_empty() => one("\"\"", true),
