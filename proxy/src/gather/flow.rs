@@ -112,15 +112,18 @@ impl Flow {
         is_last: bool,
         emit: &mut impl FnMut(&[u8]),
     ) -> Result<(), Misfit> {
-        let wanted = self.order.iter().filter(|owner| usize::from(**owner) == part).count() as u64;
         let Some(it) = self.parts.get_mut(part) else { return Err(Misfit) };
         it.is_complete |= is_last;
         if it.left.is_none() {
             if piece.starts_with(b"-") {
                 return self.fail(part, piece);
             }
+            // A part has one header and many pieces: only with the first is counted what is wanted of it.
+            let order = &self.order;
+            let wanted =
+                || order.iter().filter(|owner| usize::from(**owner) == part).count() as u64;
             match array(piece) {
-                Some((count, at)) if self.order.is_empty() || count == wanted => {
+                Some((count, at)) if order.is_empty() || count == wanted() => {
                     it.left = Some(count);
                     piece = &piece[at..];
                 }
