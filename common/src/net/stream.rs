@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::memory::{self, MemoryStream};
+
+/// What is awaited of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// That something can be read, or that it has ended.
+    Input,
+    /// That it takes something.
+    Room,
+}
 
 /// A connected stream. Reads are polled (`poll_read`), writes are tried at the end of a turn
 /// (`try_write`) and polled only when the kernel's buffer is full.
@@ -140,6 +149,29 @@ impl Stream {
             Self::Tcp(stream) => SockRef::from(stream).send(bytes),
             Self::Unix(stream) => SockRef::from(stream).send(bytes),
             Self::Memory(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Waits, past the runtime, until what is awaited is so.
+    ///
+    /// # Errors
+    /// poll(2)'s; `TimedOut` behind `most`, which is rounded up to milliseconds.
+    pub fn wait(&self, awaited: Awaited, most: Option<Duration>) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let fd = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+            // A simulation has nothing that waits past its runtime.
+            Self::Memory(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let flags = if awaited == Awaited::Input { PollFlags::IN } else { PollFlags::OUT };
+        let most = most.map(|most| rustix::event::Timespec {
+            tv_sec: most.as_secs() as i64,
+            tv_nsec: i64::from(most.subsec_nanos()),
+        });
+        match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], most.as_ref())? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
         }
     }
 

@@ -8,7 +8,9 @@ pub mod output;
 pub mod reply;
 pub mod subscriptions;
 
+use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use redstart_common::command::CommandId;
 
@@ -84,6 +86,11 @@ impl Flags {
     /// It brings slots that another node hands over as one step: it executes what is to be so, and nobody hears the replies.
     pub const IMPORT: Self = Self(1 << 28);
 
+    /// SCRIPT DEBUG: its scripts are debugged.
+    pub const DEBUGS: Self = Self(1 << 29);
+    /// SCRIPT DEBUG SYNC: they are so in the server itself, not in a child.
+    pub const DEBUGS_HERE: Self = Self(1 << 30);
+
     /// Whether any of `other`'s flags is set.
     #[inline]
     #[must_use]
@@ -136,6 +143,19 @@ pub trait Connection {
     fn descriptor(&self) -> i32;
     /// Has what is sent gathered into larger packets: `repl-disable-tcp-nodelay`.
     fn gather_packets(&self);
+    /// Reads what comes, past the runtime, and waits for it.
+    ///
+    /// # Errors
+    /// The socket's.
+    fn read_waiting(&self, room: &mut [u8]) -> io::Result<usize>;
+    /// Sends all of `bytes`, past the runtime and what waits for the end of the turn, and waits for the socket for no longer than
+    /// `most` at once.
+    ///
+    /// # Errors
+    /// The socket's; `TimedOut`.
+    fn write_waiting(&self, bytes: &[u8], most: Duration) -> io::Result<()>;
+    /// Forgets the client and leaves the connection to another process that has it too.
+    fn let_go(&self);
     /// The connection itself, for the layer that knows what it is.
     fn as_any(self: Rc<Self>) -> Rc<dyn std::any::Any>;
 }

@@ -7,12 +7,13 @@ use redstart_common::resp::{Args, error};
 
 use super::Handlers;
 use super::options::{Options, integer};
+use crate::client::Flags;
 use crate::engine::{Call, CommandError, CommandResult};
 use crate::persistence;
 use crate::persistence::value::PayloadError;
 use crate::scripting::flags::ScriptFlags;
 use crate::scripting::state::{Library, LibraryFunction, Running, Script};
-use crate::scripting::{eval, functions};
+use crate::scripting::{debug, eval, functions};
 
 pub(super) const HANDLERS: Handlers = &[
     ("eval", |call| eval_text(call, false)),
@@ -62,15 +63,21 @@ fn show(call: &mut Call<'_>) {
 /// `EVAL script numkeys [key ...] [arg ...]`
 fn eval_text(call: &mut Call<'_>, read_only: bool) -> CommandResult {
     show(call);
-    let keys = keys(call.args, integer(call.arg(2))?)?;
-    let script = eval::cache(call.core, call.arg(1))?;
-    eval::run(call, &script, keys, read_only)
+    let eval = |call: &mut Call<'_>| {
+        let keys = keys(call.args, integer(call.arg(2))?)?;
+        let script = eval::cache(call.core, call.arg(1))?;
+        eval::run(call, &script, keys, read_only)
+    };
+    if call.client.flags.any(Flags::DEBUGS) { debug::run(call, eval) } else { eval(call) }
 }
 
 /// `EVALSHA sha1 numkeys [key ...] [arg ...]`
 fn eval_cached(call: &mut Call<'_>, read_only: bool) -> CommandResult {
     show(call);
     let sha = eval::sha(call.arg(1)).ok_or(NO_SCRIPT)?;
+    if call.client.flags.any(Flags::DEBUGS) {
+        return Err(CommandError::new("ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
     let keys = keys(call.args, integer(call.arg(2))?)?;
     let script: Rc<Script> = call.core.scripting.scripts.get(&sha).cloned().ok_or(NO_SCRIPT)?;
     eval::run(call, &script, keys, read_only)
@@ -127,18 +134,18 @@ fn script_flush(call: &mut Call<'_>) -> CommandResult {
 
 /// `SCRIPT DEBUG YES | SYNC | NO`
 fn script_debug(call: &mut Call<'_>) -> CommandResult {
-    let word = call.arg(2);
-    if word.eq_ignore_ascii_case(b"no") {
-        call.client.reply.ok();
-        return Ok(());
+    if call.client.reply.pending() > 0 {
+        return Err(CommandError::new("ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
-    Err(CommandError::new(
-        if word.eq_ignore_ascii_case(b"yes") || word.eq_ignore_ascii_case(b"sync") {
-            "ERR This server has no debugger for scripts"
-        } else {
-            "ERR Use SCRIPT DEBUG YES/SYNC/NO"
-        },
-    ))
+    let flags = &mut call.client.flags;
+    match &*call.args.at(2).to_ascii_lowercase() {
+        b"no" => flags.clear(Flags::DEBUGS.or(Flags::DEBUGS_HERE)),
+        b"yes" => flags.set(Flags::DEBUGS),
+        b"sync" => flags.set(Flags::DEBUGS.or(Flags::DEBUGS_HERE)),
+        _ => return Err(CommandError::new("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    }
+    call.client.reply.ok();
+    Ok(())
 }
 
 /// `SCRIPT KILL` and `FUNCTION KILL`

@@ -7,6 +7,7 @@ pub mod crash;
 pub mod disk;
 pub mod environment;
 pub mod files;
+pub mod fork;
 pub mod oom;
 pub mod reserve;
 pub mod supervised;

@@ -8,6 +8,7 @@ use crate::engine::{Core, Unblock};
 use crate::keyspace::Keyspace;
 use crate::pause::Pause;
 use crate::persistence::aof::chain::State;
+use crate::process::fork;
 
 pub use super::ending::{Ending, Manner};
 
@@ -130,6 +131,7 @@ impl Core {
 
     /// Saves what is to be saved, and has the shell end. Answers whether it ends.
     fn save_for_end(&mut self, keyspace: &mut Keyspace, manner: Manner) -> bool {
+        fork::kill_all(&mut self.scripting.children);
         if self.save.as_ref().is_some_and(|save| !save.purposes.is_empty()) {
             if self.writes_rdb_since().is_some() {
                 log!(Warning, "There is a child saving an .rdb. Killing it!");

@@ -8,6 +8,7 @@ use redstart_common::resp::{OwnedArgs, Proto};
 use super::border::{self, Functions, Raise};
 use super::library::{Answer, Arguments, add_function};
 use super::run::Run;
+use super::session::Session;
 use super::state;
 use crate::engine::feed::Audience;
 
@@ -74,14 +75,19 @@ pub fn add_all(lua: &Lua, functions: &Functions, redis: &Table) -> mlua::Result<
     Ok(())
 }
 
-/// What only scripts of EVAL have, and what it does where nobody debugs.
+/// What only scripts of EVAL have.
 ///
 /// # Errors
 /// Lua's: out of memory.
 pub fn add_of_eval(lua: &Lua, functions: &Functions, redis: &Table) -> mlua::Result<()> {
     let truth = |truth: bool| MultiValue::from_vec(vec![Value::Boolean(truth)]);
-    add_function(lua, functions, redis, "breakpoint", move |_, _| Ok(truth(false)))?;
-    add_function(lua, functions, redis, "debug", |_, _| Ok(MultiValue::new()))?;
+    redis.raw_set("debug", functions.debug.clone())?;
+    add_function(lua, functions, redis, "breakpoint", move |_, _| {
+        let asked = border::with_run(|run| {
+            run.core.scripting.session.as_mut().map(Session::ask_to_stop).is_some()
+        });
+        Ok(truth(asked == Some(true)))
+    })?;
     add_function(lua, functions, redis, "replicate_commands", move |_, _| Ok(truth(true)))
 }
 
@@ -231,6 +237,7 @@ fn error_reply(lua: &Lua, args: Arguments) -> Answer {
         let text = text.as_bytes();
         let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
         let text = text.strip_prefix(b"-").unwrap_or(text);
+        border::note_replied_error(text);
         let coded = match memchr::memchr(b' ', text) {
             None => [b"ERR ", crate::text::trim_line_ends(text)].concat(),
             Some(blank) => {

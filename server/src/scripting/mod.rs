@@ -15,10 +15,12 @@
 
 mod api;
 mod border;
+pub mod debug;
 pub mod eval;
 pub mod flags;
 pub mod functions;
 mod library;
 pub mod run;
 mod sandbox;
+pub mod session;
 pub mod state;

@@ -9,6 +9,7 @@ use redstart_common::log;
 use redstart_common::resp::{Args, OwnedArgs, Proto, RespWrite, error};
 
 use super::flags::ScriptFlags;
+use super::session::Stop;
 use super::state::{LibraryFunction, Running};
 use crate::acl::selector::Denied;
 use crate::client::{Client, Flags, Origin, Reply};
@@ -383,6 +384,23 @@ impl<'a> Run<'a> {
             log!(Warning, "Lua script killed by user with SCRIPT KILL.");
         }
         is_killed.then_some(KILLED)
+    }
+
+    /// A script that is debugged arrives at a line, or has run on for a while. Answers why it stops there, if it does.
+    pub fn arrives(&mut self, line: i64, has_run_on: bool) -> Option<Stop> {
+        /// How long a script runs on before it stops, where no other time is set, in milliseconds.
+        const LONG_MS: u64 = 5000;
+        let threshold_ms = match self.core.settings.busy_reply_threshold_ms {
+            0 => LONG_MS,
+            set => set,
+        };
+        let is_long = has_run_on && self.since.elapsed() >= Duration::from_millis(threshold_ms);
+        self.core.scripting.session.as_mut()?.arrives(line, is_long)
+    }
+
+    /// A script that has stopped goes on: the time until here does not count.
+    pub fn restart_clock(&mut self) {
+        self.since = Instant::now();
     }
 
     /// Answers with the error that has ended the script: its text, where it was raised, and whether it has been counted.

@@ -11,6 +11,7 @@ use redstart_common::command::spec::{Flags as RowFlags, Group};
 use redstart_common::resp::{Args, OwnedArgs};
 
 use super::flags::{ScriptFlags, shebang};
+use super::session::Session;
 use crate::client::Reply;
 
 /// The SHA-1 of a script in lower-case hexadecimal digits: its name.
@@ -110,6 +111,10 @@ pub struct Scripting {
     pub libraries: Libraries,
     /// What runs now.
     pub running: Option<Running>,
+    /// The debugger's session with what runs now.
+    pub session: Option<Session>,
+    /// Children of the process in which scripts are debugged: their numbers.
+    pub children: Vec<i32>,
     /// What is used again.
     pub spare: Spare,
     /// The state of `math.random`: 48 bits.
@@ -127,6 +132,8 @@ impl Default for Scripting {
             functions: None,
             libraries: Libraries::default(),
             running: None,
+            session: None,
+            children: Vec::new(),
             spare: Spare::default(),
             random: FIRST_RANDOM,
             may_call_all: false,

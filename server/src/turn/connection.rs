@@ -11,10 +11,12 @@ use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use redstart_common::log;
 use redstart_common::net::crowd::LastAsked;
+use redstart_common::net::stream::Awaited;
 use redstart_common::net::{Stream, buffer, turn};
 use redstart_common::resp::{Limits, RequestScanner};
 use tokio::io::ReadBuf;
@@ -113,6 +115,35 @@ impl client::Connection for Connection {
     fn gather_packets(&self) {
         // A socket that cannot do it sends at once, as before.
         let _ = self.stream().set_nodelay(false);
+    }
+
+    fn read_waiting(&self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream().read_now(room) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream().wait(Awaited::Input, None)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn write_waiting(&self, mut bytes: &[u8], most: Duration) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.stream().write_now(bytes) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream().wait(Awaited::Room, Some(most))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn let_go(&self) {
+        self.broken.set(true);
+        client::Connection::wake(self);
     }
 
     fn as_any(self: Rc<Self>) -> Rc<dyn std::any::Any> {

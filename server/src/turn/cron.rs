@@ -8,7 +8,7 @@ use crate::client::Flags;
 use crate::engine::Engine;
 use crate::keyspace::expire;
 use crate::observe::latency::micros_since;
-use crate::process::watchdog;
+use crate::process::{fork, watchdog};
 use crate::replication::Event;
 
 /// One tick.
@@ -41,6 +41,7 @@ pub fn tick(engine: &mut Engine) {
     core.look_at_log(&mut engine.keyspace);
     core.look_at_save_points(&mut engine.keyspace);
     core.migrations.close_idle_links();
+    fork::reap(&mut core.scripting.children);
     core.rates.sample(&core.stats);
     let used = crate::observe::memory::used_bytes();
     core.memory_peak.set(core.memory_peak.get().max(used));

@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod config;
 mod crash;
+mod debugger;
 mod differential;
 mod disk;
 mod docs;

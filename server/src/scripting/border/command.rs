@@ -7,7 +7,7 @@ use std::ptr;
 use mlua::ffi::{self, lua_State};
 use redstart_common::number::FloatText;
 
-use super::{RUN, errors, reply};
+use super::{RUN, debug, errors, reply};
 use crate::scripting::run::Run;
 
 /// Bytes that the arguments of one command may have together: what a [`Span`](redstart_common::resp::Span) can point at.
@@ -60,6 +60,9 @@ unsafe fn call_command(state: *mut lua_State, raises: bool) -> c_int {
             }
             Outcome::Replied(bytes) => {
                 reply::push(state, &*bytes);
+                if debug::is_on() {
+                    debug::note_reply(&*bytes);
+                }
                 (*bytes).first() == Some(&b'-')
             }
         };
@@ -81,7 +84,12 @@ unsafe fn execute(state: *mut lua_State, count: c_int) -> Outcome {
     // SAFETY: reads values of the stack, which stay there.
     let outcome = match unsafe { gather(state, count, run) } {
         Err(refused) => Outcome::Refused(refused),
-        Ok(()) => match catch_unwind(AssertUnwindSafe(|| run.command())) {
+        Ok(()) => match catch_unwind(AssertUnwindSafe(|| {
+            if run.core.scripting.session.is_some() {
+                debug::note_command(run);
+            }
+            run.command()
+        })) {
             Ok(Ok(bytes)) => Outcome::Replied(bytes),
             Ok(Err(text)) => Outcome::Denied(text),
             Err(panic) => Outcome::Refused(errors::keep(panic).as_bytes()),

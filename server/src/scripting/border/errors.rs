@@ -11,6 +11,7 @@ use std::slice;
 use mlua::ffi::{self, lua_State};
 use mlua::{Lua, MultiValue, Value};
 
+use super::debug;
 use crate::scripting::run::Run;
 use crate::text::trim_line_ends;
 
@@ -83,9 +84,18 @@ pub(super) fn resume() {
     }
 }
 
+/// Pushes an error of the host's, and shows it where a script is debugged.
+pub(super) unsafe fn push_error(state: *mut lua_State, text: &[u8], counted: bool) {
+    if debug::is_on() {
+        debug::note_error(text);
+    }
+    // SAFETY: as in `make_error`.
+    unsafe { make_error(state, text, counted) }
+}
+
 /// Pushes an error: a table with the text, without line ends around it. One whose text is without a blank has no code
 /// word, and gets one. `counted` says that it has been counted.
-pub(super) unsafe fn push_error(state: *mut lua_State, text: &[u8], counted: bool) {
+pub(super) unsafe fn make_error(state: *mut lua_State, text: &[u8], counted: bool) {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let is_coded = memchr::memchr(b' ', text).is_some();
     // SAFETY: what is pushed has room: those who call have asked for it, or have a call's twenty values. An error that is
@@ -231,7 +241,7 @@ unsafe fn push_as_text(state: *mut lua_State) {
 }
 
 /// The text of a string or number on the stack.
-unsafe fn text_at<'a>(state: *mut lua_State, index: c_int) -> Option<&'a [u8]> {
+pub(super) unsafe fn text_at<'a>(state: *mut lua_State, index: c_int) -> Option<&'a [u8]> {
     // SAFETY: the value stays on the stack for as long as the text is used; those who call see to it.
     unsafe {
         if ffi::lua_isstring(state, index) == 0 {

@@ -13,6 +13,7 @@
 //!    whoever uses it takes away meanwhile, so that there is never a second way to it.
 
 mod command;
+mod debug;
 mod errors;
 mod reply;
 mod result;
@@ -26,6 +27,7 @@ use mlua::{Function, Lua, Table, Value};
 
 use super::run::Run;
 
+pub use self::debug::note_replied_error;
 pub use self::errors::Raise;
 
 /// Instructions between two looks at the clock.
@@ -112,6 +114,8 @@ pub struct Functions {
     pub protected_call: Function,
     /// `pcall`, which gives the text of errors that are tables.
     pub pcall: Function,
+    /// `redis.debug`
+    pub debug: Function,
     /// Gives an error a source and a line.
     pub error_handler: Function,
     /// Makes a function raise an error when another that it calls answers with one: see [`Raise`].
@@ -131,6 +135,7 @@ impl Functions {
                 call: lua.create_c_function(command::call)?,
                 protected_call: lua.create_c_function(command::protected_call)?,
                 pcall: lua.create_c_function(errors::pcall)?,
+                debug: lua.create_c_function(debug::debug)?,
                 error_handler: lua.create_c_function(errors::handler)?,
                 raising: lua.create_c_function(errors::make_raising)?,
             })
@@ -164,8 +169,12 @@ unsafe extern "C-unwind" fn run(state: *mut lua_State) -> c_int {
     // SAFETY: the stack holds the function alone, and a call has room for twenty values. What raises errors here (for want
     // of memory) passes over frames without destructors.
     unsafe {
-        // The hook may have been set closer to end the script before.
-        ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+        if debug::is_on() {
+            debug::set_hook(state);
+        } else {
+            // The hook may have been set closer to end the script before, or to debug it.
+            ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+        }
         ffi::lua_pushcclosure(state, errors::handler, 0);
         ffi::lua_insert(state, 1);
         let is_load = is_load();

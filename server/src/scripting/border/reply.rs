@@ -6,7 +6,7 @@ use mlua::ffi::{self, lua_State};
 use redstart_common::number;
 use redstart_common::resp::{Reader, Value};
 
-use super::errors;
+use super::{debug, errors};
 
 /// Values of Lua's stack that one level of a reply takes at most.
 const LEVEL_SLOTS: c_int = 6;
@@ -46,7 +46,12 @@ unsafe fn push_value(state: *mut lua_State, reader: &mut Reader<'_>) {
                 push_text(state, text);
                 set_field(state, c"ok");
             }
-            Some(Value::Error(text)) => errors::push_error(state, text, true),
+            Some(Value::Error(text)) => {
+                if debug::is_on() {
+                    debug::note_replied_error(text);
+                }
+                errors::make_error(state, text, true);
+            }
             Some(Value::Null) if is_typed_null => ffi::lua_pushnil(state),
             Some(Value::Null) | None => ffi::lua_pushboolean(state, 0),
             Some(Value::Array(count) | Value::Push(count)) => push_array(state, reader, count),
