@@ -1,5 +1,7 @@
 //! `DEBUG`: for tests, and only where `enable-debug-command` allows.
 
+mod memory;
+
 use redstart_common::glob;
 use redstart_common::resp::error;
 use redstart_common::resp::{Proto, RespWrite};
@@ -80,6 +82,8 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
         }
         ("htstats", 3) => table_statistics(call),
         ("htstats-key", 3) => table_statistics_of_key(call),
+        ("mallctl", 3 | 4) => memory::number(call),
+        ("mallctl-str", 3 | 4) => memory::text(call),
         ("replicate", 3..) => {
             let words: Vec<&[u8]> = args.tail(2).iter().collect();
             call.core.feed.push(call.client.db, &words);
@@ -550,6 +554,10 @@ fn help(call: &mut Call<'_>) -> CommandResult {
             "    Flush the AOF buffers on disk and reload the AOF in memory.",
             "LOG <message>",
             "    Write <message> to the server log.",
+            "MALLCTL <key> [<val>]",
+            "    Get or set a malloc tuning integer.",
+            "MALLCTL-STR <key> [<val>]",
+            "    Get or set a malloc tuning string.",
             "CLUSTERLINK KILL <to|from|all> <node-id>",
             "    Kills the link based on the direction to/from (both) with the provided node.",
             "DROP-CLUSTER-PACKET-FILTER <packet-type>",
