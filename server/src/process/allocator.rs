@@ -136,16 +136,40 @@ const TEXTS: [&[u8]; 8] = [
     b"opt.zero_realloc",
 ];
 
-/// Reads a text that jemalloc knows by name, and sets it where one is given. Answers with that from before.
+/// What stands for a value where a control acts and takes none.
+const NO_VALUE: &[u8] = b"VOID";
+
+/// Whether a control acts and takes no value.
+fn is_act(name: &[u8]) -> bool {
+    let of_arena = || {
+        let rest = name.strip_prefix(b"arena.")?;
+        let dot = memchr::memchr(b'.', rest)?;
+        Some(&rest[dot..])
+    };
+    matches!(name, b"thread.tcache.flush" | b"thread.idle")
+        || matches!(of_arena(), Some(b".purge" | b".decay"))
+}
+
+/// Reads a text that jemalloc knows by name, and sets it where one is given. Answers with that from before; nothing where the
+/// control acts and has no value (it is given `VOID`).
 ///
 /// # Errors
 /// jemalloc's; one that is no text, or cannot be set, is refused.
-pub fn control_text(name: &[u8], value: Option<&[u8]>) -> io::Result<Vec<u8>> {
+pub fn control_text(name: &[u8], value: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
     let is_arenas = name.strip_prefix(b"arena.").is_some_and(|rest| rest.ends_with(b".dss"));
+    if is_act(name) && value == Some(NO_VALUE) {
+        let name = c_name(name)?;
+        let nothing = std::ptr::null_mut;
+        // SAFETY: the name ends in NUL, and this control neither reads nor writes, as its null pointers say.
+        let code = unsafe {
+            tikv_jemalloc_sys::mallctl(name.as_ptr(), nothing(), nothing().cast(), nothing(), 0)
+        };
+        return if code == 0 { Ok(None) } else { Err(io::Error::from_raw_os_error(code)) };
+    }
     if !is_arenas && !TEXTS.contains(&name) {
         // Whether there is such a name at all.
-        let size_of_nothing = control(name, None);
-        return Err(size_of_nothing.err().unwrap_or(io::Error::from_raw_os_error(libc::EINVAL)));
+        let outcome = control(name, None);
+        return Err(outcome.err().unwrap_or(io::Error::from_raw_os_error(libc::EINVAL)));
     }
     if value.is_some() && !is_arenas {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
@@ -162,8 +186,8 @@ pub fn control_text(name: &[u8], value: Option<&[u8]>) -> io::Result<Vec<u8>> {
     unsafe {
         let (old_place, old_size) = ((&raw mut old).cast(), &raw mut old_size);
         match tikv_jemalloc_sys::mallctl(name.as_ptr(), old_place, old_size, new_place, new_size) {
-            0 if !old.is_null() => Ok(CStr::from_ptr(old).to_bytes().to_vec()),
-            0 => Ok(Vec::new()),
+            0 if !old.is_null() => Ok(Some(CStr::from_ptr(old).to_bytes().to_vec())),
+            0 => Ok(None),
             code => Err(io::Error::from_raw_os_error(code)),
         }
     }
@@ -205,12 +229,18 @@ mod tests {
 
     #[test]
     fn texts_are_read_and_what_is_none_is_not_taken_for_one() {
-        assert!(control_text(b"version", None).expect("there").starts_with(b"5."));
+        let read = |name| control_text(name, None).expect("there").expect("a text");
+        assert!(read(b"version").starts_with(b"5."));
         let before = control_text(b"arena.0.dss", Some(b"primary")).expect("settable");
-        assert_eq!(control_text(b"arena.0.dss", Some(&before)).expect("settable"), b"primary");
+        let set = control_text(b"arena.0.dss", before.as_deref()).expect("settable");
+        assert_eq!(set.as_deref(), Some(&b"primary"[..]));
+        for act in [&b"thread.tcache.flush"[..], b"arena.0.purge", b"arena.4096.decay"] {
+            assert_eq!(control_text(act, Some(NO_VALUE)).expect("done"), None);
+        }
         let code = |name, value| control_text(name, value).err().and_then(|it| it.raw_os_error());
         assert_eq!(code(b"arenas.page", None), Some(libc::EINVAL));
         assert_eq!(code(b"nope", None), Some(libc::ENOENT));
+        assert_eq!(code(b"arena.0.destroy", Some(NO_VALUE)), Some(libc::EPERM));
         assert_eq!(code(b"version", Some(b"6")), Some(libc::EPERM));
     }
 }

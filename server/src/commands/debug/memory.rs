@@ -19,8 +19,10 @@ pub(super) fn number(call: &mut Call<'_>) -> CommandResult {
 /// `DEBUG MALLCTL-STR name [text]`
 pub(super) fn text(call: &mut Call<'_>) -> CommandResult {
     let before = allocator::control_text(call.arg(2), call.args.get(3));
-    let before = before.map_err(refused)?;
-    call.client.reply.bulk(&before);
+    match before.map_err(refused)? {
+        Some(text) => call.client.reply.bulk(&text),
+        None => call.client.reply.ok(),
+    }
     Ok(())
 }
 
