@@ -6,6 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::memory::size_class;
+
 /// Default size of the read buffer of a thread, in bytes: large enough that a read is nearly always short, which lets
 /// the poller clear readiness without a second, failing read.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -23,7 +25,7 @@ static READ_BYTES: AtomicUsize = AtomicUsize::new(READ_BUFFER_BYTES);
 
 thread_local! {
     static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    /// What the spare buffers have room for, in bytes.
+    /// What the spare buffers take of the allocator, in bytes.
     static SPARE_BYTES: Cell<usize> = const { Cell::new(0) };
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES.load(Ordering::Relaxed)].into_boxed_slice());
 }
@@ -34,7 +36,7 @@ pub fn take() -> Vec<u8> {
     let Some(spare) = SPARES.with(|spares| spares.borrow_mut().pop()) else {
         return Vec::with_capacity(POOLED_BYTES);
     };
-    SPARE_BYTES.set(SPARE_BYTES.get() - spare.capacity());
+    SPARE_BYTES.set(SPARE_BYTES.get() - size_class(spare.capacity()));
     spare
 }
 
@@ -47,7 +49,7 @@ pub fn give(mut buffer: Vec<u8>) {
     SPARES.with(|spares| {
         let mut spares = spares.borrow_mut();
         if spares.len() < SPARES_MAX {
-            SPARE_BYTES.set(SPARE_BYTES.get() + buffer.capacity());
+            SPARE_BYTES.set(SPARE_BYTES.get() + size_class(buffer.capacity()));
             spares.push(buffer);
         }
     });
@@ -65,7 +67,7 @@ pub fn trim() {
         let mut spares = spares.borrow_mut();
         spares.retain(|buffer| buffer.capacity() <= 4 * POOLED_BYTES);
         spares.truncate(SPARES_IDLE);
-        SPARE_BYTES.set(spares.iter().map(Vec::capacity).sum());
+        SPARE_BYTES.set(spares.iter().map(|spare| size_class(spare.capacity())).sum());
     });
 }
 
@@ -107,7 +109,9 @@ mod tests {
         let bytes: usize = lent.iter().map(Vec::capacity).sum();
         lent.into_iter().for_each(give);
         assert_eq!(spare_bytes(), bytes);
-        give(Vec::with_capacity(8 * POOLED_BYTES));
+        // A buffer takes the size that the allocator has for it.
+        give(Vec::with_capacity(100_000));
+        assert_eq!(spare_bytes(), bytes + (112 << 10));
         trim();
         assert_eq!(spare_bytes(), SPARES_IDLE * POOLED_BYTES);
         let one = take();

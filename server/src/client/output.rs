@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
+use redstart_common::memory::size_class;
 use redstart_common::net::buffer;
 
 /// The size of a block that is one of many, in bytes.
@@ -52,7 +53,7 @@ impl Block {
 
     fn allocated(&self) -> usize {
         match self {
-            Self::Own(bytes) => bytes.capacity(),
+            Self::Own(bytes) => size_class(bytes.capacity()),
             Self::Shared(bytes) => bytes.len(),
         }
     }
@@ -95,7 +96,8 @@ impl Output {
     /// Bytes of memory that the blocks take, those shared with values included.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        self.closed_allocated + self.tail.capacity()
+        let tail = self.tail.capacity();
+        self.closed_allocated + if tail > 0 { size_class(tail) } else { 0 }
     }
 
     /// Closed blocks.

@@ -55,6 +55,10 @@ struct Link {
     closed: Cell<bool>,
     /// While a snapshot is loaded nothing is read.
     is_loading: Cell<bool>,
+    /// A snapshot is taken in as it comes.
+    takes_in: Cell<bool>,
+    /// Nothing more comes.
+    ended: Cell<bool>,
     /// The link's state has changed: its task looks.
     changed: Notify,
     /// All of a snapshot has come, or will not.
@@ -127,6 +131,19 @@ impl Link {
         }
     }
 
+    /// Nothing more comes. What takes a snapshot in as it came says first what it lacked: called again before that, the primary would
+    /// send the next while this one is not done with, and what is said of both would mix.
+    async fn end(&self) {
+        self.ended.set(true);
+        if self.takes_in.get() {
+            self.receiving.take();
+            self.loads.notify_one();
+        }
+        while self.takes_in.get() && !self.closed.get() {
+            self.changed.notified().await;
+        }
+    }
+
     fn close(&self) {
         self.closed.set(true);
         self.receiving.take();
@@ -149,6 +166,8 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
                 addresses: RefCell::default(),
                 closed: Cell::new(false),
                 is_loading: Cell::new(false),
+                takes_in: Cell::new(false),
+                ended: Cell::new(false),
                 changed: Notify::new(),
                 loads: Notify::new(),
                 receiving: RefCell::new(None),
@@ -300,6 +319,7 @@ async fn serve(server: Rc<Server>, link: Rc<Link>, host: String, port: u16) {
     };
     tell(&server, Event::Connected(link.id));
     let reason = read_until_closed(&server, &link, read).await;
+    link.end().await;
     if !link.closed.get() {
         server.links.open.borrow_mut().remove(&link.id);
         hide(&server, link.id);
@@ -377,6 +397,7 @@ fn receive_directly(
         begun
     };
     link.receiving.replace(Some(Receiving::Parser(inflow)));
+    link.takes_in.set(true);
     tokio::task::spawn_local(take_in(Rc::clone(server), Rc::clone(link), incoming));
     Ok(())
 }
@@ -385,7 +406,7 @@ fn receive_directly(
 async fn take_in(server: Rc<Server>, link: Rc<Link>, mut incoming: Incoming) {
     let outcome = incoming.take_in(&server, link.id).await;
     // The end of the data may be known before the end of what is sent.
-    while outcome.is_ok() && !link.is_loading.get() && !link.closed.get() {
+    while outcome.is_ok() && !link.is_loading.get() && !link.closed.get() && !link.ended.get() {
         link.loads.notified().await;
     }
     end_load(&server, &link, outcome);
@@ -417,7 +438,9 @@ async fn load(server: Rc<Server>, link: Rc<Link>, arriving: Arriving) {
 
 /// A load is over.
 fn end_load(server: &Rc<Server>, link: &Rc<Link>, outcome: Result<u32, String>) {
-    link.is_loading.set(false);
+    // A snapshot whose end was not seen is none, though all its data may have come.
+    let is_whole = link.is_loading.replace(false);
+    link.takes_in.set(false);
     {
         let mut engine = server.engine.borrow_mut();
         let engine = &mut *engine;
@@ -429,7 +452,9 @@ fn end_load(server: &Rc<Server>, link: &Rc<Link>, outcome: Result<u32, String>) 
     }
     if !link.closed.get() {
         match outcome {
-            Ok(db) => tell(server, Event::Loaded(link.id, db)),
+            Ok(db) if is_whole => tell(server, Event::Loaded(link.id, db)),
+            // The link says that it has ended.
+            Ok(_) => {}
             Err(reason) => tell(server, Event::LoadFailed(link.id, &reason)),
         }
     }
