@@ -17,7 +17,7 @@ pub(super) fn plain_stream(stream: &Stream) -> Vec<String> {
     for group in stream.groups() {
         all.push(format!("{:?} {:?} {}", group.name(), group.last_id, group.entries_read));
         for (id, held) in group.pending().iter() {
-            let name = group.consumer(held.consumer).name();
+            let name = group.owner_name(held);
             all.push(format!("{id:?} {name:?} {} {}", held.delivered_ms, held.deliveries));
         }
         for consumer in group.consumers() {
@@ -41,7 +41,7 @@ pub(super) fn stream_of(texts: &[Vec<u8>], limits: &Limits) -> Stream {
         group.add_consumer(&[text, &b"other"[..]].concat(), -1);
         stream.add_group(group);
         let delivery = Delivery { consumer, is_pending: number < 3, now_ms: 5, most: 100 * number };
-        stream.with_group(text, |stream, group| group.deliver(stream, delivery, |_, _| {}));
+        stream.with_group(text, |stream, group| group.deliver(stream, delivery, |_, _| true));
     }
     stream.remove((0..texts.len() as u64 / 3).map(|seq| StreamId::new(7, seq * 3)));
     stream
