@@ -264,12 +264,12 @@ impl Server {
             return;
         }
         let settings = &engine.core.settings;
-        let [save, nosave, now, force] = match asked {
+        let [save, nosave, now, force, safe] = match asked {
             Asked::Terminate => settings.shutdown_on_sigterm,
             Asked::Interrupt => settings.shutdown_on_sigint,
-            Asked::Program => [false, false, true, true],
+            Asked::Program => [false, false, true, true, false],
         };
-        let manner = Manner { save, nosave, now, force, safe: false };
+        let manner = Manner { save, nosave, now, force, safe };
         if asked == Asked::Program {
             engine.core.shut_down(&mut engine.keyspace, manner);
             return;

@@ -212,7 +212,8 @@ fn xread(args: Args<'_>) -> Positions {
                 Positions::NONE
             };
         }
-        i += if is_word(arg, "block") || is_word(arg, "count") {
+        let takes_a_number = ["block", "count", "claim", "maxcount", "maxsize"];
+        i += if takes_a_number.iter().any(|option| is_word(arg, option)) {
             2
         } else if is_word(arg, "group") {
             3
@@ -471,6 +472,7 @@ mod tests {
         assert_eq!(routed("migrate h 1 k 0 9 keys a b"), [0; 0]);
         assert_eq!(routed("georadius k 1 2 3 m store a storedist b"), [1, 9]);
         assert_eq!(routed("xread count 2 block 0 streams a b 0 0"), [6, 7]);
+        assert_eq!(routed("xread maxcount 2 MAXSIZE 9 streams a b 0 0"), [6, 7]);
         assert_eq!(routed("xread count 2 streams a b 0"), [0; 0]);
         assert_eq!(routed("xreadgroup group streams streams noack streams streams >"), [6]);
         assert_eq!(routed("set k v get"), [1]);

@@ -25,7 +25,47 @@ pub(super) const WIDENED: &[(&str, i16)] = &[("zrank", 3), ("zrevrank", 3)];
 
 /// Sub-commands, by their containers, whose other sub-commands stand with them.
 pub(super) const SUBCOMMANDS: &[(&str, &[CommandSpec])] =
-    &[("client", CLIENT), ("cluster", CLUSTER), ("script", SCRIPT)];
+    &[("client", CLIENT), ("cluster", CLUSTER), ("script", SCRIPT), ("sentinel", SENTINEL)];
+
+/// Words of Valkey 8.0 for what has the word master in it.
+const SENTINEL: &[CommandSpec] = &[
+    CommandSpec {
+        name: "sentinel|get-primary-addr-by-name",
+        arity: 3,
+        summary: "Returns the port and address of a primary instance.",
+        arguments: &[string("primary-name")],
+        ..OF_SENTINEL
+    },
+    CommandSpec {
+        name: "sentinel|is-primary-down-by-addr",
+        arity: 6,
+        summary: "Determines whether a primary instance is down.",
+        arguments: &[string("ip"), integer("port"), integer("current-epoch"), string("runid")],
+        ..OF_SENTINEL
+    },
+    CommandSpec {
+        name: "sentinel|primaries",
+        arity: 2,
+        summary: "Returns a list of monitored primaries.",
+        complexity: "O(N) where N is the number of primaries",
+        ..OF_SENTINEL
+    },
+    CommandSpec {
+        name: "sentinel|primary",
+        arity: 3,
+        summary: "Returns the state of a primary instance.",
+        arguments: &[string("primary-name")],
+        ..OF_SENTINEL
+    },
+];
+
+const OF_SENTINEL: CommandSpec = CommandSpec {
+    flags: flags![ADMIN, ONLY_SENTINEL, SENTINEL],
+    categories: categories![ADMIN, SLOW, DANGEROUS],
+    complexity: "O(1)",
+    since: "8.0.0",
+    ..CommandSpec::of(Group::Sentinel)
+};
 
 const CLUSTER: &[CommandSpec] = &[CommandSpec {
     name: "cluster|slot-stats",

@@ -169,6 +169,9 @@ fn is_local(call: &Call<'_>) -> bool {
 pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
     call.core.stats.reset();
     call.core.replication.reset_counts();
+    if let Some(costs) = &mut call.core.slot_costs {
+        costs.reset();
+    }
     let shared = &call.keyspace.shared;
     shared.hits.set(0);
     shared.misses.set(0);

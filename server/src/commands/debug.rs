@@ -268,8 +268,10 @@ fn object(call: &mut Call<'_>) -> CommandResult {
         let nodes = list.node_count();
         let mean = list.len() as f64 / nodes.max(1) as f64;
         line += &format!(
-            " ql_nodes:{nodes} ql_avg_node:{mean:.2} ql_listpack_max:{} ql_compressed:0 ql_uncompressed_size:{length}",
-            call.core.settings.packed.list_node
+            " ql_nodes:{nodes} ql_avg_node:{mean:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",
+            call.core.settings.packed.list_node,
+            u8::from(list.compressed_count() > 0),
+            list.open_bytes(),
         );
     }
     call.client.reply.simple(&line);

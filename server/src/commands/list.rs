@@ -174,9 +174,11 @@ pub fn lindex(call: &mut Call<'_>) -> CommandResult {
         return Ok(());
     };
     let index = integer(args.at(2))?;
-    match place(index, list.len()).and_then(|index| list.get(index)) {
-        Some(element) => call.client.reply.element(element),
-        None => call.client.reply.null(),
+    let reply = &mut call.client.reply;
+    let there = place(index, list.len())
+        .and_then(|index| list.with(index, |element| reply.element(element)));
+    if there.is_none() {
+        reply.null();
     }
     Ok(())
 }

@@ -6,4 +6,5 @@ pub mod choice;
 pub mod hll;
 pub mod intset;
 pub mod listpack;
+pub mod lzf;
 pub mod table;

@@ -23,6 +23,7 @@ use crate::keyspace::Keyspace;
 use crate::migrate::Migrations;
 use crate::observe::command_log::{About, CommandLogs, Limits};
 use crate::observe::latency::Monitor;
+use crate::observe::slot_costs::SlotCosts;
 use crate::observe::stats::Stats;
 use crate::pause::Paused;
 use crate::persistence::logging::Logging;
@@ -63,6 +64,8 @@ pub struct Core {
     pub feed: Feed,
     /// Commands that took long, or much.
     pub command_logs: CommandLogs,
+    /// What slots cost, if that is counted.
+    pub slot_costs: Option<SlotCosts>,
     /// What took too long, by kind of event.
     pub latency: Monitor,
     /// From what on a command is noted, in a log or by the latency monitor.
@@ -170,6 +173,7 @@ impl Core {
         use crate::settings::notify::Classes;
         let settings = &self.settings;
         shared.lfu.set(settings.maxmemory_policy.is_lfu());
+        shared.change_is_use.set(settings.maxmemory_policy.is_lrm());
         shared.lfu_log_factor.set(settings.lfu_log_factor);
         shared.lfu_decay_minutes.set(settings.lfu_decay_time);
         shared.watch_misses.set(settings.notify_keyspace_events.any(Classes::MISS));
@@ -181,7 +185,9 @@ impl Core {
             (About::LargeRequest, logs.large_request),
             (About::LargeReply, logs.large_reply),
         ] {
-            self.command_logs.of_mut(about).set_length(log.length_max);
+            let log_of = self.command_logs.of_mut(about);
+            log_of.set_length(log.length_max);
+            log_of.set_extent(logs.args_max, logs.arg_bytes_max);
         }
         let limits = Limits {
             us: logs.slow.limit(),
@@ -193,6 +199,13 @@ impl Core {
             ms => ms.saturating_mul(1000),
         };
         self.noted_from = Limits { us: limits.us.min(latency_us), ..limits };
+        if settings.cluster.enabled && settings.cluster.slot_stats_enabled {
+            // Every command is looked at closely.
+            self.noted_from.us = 0;
+            self.slot_costs.get_or_insert_default();
+        } else {
+            self.slot_costs = None;
+        }
         self.note_expiry(shared);
         self.arm();
     }
@@ -322,6 +335,9 @@ impl Core {
         reply_bytes: usize,
     ) {
         use redstart_common::command::spec::Flags as RowFlags;
+        if let Some(costs) = &mut self.slot_costs {
+            costs.count(client, id, us, args, reply_bytes);
+        }
         let flags = command::spec(id).flags;
         let fast = flags.contains(RowFlags::FAST);
         self.note_latency(if fast { "fast-command" } else { "command" }, us);

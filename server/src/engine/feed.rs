@@ -69,8 +69,8 @@ enum Record {
         end: usize,
         to: Audience,
     },
-    /// What follows, up to `End`, is one group.
-    Begin,
+    /// What follows, up to `End`, is one group to these.
+    Begin(Audience),
     End,
 }
 
@@ -104,8 +104,8 @@ pub struct Feed {
     frames: u32,
     /// Where the group that is being pushed begins.
     group: usize,
-    /// What the call pushes is no group: each command stands for itself.
-    apart: bool,
+    /// To whom what the call pushes is no group: each command stands for itself.
+    apart: Audience,
 }
 
 /// What has left since the feed was last taken.
@@ -218,7 +218,13 @@ impl Feed {
     /// What the call that runs pushes is no group, unless it is part of one: keys that SCAN comes by and that have
     /// expired, say, have nothing to do with each other.
     pub fn keep_apart(&mut self) {
-        self.apart = true;
+        self.apart = Audience::ALL;
+    }
+
+    /// As [`keep_apart`](Self::keep_apart), for some. A server that does not know one of the commands of a group does none of
+    /// them: what is said to replicas in two words, one of which older ones do not know, has to stand for itself.
+    pub fn keep_apart_for(&mut self, audience: Audience) {
+        self.apart = self.apart.or(audience);
     }
 
     /// A call is done, with all that follows from it: what it has pushed, if that is more than one command, is a group.
@@ -229,8 +235,9 @@ impl Feed {
             return;
         }
         let records = &mut self.batch.records;
-        if records.len() > self.group + 1 && !apart {
-            records.insert(self.group, Record::Begin);
+        let together = Audience::ALL.without(apart);
+        if records.len() > self.group + 1 && !together.is_nobody() {
+            records.insert(self.group, Record::Begin(together));
             records.push(Record::End);
         }
         self.group = records.len();
@@ -296,7 +303,7 @@ impl Batch {
     fn end(&self) -> usize {
         let ends = self.records.iter().rev().find_map(|record| match record {
             Record::Command { end, .. } => Some(*end),
-            Record::Begin | Record::End => None,
+            Record::Begin(_) | Record::End => None,
         });
         ends.unwrap_or(0)
     }
@@ -312,9 +319,9 @@ impl Batch {
                 start = end;
                 (!to.and(reader).is_nobody()).then_some(Part::Command { db: db as usize, bytes })
             }
-            Record::Begin => {
+            Record::Begin(to) => {
                 let group = self.records[place..].iter().take_while(|it| **it != Record::End);
-                in_group = group.filter(is_readers).count() > 1;
+                in_group = !to.and(reader).is_nobody() && group.filter(is_readers).count() > 1;
                 in_group.then_some(Part::Begin)
             }
             Record::End => in_group.then_some(Part::End),
@@ -365,10 +372,14 @@ mod tests {
         feed.push(4, &[b"eight"]);
         feed.push(4, &[b"nine"]);
         feed.end_call();
+        feed.keep_apart_for(Audience::REPLICAS);
+        feed.push(5, &[b"ten"]);
+        feed.push(5, &[b"eleven"]);
+        feed.end_call();
         let batch = feed.take();
         let all = "0:one ( 0:two 1:three ) ( 0:four 0:five 2:six ) 3:seven 4:eight 4:nine";
-        assert_eq!(told(&batch, Audience::LOG), all);
-        assert_eq!(told(&batch, Audience::REPLICAS), all);
+        assert_eq!(told(&batch, Audience::LOG), format!("{all} ( 5:ten 5:eleven )"));
+        assert_eq!(told(&batch, Audience::REPLICAS), format!("{all} 5:ten 5:eleven"));
         feed.give_back(batch);
         assert!(feed.is_empty());
     }

@@ -86,6 +86,7 @@ impl Engine {
                 blocking: Blocking::new(count),
                 feed: Feed::new(),
                 command_logs: CommandLogs::default(),
+                slot_costs: None,
                 latency: Monitor::default(),
                 noted_from: Limits::NONE,
                 time: Time::new(),

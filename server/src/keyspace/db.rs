@@ -11,11 +11,13 @@
 mod aside;
 mod fields;
 mod held;
+mod names;
 mod slots;
 mod value;
 mod visit;
 mod write;
 
+use std::collections::BTreeSet;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -53,6 +55,10 @@ pub struct Db {
     expires: Table<Entry>,
     /// Hashes with fields that have deadlines, and some that had.
     timed: Table<Entry>,
+    /// Keys whose streams know names of entries, and some that did.
+    named: BTreeSet<Box<[u8]>>,
+    /// The key behind which the forgetting of names goes on.
+    names_cursor: Box<[u8]>,
     shared: Rc<Shared>,
     /// Slots whose keys lie aside: see `aside`.
     aside: Option<Box<SlotSet>>,
@@ -74,6 +80,8 @@ impl Db {
             table: Entries::new(shared.by_slot.get()),
             expires: Table::new(),
             timed: Table::new(),
+            named: BTreeSet::new(),
+            names_cursor: Box::default(),
             shared,
             aside: None,
             expire_cursor: 0,
@@ -301,6 +309,9 @@ impl Db {
             }
             entry.set_epoch(epoch);
         }
+        if self.shared.change_is_use.get() {
+            entry.set_lru(self.shared.lru_clock.get());
+        }
     }
 
     /// Looks a key up to change it in place.
@@ -511,6 +522,7 @@ impl Db {
     fn empty(&mut self) -> Option<Entries> {
         self.expires = Table::new();
         self.timed = Table::new();
+        self.named.clear();
         self.average_ttl_ms = 0;
         self.expire_cursor = 0;
         self.fields_cursor = 0;
@@ -573,6 +585,24 @@ mod tests {
             Str::Int(number) => Some(number.to_string().into_bytes()),
             Str::Bytes(bytes) => Some(bytes.to_vec()),
         }
+    }
+
+    #[test]
+    fn where_a_change_is_the_use_a_look_up_is_none() {
+        let mut db = db();
+        db.shared.change_is_use.set(true);
+        let lru = |db: &Db| db.look(b"k").map(Entry::lru);
+        db.shared.lru_clock.set(10);
+        db.set_string(b"k", b"v", Deadline::Clear);
+        db.shared.lru_clock.set(20);
+        assert_eq!(text(&mut db, b"k").as_deref(), Some(&b"v"[..]));
+        assert_eq!(lru(&db), Some(10));
+        assert!(db.write(b"k").is_some());
+        assert_eq!(lru(&db), Some(20));
+        db.shared.change_is_use.set(false);
+        db.shared.lru_clock.set(30);
+        text(&mut db, b"k");
+        assert_eq!(lru(&db), Some(30));
     }
 
     struct Seen(RefCell<Vec<Vec<u8>>>);

@@ -31,6 +31,8 @@ impl Cycle {
 
 /// Keys looked at between two looks at the clock and the tally.
 const BATCH: usize = 200;
+/// Streams of a database that are looked at in a cycle for names that are to be forgotten.
+const NAMED_STREAMS: usize = 20;
 /// Fields of a hash that are removed between two looks at the clock.
 const FIELDS_BATCH: usize = 1000;
 
@@ -45,6 +47,12 @@ pub fn cycle(keyspace: &mut Keyspace, cycle: Cycle) {
     // As Redis has it: a twentieth of what this cycle saw, the rest of what was known.
     let percent = if seen == 0 { 0.0 } else { due as f64 * 100.0 / seen as f64 };
     shared.stale_percent.set(percent * 0.05 + shared.stale_percent.get() * 0.95);
+}
+
+/// Has streams forget names of entries that are too old. Nobody is told: each server does so by its own clock.
+pub fn forget_names(keyspace: &mut Keyspace) {
+    let known = keyspace.dbs.iter_mut().filter(|db| db.named_len() > 0);
+    known.for_each(|db| db.forget_old_names(NAMED_STREAMS));
 }
 
 /// What a cycle has seen.

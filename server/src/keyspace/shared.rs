@@ -124,6 +124,8 @@ pub struct Shared {
     pub stale_percent: Cell<f64>,
     /// Whether reads leave the eviction data alone (CLIENT NO-TOUCH).
     pub no_touch: Cell<bool>,
+    /// A change of an entry is its use, and a look-up is none.
+    pub change_is_use: Cell<bool>,
     /// Whether keys past their deadline stay where they are, though nobody sees them (while writes are paused).
     pub keep_expired: Cell<bool>,
     /// Keys with a deadline that clients of a writable replica wrote: no primary removes them.
@@ -217,7 +219,7 @@ impl Shared {
     /// Touches an entry that is being read or written.
     #[inline]
     pub fn touch(&self, entry: &mut Entry) {
-        if self.no_touch.get() {
+        if self.no_touch.get() | self.change_is_use.get() {
             return;
         }
         if self.lfu.get() {

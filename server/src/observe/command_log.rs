@@ -4,11 +4,6 @@ use std::collections::VecDeque;
 
 use redstart_common::resp::Args;
 
-/// Arguments kept of an entry; the last says how many more there were.
-const ARGS_MAX: usize = 32;
-/// Bytes kept of an argument.
-const ARG_BYTES_MAX: usize = 128;
-
 /// What a log is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
@@ -84,14 +79,18 @@ pub struct CommandLog {
     entries: VecDeque<Noted>,
     next_id: u64,
     length_max: usize,
+    /// Arguments kept of an entry; the last says how many more there were.
+    args_max: usize,
+    /// Bytes kept of an argument.
+    arg_bytes_max: usize,
 }
 
-fn shorten(arg: &[u8]) -> Vec<u8> {
-    if arg.len() <= ARG_BYTES_MAX {
+fn shorten(arg: &[u8], most: usize) -> Vec<u8> {
+    if arg.len() <= most {
         return arg.to_vec();
     }
-    let mut text = arg[..ARG_BYTES_MAX].to_vec();
-    let more = arg.len() - ARG_BYTES_MAX;
+    let mut text = arg[..most].to_vec();
+    let more = arg.len() - most;
     text.extend_from_slice(format!("... ({more} more bytes)").as_bytes());
     text
 }
@@ -106,15 +105,19 @@ impl CommandLog {
         address: &str,
         name: &[u8],
     ) {
-        let mut kept: Vec<Vec<u8>> = args.iter().take(ARGS_MAX).map(shorten).collect();
+        let (most, bytes) = (self.args_max, self.arg_bytes_max);
+        let mut kept: Vec<Vec<u8>> =
+            args.iter().take(most).map(|arg| shorten(arg, bytes)).collect();
         for place in secrets {
             if let Some(secret) = kept.get_mut(*place) {
                 *secret = crate::observe::redact::REDACTED.to_vec();
             }
         }
-        if args.len() > ARGS_MAX {
-            let more = args.len() - ARGS_MAX + 1;
-            kept[ARGS_MAX - 1] = format!("... ({more} more arguments)").into_bytes();
+        if args.len() > most
+            && let Some(last) = kept.last_mut()
+        {
+            let more = args.len() - most + 1;
+            *last = format!("... ({more} more arguments)").into_bytes();
         }
         self.entries.push_front(Noted {
             id: self.next_id,
@@ -126,6 +129,11 @@ impl CommandLog {
         });
         self.next_id += 1;
         self.entries.truncate(self.length_max);
+    }
+
+    /// Sets how many arguments of an entry are kept, and how many bytes of each.
+    pub fn set_extent(&mut self, args_max: usize, arg_bytes_max: usize) {
+        (self.args_max, self.arg_bytes_max) = (args_max, arg_bytes_max);
     }
 
     /// Sets how many entries are kept.

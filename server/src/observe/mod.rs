@@ -6,4 +6,5 @@ pub mod latency;
 pub mod memory;
 pub mod rates;
 pub mod redact;
+pub mod slot_costs;
 pub mod stats;

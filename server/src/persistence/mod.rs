@@ -3,7 +3,6 @@
 pub mod aof;
 pub mod functions;
 pub mod logging;
-pub mod lzf;
 pub mod rdb;
 pub mod save;
 pub mod saver;

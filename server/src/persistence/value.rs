@@ -1,4 +1,4 @@
-//! One value as RDB bytes, version 10 (12 for a hash with fields that have deadlines): what DUMP gives and RESTORE takes.
+//! One value as RDB bytes, version 10 (12 for a hash with fields that have deadlines, 13 for a stream that knows producers): what DUMP gives and RESTORE takes.
 //!
 //! Packed forms go out as they lie in memory. Bytes from outside are checked to the last, bounded by what there is,
 //! and refused whole when anything is wrong.
@@ -10,6 +10,7 @@ use crate::keyspace::{Entry, Str, Value};
 use crate::types::{Limits, Object};
 
 pub use super::rdb::{VERSION, VERSION_FIELD_DEADLINES};
+use super::rdb::{VERSION_MAX, VERSION_NAMES};
 
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
@@ -18,18 +19,18 @@ const FOOTER_BYTES: usize = 10;
 #[must_use]
 pub fn dump(entry: &Entry, compresses: bool) -> Vec<u8> {
     let mut draft = Draft::default();
-    draft.bytes.push(Content::from(entry).kind());
+    let mut slicer = Slicer::alone(&mut draft, entry);
     match Content::from(entry) {
         // However long it is: here nothing is written in slices.
         Content::Text(Str::Bytes(text)) => draft.put_text(text),
-        _ => {
-            let mut slicer = Slicer::default();
-            while !slicer.advance(&mut draft, entry, usize::MAX) {}
-        }
+        _ => while !slicer.advance(&mut draft, entry, usize::MAX) {},
     }
     let mut out = if compresses { compressed(draft) } else { draft.bytes };
-    let is_newer = entry.object().is_some_and(Object::has_field_deadlines);
-    let version = if is_newer { VERSION_FIELD_DEADLINES } else { VERSION };
+    let version = match entry.object() {
+        Some(Object::Stream(stream)) if stream.idempotence().is_some() => VERSION_NAMES,
+        Some(object) if object.has_field_deadlines() => VERSION_FIELD_DEADLINES,
+        _ => VERSION,
+    };
     out.extend_from_slice(&version.to_le_bytes());
     let sum = CRC.checksum(&out);
     out.extend_from_slice(&sum.to_le_bytes());
@@ -73,8 +74,7 @@ pub fn restore_counted(payload: &[u8], limits: &Limits) -> Result<Restored, Payl
     sum.copy_from_slice(&footer[2..]);
     let sum = u64::from_le_bytes(sum);
     // A sum of zero says that the writer made none.
-    if version > VERSION_FIELD_DEADLINES || (sum != 0 && CRC.checksum(&payload[..body + 2]) != sum)
-    {
+    if version > VERSION_MAX || (sum != 0 && CRC.checksum(&payload[..body + 2]) != sum) {
         return Err(PayloadError::Checksum);
     }
     read(value, limits).map_err(|fault| PayloadError::Format(fault.log_line()))

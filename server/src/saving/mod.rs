@@ -43,12 +43,9 @@ pub enum NotBegun {
 impl Core {
     /// How eviction data is saved.
     fn uses(&self, keyspace: &Keyspace) -> Uses {
-        use crate::settings::Policy;
         match self.settings.maxmemory_policy {
             policy if policy.is_lfu() => Uses::Frequency,
-            Policy::AllkeysLru | Policy::VolatileLru => {
-                Uses::Idle { clock: keyspace.shared.lru_clock.get() }
-            }
+            policy if policy.is_lru() => Uses::Idle { clock: keyspace.shared.lru_clock.get() },
             _ => Uses::Unknown,
         }
     }

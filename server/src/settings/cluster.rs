@@ -42,6 +42,7 @@ pub struct Cluster {
     /// Below nought is no limit.
     pub slot_migration_max_failover_repl_bytes: i64,
     pub slot_migration_log_max_len: usize,
+    pub slot_stats_enabled: bool,
 }
 
 impl Default for Cluster {
@@ -68,6 +69,7 @@ impl Default for Cluster {
             manual_failover_timeout: 5000,
             slot_migration_max_failover_repl_bytes: 0,
             slot_migration_log_max_len: 1000,
+            slot_stats_enabled: false,
         }
     }
 }

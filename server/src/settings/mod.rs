@@ -3,7 +3,7 @@
 pub mod cluster;
 pub mod file;
 pub mod notify;
-mod own;
+pub mod own;
 pub mod process;
 pub mod renames;
 pub mod replication;
@@ -40,6 +40,10 @@ pub enum Policy {
     AllkeysLfu,
     /// Any.
     AllkeysRandom,
+    /// The one whose last change is the longest ago, of those with a deadline (Redis 8.6).
+    VolatileLrm,
+    /// The one whose last change is the longest ago (Redis 8.6).
+    AllkeysLrm,
     /// None: writes are refused.
     #[default]
     NoEviction,
@@ -47,7 +51,7 @@ pub enum Policy {
 
 impl Policy {
     /// The names of redis.conf.
-    pub const NAMES: [(&'static str, Self); 8] = [
+    pub const NAMES: [(&'static str, Self); 10] = [
         ("volatile-lru", Self::VolatileLru),
         ("volatile-lfu", Self::VolatileLfu),
         ("volatile-random", Self::VolatileRandom),
@@ -56,6 +60,8 @@ impl Policy {
         ("allkeys-lfu", Self::AllkeysLfu),
         ("allkeys-random", Self::AllkeysRandom),
         ("noeviction", Self::NoEviction),
+        ("volatile-lrm", Self::VolatileLrm),
+        ("allkeys-lrm", Self::AllkeysLrm),
     ];
 
     /// Whether entries keep frequencies.
@@ -67,7 +73,13 @@ impl Policy {
     /// Whether entries keep times of use.
     #[must_use]
     pub fn is_lru(self) -> bool {
-        matches!(self, Self::VolatileLru | Self::AllkeysLru)
+        matches!(self, Self::VolatileLru | Self::AllkeysLru) || self.is_lrm()
+    }
+
+    /// Whether entries keep times of change, which count as their use.
+    #[must_use]
+    pub fn is_lrm(self) -> bool {
+        matches!(self, Self::VolatileLrm | Self::AllkeysLrm)
     }
 
     /// Whether only keys with a deadline are chosen.
@@ -75,7 +87,11 @@ impl Policy {
     pub fn is_volatile(self) -> bool {
         matches!(
             self,
-            Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl
+            Self::VolatileLru
+                | Self::VolatileLfu
+                | Self::VolatileRandom
+                | Self::VolatileTtl
+                | Self::VolatileLrm
         )
     }
 
@@ -211,6 +227,8 @@ pub struct Settings {
     pub syslog_ident: String,
     pub syslog_facility: redstart_common::log::Facility,
     pub command_logs: watching::CommandLogSettings,
+    /// Where the server runs, as clients choose servers by it.
+    pub availability_zone: String,
     pub latency_tracking: bool,
     /// In milliseconds; 0 is off.
     pub latency_monitor_threshold: u64,
@@ -227,6 +245,8 @@ pub struct Settings {
     pub busy_reply_threshold_ms: u64,
     /// The packed forms' limits: `*-max-listpack-*` and `set-max-intset-entries`.
     pub packed: crate::types::Limits,
+    /// How long, and how many, names of entries are known of a producer, where the stream does not say.
+    pub stream_names: crate::types::stream::Memory,
     /// Bytes up to which a HyperLogLog stays in its sparse form.
     pub hll_sparse_max_bytes: usize,
     pub loglevel: redstart_common::log::Level,
@@ -247,8 +267,8 @@ pub struct Settings {
     /// For a primary, a replica, and a child that saves.
     pub oom_score_adj_values: [i32; 3],
     /// Which of `save`, `nosave`, `now` and `force` were given.
-    pub shutdown_on_sigint: [bool; 4],
-    pub shutdown_on_sigterm: [bool; 4],
+    pub shutdown_on_sigint: own::Shutdown,
+    pub shutdown_on_sigterm: own::Shutdown,
     pub enable_debug_command: Protected,
     pub enable_module_command: Protected,
     pub enable_protected_configs: Protected,
@@ -336,6 +356,7 @@ impl Default for Settings {
             syslog_enabled: false,
             syslog_ident: "redis".to_owned(),
             syslog_facility: redstart_common::log::Facility::Local0,
+            availability_zone: String::new(),
             command_logs: watching::CommandLogSettings::default(),
             coalesce_us: 50,
             latency_tracking: true,
@@ -351,6 +372,7 @@ impl Default for Settings {
             lazyfree_lazy_user_flush: false,
             busy_reply_threshold_ms: 5000,
             packed: crate::types::Limits::default(),
+            stream_names: crate::types::stream::Memory::USUAL,
             hll_sparse_max_bytes: 3000,
             loglevel: redstart_common::log::Level::Notice,
             logfile: String::new(),
@@ -367,8 +389,8 @@ impl Default for Settings {
             disable_thp: true,
             oom_score_adj: crate::settings::process::Adjustment::No,
             oom_score_adj_values: [0, 200, 800],
-            shutdown_on_sigint: [false; 4],
-            shutdown_on_sigterm: [false; 4],
+            shutdown_on_sigint: own::Shutdown::default(),
+            shutdown_on_sigterm: own::Shutdown::default(),
             enable_debug_command: Protected::No,
             enable_module_command: Protected::No,
             enable_protected_configs: Protected::No,

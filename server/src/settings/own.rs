@@ -255,9 +255,12 @@ pub(super) fn set_adjustments(settings: &mut Settings, words: &[&str]) -> Result
 }
 
 /// What a signal's shutdown may be told, in the order in which it is shown.
-const SHUTDOWN: [&str; 4] = ["save", "nosave", "now", "force"];
+const SHUTDOWN: [&str; 5] = ["save", "nosave", "now", "force", "safe"];
 
-pub(super) fn print_shutdown(chosen: &[bool; 4]) -> String {
+/// Which of them a signal is told: `save`, `nosave`, `now`, `force`, and `safe` of Valkey 9.
+pub type Shutdown = [bool; 5];
+
+pub(super) fn print_shutdown(chosen: &Shutdown) -> String {
     let words: Vec<&str> = SHUTDOWN
         .into_iter()
         .zip(chosen)
@@ -267,9 +270,9 @@ pub(super) fn print_shutdown(chosen: &[bool; 4]) -> String {
     if words.is_empty() { "default".to_owned() } else { words.join(" ") }
 }
 
-pub(super) fn read_shutdown(words: &[&str], into: &mut [bool; 4]) -> Result<(), String> {
+pub(super) fn read_shutdown(words: &[&str], into: &mut Shutdown) -> Result<(), String> {
     let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
-    let mut chosen = [false; 4];
+    let mut chosen = Shutdown::default();
     for word in &words {
         match SHUTDOWN.iter().position(|known| known.eq_ignore_ascii_case(word)) {
             Some(place) => chosen[place] = true,
@@ -290,7 +293,7 @@ pub(super) fn read_shutdown(words: &[&str], into: &mut [bool; 4]) -> Result<(), 
 }
 
 const UNKNOWN_SHUTDOWN: &str =
-    "argument(s) must be one of the following: default, save, nosave, now, force";
+    "argument(s) must be one of the following: default, save, nosave, now, force, safe";
 
 #[cfg(test)]
 mod tests {
@@ -302,12 +305,13 @@ mod tests {
             (&["default"][..], "default"),
             (&["FORCE", "nosave"], "nosave force"),
             (&["now default now"], "now"),
+            (&["safe", "now"], "now safe"),
         ] {
-            let mut chosen = [true; 4];
+            let mut chosen = [true; 5];
             read_shutdown(words, &mut chosen).expect("known");
             assert_eq!(print_shutdown(&chosen), shown);
         }
-        let refused = |words| read_shutdown(words, &mut [false; 4]).err();
+        let refused = |words| read_shutdown(words, &mut Shutdown::default()).err();
         assert_eq!(refused(&[""]).as_deref(), Some(UNKNOWN_SHUTDOWN));
         assert!(refused(&["save nosave"]).is_some() && refused(&["save"]).is_none());
     }

@@ -26,6 +26,10 @@ pub struct CommandLogSettings {
     pub large_request: LogSettings,
     /// `commandlog-*reply*`: bytes of a reply.
     pub large_reply: LogSettings,
+    /// `slowlog-entry-max-argc`: arguments that are kept of a command; the last says how many more there were.
+    pub args_max: usize,
+    /// `slowlog-entry-max-string-len`: bytes that are kept of an argument.
+    pub arg_bytes_max: usize,
 }
 
 impl Default for CommandLogSettings {
@@ -35,6 +39,8 @@ impl Default for CommandLogSettings {
             slow: LogSettings { from: 10_000, length_max: 128 },
             large_request: large,
             large_reply: large,
+            args_max: 32,
+            arg_bytes_max: 128,
         }
     }
 }

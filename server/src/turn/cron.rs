@@ -30,6 +30,9 @@ pub fn tick(engine: &mut Engine) {
         engine.core.note_latency("expire-cycle", micros_since(start));
         settle(engine);
     }
+    if engine.core.saved.loading.is_none() {
+        expire::forget_names(&mut engine.keyspace);
+    }
     close_idle_clients(engine);
     engine.settle_migrations();
     engine.core.end_turn_of_tracking();

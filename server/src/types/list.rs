@@ -1,8 +1,13 @@
-//! Lists: one listpack while small, then a deque of listpacks of bounded size.
+//! Lists: one listpack while small, then a deque of listpacks of bounded size. With `list-compress-depth` all of them but so many
+//! at each end are compressed, and opened where something in them changes.
 //!
 //! OBJECT ENCODING answers `quicklist` for both, as 7.0.15 does for every list.
 
+mod held;
+
 use std::collections::VecDeque;
+
+use held::Held;
 
 use super::Limits;
 use crate::encoding::choice::sum_by_samples;
@@ -20,8 +25,40 @@ pub enum List {
 /// Several nodes.
 #[derive(Clone)]
 pub struct Quick {
-    nodes: VecDeque<Node>,
+    nodes: VecDeque<Held>,
     length: usize,
+    /// Nodes at each end that are not compressed; 0 is all.
+    depth: usize,
+}
+
+impl Quick {
+    /// Sees to it that the nodes at both ends are open, and those next to them compressed.
+    fn arrange(&mut self) {
+        let (count, depth) = (self.nodes.len(), self.depth);
+        if depth == 0 {
+            return;
+        }
+        for place in 0..depth.min(count) {
+            self.nodes[place].open();
+            self.nodes[count - 1 - place].open();
+        }
+        if count > 2 * depth {
+            self.nodes[depth].shut();
+            self.nodes[count - 1 - depth].shut();
+        }
+    }
+
+    /// Compresses a node again that was opened within the list.
+    fn shut(&mut self, place: usize) {
+        let behind = self.nodes.len().saturating_sub(place + 1);
+        if self.depth > 0
+            && place >= self.depth
+            && behind >= self.depth
+            && let Some(held) = self.nodes.get_mut(place)
+        {
+            held.shut();
+        }
+    }
 }
 
 impl Default for List {
@@ -86,7 +123,7 @@ impl List {
         match self {
             Self::Packed(pack) => pack.allocated_bytes(),
             Self::Quick(quick) => {
-                let sizes = quick.nodes.iter().map(Node::allocated_bytes);
+                let sizes = quick.nodes.iter().map(Held::allocated_bytes);
                 sum_by_samples(sizes, quick.nodes.len(), samples)
             }
         }
@@ -113,41 +150,74 @@ impl List {
         }
     }
 
-    /// The node with an index.
+    /// Bytes of the nodes as they are when none is compressed.
     #[must_use]
-    pub fn node(&self, index: usize) -> Option<&Listpack> {
+    pub fn open_bytes(&self) -> usize {
         match self {
-            Self::Packed(pack) => (index == 0).then_some(pack),
-            Self::Quick(quick) => quick.nodes.get(index).map(|node| &**node),
+            Self::Packed(pack) => pack.total(),
+            Self::Quick(quick) => quick.nodes.iter().map(Held::total).sum(),
         }
     }
 
+    /// How many nodes are compressed.
+    #[must_use]
+    pub fn compressed_count(&self) -> usize {
+        match self {
+            Self::Packed(_) => 0,
+            Self::Quick(quick) => quick.nodes.iter().filter(|held| held.is_shut()).count(),
+        }
+    }
+
+    /// Calls `body` with the node of an index, if there is one.
+    pub fn with_node<R>(&self, index: usize, body: impl FnOnce(&Listpack) -> R) -> Option<R> {
+        match self {
+            Self::Packed(pack) => (index == 0).then(|| body(pack)),
+            Self::Quick(quick) => quick.nodes.get(index).map(|held| held.with(body)),
+        }
+    }
+
+    /// The node of an index, to be changed. [`shut`](Self::shut) it then.
     fn node_mut(&mut self, index: usize) -> Option<&mut Listpack> {
         match self {
             Self::Packed(pack) => (index == 0).then_some(pack),
-            Self::Quick(quick) => quick.nodes.get_mut(index).map(Node::exact),
+            Self::Quick(quick) => quick.nodes.get_mut(index).map(|held| held.open().exact()),
         }
     }
 
-    fn quick(&mut self) -> &mut Quick {
+    /// Compresses a node again where it is to be.
+    fn shut(&mut self, index: usize) {
+        if let Self::Quick(quick) = self {
+            quick.shut(index);
+        }
+    }
+
+    /// Sets how many nodes at each end are not compressed; 0 is all. Those within follow as they are come by.
+    fn quick(&mut self, depth: usize) -> &mut Quick {
         if let Self::Packed(pack) = self {
             let pack = std::mem::take(pack);
             let length = pack.len();
-            let nodes = if length == 0 { VecDeque::new() } else { VecDeque::from([pack.into()]) };
-            *self = Self::Quick(Box::new(Quick { nodes, length }));
+            let nodes = match length {
+                0 => VecDeque::new(),
+                _ => VecDeque::from([Held::Open(pack.into())]),
+            };
+            *self = Self::Quick(Box::new(Quick { nodes, length, depth }));
         }
         match self {
-            Self::Quick(quick) => quick,
+            Self::Quick(quick) => {
+                quick.depth = depth;
+                quick
+            }
             Self::Packed(_) => unreachable!("made quick above"),
         }
     }
 
-    /// Becomes one packed node again when only one is left.
+    /// Becomes one packed node again when only one is left; else the nodes at both ends are open.
     fn settle(&mut self) {
-        if let Self::Quick(quick) = self
-            && quick.nodes.len() <= 1
-        {
-            *self = Self::Packed(quick.nodes.pop_front().map(Node::into_pack).unwrap_or_default());
+        let Self::Quick(quick) = self else { return };
+        if quick.nodes.len() <= 1 {
+            *self = Self::Packed(quick.nodes.pop_front().map(Held::into_pack).unwrap_or_default());
+        } else {
+            quick.arrange();
         }
     }
 
@@ -165,7 +235,7 @@ impl List {
                 return;
             }
         }
-        let quick = self.quick();
+        let quick = self.quick(limits.list_compress_depth);
         quick.length += 1;
         let (side, most) = (end.side(), node_bytes_max(limits));
         let node = match end {
@@ -173,11 +243,12 @@ impl List {
             End::Back => quick.nodes.back_mut(),
         };
         match node {
-            Some(node) if fits(node, text.len(), limits) => node.push(side, text, most),
+            Some(Held::Open(node)) if fits(node, text.len(), limits) => node.push(side, text, most),
             full => {
                 // It will hardly grow again.
                 let mut capacity = 0;
                 if let Some(full) = full {
+                    let full = full.open();
                     full.trim();
                     capacity = full.allocated_bytes();
                 }
@@ -187,9 +258,10 @@ impl List {
                     Node::with_room(text, side, capacity, most)
                 };
                 match end {
-                    End::Front => quick.nodes.push_front(node),
-                    End::Back => quick.nodes.push_back(node),
+                    End::Front => quick.nodes.push_front(Held::Open(node)),
+                    End::Back => quick.nodes.push_back(Held::Open(node)),
                 }
+                quick.arrange();
             }
         }
     }
@@ -215,7 +287,7 @@ impl List {
                     End::Front => quick.nodes.front_mut(),
                     End::Back => quick.nodes.back_mut(),
                 };
-                let Some(node) = node else { return false };
+                let Some(node) = node.map(Held::open) else { return false };
                 if !node.pop(end.side(), visit) {
                     return false;
                 }
@@ -264,12 +336,10 @@ impl List {
         }
     }
 
-    /// The element with an index.
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<Element<'_>> {
+    /// Calls `visit` with the element of an index, if there is one.
+    pub fn with<R>(&self, index: usize, visit: impl FnOnce(Element<'_>) -> R) -> Option<R> {
         let (place, rest) = self.locate(index)?;
-        let node = self.node(place)?;
-        node.get(node.seek(rest)?)
+        self.with_node(place, |node| Some(visit(node.get(node.seek(rest)?)?))).flatten()
     }
 
     /// Puts another element in the place of the one with an index. Answers whether there is one.
@@ -279,6 +349,7 @@ impl List {
         let Some(position) = node.seek(rest) else { return false };
         if node.len() == 1 || fits(node, text.len(), limits) {
             node.replace(position, text);
+            self.shut(place);
         } else {
             node.remove(position, 1);
             if let Self::Quick(quick) = self {
@@ -298,12 +369,13 @@ impl List {
             node.insert(position, text);
             if let Self::Quick(quick) = self {
                 quick.length += 1;
+                quick.shut(place);
             }
             return;
         }
-        let quick = self.quick();
+        let quick = self.quick(limits.list_compress_depth);
         quick.length += 1;
-        let Some(node) = quick.nodes.get_mut(place) else { return };
+        let Some(node) = quick.nodes.get_mut(place).map(Held::open) else { return };
         let position = node.seek(rest).unwrap_or(node.end());
         let tail = node.exact().split_off(position);
         let fresh = Node::of(text, Side::Back, text.len());
@@ -312,10 +384,11 @@ impl List {
             quick.nodes.remove(place);
             at = place;
         }
-        quick.nodes.insert(at, fresh);
+        quick.nodes.insert(at, Held::Open(fresh));
         if !tail.is_empty() {
-            quick.nodes.insert(at + 1, tail.into());
+            quick.nodes.insert(at + 1, Held::Open(tail.into()));
         }
+        (place..place + 3).for_each(|place| quick.shut(place));
         self.settle();
     }
 
@@ -323,8 +396,8 @@ impl List {
     pub fn insert(&mut self, pivot: &[u8], before: bool, text: &[u8], limits: &Limits) -> bool {
         let mut found = None;
         for place in 0..self.node_count() {
-            let Some(node) = self.node(place) else { break };
-            if let Some(index) = node.iter().position(|element| element.is(pivot)) {
+            let position = |node: &Listpack| node.iter().position(|element| element.is(pivot));
+            if let Some(Some(index)) = self.with_node(place, position) {
                 found = Some((place, index));
                 break;
             }
@@ -337,25 +410,19 @@ impl List {
     /// Calls `visit` with the elements from `start` to `end`, both included and within the list.
     pub fn range(&self, start: usize, end: usize, mut visit: impl FnMut(Element<'_>)) {
         let Some((mut place, rest)) = self.locate(start) else { return };
-        let mut left = end + 1 - start;
-        let Some(mut node) = self.node(place) else { return };
-        let Some(mut position) = node.seek(rest) else { return };
-        loop {
-            for element in node.iter_from(position) {
-                if left == 0 {
-                    return;
+        let (mut left, mut skip) = (end + 1 - start, rest);
+        while left > 0 {
+            let there = self.with_node(place, |node| {
+                let Some(position) = node.seek(std::mem::take(&mut skip)) else { return };
+                for element in node.iter_from(position).take(left) {
+                    visit(element);
+                    left -= 1;
                 }
-                visit(element);
-                left -= 1;
+            });
+            if there.is_none() {
+                return;
             }
             place += 1;
-            match self.node(place) {
-                Some(next) if left > 0 => {
-                    node = next;
-                    position = node.first();
-                }
-                _ => return,
-            }
         }
     }
 
@@ -365,24 +432,28 @@ impl List {
             End::Front => {
                 let mut index = 0;
                 for place in 0..self.node_count() {
-                    let Some(node) = self.node(place) else { return };
-                    for element in node.iter() {
-                        if !visit(index, element) {
-                            return;
-                        }
-                        index += 1;
+                    let goes_on = self.with_node(place, |node| {
+                        node.iter().all(|element| {
+                            index += 1;
+                            visit(index - 1, element)
+                        })
+                    });
+                    if goes_on != Some(true) {
+                        return;
                     }
                 }
             }
             End::Back => {
                 let mut index = self.len();
                 for place in (0..self.node_count()).rev() {
-                    let Some(node) = self.node(place) else { return };
-                    for element in node.iter_back() {
-                        index -= 1;
-                        if !visit(index, element) {
-                            return;
-                        }
+                    let goes_on = self.with_node(place, |node| {
+                        node.iter_back().all(|element| {
+                            index -= 1;
+                            visit(index, element)
+                        })
+                    });
+                    if goes_on != Some(true) {
+                        return;
                     }
                 }
             }
@@ -396,6 +467,13 @@ impl List {
         let count = self.node_count();
         for step in 0..count {
             let place = if from == End::Front { step } else { count - 1 - step };
+            // A compressed node without any stays as it is.
+            if let Self::Quick(quick) = self
+                && quick.nodes[place].is_shut()
+                && quick.nodes[place].with(|node| node.find(node.first(), text, 0).is_none())
+            {
+                continue;
+            }
             let Some(node) = self.node_mut(place) else { break };
             match from {
                 End::Front => {
@@ -421,6 +499,7 @@ impl List {
                     }
                 }
             }
+            self.shut(place);
             if removed == limit {
                 break;
             }
@@ -429,7 +508,7 @@ impl List {
             && removed > 0
         {
             quick.length -= removed;
-            quick.nodes.retain(|node| !node.is_empty());
+            quick.nodes.retain(|held| held.len() > 0);
             self.settle();
         }
         removed
@@ -480,7 +559,7 @@ impl List {
     }
 
     /// Adds a whole node at the back, as files hold them.
-    pub fn push_node(&mut self, node: Listpack) {
+    pub fn push_node(&mut self, node: Listpack, limits: &Limits) {
         if node.is_empty() {
             return;
         }
@@ -488,116 +567,12 @@ impl List {
             *self = Self::Packed(node);
             return;
         }
-        let quick = self.quick();
+        let quick = self.quick(limits.list_compress_depth);
         quick.length += node.len();
-        quick.nodes.push_back(node.into());
+        quick.nodes.push_back(Held::Open(node.into()));
+        quick.arrange();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn texts(list: &List) -> Vec<Vec<u8>> {
-        let mut all = Vec::new();
-        list.walk(End::Front, |_, element| {
-            all.push(element.to_vec());
-            true
-        });
-        all
-    }
-
-    fn text() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![
-            (0_i64..30).prop_map(|n| n.to_string().into_bytes()),
-            prop::collection::vec(b'a'..b'c', 0..3),
-            (100_usize..300).prop_map(|n| vec![b'x'; n]),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn behaves_like_a_deque(
-            steps in prop::collection::vec((0_u8..10, any::<u16>(), text()), 1..200),
-            node in prop_oneof![Just(-1_i64), Just(3), Just(1), Just(7)],
-        ) {
-            let limits = Limits { list_node: node, ..Limits::default() };
-            let mut list = List::default();
-            let mut model: VecDeque<Vec<u8>> = VecDeque::new();
-            for (what, place, text) in steps {
-                let index = if model.is_empty() { 0 } else { place as usize % model.len() };
-                match what {
-                    0 | 1 => {
-                        list.push(End::Back, &text, &limits);
-                        model.push_back(text);
-                    }
-                    2 | 3 => {
-                        list.push(End::Front, &text, &limits);
-                        model.push_front(text);
-                    }
-                    4 => {
-                        let end = if place % 2 == 0 { End::Front } else { End::Back };
-                        let mut popped = None;
-                        list.pop(end, |element| popped = Some(element.to_vec()));
-                        let expected = if end == End::Front { model.pop_front() } else { model.pop_back() };
-                        prop_assert_eq!(popped, expected);
-                    }
-                    5 => {
-                        let done = list.set(index, &text, &limits);
-                        prop_assert_eq!(done, !model.is_empty());
-                        if done {
-                            model[index] = text;
-                        }
-                    }
-                    6 if !model.is_empty() => {
-                        let pivot = model[index].clone();
-                        let at = model.iter().position(|held| *held == pivot).expect("there");
-                        let before = place % 2 == 0;
-                        prop_assert!(list.insert(&pivot, before, &text, &limits));
-                        model.insert(if before { at } else { at + 1 }, text);
-                    }
-                    7 => {
-                        let limit = place as usize % 3;
-                        let removed = list.remove(&text, if place % 2 == 0 { End::Front } else { End::Back }, limit);
-                        let mut expected = 0;
-                        let mut places: Vec<usize> = (0..model.len()).filter(|at| model[*at] == text).collect();
-                        if place % 2 == 1 {
-                            places.reverse();
-                        }
-                        if limit > 0 {
-                            places.truncate(limit);
-                        }
-                        places.sort_unstable();
-                        for at in places.into_iter().rev() {
-                            model.remove(at);
-                            expected += 1;
-                        }
-                        prop_assert_eq!(removed, expected);
-                    }
-                    8 => {
-                        let count = place as usize % (model.len() + 1).min(5);
-                        if place % 2 == 0 {
-                            list.cut(End::Front, count);
-                            model.drain(..count);
-                        } else {
-                            list.cut(End::Back, count);
-                            model.truncate(model.len() - count);
-                        }
-                    }
-                    _ if !model.is_empty() => {
-                        prop_assert_eq!(list.get(index).map(Element::to_vec), Some(model[index].clone()));
-                        let end = (index + 3).min(model.len() - 1);
-                        let mut range = Vec::new();
-                        list.range(index, end, |element| range.push(element.to_vec()));
-                        prop_assert_eq!(range, model.range(index..=end).cloned().collect::<Vec<_>>());
-                    }
-                    _ => {}
-                }
-                prop_assert_eq!(list.len(), model.len());
-            }
-            prop_assert_eq!(texts(&list), Vec::from(model));
-        }
-    }
-}
+mod tests;

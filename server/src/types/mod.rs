@@ -32,6 +32,8 @@ pub struct Limits {
     pub zset_value: usize,
     /// Size of a list's node: elements when positive, else -1 to -5 for 4 to 64 KiB.
     pub list_node: i64,
+    /// Nodes at each end of a list that are not compressed; 0 is all.
+    pub list_compress_depth: usize,
     /// Bytes of a stream's node; 0 is no limit.
     pub stream_node_bytes: usize,
     /// Entries of a stream's node, deleted ones included; 0 is no limit.
@@ -47,6 +49,7 @@ impl Default for Limits {
             zset_entries: 128,
             zset_value: 64,
             list_node: -2,
+            list_compress_depth: 0,
             stream_node_bytes: 4096,
             stream_node_entries: 100,
         }
@@ -145,6 +148,13 @@ impl Object {
     #[must_use]
     pub fn has_field_deadlines(&self) -> bool {
         matches!(self, Self::Hash(hash) if hash.has_deadlines())
+    }
+
+    /// Whether it is a stream that knows names of entries.
+    #[must_use]
+    pub fn knows_names(&self) -> bool {
+        let Self::Stream(stream) = self else { return false };
+        stream.idempotence().is_some_and(|known| known.producer_count() > 0)
     }
 
     /// Elements that lie in the collection, also those that nobody sees any more.

@@ -94,7 +94,7 @@ fn stream_of(texts: &[String], limits: &Limits) -> Stream {
     stream.add_group(group);
     let most = texts.len() * 2 / 3;
     let delivery = Delivery { consumer, is_pending: true, now_ms: 1_700_000_000_456, most };
-    stream.with_group(b"some", |stream, group| group.deliver(stream, delivery, |_, _| {}));
+    stream.with_group(b"some", |stream, group| group.deliver(stream, delivery, |_, _| true));
     let some: Vec<StreamId> = stream
         .range(StreamId::MIN, StreamId::MAX)
         .step_by(4)

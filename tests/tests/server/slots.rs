@@ -293,6 +293,35 @@ fn slots_are_counted_and_their_owner_does_not_end_by_a_safe_shutdown() {
                 "-ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
             ),
             ("CLUSTER SLOT-STATS ORDERBY key-count ASC DESC", "-ERR syntax error"),
+            ("CONFIG SET cluster-slot-stats-enabled yes", "+OK"),
+            ("GET {b}1", "$1 v"),
+            ("SET foo{bar} longer", "+OK"),
+            ("MULTI", "+OK"),
+            ("GET foo{bar}", "+QUEUED"),
+            ("EXEC", "*1 $6 longer"),
+            ("EVAL return(redis.call('set',KEYS[1],1)) 1 {b}1", "+OK"),
+            ("PING", "+PONG"),
+            ("CONFIG SET cluster-slot-stats-enabled yes", "+OK"),
+        ],
+    );
+    let costs = |client: &mut Client, slot: u16| {
+        let told = client.call(&format!("CLUSTER SLOT-STATS SLOTSRANGE {slot} {slot}"));
+        let words: Vec<_> = told.replace("\r\n", " ").split(' ').map(str::to_owned).collect();
+        // *1 *2 :slot *8 and a name and a figure each, the second of which is time.
+        [words[6].clone(), words[12].clone(), words[15].clone()]
+    };
+    // The requests are as long as they are; SET, EXEC, GET and MULTI of one, GET and EVAL of the other.
+    assert_eq!(costs(&mut client, 5061), [":1", ":95", ":30"]);
+    assert_eq!(costs(&mut client, 3300), [":2", ":96", ":12"]);
+    crate::newer::expect(
+        &mut client,
+        &[
+            ("CONFIG RESETSTAT", "+OK"),
+            (
+                "CLUSTER SLOT-STATS ORDERBY network-bytes-in LIMIT 1",
+                "*1 *2 :0 *8 $9 key-count :0 $8 cpu-usec :0 $16 network-bytes-in :0 $17 network-bytes-out :0",
+            ),
+            ("CONFIG SET cluster-slot-stats-enabled no", "+OK"),
             ("SHUTDOWN SAFE", "-ERR Errors trying to SHUTDOWN. Check logs."),
             ("CLUSTER DELSLOTSRANGE 0 16383", "+OK"),
             ("CLUSTER SLOT-STATS ORDERBY key-count", "*0"),

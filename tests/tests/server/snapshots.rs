@@ -138,11 +138,13 @@ fn stuck() -> (Server, Client) {
     assert_eq!(client.call("DEBUG POPULATE 6000 key 10000"), "+OK\r\n");
     let follower = replica(server.port);
     let written = |client: &mut Client| figure(client, "current_save_keys_processed");
-    let mut before = 0;
+    // It has begun, and many looks in a row see the same.
+    let (mut before, mut same) = (0, 0);
     eventually("it does not get on", || {
-        std::thread::sleep(std::time::Duration::from_millis(200));
         let now = written(&mut client);
-        now > 0 && std::mem::replace(&mut before, now) == now
+        same = if now > 0 && now == before { same + 1 } else { 0 };
+        before = now;
+        same >= 40
     });
     assert!(before < 6000, "all of it was taken");
     (server, follower)

@@ -82,6 +82,10 @@ fn large_requests_and_replies_are_noted() {
         &mut client,
         &[
             ("CONFIG SET commandlog-execution-slower-than 0", "+OK"),
+            (
+                "CONFIG SET slowlog-entry-max-argc 1",
+                "-ERR CONFIG SET failed (possibly related to argument 'slowlog-entry-max-argc') - argument must be between 2 and 2147483647 inclusive",
+            ),
             ("CONFIG GET slowlog-log-slower-than", "*2 $23 slowlog-log-slower-than $1 0"),
             ("SLOWLOG RESET", "+OK"),
         ],
@@ -90,6 +94,15 @@ fn large_requests_and_replies_are_noted() {
     assert!(client.call("SLOWLOG GET").contains("none"));
     assert!(client.call("COMMANDLOG GET 10 slow").contains("none"));
     assert_eq!(client.call("COMMANDLOG RESET slow"), "+OK\r\n");
+    expect(
+        &mut client,
+        &[
+            ("CONFIG SET slowlog-entry-max-argc 2 slowlog-entry-max-string-len 3", "+OK"),
+            ("MGET none second", "*2 $-1 $-1"),
+        ],
+    );
+    let kept = client.call("SLOWLOG GET 1");
+    assert!(kept.contains("MGE... (1 more bytes)\r\n$23\r\n... (2 more arguments)\r\n"), "{kept}");
     expect(
         &mut client,
         &[

@@ -90,10 +90,6 @@ pub(in crate::command) const COMMANDS: &[CommandSpec] = &[
     reads("arscan", -4),
     writes("arseek", 3),
     writes("arset", -4),
-    // Streams (8.2 to 8.10).
-    writes("xcfgset", -2),
-    writes("xidmprecord", 5),
-    writes("xnack", -3),
     // Members of sets that live for a time (8.12).
     writes("sexpire", -4),
     writes("sexpireat", -4),

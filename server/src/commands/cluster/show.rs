@@ -56,8 +56,11 @@ pub fn countkeysinslot(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `CLUSTER SLOT-STATS SLOTSRANGE start end | ORDERBY key-count [LIMIT count] [ASC | DESC]`, of Valkey 8.0 and Redis 8.2: how many
-/// keys each slot of this shard has. What a slot costs is not counted (`cluster-slot-stats-enabled` is off).
+/// What CLUSTER SLOT-STATS can order slots by. All but the first are counted only where `cluster-slot-stats-enabled` says so.
+const METRICS: [&str; 4] = ["key-count", "cpu-usec", "network-bytes-in", "network-bytes-out"];
+
+/// `CLUSTER SLOT-STATS SLOTSRANGE start end | ORDERBY metric [LIMIT count] [ASC | DESC]`, of Valkey 8.0 and Redis 8.2: how many
+/// keys each slot of this shard has, and what it costs.
 pub fn slot_stats(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let cluster = cluster(call)?;
@@ -67,8 +70,14 @@ pub fn slot_stats(call: &mut Call<'_>) -> CommandResult {
         args.get(place).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
     };
     let keys = &call.keyspace.dbs[0];
-    let counted = |slot: u16| (slot, keys.slot_len(slot));
-    let shown: Vec<(u16, usize)> = if is(2, "SLOTSRANGE") && args.len() == 5 {
+    let costs = call.core.slot_costs.as_ref();
+    let figures = |slot: u16| {
+        let cost = costs.map(|costs| costs.of(slot)).unwrap_or_default();
+        [keys.slot_len(slot) as u64, cost.us, cost.bytes_in, cost.bytes_out]
+    };
+    let known = if costs.is_some() { METRICS.len() } else { 1 };
+    let counted = |slot: u16| (slot, figures(slot));
+    let shown: Vec<(u16, [u64; 4])> = if is(2, "SLOTSRANGE") && args.len() == 5 {
         let (first, last) = (super::slot(args.at(3))?, super::slot(args.at(4))?);
         if first > last {
             return Err(CommandError::made(format!(
@@ -78,15 +87,15 @@ pub fn slot_stats(call: &mut Call<'_>) -> CommandResult {
         let range = first..=last;
         owner.slots.iter().filter(|slot| range.contains(slot)).map(counted).collect()
     } else if is(2, "ORDERBY") && args.len() >= 4 {
-        if !is(3, "KEY-COUNT") {
-            return Err(CommandError::new("ERR Unrecognized sort metric for ORDERBY."));
-        }
+        let metric = METRICS[..known].iter().position(|metric| is(3, metric));
+        let unknown = CommandError::new("ERR Unrecognized sort metric for ORDERBY.");
+        let metric = metric.ok_or(unknown)?;
         let (limit, ascends) = slot_order(args)?;
-        let mut all: Vec<(u16, usize)> = owner.slots.iter().map(counted).collect();
-        // Slots with as many keys stay in their order.
+        let mut all: Vec<(u16, [u64; 4])> = owner.slots.iter().map(counted).collect();
+        // Those with the same figure stay in their order.
         match ascends {
-            true => all.sort_by_key(|(_, count)| *count),
-            false => all.sort_by_key(|(_, count)| std::cmp::Reverse(*count)),
+            true => all.sort_by_key(|(_, figures)| figures[metric]),
+            false => all.sort_by_key(|(_, figures)| std::cmp::Reverse(figures[metric])),
         }
         all.truncate(limit);
         all
@@ -96,12 +105,14 @@ pub fn slot_stats(call: &mut Call<'_>) -> CommandResult {
     };
     let reply = &mut call.client.reply;
     reply.array(shown.len());
-    for (slot, count) in shown {
+    for (slot, figures) in shown {
         reply.array(2);
         reply.count(usize::from(slot));
-        reply.map(1);
-        reply.bulk(b"key-count");
-        reply.count(count);
+        reply.map(known);
+        for (metric, figure) in METRICS.iter().zip(figures).take(known) {
+            reply.bulk(metric.as_bytes());
+            reply.integer(figure as i64);
+        }
     }
     Ok(())
 }

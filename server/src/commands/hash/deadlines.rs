@@ -6,6 +6,7 @@
 use super::super::expiry::Unit;
 use super::super::options::{Options, integer};
 use super::super::{Handlers, Removal, after_removal};
+use crate::engine::feed::Audience;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::settings::notify::Classes;
 use crate::types::Hash;
@@ -509,11 +510,37 @@ pub fn hgetex(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// Has it repeated that fields were set, in words that every server knows where it can be said in them. What was asked of key
-/// and fields before holds no more.
+/// Has it repeated that fields were set. What was asked of key and fields before holds no more. Where fields have deadlines,
+/// replicas are told in two words, HSET and HPEXPIREAT, so that those have the values that do not know the second; the log
+/// has one, that nothing comes between.
 fn propagate_set(call: &mut Call<'_>, key: &[u8], lifetime: Lifetime, pairs: Args<'_>) {
+    if call.keyspace.shared.has_incidents() {
+        call.settle();
+    }
+    call.propagate_nothing();
     if !call.core.feed.wanted() {
         return;
+    }
+    let (hset, all): ([&[u8]; 2], Vec<&[u8]>) = ([b"HSET", key], pairs.iter().collect());
+    let db = call.client.db;
+    if matches!(lifetime, Lifetime::Unsaid | Lifetime::Persist) {
+        call.core.feed.push(db, &[&hset, &all[..]].concat());
+        return;
+    }
+    call.core.feed.keep_apart_for(Audience::REPLICAS);
+    call.core.feed.push_to(Audience::REPLICAS, db, &[&hset, &all[..]].concat());
+    let mut due: Vec<(i64, &[u8])> = Vec::new();
+    if let Ok(Some(hash)) = call.keyspace.db(db).peek_as::<Hash>(key) {
+        let deadline = |field: &'_ [u8]| hash.deadline(field).flatten();
+        due.extend(all.iter().step_by(2).filter_map(|field| Some((deadline(field)?, *field))));
+    }
+    due.sort();
+    due.dedup();
+    for same in due.chunk_by(|one, other| one.0 == other.0) {
+        let (at, count) = (same[0].0.to_string(), same.len().to_string());
+        let mut words = vec![&b"HPEXPIREAT"[..], key, at.as_bytes(), b"FIELDS", count.as_bytes()];
+        words.extend(same.iter().map(|(_, field)| *field));
+        call.core.feed.push_to(Audience::REPLICAS, db, &words);
     }
     let count = (pairs.len() / 2).to_string();
     let at = match lifetime {
@@ -521,14 +548,13 @@ fn propagate_set(call: &mut Call<'_>, key: &[u8], lifetime: Lifetime, pairs: Arg
         _ => String::new(),
     };
     let mut words: Vec<&[u8]> = match lifetime {
-        Lifetime::Unsaid | Lifetime::Persist => vec![b"HSET", key],
-        Lifetime::Keep => vec![b"HSETEX", key, b"KEEPTTL", b"FIELDS", count.as_bytes()],
         Lifetime::Until(_) => {
             vec![b"HSETEX", key, b"PXAT", at.as_bytes(), b"FIELDS", count.as_bytes()]
         }
+        _ => vec![b"HSETEX", key, b"KEEPTTL", b"FIELDS", count.as_bytes()],
     };
-    words.extend(pairs.iter());
-    call.propagate_instead(&words);
+    words.extend(all);
+    call.core.feed.push_to(Audience::ALL.without(Audience::REPLICAS), db, &words);
 }
 
 /// `HSETEX key [NX | XX] [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]

@@ -8,7 +8,7 @@ use super::{
     answer_entry, answer_id, begin_effects, id, no_key_or_group, propagate_claim,
     propagate_last_id, range_start,
 };
-use crate::client::Reply;
+use crate::client::{Origin, Reply};
 use crate::engine::feed::Feed;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::settings::notify::Classes;
@@ -52,6 +52,8 @@ struct Terms<'a> {
     deliveries: Option<u64>,
     /// Only ids are answered, and it does not count as handing out.
     just_ids: bool,
+    /// They go to nobody: the primary or the log says what XNACK did.
+    to_nobody: bool,
 }
 
 /// What claiming needs beside the group: where effects and answers go.
@@ -114,6 +116,9 @@ impl<'c, 'a> Claiming<'c, 'a> {
     /// Gives a pending entry to the consumer, and answers it. One that was not pending (`held` is none) is made so.
     fn take(&mut self, entry: Entry<'_>, group: &mut Group, held: Option<Pending>) {
         let id = entry.id;
+        if self.terms.to_nobody {
+            return self.release(id, group, held);
+        }
         let consumer = self.consumer(group);
         let before = held.map_or(1, |held| held.deliveries);
         let deliveries = match self.terms.deliveries {
@@ -134,6 +139,21 @@ impl<'c, 'a> Claiming<'c, 'a> {
             answer_entry(self.reply, entry);
         }
         propagate_claim(self.db, self.feed, self.key, group, id, &pending);
+        self.answered += 1;
+        self.changes += 1;
+    }
+
+    /// Has an entry be nobody's.
+    fn release(&mut self, id: StreamId, group: &mut Group, held: Option<Pending>) {
+        let deliveries = self.terms.deliveries.or(held.map(|held| held.deliveries)).unwrap_or(1);
+        let released = match held {
+            Some(_) => group.release(id, |_| deliveries),
+            None => group.add_released(id, deliveries),
+        };
+        if let Some(released) = released {
+            propagate_claim(self.db, self.feed, self.key, group, id, &released);
+        }
+        answer_id(self.reply, id);
         self.answered += 1;
         self.changes += 1;
     }
@@ -227,6 +247,9 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> CommandResult {
         now_ms,
         deliveries: options.deliveries,
         just_ids: options.just_ids,
+        to_nobody: call.client.origin != Origin::Client
+            && args.at(3).is_empty()
+            && options.delivered_ms == Some(0),
     };
     let stream = call.keyspace.db(call.client.db).write_as::<Stream>(key)?;
     let (reply, feed) = (&mut call.client.reply, &mut call.core.feed);
@@ -298,6 +321,7 @@ pub(super) fn xautoclaim(call: &mut Call<'_>) -> CommandResult {
         now_ms,
         deliveries: None,
         just_ids,
+        to_nobody: false,
     };
     let stream = call.keyspace.db(call.client.db).write_as::<Stream>(key)?;
     let (reply, feed) = (&mut call.client.reply, &mut call.core.feed);

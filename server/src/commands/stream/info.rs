@@ -7,7 +7,7 @@ use super::{answer_entry, answer_id, no_group, no_key_or_group, range_end, range
 use crate::client::Reply;
 use crate::engine::{Call, CommandError, CommandResult, NO_SUCH_KEY, SYNTAX};
 use crate::types::Stream;
-use crate::types::stream::{Consumer, Group, Pending, StreamId, UNKNOWN_READS};
+use crate::types::stream::{Consumer, Group, Idempotence, Pending, StreamId, UNKNOWN_READS};
 
 /// `XPENDING key group [[IDLE min-idle-time] start end count [consumer]]`
 pub(super) fn xpending(call: &mut Call<'_>) -> CommandResult {
@@ -38,7 +38,7 @@ pub(super) fn xpending(call: &mut Call<'_>) -> CommandResult {
         if wanted.min_idle_ms == 0 || idle >= wanted.min_idle_ms {
             reply.array(4);
             answer_id(reply, id);
-            reply.bulk(group.consumer(held.consumer).name());
+            reply.bulk(group.owner_name(held));
             reply.integer(idle.max(0));
             reply.integer(held.deliveries as i64);
             written += 1;
@@ -203,8 +203,12 @@ pub(super) fn stream(call: &mut Call<'_>) -> CommandResult {
         return Err(NO_SUCH_KEY);
     };
     let reply = &mut call.client.reply;
-    reply.map(if full.is_some() { 9 } else { 10 });
+    // What 7.0.15 does not tell is told of streams that have it.
+    let known = stream.idempotence();
+    let more = if known.is_some() { 6 } else { 0 };
+    reply.map(more + if full.is_some() { 9 } else { 10 });
     answer_facts(reply, stream);
+    known.into_iter().for_each(|known| answer_known(reply, known));
     match full {
         None => answer_ends(reply, stream),
         Some(count) => answer_full(reply, stream, count, most),
@@ -228,6 +232,23 @@ fn answer_facts(reply: &mut Reply, stream: &Stream) {
     reply.integer(facts.entries_added as i64);
     reply.bulk(b"recorded-first-entry-id");
     answer_id(reply, facts.first_id);
+}
+
+/// What is known of producers (Redis 8.6).
+fn answer_known(reply: &mut Reply, known: &Idempotence) {
+    let memory = known.memory();
+    let counts = [
+        (&b"idmp-duration"[..], memory.seconds),
+        (b"idmp-maxsize", memory.most),
+        (b"pids-tracked", known.producer_count() as u64),
+        (b"iids-tracked", known.name_count() as u64),
+        (b"iids-added", known.added),
+        (b"iids-duplicates", known.duplicates),
+    ];
+    for (name, count) in counts {
+        reply.bulk(name);
+        reply.integer(count as i64);
+    }
 }
 
 fn answer_ends(reply: &mut Reply, stream: &Stream) {
@@ -261,7 +282,8 @@ fn answer_full(reply: &mut Reply, stream: &Stream, count: usize, most: usize) {
     reply.bulk(b"groups");
     reply.array(stream.groups().len());
     for group in stream.groups() {
-        reply.map(7);
+        let released = group.released_count();
+        reply.map(7 + usize::from(released > 0));
         reply.bulk(b"name");
         reply.bulk(group.name());
         reply.bulk(b"last-delivered-id");
@@ -272,12 +294,16 @@ fn answer_full(reply: &mut Reply, stream: &Stream, count: usize, most: usize) {
         answer_lag(reply, stream, group);
         reply.bulk(b"pel-count");
         reply.count(group.pending().len());
+        if released > 0 {
+            reply.bulk(b"nacked-count");
+            reply.count(released);
+        }
         reply.bulk(b"pending");
         reply.array(group.pending().len().min(count));
         for (id, held) in group.pending().iter().take(count) {
             reply.array(4);
             answer_id(reply, id);
-            reply.bulk(group.consumer(held.consumer).name());
+            reply.bulk(group.owner_name(held));
             answer_delivery(reply, held);
         }
         reply.bulk(b"consumers");

@@ -3,10 +3,12 @@
 
 mod claim;
 mod group;
+mod idempotence;
 mod info;
 mod range;
 mod read;
 mod references;
+mod release;
 mod trim;
 mod write;
 
@@ -23,6 +25,7 @@ pub(super) const HANDLERS: Handlers = &[
     ("xackdel", references::xackdel),
     ("xadd", write::xadd),
     ("xautoclaim", claim::xautoclaim),
+    ("xcfgset", idempotence::xcfgset),
     ("xclaim", claim::xclaim),
     ("xdel", write::xdel),
     ("xdelex", references::xdelex),
@@ -32,11 +35,13 @@ pub(super) const HANDLERS: Handlers = &[
     ("xgroup|destroy", group::destroy),
     ("xgroup|help", group::help),
     ("xgroup|setid", group::set_id),
+    ("xidmprecord", idempotence::xidmprecord),
     ("xinfo|consumers", info::consumers),
     ("xinfo|groups", info::groups),
     ("xinfo|help", info::help),
     ("xinfo|stream", info::stream),
     ("xlen", range::xlen),
+    ("xnack", release::xnack),
     ("xpending", info::xpending),
     ("xrange", range::xrange),
     ("xread", read::xread),
@@ -111,7 +116,8 @@ fn no_group(group: &[u8], key: &[u8]) -> CommandError {
     about(["NOGROUP No such consumer group '", "' for key name '", "'"], [group, key])
 }
 
-/// Has it repeated that a consumer has a pending entry, and what is known of that.
+/// Has it repeated that a consumer has a pending entry, and what is known of that. One that is nobody's is repeated as one that
+/// a consumer without a name was handed in 1970, which is what servers know that lack XNACK.
 fn propagate_claim(
     db: usize,
     feed: &mut Feed,
@@ -130,7 +136,7 @@ fn propagate_claim(
             b"XCLAIM",
             key,
             group.name(),
-            group.consumer(held.consumer).name(),
+            group.owner_name(held),
             b"0",
             id.text().as_bytes(),
             b"TIME",

@@ -27,6 +27,10 @@ struct Reading<'a> {
     claim_idle_ms: Option<i64>,
     /// Entries of a stream at most; 0 is any number.
     count: usize,
+    /// Entries of all streams at most.
+    count_of_all: usize,
+    /// Bytes of the reply from which on no entry is added.
+    bytes_of_all: usize,
     timeout_ms: Option<i64>,
     /// The index of the first key, and how many there are; as many ids follow.
     streams: (usize, usize),
@@ -50,6 +54,14 @@ fn timeout(arg: &[u8]) -> Result<i64, CommandError> {
     }
 }
 
+/// The value of an option that limits the whole reply (Redis 8.10).
+fn positive(arg: &[u8], option: &str) -> Result<usize, CommandError> {
+    let value = parse_i64(arg).and_then(|value| usize::try_from(value).ok());
+    value
+        .filter(|value| *value > 0)
+        .ok_or_else(|| CommandError::made(format!("ERR {option} must be a positive integer")))
+}
+
 fn only_for_groups(option: &str) -> CommandError {
     CommandError::made(format!(
         "ERR The {option} option is only supported by XREADGROUP. You called XREAD instead."
@@ -63,6 +75,8 @@ fn request<'a>(call: &Call<'a>, for_group: bool) -> Result<Reading<'a>, CommandE
         is_pending: true,
         claim_idle_ms: None,
         count: 0,
+        count_of_all: usize::MAX,
+        bytes_of_all: usize::MAX,
         timeout_ms: None,
         streams: (0, 0),
     };
@@ -80,6 +94,12 @@ fn request<'a>(call: &Call<'a>, for_group: bool) -> Result<Reading<'a>, CommandE
         } else if is(b"COUNT") && more > 0 {
             at += 1;
             reading.count = usize::try_from(integer(args.at(at))?).unwrap_or(0);
+        } else if is(b"MAXCOUNT") && more > 0 {
+            at += 1;
+            reading.count_of_all = positive(args.at(at), "MAXCOUNT")?;
+        } else if is(b"MAXSIZE") && more > 0 {
+            at += 1;
+            reading.bytes_of_all = positive(args.at(at), "MAXSIZE")?;
         } else if is(b"STREAMS") && more > 0 {
             if !more.is_multiple_of(2) {
                 return Err(CommandError::new(
@@ -118,6 +138,9 @@ fn request<'a>(call: &Call<'a>, for_group: bool) -> Result<Reading<'a>, CommandE
     }
     if reading.streams.0 == 0 {
         return Err(SYNTAX);
+    }
+    if reading.count_of_all < reading.count {
+        return Err(CommandError::new("ERR MAXCOUNT must be greater than or equal to COUNT"));
     }
     if for_group && reading.group.is_none() {
         return Err(CommandError::new("ERR Missing GROUP option for XREADGROUP"));
@@ -180,17 +203,31 @@ impl<'a> Reading<'a> {
 }
 
 /// The streams that are answered, begun with the first: pairs of a key and entries, or a map in RESP3.
-#[derive(Default)]
 struct Answer {
     /// There can be one only, so that nothing is left to be told at the end.
     is_one: bool,
     open: Option<Open>,
     streams: usize,
+    /// Entries that may still be added, of whatever stream.
+    left: usize,
+    /// Bytes of output from which on none is.
+    bytes_until: usize,
 }
 
 impl Answer {
-    fn of(streams: usize) -> Self {
-        Self { is_one: streams == 1, ..Self::default() }
+    fn of(streams: usize, reading: &Reading<'_>, reply: &Reply) -> Self {
+        Self {
+            is_one: streams == 1,
+            open: None,
+            streams: 0,
+            left: reading.count_of_all,
+            bytes_until: reply.pending().saturating_add(reading.bytes_of_all),
+        }
+    }
+
+    /// Whether no more streams are looked at, and none of the entries of this one.
+    fn is_full(&self, reply: &Reply) -> bool {
+        self.left == 0 || self.streams > 0 && reply.pending() >= self.bytes_until
     }
 
     fn begin_stream(&mut self, reply: &mut Reply, key: &[u8]) {
@@ -217,9 +254,36 @@ impl Answer {
         }
         self.streams > 0
     }
+
+    /// Answers the entries behind an id.
+    fn answer_after(
+        &mut self,
+        reply: &mut Reply,
+        stream: &Stream,
+        after: StreamId,
+        count: usize,
+        most: usize,
+    ) {
+        let open = reply.begin();
+        let mut written = 0;
+        if let Some(start) = after.next() {
+            for entry in stream.range(start, StreamId::MAX).take(count.min(self.left)) {
+                if reply.pending() > most {
+                    break;
+                }
+                answer_entry(reply, entry);
+                written += 1;
+                if reply.pending() >= self.bytes_until {
+                    break;
+                }
+            }
+        }
+        self.left -= written;
+        reply.end_array(open, written);
+    }
 }
 
-/// `XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]`
+/// `XREAD [COUNT count] [MAXCOUNT count] [MAXSIZE bytes] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]`
 pub(super) fn xread(call: &mut Call<'_>) -> CommandResult {
     let reading = request(call, false)?;
     let args = call.args;
@@ -234,36 +298,23 @@ pub(super) fn xread(call: &mut Call<'_>) -> CommandResult {
         *id = from(arg, false, stream)?;
     }
     let most = call.output_most();
-    let mut answer = Answer::of(count);
+    let mut answer = Answer::of(count, &reading, &call.client.reply);
     for (key, from) in reading.keys(args).zip(&*ids) {
+        if answer.is_full(&call.client.reply) {
+            break;
+        }
         let stream = call.keyspace.db(call.client.db).read_as::<Stream>(key)?;
         let (Some(stream), From::After(after)) = (stream, *from) else { continue };
         if stream.last_entry_id().is_some_and(|last| last > after) {
             let reply = &mut call.client.reply;
             answer.begin_stream(reply, key);
-            answer_after(reply, stream, after, reading.most(), most);
+            answer.answer_after(reply, stream, after, reading.most(), most);
         }
     }
     if !answer.end(&mut call.client.reply) {
         wait(call, &reading, ids);
     }
     Ok(())
-}
-
-/// Answers the entries behind an id.
-fn answer_after(reply: &mut Reply, stream: &Stream, after: StreamId, count: usize, most: usize) {
-    let open = reply.begin();
-    let mut written = 0;
-    if let Some(start) = after.next() {
-        for entry in stream.range(start, StreamId::MAX).take(count) {
-            if reply.pending() > most {
-                break;
-            }
-            answer_entry(reply, entry);
-            written += 1;
-        }
-    }
-    reply.end_array(open, written);
 }
 
 /// Nothing is there: the client waits if it wants to. What its ids mean now is what they mean when something comes.
@@ -323,8 +374,8 @@ fn look_again(call: &mut Call<'_>, reading: &Reading<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [CLAIM min-idle-time] [NOACK] STREAMS key [key ...]
-/// id [id ...]` (CLAIM of Redis 8.4)
+/// `XREADGROUP GROUP group consumer [COUNT count] [MAXCOUNT count] [MAXSIZE bytes] [BLOCK milliseconds]
+/// [CLAIM min-idle-time] [NOACK] STREAMS key [key ...] id [id ...]` (CLAIM of Redis 8.4, MAXCOUNT and MAXSIZE of 8.10)
 pub(super) fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
     let reading = request(call, true)?;
     let args = call.args;
@@ -349,8 +400,11 @@ pub(super) fn xreadgroup(call: &mut Call<'_>) -> CommandResult {
         *id = from(arg, true, stream)?;
     }
     let now_ms = call.now_ms();
-    let mut answer = Answer::of(count);
+    let mut answer = Answer::of(count, &reading, &call.client.reply);
     for (key, from) in reading.keys(args).zip(&*ids) {
+        if answer.is_full(&call.client.reply) {
+            break;
+        }
         let has_any = |group: &Group, stream: &Stream| match from {
             From::After(_) => true,
             From::New => {
@@ -399,6 +453,7 @@ fn hand_out(
             feed.push(db, &[b"XGROUP", b"CREATECONSUMER", key, group_name, consumer_name]);
         }
         let open = reply.begin();
+        let (most, bytes_until) = (most.min(answer.left), answer.bytes_until);
         let written = match from {
             From::After(id) => {
                 let own = group.consumer(consumer).pending();
@@ -407,8 +462,15 @@ fn hand_out(
                     .into_iter()
                     .flat_map(|start| own.iter_from(start).map(|(id, ())| id).take(most))
                     .collect();
-                ids.iter().for_each(|id| hand_again(reply, stream, group, *id, now_ms));
-                ids.len()
+                let mut written = 0;
+                for id in ids {
+                    hand_again(reply, stream, group, id, now_ms);
+                    written += 1;
+                    if reply.pending() >= bytes_until {
+                        break;
+                    }
+                }
+                written
             }
             From::New => {
                 let is_pending = reading.is_pending;
@@ -420,9 +482,12 @@ fn hand_out(
                         if let Some(held) = group.pending().get(entry.id) {
                             propagate_claim(db, feed, key, group, entry.id, held);
                         }
+                        reply.pending() < bytes_until
                     })
                 });
-                let delivery = Delivery { most: most - claimed, ..delivery };
+                let is_full = claimed > 0 && reply.pending() >= bytes_until;
+                let left = if is_full { 0 } else { most - claimed };
+                let delivery = Delivery { most: left, ..delivery };
                 let count = group.deliver(stream, delivery, |entry, group| {
                     if with_history {
                         answer_with_history(reply, entry, None);
@@ -435,6 +500,7 @@ fn hand_out(
                     {
                         propagate_claim(db, feed, key, group, entry.id, held);
                     }
+                    reply.pending() < bytes_until
                 });
                 if count > 0 && !is_pending {
                     propagate_last_id(db, feed, key, group);
@@ -442,6 +508,7 @@ fn hand_out(
                 claimed + count
             }
         };
+        answer.left -= written;
         reply.end_array(open, written);
         is_new
     });
@@ -515,7 +582,7 @@ fn serve(call: &mut Call<'_>, reading: &Reading<'_>) -> CommandResult {
         call.block(Kind::Stream, reading.keys(args), 0, Nothing::NullArray);
         return look_again(call, reading);
     }
-    let mut answer = Answer::of(1);
+    let mut answer = Answer::of(1, reading, &call.client.reply);
     if reading.group.is_some() {
         hand_out(call, reading, key, From::New, &mut answer, count, |_, _| true)?;
     } else {
@@ -524,7 +591,7 @@ fn serve(call: &mut Call<'_>, reading: &Reading<'_>) -> CommandResult {
         if let Some(stream) = db.peek_as::<Stream>(key)? {
             let reply = &mut call.client.reply;
             answer.begin_stream(reply, key);
-            answer_after(reply, stream, after, count, most);
+            answer.answer_after(reply, stream, after, count, most);
         }
     }
     answer.end(&mut call.client.reply);

@@ -11,13 +11,15 @@ use crate::types::Stream;
 use crate::types::stream::{Keep, References, StreamId, Trim, Wanted};
 
 /// What XADD or XTRIM wants.
-pub(super) struct Request {
+pub(super) struct Request<'a> {
     /// How the stream is cut, and the index of the argument that says up to where.
     pub trim: Option<(Trim, usize)>,
     /// What becomes of entries that groups have still to deal with, where it is said (Redis 8.2).
     pub references: Option<References>,
     /// XADD: the stream must be there.
     pub only_if_present: bool,
+    /// XADD: what the entry's producer calls itself, and the entry: a name, or what it is made of (Redis 8.6).
+    pub producer: Option<(&'a [u8], Option<&'a [u8]>)>,
     /// XADD: the id that is wanted.
     pub wanted: Wanted,
     /// XADD: the index of the argument that says so.
@@ -34,6 +36,27 @@ const NO_STRATEGY: CommandError =
     CommandError::new("ERR syntax error, XTRIM must be called with a trimming strategy");
 const LIMIT_OF_EXACT: CommandError =
     CommandError::new("ERR syntax error, LIMIT cannot be used without the special ~ option");
+
+const NAMED_TWICE: CommandError = CommandError::new("ERR IDMP/IDMPAUTO specified multiple times");
+const NAMED_WITH_ID: CommandError =
+    CommandError::new("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs");
+const NO_PRODUCER: CommandError = CommandError::new("ERR IDMP requires a non-empty producer ID");
+const NO_PRODUCER_OF_AUTO: CommandError =
+    CommandError::new("ERR IDMPAUTO requires a non-empty producer ID");
+const NO_NAME: CommandError = CommandError::new("ERR IDMP requires a non-empty idempotent ID");
+
+/// The producer of an entry and the name of that, behind IDMP or IDMPAUTO.
+fn producer<'a>(
+    producer: &'a [u8],
+    name: Option<&'a [u8]>,
+) -> Result<(&'a [u8], Option<&'a [u8]>), CommandError> {
+    match (producer, name) {
+        ([], None) => Err(NO_PRODUCER_OF_AUTO),
+        ([], Some(_)) => Err(NO_PRODUCER),
+        (_, Some([])) => Err(NO_NAME),
+        named => Ok(named),
+    }
+}
 
 fn not_negative(arg: &[u8], error: &'static str) -> Result<u64, CommandError> {
     u64::try_from(integer(arg)?).map_err(|_| CommandError::new(error))
@@ -66,12 +89,13 @@ fn strategy(args: Args<'_>, at: usize) -> Result<(Keep, bool, usize), CommandErr
 }
 
 /// Reads the options of XADD, up to the id, or those of XTRIM.
-pub(super) fn request(call: &Call<'_>, adds: bool) -> Result<Request, CommandError> {
+pub(super) fn request<'a>(call: &Call<'a>, adds: bool) -> Result<Request<'a>, CommandError> {
     let args = call.args;
     let mut found = Request {
         trim: None,
         references: None,
         only_if_present: false,
+        producer: None,
         wanted: Wanted::Next,
         id_at: args.len(),
     };
@@ -96,6 +120,14 @@ pub(super) fn request(call: &Call<'_>, adds: bool) -> Result<Request, CommandErr
             found.references = Some(policy);
         } else if adds && is(b"nomkstream") {
             found.only_if_present = true;
+        } else if adds && (is(b"idmp") && at + 2 < args.len() || is(b"idmpauto") && has_more) {
+            if found.producer.is_some() {
+                return Err(NAMED_TWICE);
+            }
+            let named = usize::from(is(b"idmp"));
+            let name = (named > 0).then(|| args.at(at + 2));
+            found.producer = Some(producer(args.at(at + 1), name)?);
+            at += 1 + named;
         } else if adds {
             found.wanted = StreamId::parse_wanted(word).ok_or(super::INVALID_ID)?;
             found.id_at = at;
@@ -106,6 +138,10 @@ pub(super) fn request(call: &Call<'_>, adds: bool) -> Result<Request, CommandErr
         at += 1;
     }
     let obeys = call.client.origin != Origin::Client;
+    // What the primary and the log say has its id.
+    if found.producer.is_some() && !obeys && found.wanted != Wanted::Next {
+        return Err(NAMED_WITH_ID);
+    }
     let Some((trim, _)) = &mut found.trim else {
         return match limit {
             Some(1..) => Err(LIMIT_ALONE),

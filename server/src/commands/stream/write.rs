@@ -3,8 +3,10 @@
 use redstart_common::resp::Args;
 
 use super::super::options::integer;
+use super::idempotence;
 use super::references::{propagate_acknowledged, propagate_removed};
 use super::{INVALID_ID, begin_effects, id, trim};
+use crate::engine::feed::Audience;
 use crate::engine::{Call, CommandError, CommandResult, NO_SUCH_KEY, SYNTAX};
 use crate::keyspace::Place;
 use crate::settings::notify::Classes;
@@ -52,8 +54,8 @@ impl<'a> Iterator for Pairs<'a> {
 
 impl ExactSizeIterator for Pairs<'_> {}
 
-/// `XADD key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [MAXLEN | MINID [= | ~] threshold [LIMIT count]] * | id field value
-/// [field value ...]`
+/// `XADD key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [IDMPAUTO producer | IDMP producer name] [MAXLEN | MINID [= | ~]
+/// threshold [LIMIT count]] * | id field value [field value ...]`
 pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
     let args = call.args;
     let request = trim::request(call, true)?;
@@ -74,6 +76,12 @@ pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
     let key = args.at(1);
     let now_ms = u64::try_from(call.now_ms()).unwrap_or(0);
     let limits = &call.core.settings.packed;
+    let memory = call.core.settings.stream_names;
+    let auto = request.producer.filter(|(_, name)| name.is_none());
+    let auto = auto.map(|_| idempotence::name_of(pairs.clone()));
+    let producer = request.producer.map(|(producer, name)| {
+        (producer, name.or(auto.as_ref().map(|name| &name[..])).unwrap_or_default())
+    });
     let db = call.keyspace.db(call.client.db);
     let stream = if request.only_if_present {
         match db.write_as::<Stream>(key)? {
@@ -86,13 +94,25 @@ pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
     } else {
         db.write_or_create::<Stream>(key)?
     };
+    if let Some((producer, name)) = producer {
+        let known = stream.idempotence_or(memory);
+        known.forget_old(now_ms);
+        if let Some(id) = known.find(producer, name) {
+            known.duplicates += 1;
+            call.client.reply.bulk(id.text().as_bytes());
+            return Ok(());
+        }
+    }
     let id = stream.add(request.wanted, now_ms, pairs, limits).map_err(refused)?;
+    if let Some((producer, name)) = producer {
+        stream.idempotence_or(memory).note(producer, name, id);
+    }
     let (removed, gone) = match &request.trim {
         Some((trim, _)) => stream.trim_by(trim, request.references.unwrap_or(References::Keep)),
         None => (0, Gone::default()),
     };
     // Words that older servers do not know are left out, and approximate ones are not repeated.
-    let is_newer = request.references.is_some();
+    let is_newer = request.references.is_some() || producer.is_some();
     let about = request.trim.as_ref().filter(|(trim, _)| trim.by_nodes || is_newer);
     let threshold = about
         .filter(|_| call.core.feed.wanted())
@@ -107,7 +127,12 @@ pub(super) fn xadd(call: &mut Call<'_>) -> CommandResult {
     }
     let made = (request.id_at, text.as_bytes());
     match &threshold {
-        _ if is_newer => propagate_added(call, &request, text.as_bytes(), threshold, gone),
+        _ if is_newer => {
+            if producer.is_some() {
+                call.keyspace.db(call.client.db).note_names(key);
+            }
+            propagate_added(call, &request, producer, text.as_bytes(), threshold, gone);
+        }
         Some((at, threshold)) => {
             call.propagate_changed(&[(at - 1, b"="), (*at, threshold), made]);
         }
@@ -127,10 +152,12 @@ fn threshold(stream: &Stream, trim: &Trim, is_newer: bool) -> Vec<u8> {
     }
 }
 
-/// Has it repeated in words that every Redis knows that an entry was added and others went with regard to the groups.
+/// Has it repeated in words that every Redis knows that an entry was added and others went with regard to the groups. What its
+/// producer calls it follows for replicas by itself, so that those have at least the entry that know nothing of names.
 fn propagate_added(
     call: &mut Call<'_>,
-    request: &trim::Request,
+    request: &trim::Request<'_>,
+    producer: Option<(&[u8], &[u8])>,
     id: &[u8],
     threshold: Option<(usize, Vec<u8>)>,
     mut gone: Gone,
@@ -147,9 +174,21 @@ fn propagate_added(
     {
         words.extend([trim.keep.word().as_bytes(), b"=", threshold]);
     }
+    let (before, db) = (words.len(), call.client.db);
     words.push(id);
     words.extend(args.iter().skip(request.id_at + 1));
-    call.core.feed.push(call.client.db, &words);
+    match producer {
+        None => call.core.feed.push(db, &words),
+        Some((producer, name)) => {
+            let feed = &mut call.core.feed;
+            feed.keep_apart_for(Audience::REPLICAS);
+            feed.push_to(Audience::REPLICAS, db, &words);
+            let named = [b"XIDMPRECORD", key, producer, name, id];
+            feed.push_to(Audience::REPLICAS, db, &named);
+            words.splice(before..before, [&b"IDMP"[..], producer, name]);
+            feed.push_to(Audience::ALL.without(Audience::REPLICAS), db, &words);
+        }
+    }
     propagate_acknowledged(call, key, &mut gone);
     if !is_cut {
         propagate_removed(call, key, &gone);

@@ -36,6 +36,7 @@ impl Db {
         if is_timed {
             self.timed.insert(hash, new);
         }
+        self.note_names_of(new);
         if self.shared.watch_added.get() {
             self.shared.note(IncidentKind::Added, self.index, entry.key());
         }
@@ -66,6 +67,7 @@ impl Db {
             }
             Entry::free(old);
         }
+        self.note_names_of(new);
     }
 
     /// Sets `key` to a string, over whatever it held. A string that is the text of a number is kept as one.

@@ -14,7 +14,7 @@ use super::error::{Feature, LoadError, Problem};
 use super::format::kind;
 
 /// The types of values by their numbers.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 28] = [
     "string",
     "list-linked",
     "set-hashtable",
@@ -42,6 +42,8 @@ const KINDS: [&str; 26] = [
     "hash-listpack-md-pre-release",
     "hash-hashtable-md",
     "hash-listpack-md",
+    "stream-v4",
+    "stream-v5",
 ];
 
 impl Doing {

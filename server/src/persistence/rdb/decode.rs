@@ -8,9 +8,10 @@ use super::format::{
     MAGIC_BYTES, VERSION_CHECKSUM, VERSION_MAX, VERSION_VALKEY, kind, module, opcode,
 };
 use super::input::{Input, Stream};
+use super::stream;
 use super::value::{Reader, Rooms, array, number, string_value, text_into};
 use crate::keyspace::Value;
-use crate::types::Limits;
+use crate::types::{Limits, Object};
 
 /// How much a key was used, for eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,6 +144,8 @@ pub struct Decoder<R> {
     rooms: Rooms,
     key: Vec<u8>,
     writer: Option<String>,
+    /// What was said of the producers of the stream that follows.
+    names: Option<Vec<u8>>,
     checked: u64,
     pub(super) doing: Doing,
     pub(super) kind: Option<u8>,
@@ -173,6 +176,7 @@ impl<R: Read> Decoder<R> {
             rooms: Rooms::default(),
             key: Vec::new(),
             writer: None,
+            names: None,
             checked: 0,
             doing: Doing::Start,
             kind: None,
@@ -216,7 +220,8 @@ impl<R: Read> Decoder<R> {
             Step::End(checksum) => Item::End(checksum),
             Step::Entry { kind, deadline, usage } => {
                 self.doing = Doing::Value;
-                let value = match self.value(kind) {
+                let names = self.names.take();
+                let value = match self.value_with(kind, names.as_deref()) {
                     Ok(Some(value)) => Decoded::Value(value),
                     Ok(None) if kind == kind::STRING => Decoded::Short(&self.rooms.text),
                     Ok(None) => Decoded::PassedOver,
@@ -238,6 +243,15 @@ impl<R: Read> Decoder<R> {
                 Fault::Empty => Problem::Short,
             },
         }
+    }
+
+    /// The value of a type, with what was said before it of the producers of a stream.
+    fn value_with(&mut self, kind: u8, names: Option<&[u8]>) -> Result<Option<Value>, Fault> {
+        let mut value = self.value(kind)?;
+        if let (Some(Value::Object(Object::Stream(held))), Some(names)) = (&mut value, names) {
+            stream::names_of_field(names, &self.options.limits, held)?;
+        }
+        Ok(value)
     }
 
     /// The version; reads the beginning of the file when it is not read yet.
@@ -357,6 +371,9 @@ impl<R: Read> Decoder<R> {
         text_into_key(&mut self.input, &mut self.key, &mut self.rooms)?;
         let (room, packed) = self.rooms.for_text();
         text_into(&mut self.input, room, packed)?;
+        if self.key == stream::NAMES.as_bytes() {
+            self.names = Some(room.clone());
+        }
         if self.key == b"redis-ver" || self.key == b"valkey-ver" {
             let (name, version) = (self.key.escape_ascii(), room.escape_ascii());
             self.writer = Some(format!("{name} {version}"));

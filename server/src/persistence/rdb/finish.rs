@@ -4,7 +4,7 @@ use crc::{Digest, Table};
 
 use super::encode::{Draft, length_bytes, put_length};
 use super::format::{CRC, special};
-use crate::persistence::lzf::Compressor;
+use crate::encoding::lzf::Compressor;
 
 /// What compression must save, in bytes, to be worth it.
 const SAVED_MIN: usize = 4;

@@ -6,8 +6,10 @@ use crc::{CRC_64_REDIS, Crc, Table};
 pub const VERSION: u16 = 10;
 /// The version that is written where fields of hashes have deadlines (Redis 7.4's).
 pub const VERSION_FIELD_DEADLINES: u16 = 12;
-/// The highest version of Redis that is read.
-pub(super) const VERSION_MAX: u16 = 12;
+/// The version of payloads with what producers of a stream have named (Redis 8.6's).
+pub const VERSION_NAMES: u16 = 13;
+/// The highest version of Redis that is read (8.8's).
+pub const VERSION_MAX: u16 = 14;
 /// The version of Valkey's own that is read.
 pub(super) const VERSION_VALKEY: u16 = 80;
 /// The first version that ends in a checksum.
@@ -69,12 +71,16 @@ pub(crate) mod kind {
     pub const HASH_DEADLINES: u8 = 24;
     /// As [`HASH_LISTPACK_DEADLINES_EARLY`], behind the nearest deadline.
     pub const HASH_LISTPACK_DEADLINES: u8 = 25;
+    /// With what is known of producers (Redis 8.6).
+    pub const STREAM_4: u8 = 26;
+    /// As [`STREAM_4`], with pending entries that are nobody's (Redis 8.8).
+    pub const STREAM_5: u8 = 27;
     /// Valkey's: field, value, deadline. Not a number of the file but ours, for Valkey's 22.
     pub const HASH_DEADLINES_VALKEY: u8 = 0x80;
 
     /// Whether a number in a file is a type at all.
     pub fn is_known(kind: u8) -> bool {
-        matches!(kind, 0..=7 | 9..=HASH_LISTPACK_DEADLINES)
+        matches!(kind, 0..=7 | 9..=STREAM_5)
     }
 }
 

@@ -34,7 +34,7 @@ pub use encode::{
 pub use error::{Feature, LoadError, Problem};
 pub use file::{SaveError, SaveFile, SaveStep};
 pub use finish::{Finisher, compressed};
-pub use format::{VERSION, VERSION_FIELD_DEADLINES};
+pub use format::{VERSION, VERSION_FIELD_DEADLINES, VERSION_MAX, VERSION_NAMES};
 pub use slicer::{Content, Slicer};
 
 pub(super) use error::Fault;

@@ -4,7 +4,7 @@ use super::bloom::BloomSlicer;
 use super::decode::Usage;
 use super::encode::{self, Draft};
 use super::format::{NODE_PACKED, kind};
-use super::stream::StreamSlicer;
+use super::stream::{self, StreamSlicer};
 use crate::encoding::bag::{Bag, Extra, Thin};
 use crate::encoding::listpack::Element;
 use crate::keyspace::{Entry, Str};
@@ -79,8 +79,25 @@ impl Slicer {
     /// Writes what stands before the value of an entry: deadline, use, type and key.
     #[inline]
     pub fn begin(draft: &mut Draft, entry: &Entry, usage: Usage) -> Self {
+        if let Some(Object::Stream(stream)) = entry.object() {
+            stream::names_before(draft, stream);
+        }
         encode::head(draft, entry, usage, Content::from(entry).kind());
         Self::default()
+    }
+
+    /// Writes a value that stands alone, as the payload of DUMP, where what is known of producers is part of a stream.
+    pub fn alone(draft: &mut Draft, entry: &Entry) -> Self {
+        match entry.object() {
+            Some(Object::Stream(stream)) if stream.idempotence().is_some() => {
+                draft.bytes.push(kind::STREAM_4);
+                Self { stream: StreamSlicer::with_names(), ..Self::default() }
+            }
+            _ => {
+                draft.bytes.push(Content::from(entry).kind());
+                Self::default()
+            }
+        }
     }
 
     /// Writes more of the value until the slice has about `budget` bytes; answers whether that was the end. A part that
@@ -126,9 +143,9 @@ impl Slicer {
         match object {
             Object::List(list) => {
                 self.count(draft, list.node_count());
-                while let Some(node) = list.node(self.place) {
+                while self.place < list.node_count() {
                     draft.put_length(NODE_PACKED);
-                    draft.put_plain(node.as_bytes());
+                    list.with_node(self.place, |node| draft.put_plain(node.as_bytes()));
                     self.place += 1;
                     if draft.bytes.len() >= most {
                         break;

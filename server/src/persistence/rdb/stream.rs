@@ -1,13 +1,15 @@
 //! Streams as RDB bytes, both ways.
 
-use super::encode::Draft;
+use super::encode::{self, Draft, put_length};
 use super::error::{Fault, corrupt};
 use super::foreign::told;
 use super::format::kind;
-use super::input::Input;
-use super::value::{Reader, array, number};
-use crate::types::Stream;
-use crate::types::stream::{Damage, Facts, Group, Place, Rebuild, StreamId};
+use super::input::{Input, Slice};
+use super::value::{Reader, Rooms, array, number};
+use crate::types::stream::{
+    Consumer, Damage, Facts, Group, Idempotence, Memory, Place, Rebuild, StreamId,
+};
+use crate::types::{Limits, Stream};
 
 /// Where the writing of a stream stands.
 #[derive(Debug, Clone, Default)]
@@ -30,16 +32,74 @@ enum Stage {
 #[derive(Debug, Clone, Default)]
 pub(super) struct StreamSlicer {
     stage: Stage,
+    /// With what is known of producers, in the form of [`kind::STREAM_4`]; otherwise it is [`kind::STREAM_2`].
+    is_newer: bool,
 }
+
+/// What an auxiliary field of a file is called that says what is known of the producers of the stream behind it. Servers that
+/// know nothing of it pass over it, and the stream is one that they can read.
+pub(super) const NAMES: &str = "redstart-stream-names";
 
 fn put_id(draft: &mut Draft, id: StreamId) {
     draft.put_length(id.ms);
     draft.put_length(id.seq);
 }
 
+/// Appends what is known of producers, as it stands at the end of a stream in Redis 8.6.
+fn put_names(out: &mut Vec<u8>, known: &Idempotence) {
+    fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+        put_length(out, text.len() as u64);
+        out.extend_from_slice(text);
+    }
+    let memory = known.memory();
+    put_length(out, memory.seconds);
+    put_length(out, memory.most);
+    put_length(out, known.producer_count() as u64);
+    let mut names = known.iter();
+    for (producer, count) in known.producers() {
+        put_text(out, producer);
+        put_length(out, count as u64);
+        for (_, name, id) in names.by_ref().take(count) {
+            put_text(out, name);
+            put_length(out, id.ms);
+            put_length(out, id.seq);
+        }
+    }
+    put_length(out, known.added);
+    put_length(out, known.duplicates);
+}
+
+/// Says before a stream what is known of its producers.
+pub(super) fn names_before(draft: &mut Draft, stream: &Stream) {
+    if let Some(known) = stream.idempotence() {
+        let mut names = Vec::new();
+        put_names(&mut names, known);
+        encode::aux(draft, NAMES, &names);
+    }
+}
+
+/// Adds to a stream what such a field says of its producers.
+pub(super) fn names_of_field(
+    field: &[u8],
+    limits: &Limits,
+    stream: &mut Stream,
+) -> Result<(), Fault> {
+    let mut rooms = Rooms::default();
+    let mut input = Slice { bytes: field };
+    let mut reader = Reader { input: &mut input, rooms: &mut rooms, limits, checked: 0 };
+    stream.set_idempotence(reader.names()?);
+    Ok(())
+}
+
 impl StreamSlicer {
+    /// Writes a stream with what is known of its producers.
+    pub(super) fn with_names() -> Self {
+        Self { is_newer: true, ..Self::default() }
+    }
+
     /// Writes more, until the draft has about `most` bytes. Answers whether that was the end.
     pub(super) fn advance(&mut self, draft: &mut Draft, stream: &Stream, most: usize) -> bool {
+        let is_newer = self.is_newer;
         loop {
             let group_at = |at: usize| stream.groups().get(at);
             self.stage = match self.stage {
@@ -67,24 +127,31 @@ impl StreamSlicer {
                         draft.put_length(group.pending().len() as u64);
                         Stage::Pending(at, StreamId::MIN)
                     }
-                    None => return true,
+                    None => {
+                        if let Some(known) = stream.idempotence().filter(|_| is_newer) {
+                            put_names(&mut draft.bytes, known);
+                        }
+                        return true;
+                    }
                 },
                 Stage::Pending(at, from) => match group_at(at) {
                     Some(group) => match put_pending(draft, group, from, most) {
                         Some(next) => Stage::Pending(at, next),
                         None => {
-                            draft.put_length(group.consumer_count() as u64);
+                            draft.put_length(consumers_of(group).count() as u64);
                             Stage::Consumers(at, 0)
                         }
                     },
                     None => return true,
                 },
                 Stage::Consumers(at, from) => match group_at(at) {
-                    Some(group) => put_consumers(draft, group, at, from, None, most),
+                    Some(group) => put_consumers(draft, group, (at, from, None), most, is_newer),
                     None => return true,
                 },
                 Stage::Owned(at, from, id) => match group_at(at) {
-                    Some(group) => put_consumers(draft, group, at, from, Some(id), most),
+                    Some(group) => {
+                        put_consumers(draft, group, (at, from, Some(id)), most, is_newer)
+                    }
                     None => return true,
                 },
             };
@@ -116,34 +183,69 @@ fn put_pending(draft: &mut Draft, group: &Group, from: StreamId, most: usize) ->
     None
 }
 
-/// Writes consumers of a group, the first of them from `within` on if that is begun. Answers where to go on.
+/// The consumers of a group as they are written: one without a name has what is nobody's too, and comes first. It stands there
+/// though there is none where something is.
+fn consumers_of(group: &Group) -> impl Iterator<Item = Option<&Consumer>> {
+    let is_missing = group.released_count() > 0 && group.find(b"").is_none();
+    is_missing.then_some(None).into_iter().chain(group.consumers().map(Some))
+}
+
+/// Writes consumers of the group of an index, from one on, and of that the pending entries from an id on if it is begun. Answers
+/// where to go on.
 fn put_consumers(
     draft: &mut Draft,
     group: &Group,
-    at: usize,
-    from: usize,
-    mut within: Option<StreamId>,
+    (at, from, mut within): (usize, usize, Option<StreamId>),
     most: usize,
+    is_newer: bool,
 ) -> Stage {
-    for (index, consumer) in group.consumers().enumerate().skip(from) {
+    for (index, consumer) in consumers_of(group).enumerate().skip(from) {
+        let name = consumer.map_or(&b""[..], Consumer::name);
+        let own = consumer.map_or(0, |consumer| consumer.pending().len());
+        let released = if name.is_empty() { group.released_count() } else { 0 };
         let start = match within.take() {
             Some(start) => start,
             None if draft.bytes.len() >= most => return Stage::Consumers(at, index),
             None => {
-                draft.put_text(consumer.name());
-                draft.bytes.extend_from_slice(&consumer.seen_ms.to_le_bytes());
-                draft.put_length(consumer.pending().len() as u64);
+                let seen_ms = consumer.map_or(0, |consumer| consumer.seen_ms);
+                draft.put_text(name);
+                draft.bytes.extend_from_slice(&seen_ms.to_le_bytes());
+                if is_newer {
+                    // When it did something last, which is not kept apart.
+                    draft.bytes.extend_from_slice(&seen_ms.to_le_bytes());
+                }
+                draft.put_length((own + released) as u64);
                 StreamId::MIN
             }
         };
-        for (id, ()) in consumer.pending().iter_from(start) {
-            if draft.bytes.len() >= most {
-                return Stage::Owned(at, index, id);
-            }
-            draft.bytes.extend_from_slice(&id.to_bytes());
+        let full = if released == 0 {
+            let own = consumer.into_iter().flat_map(|consumer| consumer.pending().iter_from(start));
+            put_ids(draft, own.map(|(id, ())| id), most)
+        } else {
+            let all = group.pending().iter_from(start);
+            let its = all.filter(|(_, held)| group.owner_name(held).is_empty());
+            put_ids(draft, its.map(|(id, _)| id), most)
+        };
+        if let Some(next) = full {
+            return Stage::Owned(at, index, next);
         }
     }
     Stage::Group(at + 1)
+}
+
+/// Writes ids. Answers the one to go on with, if the draft is full.
+fn put_ids(
+    draft: &mut Draft,
+    ids: impl Iterator<Item = StreamId>,
+    most: usize,
+) -> Option<StreamId> {
+    for id in ids {
+        if draft.bytes.len() >= most {
+            return Some(id);
+        }
+        draft.bytes.extend_from_slice(&id.to_bytes());
+    }
+    None
 }
 
 /// What redis-server says of damage, and where.
@@ -177,7 +279,31 @@ impl<I: Input> Reader<'_, I> {
         for _ in 0..groups {
             self.group(&mut rebuild, kind)?;
         }
+        if matches!(kind, kind::STREAM_4 | kind::STREAM_5) {
+            rebuild.idempotence(self.names()?);
+        }
         Ok(rebuild.finish())
+    }
+
+    /// What is known of producers.
+    fn names(&mut self) -> Result<Idempotence, Fault> {
+        let measure = |value: u64, within: std::ops::RangeInclusive<i64>| {
+            let fits = i64::try_from(value).is_ok_and(|value| within.contains(&value));
+            if fits { Ok(value) } else { Err(corrupt("Stream IDMP configuration is invalid", 0)) }
+        };
+        let seconds = measure(number(self.input)?, Memory::SECONDS)?;
+        let most = measure(number(self.input)?, Memory::MOST)?;
+        let mut known = Idempotence::new(Memory { seconds, most });
+        for _ in 0..number(self.input)? {
+            let producer = self.text()?.to_vec();
+            for _ in 0..number(self.input)? {
+                let name = self.text()?.to_vec();
+                known.note(&producer, &name, self.id()?);
+            }
+        }
+        known.added = number(self.input)?;
+        known.duplicates = number(self.input)?;
+        Ok(known)
     }
 
     fn stream_node(&mut self, rebuild: &mut Rebuild) -> Result<(), Fault> {
@@ -232,6 +358,12 @@ impl<I: Input> Reader<'_, I> {
         for _ in 0..told(number(self.input), "Stream consumers num loading failed.", 2529)? {
             self.consumer(rebuild, kind)?;
         }
+        if kind == kind::STREAM_5 {
+            for _ in 0..number(self.input)? {
+                let id = self.raw_id("Stream NACK zone entry loading failed.", 0)?;
+                rebuild.released(id).map_err(damage)?;
+            }
+        }
         rebuild.end_group().map_err(damage)
     }
 
@@ -240,7 +372,7 @@ impl<I: Input> Reader<'_, I> {
         let name = told(name, "Error reading the consumer name from Stream group.", 2535)?;
         let (reason, line) = ("Stream short read reading seen time.", 2550);
         let seen_ms = i64::from_le_bytes(told(array(self.input), reason, line)?);
-        if kind == kind::STREAM_3 {
+        if !matches!(kind, kind::STREAM | kind::STREAM_2) {
             // When it did something last; 7.0.15 does not keep that apart.
             told(array::<8>(self.input), "Stream short read reading active time.", line)?;
         }

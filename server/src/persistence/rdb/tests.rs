@@ -415,7 +415,7 @@ fn what_this_server_has_not_is_refused_by_name() {
 fn damage_is_told_as_redis_server_tells_it() {
     for (bytes, expected) in [
         (b"RADIS0010".to_vec(), "Wrong signature trying to load DB from file"),
-        (b"REDIS0013".to_vec(), "Can't handle RDB format version 13"),
+        (b"REDIS0015".to_vec(), "Can't handle RDB format version 15"),
         (b"REDIS0000".to_vec(), "Can't handle RDB format version 0"),
         (b"VALKEY011".to_vec(), "Can't handle RDB format version 11"),
         (

@@ -14,9 +14,10 @@ use super::format::{NODE_PACKED, NODE_PLAIN, kind, special};
 use super::input::Input;
 use crate::encoding::intset::IntSet;
 use crate::encoding::listpack::Listpack;
+use crate::encoding::lzf;
 use crate::keyspace::Value;
 use crate::keyspace::entry::VALUE_BYTES_MAX;
-use crate::persistence::{lzf, ziplist, zipmap};
+use crate::persistence::{ziplist, zipmap};
 use crate::types::list::End;
 use crate::types::{Hash, Limits, List, Object, Set, Zset};
 
@@ -248,7 +249,7 @@ impl<I: Input> Reader<'_, I> {
             kind::HASH_LISTPACK_DEADLINES | kind::HASH_LISTPACK_DEADLINES_EARLY => {
                 Object::Hash(self.packed_hash_with_deadlines(kind)?)
             }
-            kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => {
+            kind::STREAM | kind::STREAM_2 | kind::STREAM_3 | kind::STREAM_4 | kind::STREAM_5 => {
                 Object::Stream(Box::new(self.stream(kind)?))
             }
             kind::MODULE | kind::MODULE_2 => {
@@ -340,7 +341,7 @@ impl<I: Input> Reader<'_, I> {
                     .ok_or_else(|| corrupt("Listpack integrity check failed.", 2071))?;
                 // Writers of old have left empty nodes behind.
                 if !pack.is_empty() {
-                    list.push_node(pack);
+                    list.push_node(pack, self.limits);
                 }
             }
             _ => return Err(corrupt("Quicklist integrity check failed.", 2048)),

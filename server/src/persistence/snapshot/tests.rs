@@ -107,7 +107,7 @@ fn read(stream: &mut Stream) {
     stream.with_group(b"g", |stream, group| {
         let (consumer, _) = group.find_or_add(b"c", 7);
         let delivery = Delivery { consumer, is_pending: true, now_ms: 8, most: 1 };
-        group.deliver(stream, delivery, |_, _| {})
+        group.deliver(stream, delivery, |_, _| true)
     });
 }
 

@@ -86,8 +86,16 @@ pub struct Claim {
     pub deliveries: Option<u64>,
 }
 
-/// Whose a pending entry is while a file has not told it yet.
+/// Whose a pending entry is that was given back (XNACK), and while a file has not told it yet.
 const NOBODY: ConsumerId = ConsumerId(u32::MAX);
+
+impl Pending {
+    /// Whether its consumer has given it back, so that it is anybody's to claim.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.consumer == NOBODY
+    }
+}
 
 impl Group {
     /// A group that was handed what is up to `last_id`.
@@ -141,6 +149,19 @@ impl Group {
     #[must_use]
     pub fn consumer(&self, id: ConsumerId) -> &Consumer {
         self.consumers[id.0 as usize].as_deref().expect("a consumer of this group")
+    }
+
+    /// The name of who has a pending entry, which is empty where nobody has it.
+    #[must_use]
+    pub fn owner_name(&self, held: &Pending) -> &[u8] {
+        if held.is_released() { b"" } else { self.consumer(held.consumer).name() }
+    }
+
+    /// How many pending entries were given back and are nobody's.
+    #[must_use]
+    pub fn released_count(&self) -> usize {
+        let owned: usize = self.consumers().map(|consumer| consumer.pending.len()).sum();
+        self.pending.len() - owned
     }
 
     /// A consumer that is one of this group, to be changed.
@@ -226,19 +247,20 @@ impl Group {
     }
 
     /// Hands pending entries that nobody has dealt with for `idle_ms` to one of the consumers, the oldest first, and calls
-    /// `visit` with each and with what was known of it before. Those that are no longer in the stream stay where they are.
-    /// Answers how many there were.
+    /// `visit` with each and with what was known of it before, until that answers that it is enough. Those that are no longer
+    /// in the stream stay where they are. Answers how many there were.
     pub fn deliver_idle(
         &mut self,
         stream: &Stream,
         delivery: Delivery,
         idle_ms: i64,
-        mut visit: impl FnMut(Entry<'_>, Pending, &Self),
+        mut visit: impl FnMut(Entry<'_>, Pending, &Self) -> bool,
     ) -> usize {
         let until = delivery.now_ms.saturating_sub(idle_ms);
         let old = self.ages().iter().take_while(|(at_ms, _)| *at_ms <= until);
         let there = old.map(|(_, id)| *id).filter(|id| stream.contains(*id));
         let ids: Vec<StreamId> = there.take(delivery.most).collect();
+        let mut count = 0;
         for id in &ids {
             let (Some(entry), Some(before)) = (stream.get(*id), self.pending.get(*id).copied())
             else {
@@ -252,18 +274,21 @@ impl Group {
                     deliveries: Some(before.deliveries.wrapping_add(1)),
                 },
             );
-            visit(entry, before, self);
+            count += 1;
+            if !visit(entry, before, self) {
+                break;
+            }
         }
-        ids.len()
+        count
     }
 
-    /// Hands entries of its stream that the group was not handed yet to one of its consumers, and calls `visit` with each.
-    /// Answers how many there were.
+    /// Hands entries of its stream that the group was not handed yet to one of its consumers, and calls `visit` with each,
+    /// until that answers that it is enough. Answers how many there were.
     pub fn deliver(
         &mut self,
         stream: &Stream,
         delivery: Delivery,
-        mut visit: impl FnMut(Entry<'_>, &Self),
+        mut visit: impl FnMut(Entry<'_>, &Self) -> bool,
     ) -> usize {
         let Some(start) = self.last_id.next() else { return 0 };
         let mut count = 0;
@@ -273,8 +298,10 @@ impl Group {
             if delivery.is_pending {
                 self.hand(entry.id, delivery.consumer, delivery.now_ms);
             }
-            visit(entry, self);
             count += 1;
+            if !visit(entry, self) {
+                break;
+            }
         }
         count
     }
@@ -298,7 +325,9 @@ impl Group {
         held.deliveries = claim.deliveries.unwrap_or(held.deliveries);
         let now = *held;
         if from != claim.consumer {
-            self.consumer_mut(from).pending.remove(id);
+            if from != NOBODY {
+                self.consumer_mut(from).pending.remove(id);
+            }
             self.consumer_mut(claim.consumer).pending.insert(id, ());
         }
         self.aged(id, Some(before_ms), Some(claim.delivered_ms));
@@ -313,6 +342,34 @@ impl Group {
             self.aged(id, None, Some(pending.delivered_ms));
         }
         is_new
+    }
+
+    /// Has a pending entry be nobody's, as if it had been handed out for ever, and so often as `deliveries` makes of what it
+    /// was. Answers what is known of it then, if it is pending.
+    pub fn release(
+        &mut self,
+        id: StreamId,
+        deliveries: impl FnOnce(u64) -> u64,
+    ) -> Option<Pending> {
+        let held = self.pending.get_mut(id)?;
+        let before = *held;
+        let now = Pending {
+            consumer: NOBODY,
+            delivered_ms: 0,
+            deliveries: deliveries(before.deliveries),
+        };
+        *held = now;
+        if !before.is_released() {
+            self.consumer_mut(before.consumer).pending.remove(id);
+        }
+        self.aged(id, Some(before.delivered_ms), Some(0));
+        Some(now)
+    }
+
+    /// Makes an entry pending that was not and is nobody's. Answers what is known of it then, if it was not.
+    pub fn add_released(&mut self, id: StreamId, deliveries: u64) -> Option<Pending> {
+        let is_new = self.add_pending_of_nobody(id, 0, deliveries);
+        is_new.then_some(Pending { consumer: NOBODY, delivered_ms: 0, deliveries })
     }
 
     /// Makes an entry pending of which a file has not said yet who has it. Answers whether it was not pending.
@@ -348,7 +405,9 @@ impl Group {
     /// An entry is pending no longer. Answers what was known of it, if it was.
     pub fn acknowledge(&mut self, id: StreamId) -> Option<Pending> {
         let held = self.pending.remove(id)?;
-        self.consumer_mut(held.consumer).pending.remove(id);
+        if !held.is_released() {
+            self.consumer_mut(held.consumer).pending.remove(id);
+        }
         self.aged(id, Some(held.delivered_ms), None);
         Some(held)
     }

@@ -2,6 +2,7 @@
 
 mod groups;
 mod id;
+mod idempotence;
 mod lag;
 mod node;
 mod radix;
@@ -14,6 +15,7 @@ mod trim;
 
 pub use groups::{Claim, Consumer, ConsumerId, Delivery, Group, Pending};
 pub use id::{ID_BYTES, IdText, StreamId, Wanted};
+pub use idempotence::{Idempotence, Memory};
 pub use lag::{Facts, UNKNOWN_READS};
 pub use node::{Entry, Node};
 pub use range::Range;
@@ -35,6 +37,8 @@ pub struct Stream {
     facts: Facts,
     /// By name.
     groups: Vec<Group>,
+    /// What is known of producers that name their entries.
+    idempotence: Option<Box<Idempotence>>,
 }
 
 /// Why an entry was not added.
@@ -90,14 +94,19 @@ impl Stream {
     /// Parts that take time to read: entries, and those that wait for an acknowledgement.
     #[must_use]
     pub fn parts(&self) -> usize {
-        usize::try_from(self.facts.length).unwrap_or(usize::MAX).saturating_add(self.pending())
+        let names = self.idempotence().map_or(0, Idempotence::name_count);
+        usize::try_from(self.facts.length)
+            .unwrap_or(usize::MAX)
+            .saturating_add(self.pending())
+            .saturating_add(names)
     }
 
     /// Parts that are freed one by one: nodes, groups, consumers, and chunks of what is pending.
     #[must_use]
     pub fn parts_to_free(&self) -> usize {
         let consumers = self.groups.iter().map(|group| group.consumer_count()).sum::<usize>();
-        self.nodes.len() + self.groups.len() + consumers + self.pending() / 64
+        let names = self.idempotence().map_or(0, Idempotence::name_count);
+        self.nodes.len() + self.groups.len() + consumers + self.pending() / 64 + 2 * names
     }
 
     /// The id that the next entry gets.
@@ -270,5 +279,6 @@ impl Stream {
             + nodes
             + self.groups.capacity() * size_of::<Group>()
             + groups
+            + self.idempotence().map_or(0, Idempotence::allocated_bytes)
     }
 }

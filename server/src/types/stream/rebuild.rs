@@ -2,7 +2,7 @@
 
 use super::groups::ConsumerId;
 use super::node::Node;
-use super::{Facts, Group, Stream, StreamId};
+use super::{Facts, Group, Idempotence, Stream, StreamId};
 use crate::encoding::listpack::Listpack;
 
 /// What is wrong with a stream from outside.
@@ -39,7 +39,11 @@ pub struct Rebuild {
     live: u64,
     group: Option<Group>,
     consumer: Option<ConsumerId>,
+    /// The consumer without a name, if that is the one.
+    is_nameless: bool,
     owned: usize,
+    /// The last of those that are nobody's.
+    last_released: Option<StreamId>,
 }
 
 impl Rebuild {
@@ -94,6 +98,7 @@ impl Rebuild {
             return Err(Damage::GroupAgain);
         }
         (self.group, self.consumer, self.owned) = (Some(group), None, 0);
+        self.last_released = None;
         Ok(())
     }
 
@@ -114,10 +119,30 @@ impl Rebuild {
     pub fn begin_consumer(&mut self, name: &[u8], seen_ms: i64) -> Result<(), Damage> {
         let group = self.group.as_mut().ok_or(Damage::NotPending)?;
         self.consumer = Some(group.add_consumer(name, seen_ms).ok_or(Damage::ConsumerAgain)?);
+        self.is_nameless = name.is_empty();
         Ok(())
     }
 
-    /// The consumer has a pending entry.
+    /// A pending entry is nobody's. They come in their order.
+    ///
+    /// # Errors
+    /// When it is not pending, or somebody has it already.
+    pub fn released(&mut self, id: StreamId) -> Result<(), Damage> {
+        let group = self.group.as_mut().ok_or(Damage::NotPending)?;
+        let held = group.pending().get(id).ok_or(Damage::NotPending)?;
+        if !held.is_released() || self.last_released >= Some(id) {
+            return Err(Damage::OwnedAgain);
+        }
+        if held.delivered_ms != 0 {
+            group.release(id, |before| before);
+        }
+        self.last_released = Some(id);
+        self.owned += 1;
+        Ok(())
+    }
+
+    /// The consumer has a pending entry. What one without a name was handed in 1970 is nobody's: where no form says that of an
+    /// entry, it is written so.
     ///
     /// # Errors
     /// When it is not pending, or somebody has it already.
@@ -125,6 +150,9 @@ impl Rebuild {
         let (Some(group), Some(consumer)) = (&mut self.group, self.consumer) else {
             return Err(Damage::NotPending);
         };
+        if self.is_nameless && group.pending().get(id).is_some_and(|held| held.delivered_ms == 0) {
+            return self.released(id);
+        }
         match group.own(id, consumer) {
             None => Err(Damage::NotPending),
             Some(false) => Err(Damage::OwnedAgain),
@@ -140,12 +168,21 @@ impl Rebuild {
     /// # Errors
     /// When a pending entry has no owner.
     pub fn end_group(&mut self) -> Result<(), Damage> {
-        let Some(group) = self.group.take() else { return Ok(()) };
+        let Some(mut group) = self.group.take() else { return Ok(()) };
+        let nameless = group.find(b"").map(|id| group.consumer(id).pending().is_empty());
+        if self.last_released.is_some() && nameless == Some(true) {
+            group.remove_consumer(b"");
+        }
         if self.owned != group.pending().len() {
             return Err(Damage::Unowned);
         }
         self.stream.add_group(group);
         Ok(())
+    }
+
+    /// What is known of producers.
+    pub fn idempotence(&mut self, known: Idempotence) {
+        self.stream.set_idempotence(known);
     }
 
     /// The stream.

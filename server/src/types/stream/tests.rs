@@ -42,6 +42,8 @@ fn rebuilt(stream: &Stream) -> Stream {
             rebuild.begin_consumer(consumer.name(), consumer.seen_ms).expect("another consumer");
             consumer.pending().iter().for_each(|(id, ())| rebuild.owns(id).expect("owned once"));
         }
+        let released = group.pending().iter().filter(|(_, held)| held.is_released());
+        released.for_each(|(id, _)| rebuild.released(id).expect("nobody's"));
         rebuild.end_group().expect("all owned");
     }
     rebuild.finish()
@@ -252,7 +254,7 @@ proptest! {
 
     #[test]
     fn groups_behave_like_maps(
-        steps in prop::collection::vec((0_u8..9, 0_u8..4, 0_u64..60), 1..300),
+        steps in prop::collection::vec((0_u8..10, 0_u8..4, 0_u64..60), 1..300),
     ) {
         let limits = Limits { stream_node_entries: 7, ..Limits::default() };
         let mut stream = Stream::default();
@@ -289,6 +291,7 @@ proptest! {
                         group.deliver(stream, delivery, |entry, group| {
                             assert_eq!(group.last_id, entry.id);
                             got.push(entry.id);
+                            true
                         })
                     });
                     prop_assert_eq!(count, Some(got.len()));
@@ -315,6 +318,15 @@ proptest! {
                     prop_assert_eq!(group.add_pending(id, pending), !model.contains_key(&id));
                     model.entry(id).or_insert((name, now, 2));
                 }
+                8 => {
+                    let group = stream.group_mut(b"g").expect("there");
+                    let had = group.release(id, |before| before + 3);
+                    prop_assert_eq!(had.is_some(), model.contains_key(&id));
+                    prop_assert_eq!(had.is_none_or(|had| had.is_released()), true);
+                    model.entry(id).and_modify(|held| *held = (Vec::new(), 0, held.2 + 3));
+                    let released = model.values().filter(|held| held.0.is_empty()).count();
+                    prop_assert_eq!(group.released_count(), released);
+                }
                 _ => {
                     let group = stream.group_mut(b"g").expect("there");
                     let known = model.values().filter(|held| held.0 == name).count();
@@ -327,7 +339,7 @@ proptest! {
                 let group = stream.group(b"g").expect("there");
                 let known = model.iter().map(|(id, held)| (*id, held.clone()));
                 let held = group.pending().iter().map(|(id, held)| {
-                    let name = group.consumer(held.consumer).name().to_vec();
+                    let name = group.owner_name(held).to_vec();
                     (id, (name, held.delivered_ms, held.deliveries))
                 });
                 prop_assert!(held.eq(known));
@@ -379,7 +391,7 @@ fn read_by_groups(entries: u64, plans: &[(u64, Vec<u64>)], limits: &Limits) -> S
             let (consumer, _) = group.find_or_add(b"c", 0);
             let most = *read as usize;
             let delivery = Delivery { consumer, is_pending: true, now_ms: 1, most };
-            group.deliver(stream, delivery, |_, _| {});
+            group.deliver(stream, delivery, |_, _| true);
             acknowledged.iter().for_each(|ms| {
                 group.acknowledge(StreamId::new(*ms, 0));
             });
@@ -462,7 +474,7 @@ proptest! {
 
     #[test]
     fn the_order_of_deliveries_is_that_of_what_is_pending(
-        steps in proptest::collection::vec((0_u8..6, 1_u64..20, 0_i64..50), 1..80),
+        steps in proptest::collection::vec((0_u8..7, 1_u64..20, 0_i64..50), 1..80),
         begins in 0_usize..80,
     ) {
         let limits = Limits::default();
@@ -483,13 +495,14 @@ proptest! {
                 let consumer = group.find_or_add(&[b'0' + (ms % 3) as u8], now_ms).0;
                 let delivery = Delivery { consumer, is_pending: true, now_ms, most: 2 };
                 match what {
-                    0 => { group.deliver(stream, delivery, |_, _| {}); }
+                    0 => { group.deliver(stream, delivery, |_, _| true); }
                     1 => { group.acknowledge(id); }
                     2 => {
                         let claim = Claim { consumer, delivered_ms: now_ms, deliveries: None };
                         group.claim(id, claim);
                     }
                     3 => group.hand_again(id, now_ms),
+                    6 => { group.release(id, |before| before); }
                     4 if ms == 1 => { group.remove_consumer(b"1"); }
                     4 => {
                         let pending = Pending { consumer, delivered_ms: now_ms, deliveries: 1 };
@@ -513,6 +526,7 @@ proptest! {
                             let deliveries = before.deliveries + 1;
                             let now = Pending { consumer, delivered_ms: now_ms, deliveries };
                             assert_eq!(held, Some(now));
+                            true
                         });
                         assert_eq!(given, idle);
                     }

@@ -3,7 +3,7 @@
 use super::super::format::kind;
 use super::{file_of, problem, read, string};
 use crate::encoding::listpack::Listpack;
-use crate::types::stream::{Delivery, Group, StreamId, Wanted};
+use crate::types::stream::{Claim, Delivery, Group, Memory, StreamId, Wanted};
 use crate::types::{Limits, Stream};
 
 /// All of a stream, as lines.
@@ -17,13 +17,18 @@ pub(super) fn plain_stream(stream: &Stream) -> Vec<String> {
     for group in stream.groups() {
         all.push(format!("{:?} {:?} {}", group.name(), group.last_id, group.entries_read));
         for (id, held) in group.pending().iter() {
-            let name = group.consumer(held.consumer).name();
+            let name = group.owner_name(held);
             all.push(format!("{id:?} {name:?} {} {}", held.delivered_ms, held.deliveries));
         }
         for consumer in group.consumers() {
             let own: Vec<_> = consumer.pending().iter().map(|(id, ())| id).collect();
             all.push(format!("{:?} {} {own:?}", consumer.name(), consumer.seen_ms));
         }
+    }
+    if let Some(known) = stream.idempotence() {
+        let names: Vec<_> = known.iter().collect();
+        let counts = (known.added, known.duplicates);
+        all.push(format!("{:?} {counts:?} {names:?}", known.memory()));
     }
     all
 }
@@ -41,7 +46,27 @@ pub(super) fn stream_of(texts: &[Vec<u8>], limits: &Limits) -> Stream {
         group.add_consumer(&[text, &b"other"[..]].concat(), -1);
         stream.add_group(group);
         let delivery = Delivery { consumer, is_pending: number < 3, now_ms: 5, most: 100 * number };
-        stream.with_group(text, |stream, group| group.deliver(stream, delivery, |_, _| {}));
+        stream.with_group(text, |stream, group| group.deliver(stream, delivery, |_, _| true));
+    }
+    // Some are given back, in a group with and one without a consumer that has no name.
+    for (number, group) in stream.groups_mut().iter_mut().enumerate() {
+        if number == 1 {
+            let consumer = group.find_or_add(b"", 3).0;
+            let claim = Claim { consumer, delivered_ms: 9, deliveries: None };
+            if group.claim(StreamId::new(7, 0), claim).is_none() {
+                group.remove_consumer(b"");
+            }
+        }
+        (1..texts.len() as u64).step_by(2).for_each(|seq| {
+            group.release(StreamId::new(7, seq), |before| before + 1);
+        });
+    }
+    if texts.len() % 2 == 1 {
+        let known = stream.idempotence_or(Memory { seconds: 9, most: 3 });
+        known.duplicates = 4;
+        for (number, text) in texts.iter().enumerate() {
+            known.note(&text[..text.len() % 3], text, StreamId::new(7, number as u64));
+        }
     }
     stream.remove((0..texts.len() as u64 / 3).map(|seq| StreamId::new(7, seq * 3)));
     stream
@@ -108,6 +133,45 @@ fn every_form_of_a_stream_is_read() {
         };
         let group = "[103] StreamId { ms: 1, seq: 1 } 1";
         assert_eq!(lines, [facts, entry, group, held, own], "{kind}");
+    }
+    // The fourth has what is known of producers behind the groups, the fifth pending entries that are nobody's behind consumers.
+    let fourth = group("g", &[pending(ID)], &[consumer("c", &[ID])]);
+    let place = fourth.len() - 17;
+    let mut fourth = fourth;
+    fourth.splice(place..place, [5, 0, 0, 0, 0, 0, 0, 0]);
+    let names = [&[9, 3, 1][..], &string(b"p"), &[1], &string(b"n"), &[1, 1, 7, 2]].concat();
+    let no_consumer = group("g", &[pending(ID)], &[]);
+    let fifth = [no_consumer, vec![1], ID.to_vec()].concat();
+    let known =
+        "Memory { seconds: 9, most: 3 } (7, 2) [([112], [110], StreamId { ms: 1, seq: 1 })]";
+    let released = "StreamId { ms: 1, seq: 1 } [] 0 3";
+    for (kind, group, wanted) in
+        [(kind::STREAM_4, fourth, &[held, own][..]), (kind::STREAM_5, fifth, &[released])]
+    {
+        let file = file_of(kind, &[&begin[..], &FACTS, &[1], &group, &names].concat());
+        let (found, _) = read(&file).expect("whole");
+        let super::Plain::Stream(lines) = &found[0].2 else { panic!("{:?}", found[0].2) };
+        let wanted: Vec<_> =
+            [&[facts, entry, "[103] StreamId { ms: 1, seq: 1 } 1"][..], wanted, &[known]].concat();
+        assert_eq!(*lines, wanted, "{kind}");
+        // Cut off, it is refused.
+        let short = file_of(kind, &[&begin[..], &FACTS, &[1], &group, &names[..4]].concat());
+        assert!(read(&short[..short.len() - 9]).is_err());
+    }
+    // A measure that nobody could have wanted.
+    let wrong = [&begin[..], &FACTS, &[0], &[0, 3, 0, 0, 0]].concat();
+    assert!(read(&file_of(kind::STREAM_4, &wrong)).is_err());
+    // One twice, or one that somebody has.
+    for ids in [&[ID, ID][..], &[ID]] {
+        let consumers = if ids.len() == 1 { vec![consumer("c", &[ID])] } else { vec![] };
+        let mut group = group("g", &[pending(ID)], &consumers);
+        if ids.len() == 1 {
+            let place = group.len() - 17;
+            group.splice(place..place, [0; 8]);
+        }
+        let body =
+            [&begin[..], &FACTS, &[1], &group, &[ids.len() as u8], &ids.concat(), &names].concat();
+        assert!(read(&file_of(kind::STREAM_5, &body)).is_err());
     }
     // One without entries stays.
     let empty = file_of(kind::STREAM_2, &[0, 0, 5, 0, 0, 0, 0, 0, 3, 0]);
