@@ -3,7 +3,7 @@
 use super::Cluster;
 use super::door::{Action, Turn};
 use super::node::{Handle, Name};
-use super::packet::{self, Kind, Packet};
+use super::packet::{self, Kind, Packet, own_mark};
 use super::slots::{SLOT_BYTES, SlotSet};
 
 impl Cluster {
@@ -53,7 +53,7 @@ impl Cluster {
             && self.nodes[sender].is_primary()
             && packet.config_epoch == myself.config_epoch
         {
-            self.part_epochs(sender, turn);
+            self.part_epochs(sender, packet, turn);
         }
     }
 
@@ -85,8 +85,19 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) {
         let node = &self.nodes[about];
+        self.send_slots_of(link, about, node.config_epoch, turn);
+    }
+
+    pub(super) fn send_slots_of(
+        &mut self,
+        link: Option<super::LinkId>,
+        about: Handle,
+        epoch: u64,
+        turn: &mut Turn<'_>,
+    ) {
+        let node = &self.nodes[about];
         let slots = node.slots.without(&self.not_claimed);
-        let packet = packet::update(&self.header(turn.offset), node, &slots);
+        let packet = packet::update(&self.header(turn.offset), &node.name, epoch, &slots);
         self.send(link, Kind::Update, &packet);
     }
 
@@ -99,15 +110,15 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) {
         let Some(node) = self.nodes.find(about) else { return };
-        if self.nodes[node].config_epoch >= config_epoch {
-            return;
-        }
         if node == self.myself {
-            turn.warn("Discarding UPDATE message about myself.");
+            return self.recall(config_epoch, &SlotSet::from_bytes(slots), turn);
+        }
+        if self.nodes[node].config_epoch >= config_epoch {
             return;
         }
         self.become_primary(node);
         self.nodes[node].config_epoch = config_epoch;
+        self.nodes[node].epoch_as_primary = config_epoch;
         self.todo.save_synced();
         self.take_claims(node, config_epoch, &SlotSet::from_bytes(slots), turn);
     }
@@ -125,6 +136,8 @@ impl Cluster {
         let my_primary = if myself.is_primary() { Some(self.myself) } else { myself.primary };
         let mut lost = Vec::new();
         let mut of_my_shard = 0;
+        // Somebody may have taken a failed primary's place: the next in the row need not wait.
+        self.todo.failover |= self.options.ranks_elections;
         let unclaimed = self.nodes[sender].slots.without(claimed);
         unclaimed.iter().for_each(|slot| {
             // It stays with its owner until somebody else claims it: answers are better than none.
@@ -188,10 +201,20 @@ impl Cluster {
         self.todo.state = true;
     }
 
-    /// Two primaries have the same epoch: the one with the smaller name takes a new one.
-    fn part_epochs(&mut self, sender: Handle, turn: &mut Turn<'_>) {
+    /// Two primaries have the same epoch: one of them takes a new one, and wins the slots that both claim. In Redis it is the one
+    /// with the smaller name, whatever it has lost. Where both go by `cluster-longer-history-wins` and claim the same slots, it is the
+    /// one that is further in the stream. Each compares what it has with what the other has said, which was less or as much: never
+    /// do both leave it to the other for longer than until they hear each other again.
+    fn part_epochs(&mut self, sender: Handle, packet: &Packet<'_>, turn: &mut Turn<'_>) {
         let (mine, theirs) = (&self.nodes[self.myself], &self.nodes[sender]);
-        if theirs.config_epoch != mine.config_epoch || theirs.name <= mine.name {
+        if theirs.config_epoch != mine.config_epoch {
+            return;
+        }
+        let by_history = self.options.history_wins
+            && theirs.own_marks & own_mark::HISTORY_WINS != 0
+            && !mine.slots.is_apart_from(&packet.claimed());
+        let lengths = if by_history { (packet.offset, turn.offset) } else { (0, 0) };
+        if (lengths.0, mine.name) >= (lengths.1, theirs.name) {
             return;
         }
         self.current_epoch += 1;

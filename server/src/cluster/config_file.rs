@@ -103,6 +103,7 @@ impl Cluster {
         }
         let epoch = epoch.parse().map_err(|_| Corrupt)?;
         node.config_epoch = if node.is_replica() && node.primary.is_some() { 0 } else { epoch };
+        node.epoch_as_primary = node.config_epoch;
         for word in slots {
             self.read_slots(handle, word, now_ms)?;
         }

@@ -1,5 +1,7 @@
 //! What is done ten times a second, and at the end of each turn.
 
+use redstart_common::slot::SLOT_COUNT;
+
 use super::Cluster;
 use super::door::{Action, Event, Turn};
 use super::node::{Flags, Handle};
@@ -131,6 +133,7 @@ impl Cluster {
             self.follow_address(primary, turn);
         }
         self.follow_the_primary_of_mine(turn);
+        self.end_mutual(turn);
         self.end_manual_if_late(turn);
         self.tick_moves(turn);
         if self.nodes[self.myself].is_replica() {
@@ -284,10 +287,11 @@ impl Cluster {
         if is_primary && !self.is_up && now_ms - began_ms < WRITABLE_DELAY_MS {
             return;
         }
-        let works =
-            |owner: Option<Handle>| owner.is_some_and(|owner| !self.nodes[owner].has_failed());
-        let mut can_serve =
-            !self.options.full_coverage || self.owners.iter().all(|owner| works(*owner));
+        // Each slot is in the set of its owner and in no other.
+        let works = |node: &&super::Node| !node.has_failed();
+        let nodes = self.nodes.iter().map(|(_, node)| node);
+        let covered: usize = nodes.filter(works).map(|node| node.slots.len()).sum();
+        let mut can_serve = !self.options.full_coverage || covered == usize::from(SLOT_COUNT);
         let (mut size, mut reached) = (0, 0);
         for (_, node) in self.nodes.iter().filter(|(_, node)| node.has_vote()) {
             size += 1;

@@ -5,7 +5,7 @@ use rand::Rng;
 use super::Cluster;
 use super::door::{Action, Turn};
 use super::node::{Flags, Handle};
-use super::packet::{self, Kind, Packet, mark};
+use super::packet::{self, Kind, Packet, mark, own_mark};
 
 /// The shortest time that votes are waited for, in milliseconds.
 const VOTES_MS_MIN: i64 = 2000;
@@ -13,6 +13,12 @@ const VOTES_MS_MIN: i64 = 2000;
 const DELAY_MS: i64 = 500;
 /// What each better replica of the same primary adds, in milliseconds.
 const RANK_MS: i64 = 1000;
+/// With `cluster-ranked-elections`: what each failed primary whose turn is before this one's adds, and what is added by chance at
+/// most, in milliseconds. The votes are there sooner than the next asks for his.
+const SHARD_MS: i64 = 250;
+const RANKED_CHANCE_MS: i64 = 100;
+/// And after so many milliseconds without enough votes they are asked for again, by a new epoch.
+const ASK_AGAIN_MS: i64 = 1000;
 /// A reason that stays the same is told again after so many milliseconds.
 const TELL_AGAIN_MS: i64 = 300_000;
 /// Nothing is told while the primary has failed for less than the node timeout and this, in milliseconds.
@@ -58,6 +64,8 @@ pub(super) struct Election {
     votes: Vec<Handle>,
     is_asked: bool,
     rank: usize,
+    /// Failed primaries whose replicas are before this one.
+    shard_rank: usize,
     epoch: u64,
     hindrance: Hindrance,
     told_ms: i64,
@@ -90,6 +98,7 @@ impl Cluster {
                 self.last_vote_epoch = epoch;
                 if let Some(primary) = primary {
                     self.nodes[primary].voted_ms = turn.now_ms;
+                    self.nodes[primary].voted_for = Some(name);
                 }
                 self.todo.save_synced();
                 if link.is_some() {
@@ -123,7 +132,9 @@ impl Cluster {
         }
         let wait_ms = self.options.node_timeout_ms.saturating_mul(2);
         let since_ms = now_ms - primary.voted_ms;
-        if since_ms < wait_ms {
+        // Whoever asks again has not won, by a newer epoch: nothing is lost by voting again.
+        let asks_again = self.options.ranks_elections && primary.voted_for == Some(node.name);
+        if since_ms < wait_ms && !asks_again {
             return deny(format!(
                 "can't vote about this master before {} milliseconds",
                 wait_ms - since_ms
@@ -152,11 +163,57 @@ impl Cluster {
     /// How many replicas of the same primary are further in its stream.
     fn rank(&self, offset: i64) -> usize {
         let Some(primary) = self.nodes[self.myself].primary else { return 0 };
+        let name = self.nodes[self.myself].name;
         let better = |replica: &&Handle| {
             let node = &self.nodes[**replica];
-            **replica != self.myself && !node.flags.any(Flags::NO_FAILOVER) && node.offset > offset
+            // Chance alone parts those that are as far, in Redis.
+            let is_first_of_equals =
+                self.options.ranks_elections && node.offset == offset && node.name < name;
+            **replica != self.myself
+                && !node.flags.any(Flags::NO_FAILOVER)
+                && (node.offset > offset || is_first_of_equals && !node.has_failed())
         };
         self.nodes[primary].replicas.iter().filter(better).count()
+    }
+
+    /// How many failed primaries, whose places others take, come before this replica's: those with smaller names.
+    fn shard_rank(&self) -> usize {
+        let Some(mine) = self.nodes[self.myself].primary.filter(|_| self.options.ranks_elections)
+        else {
+            return 0;
+        };
+        let name = self.nodes[mine].name;
+        let fit = |replica: &Handle| {
+            !self.nodes[*replica].flags.any(Flags::FAILED.or(Flags::NO_FAILOVER))
+        };
+        let earlier = |node: &&super::Node| {
+            node.has_failed()
+                && node.has_vote()
+                && node.name < name
+                && node.replicas.iter().any(fit)
+        };
+        self.nodes.iter().map(|(_, node)| node).filter(earlier).count()
+    }
+
+    /// Whether the votes that were asked for will not be enough, so that it is better to ask again at once: others have won by this
+    /// epoch or a newer one, or it takes too long. Only where most voters vote again, as Redis's do not for two node timeouts.
+    fn asks_in_vain(&self, now_ms: i64) -> bool {
+        if !self.options.ranks_elections
+            || !self.election.is_asked
+            || self.manual.end_ms != 0
+            || self.election.votes.len() >= self.majority()
+        {
+            return false;
+        }
+        let others = || self.nodes.iter().map(|(_, node)| node).filter(|node| !node.is_myself());
+        let is_late = now_ms - self.election.at_ms > ASK_AGAIN_MS;
+        if !is_late && others().all(|node| node.config_epoch < self.election.epoch) {
+            return false;
+        }
+        let votes_again = |node: &&super::Node| {
+            node.has_vote() && !node.has_failed() && node.own_marks & own_mark::VOTES_AGAIN != 0
+        };
+        others().filter(votes_again).count() >= self.majority()
     }
 
     fn hinder(&mut self, hindrance: Hindrance, turn: &mut Turn<'_>) {
@@ -209,6 +266,18 @@ impl Cluster {
             self.call_election(turn);
             return;
         }
+        if self.asks_in_vain(now_ms) {
+            self.election.votes.clear();
+            self.election.is_asked = false;
+            self.election.shard_rank = self.shard_rank();
+            let chance_ms = turn.random.random_range(0..RANKED_CHANCE_MS);
+            self.election.at_ms = now_ms + chance_ms + self.election.shard_rank as i64 * SHARD_MS;
+            turn.warn(format!(
+                "Failover election for epoch {} is lost to others, asking again in {} milliseconds.",
+                self.election.epoch,
+                self.election.at_ms - now_ms
+            ));
+        }
         if !self.election.is_asked && self.manual.end_ms == 0 {
             let rank = self.rank(turn.offset);
             if rank > self.election.rank {
@@ -219,7 +288,17 @@ impl Cluster {
                     "Replica rank updated to #{rank}, added {added_ms} milliseconds of delay."
                 ));
             }
+            let rank = self.shard_rank();
+            if rank != self.election.shard_rank {
+                let added_ms = (rank as i64 - self.election.shard_rank as i64) * SHARD_MS;
+                self.election.at_ms += added_ms;
+                self.election.shard_rank = rank;
+                turn.warn(format!(
+                    "Failed primary rank updated to #{rank}, added {added_ms} milliseconds of delay."
+                ));
+            }
         }
+        let since_ms = now_ms - self.election.at_ms;
         if now_ms < self.election.at_ms {
             self.hinder(Hindrance::Delay, turn);
         } else if since_ms > votes_ms {
@@ -236,14 +315,21 @@ impl Cluster {
     /// Sets the time of an election: later, the more replicas are further in the stream.
     fn call_election(&mut self, turn: &mut Turn<'_>) {
         let rank = self.rank(turn.offset);
-        let chance_ms = turn.random.random_range(0..DELAY_MS);
-        self.election.at_ms = turn.now_ms + DELAY_MS + chance_ms + rank as i64 * RANK_MS;
+        let ranks = self.options.ranks_elections;
+        let chance_ms = if ranks { RANKED_CHANCE_MS } else { DELAY_MS };
+        let chance_ms = turn.random.random_range(0..chance_ms);
+        self.election.shard_rank = self.shard_rank();
+        self.election.at_ms = turn.now_ms
+            + DELAY_MS
+            + chance_ms
+            + rank as i64 * RANK_MS
+            + self.election.shard_rank as i64 * SHARD_MS;
         self.election.votes.clear();
         self.election.is_asked = false;
         self.election.rank = rank;
         if self.manual.end_ms != 0 {
             self.election.at_ms = turn.now_ms;
-            self.election.rank = 0;
+            (self.election.rank, self.election.shard_rank) = (0, 0);
             self.todo.failover = true;
         }
         turn.warn(format!(

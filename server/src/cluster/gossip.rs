@@ -5,7 +5,7 @@ use redstart_common::log::Level;
 use super::Cluster;
 use super::door::Turn;
 use super::node::{Flags, Handle, LinkId, Node};
-use super::packet::{self, GOSSIP_BYTES, Gossip, Header, Kind, mark};
+use super::packet::{self, GOSSIP_BYTES, Gossip, Header, Kind, mark, own_mark};
 
 /// A failure report counts for so many node timeouts.
 const REPORT_TIMEOUTS: i64 = 2;
@@ -40,6 +40,9 @@ impl Cluster {
             flags: myself.flags,
             is_up: self.is_up,
             marks: if pauses { mark::PAUSED } else { 0 },
+            own_marks: own_mark::TAKES_SLOTS
+                | if self.options.history_wins { own_mark::HISTORY_WINS } else { 0 }
+                | if self.options.ranks_elections { own_mark::VOTES_AGAIN } else { 0 },
         }
     }
 

@@ -68,11 +68,6 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// The number of the last connection that there was.
-    pub(super) fn last(&self) -> LinkId {
-        LinkId(self.last)
-    }
-
     pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
         self.open.get(&id)
     }
@@ -91,11 +86,6 @@ impl Cluster {
     pub fn new_link(&mut self) -> LinkId {
         self.links.last += 1;
         LinkId(self.links.last)
-    }
-
-    /// The number of the last connection that there was.
-    pub(super) fn last_link(&self) -> LinkId {
-        self.links.last()
     }
 
     /// A connection.

@@ -19,6 +19,7 @@ mod gossip;
 mod links;
 mod manual;
 mod membership;
+mod memory;
 mod migration;
 pub mod moves;
 mod node;
@@ -43,6 +44,7 @@ use self::election::Election;
 pub use self::links::Link;
 use self::links::Links;
 use self::manual::Manual;
+use self::memory::Mutual;
 use self::moves::{Act, Moves};
 pub use self::node::{Flags, Handle, LinkId, NAME_BYTES, Name, Node};
 pub use self::operator::{BUS_PORT_ABOVE, FailoverKind, Refusal, SetSlot};
@@ -96,6 +98,8 @@ pub struct Cluster {
     heartbeats: u64,
     /// Since when this server's primary is a replica itself.
     sub_replica_since_ms: Option<i64>,
+    /// What is remembered of a primary that has become this server's replica.
+    mutual: Mutual,
     /// When the state was looked at first.
     began_ms: Option<i64>,
     /// When this server was last among the few.
@@ -142,6 +146,7 @@ impl Cluster {
             ticks: 0,
             heartbeats: 0,
             sub_replica_since_ms: None,
+            mutual: Mutual::default(),
             began_ms: None,
             minority_ms: 0,
             dropped_kind: None,

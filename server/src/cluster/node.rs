@@ -4,6 +4,7 @@ use std::fmt;
 
 use rand::RngCore;
 
+use super::packet::own_mark;
 use super::slots::SlotSet;
 
 /// Bytes of a name.
@@ -186,8 +187,14 @@ pub struct Node {
     pub link: Option<LinkId>,
     /// The connection that it made to this server.
     pub inbound: Option<LinkId>,
-    /// Whether it takes slots as one step: it is a Redstart, and says so.
-    pub takes_slots: bool,
+    /// What it says of itself in a byte that Redis leaves empty.
+    pub(super) own_marks: u8,
+    /// The newest epoch that it was heard to have as a primary.
+    pub(super) epoch_as_primary: u64,
+    /// Since when it says less of itself than is known, and is told so.
+    pub(super) reminded_ms: i64,
+    /// The replica of this node that this server voted for last.
+    pub(super) voted_for: Option<Name>,
     /// Who says that it has failed, and since when that was last heard.
     pub(super) reports: Vec<(Handle, i64)>,
     /// The packet that it was told of in last.
@@ -218,7 +225,10 @@ impl Node {
             bus_port: 0,
             link: None,
             inbound: None,
-            takes_slots: false,
+            own_marks: 0,
+            epoch_as_primary: 0,
+            reminded_ms: 0,
+            voted_for: None,
             reports: Vec::new(),
             in_gossip: 0,
         }
@@ -258,6 +268,12 @@ impl Node {
     #[must_use]
     pub fn is_in_handshake(&self) -> bool {
         self.flags.any(Flags::HANDSHAKE)
+    }
+
+    /// Whether it takes slots as one step: it is a Redstart, and says so.
+    #[must_use]
+    pub fn takes_slots(&self) -> bool {
+        self.own_marks & own_mark::TAKES_SLOTS != 0
     }
 
     /// A primary with slots has a vote.

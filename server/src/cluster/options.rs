@@ -19,6 +19,10 @@ pub struct Options {
     pub node_timeout_ms: i64,
     /// `cluster-replica-validity-factor`
     pub validity_factor: i64,
+    /// `cluster-longer-history-wins`
+    pub history_wins: bool,
+    /// `cluster-ranked-elections`
+    pub ranks_elections: bool,
     /// `cluster-migration-barrier`
     pub migration_barrier: usize,
     /// `cluster-allow-replica-migration`
@@ -62,6 +66,8 @@ impl Default for Options {
         Self {
             node_timeout_ms: 15_000,
             validity_factor: 10,
+            history_wins: false,
+            ranks_elections: false,
             migration_barrier: 1,
             replicas_migrate: true,
             no_failover: false,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Cluster;
 use super::door::{Action, Turn};
 use super::node::{Flags, Handle, LinkId, Name};
-use super::packet::{self, Body, Kind, Packet, Wrong, own_mark};
+use super::packet::{self, Body, Kind, Packet, Wrong, own};
 
 /// What becomes of a link when a packet is taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Cluster {
             self.todo.save_synced();
         }
         node.offset = packet.offset;
-        node.takes_slots = packet.own_marks & own_mark::TAKES_SLOTS != 0;
+        node.own_marks = packet.own_marks;
         self.hear_paused_offset(sender, packet, turn);
     }
 
@@ -143,7 +143,10 @@ impl Cluster {
             (Body::Update { name: Some(about), config_epoch, slots }, Some(_)) => {
                 self.hear_update(about, *config_epoch, slots, turn);
             }
-            (Body::Update { .. } | Body::Module | Body::Unknown, Some(_)) => {}
+            (Body::Module { id: own::ID, kind, payload }, Some(sender)) => {
+                self.hear_own(id, sender, *kind, payload, packet, turn);
+            }
+            (Body::Update { .. } | Body::Module { .. } | Body::Unknown, Some(_)) => {}
         }
         Fate::Stays
     }
@@ -222,10 +225,9 @@ impl Cluster {
             }
         }
         if let Some(sender) = sender {
-            self.hear_role(sender, packet);
-            self.hear_claims(sender, packet, turn);
-            if outbound.is_some() && kind == Kind::Pong {
-                self.target_answered(sender, id, turn);
+            if !self.has_forgotten(sender, packet, turn) {
+                self.hear_role(sender, packet);
+                self.hear_claims(sender, packet, turn);
             }
         }
         Fate::Stays
@@ -312,12 +314,13 @@ impl Cluster {
     }
 
     /// A node says whether it is a primary, and otherwise whose replica.
-    fn hear_role(&mut self, sender: Handle, packet: &Packet<'_>) {
+    pub(super) fn hear_role(&mut self, sender: Handle, packet: &Packet<'_>) {
         if !packet.is_replica {
             self.become_primary(sender);
             return;
         }
         if self.nodes[sender].is_primary() {
+            self.note_mutual(sender);
             self.release_slots(sender);
             let node = &mut self.nodes[sender];
             node.flags.clear(Flags::PRIMARY.or(Flags::MIGRATE_TO));

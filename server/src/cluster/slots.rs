@@ -136,6 +136,12 @@ impl SlotSet {
         self.words.iter().zip(&other.words).all(|(one, other)| one & other == 0)
     }
 
+    /// Whether no slot of this set is outside of another.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).all(|(one, other)| one & !other == 0)
+    }
+
     /// Adds those of another set.
     pub fn add(&mut self, other: &Self) {
         for (word, more) in self.words.iter_mut().zip(&other.words) {
@@ -212,7 +218,8 @@ mod tests {
             prop_assert!(set.is_bytes(bytes.as_slice().try_into().expect("as long")));
             let ranged: Vec<u16> = set.ranges().flat_map(|(first, last)| first..=last).collect();
             prop_assert_eq!(ranged, set.iter().collect::<Vec<_>>());
-            prop_assert!(set.without(&set).is_empty());
+            prop_assert!(set.without(&set).is_empty() && set.is_within(&set));
+            prop_assert_eq!(set.is_within(&SlotSet::default()), set.is_empty());
             prop_assert!(set.is_empty() || !set.is_apart_from(&set));
             prop_assert_eq!(SlotSet::read(&set.text()), Some(set.clone()));
             let mut all = SlotSet::default();

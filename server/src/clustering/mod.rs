@@ -49,6 +49,8 @@ impl Core {
         Options {
             node_timeout_ms: settings.node_timeout,
             validity_factor: i64::from(settings.replica_validity_factor),
+            history_wins: settings.longer_history_wins,
+            ranks_elections: settings.ranked_elections,
             migration_barrier: settings.migration_barrier as usize,
             replicas_migrate: settings.allow_replica_migration,
             no_failover: settings.replica_no_failover,

@@ -32,6 +32,8 @@ pub struct Cluster {
     pub allow_replica_migration: bool,
     /// In bytes; 0 is no limit.
     pub link_sendbuf_limit: usize,
+    pub longer_history_wins: bool,
+    pub ranked_elections: bool,
     pub migration_barrier: u32,
     pub preferred_endpoint_type: Endpoint,
     pub replica_no_failover: bool,
@@ -61,6 +63,8 @@ impl Default for Cluster {
             allow_pubsubshard_when_down: true,
             allow_replica_migration: true,
             link_sendbuf_limit: 0,
+            longer_history_wins: false,
+            ranked_elections: false,
             migration_barrier: 1,
             preferred_endpoint_type: Endpoint::Ip,
             replica_no_failover: false,

@@ -426,6 +426,8 @@ pub static ROWS: &[Row] = &[
     row("cluster-allow-pubsubshard-when-down", Live, flag!(cluster.allow_pubsubshard_when_down)),
     row("cluster-allow-replica-migration", Live, flag!(cluster.allow_replica_migration)),
     row("cluster-link-sendbuf-limit", Live, bytes!(cluster.link_sendbuf_limit, 0, LONG_MAX)),
+    row("cluster-longer-history-wins", Live, flag!(cluster.longer_history_wins)),
+    row("cluster-ranked-elections", Live, flag!(cluster.ranked_elections)),
     row("cluster-migration-barrier", Live, number!(cluster.migration_barrier, 0, INT_MAX)),
     row("cluster-preferred-endpoint-type", Live, word!(cluster.preferred_endpoint_type, ENDPOINTS)),
     alias(

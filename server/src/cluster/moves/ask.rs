@@ -111,7 +111,7 @@ impl Cluster {
             if node.is_replica() {
                 return Err("Target node is not a primary".into());
             }
-            if !node.takes_slots {
+            if !node.takes_slots() {
                 return Err(Refusal(format!(
                     "Target node {} does not take slots as one step: it is no Redstart, or has not been \
                      heard yet",

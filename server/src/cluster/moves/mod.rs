@@ -10,11 +10,10 @@
 //!   target:               waiting-for-ack ─▶ receiving-snapshot ─▶ waiting-for-paused ──────▶ failover-requested ──────────────▶ success
 //! ```
 //!
-//! **Who owns the slots is never in doubt for longer than one of the two cannot be heard.** The target takes the slots only
-//! within `cluster-manual-failover-timeout` of having asked for them. The source waits for longer than that after it has
-//! said yes; if it has not seen them taken by then it does not go on by itself, for what was written here would be lost if they were
-//! taken after all. It asks the target by a new link of the bus: an answer without the slots says that they were not taken and
-//! never will be. Only when most primaries hold the target to have failed does the source take its slots back, by an epoch of
+//! **Who owns the slots is never in doubt for longer than one of the two cannot be heard.** A source that has said yes and does not
+//! see the slots taken does not go on by itself, for what was written here would be lost if they were taken after all. When its
+//! link to the target is lost, or after half of `cluster-manual-failover-timeout`, it takes its word back by the bus
+//! (`withdraw.rs`): the target gives the move up unless it has taken the slots, and says which. Only when most primaries hold the target to have failed does the source take its slots back, by an epoch of
 //! its own; what the target has written then is lost as with any primary that fails.
 //!
 //! What is said on the link, and what CLUSTER GETSLOTMIGRATIONS shows, has Valkey's words.
@@ -24,6 +23,7 @@ mod source;
 mod target;
 #[cfg(test)]
 mod tests;
+mod withdraw;
 
 use std::fmt::Write;
 
@@ -252,8 +252,15 @@ pub struct Move {
     /// When the target was last asked how far it is, and how often it was.
     probed_ms: i64,
     probes: u32,
-    /// After a yes that had no visible effect: the last link that there was. What comes by a newer one is an answer.
-    doubt: Option<LinkId>,
+    /// After a yes that has no visible effect: when the target is asked what became of it, and by which link it was asked last.
+    asks_at_ms: i64,
+    asked_by: Option<LinkId>,
+    /// When an operator has cancelled it, who would not wait for the answer for ever.
+    cancelled_ms: Option<i64>,
+    /// On the target: the source's epoch when it was asked for the slots.
+    epoch: u64,
+    /// The log says that writers wait for a target that is not heard.
+    is_told: bool,
 }
 
 impl Move {
@@ -278,7 +285,11 @@ impl Move {
             deadline_ms: 0,
             probed_ms: 0,
             probes: 0,
-            doubt: None,
+            asks_at_ms: 0,
+            asked_by: None,
+            cancelled_ms: None,
+            epoch: 0,
+            is_told: false,
         }
     }
 
@@ -449,9 +460,11 @@ impl Cluster {
             if it.is_import {
                 return;
             }
-            // The slots may have been taken: what is written here from now on has to count.
+            // The slots may have been taken: the target is asked first.
             if it.state == State::FailoverGranted {
-                cluster.take_back(it, turn);
+                it.asks_at_ms = turn.now_ms;
+                it.cancelled_ms.get_or_insert(turn.now_ms);
+                return cluster.take_word_back(it, false, turn);
             }
             cluster.end_move(it, State::Cancelled, "", turn);
         });

@@ -2,13 +2,12 @@
 
 use super::{Heard, Lag, Move, State, Word};
 use crate::cluster::door::Turn;
-use crate::cluster::node::{Handle, LinkId};
 use crate::cluster::{Act, Action, Cluster};
 
 /// The source holds its writers for so many times `cluster-manual-failover-timeout` until it says yes.
 const HOLD_TIMES: i64 = 2;
-/// The target takes the slots within `cluster-manual-failover-timeout` of its question, which the source heard later. It waits for
-/// so many percent of that: two clocks may not run alike.
+/// The target takes the slots within `cluster-manual-failover-timeout` of its question, which the source heard later. For so many
+/// percent of that nothing is made of the target's failure: two clocks may not run alike.
 const YES_PERCENT: i64 = 110;
 /// The target is near enough when it says within so many milliseconds how far it is: so long it has yet to work, about, before
 /// it can take the slots.
@@ -72,6 +71,7 @@ impl Cluster {
                     return self.end_move(it, State::Failed, why, turn);
                 }
                 it.deadline_ms = turn.now_ms + self.options.manual_ms * YES_PERCENT / 100;
+                it.asks_at_ms = turn.now_ms + self.options.manual_ms / 2;
                 it.enter(State::FailoverGranted, turn);
                 it.say(Word::FailoverGranted, turn);
             }
@@ -85,6 +85,8 @@ impl Cluster {
             )),
             (State::FailoverGranted, Heard::Lost(_)) => {
                 turn.notice(format!("Slot migration {} connection lost", it.described()));
+                it.asks_at_ms = turn.now_ms;
+                self.take_word_back(it, false, turn);
             }
             (State::Connecting, Heard::Lost(reason)) => {
                 let why = format!("Unable to connect to target node: {reason}");
@@ -150,53 +152,9 @@ impl Cluster {
                 let why = "Timed out before streaming completed";
                 self.end_move(it, State::Failed, why, turn);
             }
-            State::FailoverGranted if is_late => self.doubt(it, turn),
+            State::FailoverGranted => self.take_word_back(it, is_late, turn),
             _ => {}
         }
-    }
-
-    /// The target was to take the slots, and nobody has seen it do so.
-    fn doubt(&mut self, it: &mut Move, turn: &mut Turn<'_>) {
-        let Some(target) = self.nodes.find(&it.other) else { return };
-        if self.nodes[target].has_failed() {
-            self.take_back(it, turn);
-            let why = "Target node has failed; the slots stay here";
-            return self.end_move(it, State::Failed, why, turn);
-        }
-        if it.doubt.is_none() {
-            turn.warn(format!(
-                "Slot migration {}: the target was to take the slots and has not said so; their writers wait \
-                 until it is heard, or has failed",
-                it.described()
-            ));
-            it.doubt = Some(self.last_link());
-            // The regular work makes another.
-            let link = self.nodes[target].link;
-            self.close_link(link, turn);
-        }
-    }
-
-    /// A node has answered by a link that this server made, and what it owns was taken in before.
-    pub(in crate::cluster) fn target_answered(
-        &mut self,
-        node: Handle,
-        link: LinkId,
-        turn: &mut Turn<'_>,
-    ) {
-        if !self.moves.is_active() {
-            return;
-        }
-        let name = self.nodes[node].name;
-        self.each_move(turn, |cluster, it, turn| {
-            if it.other != name || it.doubt.is_none_or(|before| link <= before) {
-                return;
-            }
-            cluster.check_source(it, turn);
-            if !it.state.is_over() {
-                let why = "Target node did not take the slots in time";
-                cluster.end_move(it, State::Failed, why, turn);
-            }
-        });
     }
 
     /// The slots of a move are this server's, by an epoch that is newer than the one by which the target would have taken

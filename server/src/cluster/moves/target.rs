@@ -18,6 +18,7 @@ impl Cluster {
             (State::WaitingForPaused, Heard::Said(Word::Probe, _)) => it.say(Word::Probed, turn),
             (State::WaitingForPaused, Heard::Said(Word::Paused, _)) => {
                 it.deadline_ms = turn.now_ms + self.options.manual_ms;
+                it.epoch = self.node(&it.other).map_or(0, |source| source.config_epoch);
                 it.enter(State::FailoverRequested, turn);
                 it.say(Word::RequestFailover, turn);
             }
@@ -28,6 +29,11 @@ impl Cluster {
                 }
                 if turn.now_ms >= it.deadline_ms {
                     return self.too_late(it, turn);
+                }
+                // The source has kept the slots by a newer epoch meanwhile, and its yes is older.
+                if self.node(&it.other).is_none_or(|source| source.config_epoch != it.epoch) {
+                    let why = "The source node's configuration has changed";
+                    return self.end_move(it, State::Failed, why, turn);
                 }
                 self.take_slots(it, turn);
             }

@@ -4,6 +4,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::super::door::{Action, Turn};
+use super::super::packet::own_mark;
 use super::super::{Cluster, Event, Name, Options, SlotSet};
 use super::{Act, Heard, Lag, State, Word};
 
@@ -43,7 +44,7 @@ impl Node {
         let mut cluster = Cluster::from_file(&text, options, 1000).expect("a file");
         for letter in ['a', 'b', 'd'] {
             let handle = cluster.nodes.find(&name(letter)).expect("known");
-            cluster.nodes[handle].takes_slots = true;
+            cluster.nodes[handle].own_marks = own_mark::TAKES_SLOTS;
         }
         Self { cluster, now_ms: 1000, random: SmallRng::seed_from_u64(1), actions: Vec::new() }
     }
@@ -284,7 +285,10 @@ fn a_yes_is_taken_back_by_an_operator_or_the_failure_of_the_target_alone() {
     assert_eq!(node.state(), State::FailoverGranted);
     assert_eq!(node.cluster.myself().config_epoch, 1);
     assert_eq!(held(&node.acts()), Some("0-9".to_owned()));
+    // Not even the operator at once: the target is asked, and does not answer.
     node.step(|cluster, turn| cluster.cancel_moves(turn)).expect("cancelled");
+    assert_eq!(node.state(), State::FailoverGranted);
+    node.tick_at(node.now_ms + 1001);
     assert_eq!(node.state(), State::Cancelled);
     // Newer than what the target would have taken.
     assert!(node.cluster.myself().config_epoch > 4);

@@ -15,7 +15,7 @@ mod write;
 
 pub use self::frames::{Frames, NotABus};
 pub use self::read::{Body, Gossip, Packet, Wrong, is_hostname, kind_of, read};
-pub(super) use self::write::{Header, fail, plain, publish, update};
+pub(super) use self::write::{Header, fail, plain, publish, to_own, update};
 
 /// Bytes in front of what differs between the kinds.
 pub const HEADER_BYTES: usize = 2256;
@@ -91,8 +91,29 @@ pub(super) mod mark {
 
 /// Marks of a packet: the last of the three bytes, which Redis leaves empty and does not look at.
 pub(super) mod own_mark {
-    /// The sender takes slots as one step (CLUSTER SYNCSLOTS).
+    /// The sender takes slots as one step (CLUSTER SYNCSLOTS): it is a Redstart.
     pub(in crate::cluster) const TAKES_SLOTS: u8 = 1;
+    /// Of two primaries with the same epoch, the one with the longer history is to win (`cluster-longer-history-wins`).
+    pub(in crate::cluster) const HISTORY_WINS: u8 = 2;
+    /// The sender votes again for a replica that it has voted for and that has not won (`cluster-ranked-elections`).
+    pub(in crate::cluster) const VOTES_AGAIN: u8 = 4;
+}
+
+/// What nodes of ours say to each other in the bus's message of a module, which Redis does not look at where the module is not
+/// its own.
+pub(super) mod own {
+    /// The number of the module that this would be.
+    pub(in crate::cluster) const ID: u64 = u64::from_be_bytes(*b"Redstart");
+    /// What you were told you may take is not yours to take any more. The name of a move follows.
+    pub(in crate::cluster) const WITHDRAW: u8 = 1;
+    /// The move is over here. Its name follows, and one of the three below.
+    pub(in crate::cluster) const WITHDRAWN: u8 = 2;
+    /// Nothing is known of the move.
+    pub(in crate::cluster) const UNKNOWN: u8 = 0;
+    /// The slots were not taken.
+    pub(in crate::cluster) const NOT_TAKEN: u8 = 1;
+    /// They were.
+    pub(in crate::cluster) const TAKEN: u8 = 2;
 }
 
 /// Where the fields of the header lie.

@@ -91,8 +91,15 @@ pub enum Body<'p> {
         /// Its slots.
         slots: &'p [u8; SLOT_BYTES],
     },
-    /// Something of a module's; no module is there.
-    Module,
+    /// Something of a module's.
+    Module {
+        /// The module's number.
+        id: u64,
+        /// What the module calls a kind.
+        kind: u8,
+        /// What it has to say.
+        payload: &'p [u8],
+    },
     /// A kind of a later version.
     Unknown,
 }
@@ -256,7 +263,7 @@ fn body(bytes: &[u8], kind: u16) -> Result<Body<'_>, Wrong> {
             if data.len() as u64 != expected {
                 return Err(misfit(kind, bytes.len(), HEADER_BYTES as u64 + expected));
             }
-            Body::Module
+            Body::Module { id: u64_at(data, 0), kind: data[12], payload: &data[13..] }
         }
     })
 }

@@ -22,6 +22,7 @@ fn header(slots: &SlotSet) -> Header<'_> {
         flags: Flags::REPLICA.or(Flags::MYSELF),
         is_up: false,
         marks: mark::PAUSED,
+        own_marks: own_mark::TAKES_SLOTS,
     }
 }
 

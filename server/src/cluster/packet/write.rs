@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     EXTENSION_HEAD, EXTENSION_HOSTNAME, GOSSIP_BYTES, HEADER_BYTES, IP_BYTES, Kind, SIGNATURE,
-    VERSION, at, mark, own_mark,
+    VERSION, at, mark, own,
 };
 use crate::cluster::node::{Flags, Name, Node};
 use crate::cluster::slots::SlotSet;
@@ -23,6 +23,7 @@ pub(in crate::cluster) struct Header<'h> {
     pub(in crate::cluster) flags: Flags,
     pub(in crate::cluster) is_up: bool,
     pub(in crate::cluster) marks: u8,
+    pub(in crate::cluster) own_marks: u8,
 }
 
 fn put(packet: &mut [u8], at: usize, bytes: &[u8]) {
@@ -57,7 +58,7 @@ impl Header<'_> {
         put(&mut packet, at::FLAGS, &self.flags.0.to_be_bytes());
         packet[at::STATE] = u8::from(!self.is_up);
         packet[at::MARKS] = self.marks;
-        packet[at::OWN_MARKS] = own_mark::TAKES_SLOTS;
+        packet[at::OWN_MARKS] = self.own_marks;
         packet
     }
 
@@ -141,11 +142,26 @@ pub(in crate::cluster) fn publish(
     finish(packet)
 }
 
-/// The slots of a third node.
-pub(in crate::cluster) fn update(header: &Header<'_>, node: &Node, slots: &SlotSet) -> Bytes {
+/// Something that only nodes of ours look at: one of [`own`]'s words.
+pub(in crate::cluster) fn to_own(header: &Header<'_>, kind: u8, payload: &[u8]) -> Bytes {
+    let mut packet = header.begin(Kind::Module, 13 + payload.len());
+    packet.extend_from_slice(&own::ID.to_be_bytes());
+    packet.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    packet.push(kind);
+    packet.extend_from_slice(payload);
+    finish(packet)
+}
+
+/// The slots of a node, and the epoch by which it has them.
+pub(in crate::cluster) fn update(
+    header: &Header<'_>,
+    name: &Name,
+    epoch: u64,
+    slots: &SlotSet,
+) -> Bytes {
     let mut packet = header.begin(Kind::Update, 8 + 40 + 2048);
-    packet.extend_from_slice(&node.config_epoch.to_be_bytes());
-    packet.extend_from_slice(node.name.as_bytes());
+    packet.extend_from_slice(&epoch.to_be_bytes());
+    packet.extend_from_slice(name.as_bytes());
     slots.write_to(&mut packet);
     finish(packet)
 }

@@ -29,12 +29,7 @@ impl World {
         }
         world.run(7000)?;
         world.heal()?;
-        match world.has_amnesia {
-            // A node that says it replicates its own replica, as it did once, leaves the slots to nobody, in Redis too: no file
-            // is to be brought back. No rule may be broken even so.
-            true => world.run(20_000)?,
-            false => world.converge()?,
-        }
+        world.converge()?;
         Ok(world.outcome)
     }
 
@@ -52,6 +47,8 @@ impl World {
             validity_factor: [0, 10, 10][random.random_range(0..3)],
             full_coverage: random.random_bool(0.7),
             replicas_migrate: random.random_bool(0.7),
+            history_wins: random.random_bool(0.3),
+            ranks_elections: random.random_bool(0.5),
             ..Options::default()
         };
         let mut world = Self::new(seed, primaries, replicas, &options, is_verbose);

@@ -134,8 +134,10 @@ pub struct World {
     pub now_ms: i64,
     pub nodes: Vec<Node>,
     pub connections: Vec<Connection>,
-    queue: BinaryHeap<Reverse<(i64, u64)>>,
-    coming: BTreeMap<u64, Coming>,
+    /// When what comes, in which order it was put there, and where it lies in `coming`.
+    queue: BinaryHeap<Reverse<(i64, u64, usize)>>,
+    coming: Vec<Option<Coming>>,
+    free: Vec<usize>,
     sequence: u64,
     pub random: SmallRng,
     /// Until when nothing gets from one node to another.
@@ -185,7 +187,8 @@ impl World {
             nodes: Vec::new(),
             connections: Vec::new(),
             queue: BinaryHeap::new(),
-            coming: BTreeMap::new(),
+            coming: Vec::new(),
+            free: Vec::new(),
             sequence: 0,
             random: SmallRng::seed_from_u64(seed),
             blocked_until_ms: BTreeMap::new(),
@@ -233,8 +236,12 @@ impl World {
 
     pub fn schedule(&mut self, in_ms: i64, coming: Coming) {
         self.sequence += 1;
-        self.queue.push(Reverse((self.now_ms + in_ms.max(0), self.sequence)));
-        self.coming.insert(self.sequence, coming);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.coming.push(None);
+            self.coming.len() - 1
+        });
+        self.coming[place] = Some(coming);
+        self.queue.push(Reverse((self.now_ms + in_ms.max(0), self.sequence, place)));
     }
 
     pub fn chance(&mut self, of_thousand: u32) -> bool {
@@ -244,12 +251,13 @@ impl World {
     /// Lets so much time pass.
     pub fn run(&mut self, ms: i64) -> Result<(), String> {
         let end_ms = self.now_ms + ms;
-        while let Some(Reverse((at_ms, number))) =
+        while let Some(Reverse((at_ms, _, place))) =
             self.queue.peek().copied().filter(|next| next.0.0 <= end_ms)
         {
             self.queue.pop();
             self.now_ms = self.now_ms.max(at_ms);
-            if let Some(coming) = self.coming.remove(&number) {
+            self.free.push(place);
+            if let Some(coming) = self.coming[place].take() {
                 self.happen(coming)?;
             }
         }
@@ -447,13 +455,17 @@ impl World {
         let Some(primary) = primary.filter(|primary| *primary != number) else { return };
         let is_cut = self.blocked_ms(primary, number).max(self.blocked_ms(number, primary)) > 0;
         let (reached, place) = (self.nodes[primary].is_running(now_ms), self.nodes[primary].place);
-        let (data, aside) = (self.nodes[primary].data.clone(), self.nodes[primary].aside.clone());
         let has_data =
             self.nodes[primary].upstream.is_none() || self.nodes[primary].heard_ms.is_some();
-        let node = &mut self.nodes[number];
+        let Ok([primary, node]) = self.nodes.get_disjoint_mut([primary, number]) else { return };
         if reached && !is_cut && has_data && node.link_at_ms <= now_ms {
             (node.place, node.heard_ms) = (place, Some(now_ms));
-            (node.data, node.aside) = (data, aside);
+            if node.data != primary.data {
+                node.data.clone_from(&primary.data);
+            }
+            if node.aside != primary.aside {
+                node.aside = primary.aside.clone();
+            }
         }
     }
 
@@ -582,31 +594,36 @@ impl World {
                 self.outcome.lost += 1;
                 continue;
             }
-            let times = if self.chance(self.doubled) { 2 } else { 1 };
-            for _ in 0..times {
-                let late_ms = self.random.random_range(1..=self.delay_ms.max(1));
-                let overtaken = self.chance(self.overtaken);
-                let busy = &mut self.connections[connection].busy_until_ms[to];
-                let mut at_ms = (*busy).max(self.now_ms + late_ms);
-                if overtaken {
-                    at_ms += late_ms * 50;
-                } else {
-                    *busy = at_ms;
-                }
-                let deliver = Coming::Deliver { connection, to, bytes: bytes.clone() };
-                self.schedule(at_ms - self.now_ms, deliver);
+            if self.chance(self.doubled) {
+                self.post(connection, to, bytes.clone());
             }
+            self.post(connection, to, bytes);
         }
     }
 
+    /// Puts a packet on its way.
+    fn post(&mut self, connection: usize, to: usize, bytes: Vec<u8>) {
+        let late_ms = self.random.random_range(1..=self.delay_ms.max(1));
+        let overtaken = self.chance(self.overtaken);
+        let busy = &mut self.connections[connection].busy_until_ms[to];
+        let mut at_ms = (*busy).max(self.now_ms + late_ms);
+        if overtaken {
+            at_ms += late_ms * 50;
+        } else {
+            *busy = at_ms;
+        }
+        self.schedule(at_ms - self.now_ms, Coming::Deliver { connection, to, bytes });
+    }
+
     fn digest(&mut self, bytes: &[u8]) {
-        use std::hash::Hasher;
-        let mut hasher = std::hash::DefaultHasher::new();
-        hasher.write_u64(self.outcome.digest);
-        hasher.write_i64(self.now_ms);
-        hasher.write(&bytes[..80]);
-        hasher.write(&bytes[2128..]);
-        self.outcome.digest = hasher.finish();
+        let mut digest = self.outcome.digest ^ self.now_ms.unsigned_abs();
+        for chunk in bytes[..80].chunks(8).chain(bytes[2128..].chunks(8)) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            digest = (digest ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            digest ^= digest >> 29;
+        }
+        self.outcome.digest = digest;
     }
 }
 

@@ -1,0 +1,137 @@
+//! Nodes that have forgotten what they were: they were started with an old nodes.conf.
+//!
+//! Such a node says of itself what was true once. That it is a primary with fewer slots does no harm that others do not see; that it
+//! replicates somebody who replicates it by now leaves its slots to nobody. Redis makes no promise here. Here the others remember:
+//! the epochs that a node has had as a primary never fall, so that one who says less has forgotten, and is told of itself (UPDATE).
+//! It may be that it has not forgotten and what it says is old: then it knows of the epoch, and nothing comes of being told.
+
+use super::Cluster;
+use super::door::{Action, Turn};
+use super::node::Handle;
+use super::packet::Packet;
+use super::slots::SlotSet;
+
+/// A node that is told of itself is taken at its word after so many node timeouts.
+const REMIND_TIMEOUTS: i64 = 2;
+/// Two nodes that replicate each other are left to others for so many node timeouts.
+const MUTUAL_TIMEOUTS: i64 = 3;
+
+/// What this replica remembers of a primary that has become its replica.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mutual {
+    /// Since when the two replicate each other.
+    since_ms: Option<i64>,
+    /// The slots that the other had.
+    slots: SlotSet,
+}
+
+impl Cluster {
+    /// Whether a node says less of itself than it was. It is told so, and what it says of its role and its slots is not to be taken
+    /// in; not for long, and only if it is one of ours, as others do not listen to what they are told of themselves.
+    pub(super) fn has_forgotten(
+        &mut self,
+        sender: Handle,
+        packet: &Packet<'_>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let patience_ms = self.options.node_timeout_ms.saturating_mul(REMIND_TIMEOUTS);
+        let node = &mut self.nodes[sender];
+        if !packet.is_replica {
+            node.epoch_as_primary = node.epoch_as_primary.max(packet.config_epoch);
+        }
+        let epoch = node.epoch_as_primary;
+        if packet.config_epoch >= epoch || !node.is_primary() || !node.takes_slots() {
+            node.reminded_ms = 0;
+            return false;
+        }
+        if node.slots.is_within(&self.not_claimed) {
+            return false;
+        }
+        if node.reminded_ms == 0 {
+            node.reminded_ms = turn.now_ms;
+            turn.notice(format!(
+                "Node {} says that its epoch is {} and had {epoch} before: telling it what it was",
+                node.name, packet.config_epoch
+            ));
+        }
+        if turn.now_ms - node.reminded_ms > patience_ms {
+            return false;
+        }
+        let link = node.link;
+        self.send_slots_of(link, sender, epoch, turn);
+        true
+    }
+
+    /// Others say that this server had these slots by this epoch. It takes them again that nobody has by a newer one, if the
+    /// epoch is newer than all that it remembers of itself and of its primary.
+    pub(super) fn recall(&mut self, epoch: u64, slots: &SlotSet, turn: &mut Turn<'_>) {
+        let myself = &self.nodes[self.myself];
+        let shown = myself
+            .primary
+            .filter(|_| myself.is_replica())
+            .map_or(0, |primary| self.nodes[primary].config_epoch);
+        if epoch <= myself.config_epoch.max(shown) {
+            return;
+        }
+        let is_older = |slot: &u16| self.claimed_epoch(*slot).is_none_or(|theirs| theirs < epoch);
+        let mine: Vec<u16> = slots.iter().filter(is_older).collect();
+        if mine.is_empty() && myself.is_replica() {
+            return;
+        }
+        turn.warn(format!(
+            "The cluster configuration file is an old one: others know me as the owner of {} slots by epoch \
+             {epoch}. I am again.",
+            mine.len()
+        ));
+        self.current_epoch = self.current_epoch.max(epoch);
+        self.nodes[self.myself].config_epoch = epoch;
+        self.lead_with(&mine, turn);
+    }
+
+    /// This server is a primary, with these slots beside its own, and all are told.
+    fn lead_with(&mut self, slots: &[u16], turn: &mut Turn<'_>) {
+        if self.nodes[self.myself].is_replica() {
+            self.become_primary(self.myself);
+            turn.act(Action::Lead);
+        }
+        for &slot in slots {
+            self.release_slot(slot);
+            self.give_slot(slot, self.myself);
+            self.not_claimed.remove(slot);
+        }
+        self.reset_manual(turn);
+        self.todo.save_synced();
+        self.todo.state = true;
+        self.broadcast_pong(false, turn);
+    }
+
+    /// A primary has become a replica: if it was this server's, and replicates this server now, what it had is remembered.
+    pub(super) fn note_mutual(&mut self, sender: Handle) {
+        let myself = &self.nodes[self.myself];
+        if myself.is_replica() && myself.primary == Some(sender) {
+            self.mutual = Mutual { since_ms: None, slots: self.nodes[sender].slots.clone() };
+        }
+    }
+
+    /// Ends that this server and its primary replicate each other, where nobody else does: this one takes the slots that the
+    /// other had, by a new epoch.
+    pub(super) fn end_mutual(&mut self, turn: &mut Turn<'_>) {
+        let myself = &self.nodes[self.myself];
+        let primary = myself.primary.filter(|_| myself.is_replica()).map(|it| &self.nodes[it]);
+        if !primary.is_some_and(|it| it.is_replica() && it.primary == Some(self.myself)) {
+            self.mutual.since_ms = None;
+            return;
+        }
+        let since_ms = *self.mutual.since_ms.get_or_insert(turn.now_ms);
+        let patience_ms = self.options.node_timeout_ms.saturating_mul(MUTUAL_TIMEOUTS);
+        if turn.now_ms - since_ms <= patience_ms {
+            return;
+        }
+        turn.warn("My primary and I replicate each other: I lead, as nobody else does.");
+        let Mutual { slots, .. } = std::mem::take(&mut self.mutual);
+        let left: Vec<u16> =
+            slots.iter().filter(|slot| self.owner_handle(*slot).is_none()).collect();
+        self.bump_epoch(turn);
+        self.lead_with(&left, turn);
+    }
+}
