@@ -196,12 +196,13 @@ fn reply_buffer(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
+/// `DEBUG SLEEP seconds`. As in Redis, what follows the number is passed over, and what is none is nought.
 fn sleep(call: &mut Call<'_>) -> CommandResult {
-    let seconds: f64 = std::str::from_utf8(call.arg(2))
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .filter(|seconds: &f64| (0.0..1e6).contains(seconds))
-        .ok_or(crate::engine::NOT_A_FLOAT)?;
+    const MOST_S: f64 = 1e6;
+    let text = call.arg(2).trim_ascii_start();
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
+    let number = std::str::from_utf8(&text[..digits]).unwrap_or_default();
+    let seconds = number.parse::<f64>().unwrap_or(0.0).min(MOST_S);
     // It is asked for: the whole server stands still.
     std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
     call.client.reply.ok();

@@ -77,6 +77,11 @@ fn who_stands_still_for_too_long_is_told_where() {
         assert_eq!(client.call("CONFIG SET watchdog-period 200"), "+OK\r\n");
         assert_eq!(client.call("CONFIG GET watchdog*"), "*0\r\n");
         assert!(client.call("CONFIG GET watchdog-period").contains("200"));
+        // What stands behind the number is passed over, and what is none is nought.
+        for no_time in ["0\r\n", "0x", "none"] {
+            client.send(&["DEBUG", "SLEEP", no_time]);
+            assert_eq!(client.receive(), "+OK\r\n", "{no_time:?}");
+        }
         assert_eq!(client.call("DEBUG SLEEP 1"), "+OK\r\n");
         eventually("the log says so", || peer.log().contains("--- WATCHDOG TIMER EXPIRED ---"));
         assert_eq!(client.call("CONFIG SET watchdog-period 0"), "+OK\r\n");
