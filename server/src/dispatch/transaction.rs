@@ -124,12 +124,14 @@ pub fn exec(call: &mut Call<'_>) -> CommandResult {
 fn run_queued(call: &mut Call<'_>, queued: &Queued) {
     let row = spec(queued.command);
     let args = queued.args.as_args();
-    call.client.last_command = Some(queued.command);
+    // To the log of refusals it is EXEC that the client has asked for.
+    call.client.last_command = Some(call.row);
     let mut refused: Option<CommandError> = None;
     if call.client.flags.any(Flags::RESTRICTED) {
         let checked = call.core.check_user(call.client, row, args);
         refused = checked.err().map(super::gates::permission_lost);
     }
+    call.client.last_command = Some(queued.command);
     match (refused, call.core.handlers.of(queued.command)) {
         (None, Some(handler)) => {
             super::run(call.keyspace, call.core, call.client, queued.command, handler, args);

@@ -464,6 +464,7 @@ impl List {
     pub fn remove(&mut self, text: &[u8], from: End, limit: usize) -> usize {
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut removed = 0;
+        let mut has_emptied = false;
         let count = self.node_count();
         for step in 0..count {
             let place = if from == End::Front { step } else { count - 1 - step };
@@ -499,6 +500,7 @@ impl List {
                     }
                 }
             }
+            has_emptied |= node.is_empty();
             self.shut(place);
             if removed == limit {
                 break;
@@ -508,7 +510,10 @@ impl List {
             && removed > 0
         {
             quick.length -= removed;
-            quick.nodes.retain(|held| held.len() > 0);
+            // Else the nodes, which may be many, stay as they are.
+            if has_emptied {
+                quick.nodes.retain(|held| held.len() > 0);
+            }
             self.settle();
         }
         removed

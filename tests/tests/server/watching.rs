@@ -102,7 +102,7 @@ fn large_requests_and_replies_are_noted() {
         ],
     );
     let kept = client.call("SLOWLOG GET 1");
-    assert!(kept.contains("MGE... (1 more bytes)\r\n$23\r\n... (2 more arguments)\r\n"), "{kept}");
+    assert!(kept.contains("MGE... (1 more bytes)\r\n$22\r\n... (2 more arguments)\r\n"), "{kept}");
     expect(
         &mut client,
         &[

@@ -6,9 +6,9 @@ use redstart_common::resp::Args;
 use super::super::options::integer_within;
 use super::{
     answer_entry, answer_id, begin_effects, id, no_key_or_group, propagate_claim,
-    propagate_last_id, range_start,
+    propagate_last_id, range_start, repeats,
 };
-use crate::client::{Origin, Reply};
+use crate::client::Reply;
 use crate::engine::feed::Feed;
 use crate::engine::{Call, CommandError, CommandResult, SYNTAX};
 use crate::settings::notify::Classes;
@@ -247,9 +247,7 @@ pub(super) fn xclaim(call: &mut Call<'_>) -> CommandResult {
         now_ms,
         deliveries: options.deliveries,
         just_ids: options.just_ids,
-        to_nobody: call.client.origin != Origin::Client
-            && args.at(3).is_empty()
-            && options.delivered_ms == Some(0),
+        to_nobody: repeats(call.client) && args.at(3).is_empty() && options.delivered_ms == Some(0),
     };
     let stream = call.keyspace.db(call.client.db).write_as::<Stream>(key)?;
     let (reply, feed) = (&mut call.client.reply, &mut call.core.feed);

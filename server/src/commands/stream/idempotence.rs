@@ -5,8 +5,7 @@ use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::super::options::integer;
-use super::id;
-use crate::client::Origin;
+use super::{id, repeats};
 use crate::engine::{Call, CommandError, CommandResult, NO_SUCH_KEY, SYNTAX};
 use crate::keyspace::Place;
 use crate::types::Stream;
@@ -102,8 +101,8 @@ pub(super) fn xidmprecord(call: &mut Call<'_>) -> CommandResult {
     let db = call.keyspace.db(call.client.db);
     let Place::Held(mut held) = db.place_to_write(key) else { return Err(NO_SUCH_KEY) };
     let stream = held.collection::<Stream>()?;
-    // What the primary and the log say was so: the entry may have been cut off since.
-    if call.client.origin == Origin::Client && !stream.contains(id) {
+    // What is repeated was so: the entry may have been cut off since.
+    if !repeats(call.client) && !stream.contains(id) {
         return Err(CommandError::new("ERR No such message in stream"));
     }
     let known = stream.idempotence().and_then(|known| known.find(producer, name));

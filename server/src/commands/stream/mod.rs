@@ -15,7 +15,7 @@ mod write;
 use redstart_common::resp::error;
 
 use super::Handlers;
-use crate::client::Reply;
+use crate::client::{Client, Flags, Origin, Reply};
 use crate::engine::feed::Feed;
 use crate::engine::{Call, CommandError};
 use crate::types::stream::{Entry, Group, Pending, StreamId};
@@ -55,6 +55,12 @@ const INVALID_ID: CommandError =
     CommandError::new("ERR Invalid stream ID specified as stream command argument");
 const INVALID_START: CommandError = CommandError::new("ERR invalid start ID for the interval");
 const INVALID_END: CommandError = CommandError::new("ERR invalid end ID for the interval");
+
+/// Whether what a client says has happened elsewhere, so that it is to be so here: it is the primary, the log, or a node that
+/// hands slots over.
+fn repeats(client: &Client) -> bool {
+    client.origin != Origin::Client || client.flags.any(Flags::IMPORT)
+}
 
 /// The id that an argument names.
 fn id(arg: &[u8]) -> Result<StreamId, CommandError> {

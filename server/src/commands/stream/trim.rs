@@ -5,6 +5,7 @@ use redstart_common::resp::Args;
 use super::super::options::integer;
 use super::id;
 use super::references::policy;
+use super::repeats;
 use crate::client::Origin;
 use crate::engine::{Call, CommandError, SYNTAX};
 use crate::types::Stream;
@@ -138,8 +139,8 @@ pub(super) fn request<'a>(call: &Call<'a>, adds: bool) -> Result<Request<'a>, Co
         at += 1;
     }
     let obeys = call.client.origin != Origin::Client;
-    // What the primary and the log say has its id.
-    if found.producer.is_some() && !obeys && found.wanted != Wanted::Next {
+    // What is repeated has its id.
+    if found.producer.is_some() && !repeats(call.client) && found.wanted != Wanted::Next {
         return Err(NAMED_WITH_ID);
     }
     let Some((trim, _)) = &mut found.trim else {
