@@ -156,9 +156,10 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
         (false, false) => b"standalone",
     };
     let role: &[u8] = if call.core.replication.is_replica() { b"replica" } else { b"master" };
+    let zone = call.core.settings.availability_zone.as_str();
     let reply = &mut call.client.reply;
     reply.proto = proto;
-    reply.map(if is_sentinel { 6 } else { 7 });
+    reply.map(6 + usize::from(!is_sentinel) + usize::from(!zone.is_empty()));
     reply.bulk(b"server");
     reply.bulk(b"redis");
     reply.bulk(b"version");
@@ -175,6 +176,10 @@ pub fn hello(call: &mut Call<'_>) -> CommandResult {
     }
     reply.bulk(b"modules");
     reply.array(0);
+    if !zone.is_empty() {
+        reply.bulk(b"availability_zone");
+        reply.bulk(zone.as_bytes());
+    }
     Ok(())
 }
 
