@@ -330,7 +330,7 @@ const CLUSTER: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "cluster|replicate",
-        arity: 3,
+        arity: -3,
         flags: flags![ADMIN, STALE, NO_ASYNC_LOADING],
         categories: categories![ADMIN, SLOW, DANGEROUS],
         summary: "Reconfigure a node as a replica of the specified master node",

@@ -215,6 +215,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Whether it came by IPv6.
+    #[must_use]
+    pub fn is_by_ipv6(&self) -> bool {
+        self.address.starts_with('[')
+    }
+
     /// Whether it waits for the end of the server.
     #[must_use]
     pub fn waits_for_end(&self) -> bool {

@@ -61,6 +61,11 @@ impl Cluster {
         let (pairs, []) = words.as_chunks::<2>() else { return Err(Corrupt) };
         let mut epochs = 0;
         for [name, value] in pairs {
+            if name.eq_ignore_ascii_case("myShardId") {
+                let shard = Name::parse(value.as_bytes()).ok_or(Corrupt)?;
+                self.nodes[self.myself].shard = Some(shard);
+                continue;
+            }
             let value = value.parse().map_err(|_| Corrupt);
             if name.eq_ignore_ascii_case("currentEpoch") {
                 self.current_epoch = value?;
@@ -110,7 +115,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// `ip:port@bus-port,hostname`; what later versions write behind that is left out.
+    /// `ip:port@bus-port,hostname`, and of what later versions write behind that the name of the shard.
     fn read_address(&mut self, handle: Handle, address: &str) -> Result<(), Corrupt> {
         let mut parts = address.split(',');
         let (place, hostname) = (parts.next().ok_or(Corrupt)?, parts.next().unwrap_or_default());
@@ -119,6 +124,9 @@ impl Cluster {
             Some((port, bus_port)) => (port, Some(bus_port)),
             None => (ports, None),
         };
+        if let Some(shard) = parts.find_map(|part| part.strip_prefix("shard-id=")) {
+            self.nodes[handle].shard = Name::parse(shard.as_bytes());
+        }
         let number = |text: &str| text.parse::<u16>().map_err(|_| Corrupt);
         let port = number(port)?;
         let above = i64::from(port) + BUS_PORT_ABOVE;

@@ -7,8 +7,8 @@ use super::door::{Action, Event, Turn};
 use super::node::{Flags, Handle};
 use super::packet::Kind;
 
-/// A node is pinged by chance once in so many ticks.
-const PING_EVERY: u64 = 10;
+/// How often the regular work is done, in milliseconds.
+const TICK_MS: u64 = 100;
 /// Of so many by chance, the one that was silent for longest.
 const PING_AMONG: usize = 5;
 /// The shortest time that a handshake is given, in milliseconds.
@@ -117,7 +117,7 @@ impl Cluster {
         for handle in self.nodes.handles() {
             self.keep_connected(handle, handshake_ms, turn);
         }
-        if self.ticks.is_multiple_of(PING_EVERY) {
+        if self.ticks.is_multiple_of((self.options.ping_ms / TICK_MS).max(1)) {
             self.ping_by_chance(turn);
         }
         let mut census = Census::default();
@@ -261,6 +261,10 @@ impl Cluster {
             return false;
         }
         self.nodes[handle].flags.set(Flags::MAYBE_FAILED);
+        if self.nodes.iter().filter(|(_, node)| node.has_vote()).count() == 1 {
+            // A primary that is the only one hears of it from nobody else (valkey 8.0).
+            self.mark_failed_if_agreed(handle, turn);
+        }
         true
     }
 

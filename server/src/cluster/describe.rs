@@ -16,8 +16,15 @@ impl Flags {
 }
 
 impl Cluster {
-    /// Appends the line of a node, without its end. `wall_ahead_ms` is how far the wall clock is ahead of the cluster's.
-    fn describe_into(&self, node: &Node, wall_ahead_ms: i64, out: &mut String) {
+    /// Appends the line of a node, without its end. `wall_ahead_ms` is how far the wall clock is ahead of the cluster's, `by_ipv6`
+    /// by what the client came, if it is for one.
+    fn describe_into(
+        &self,
+        node: &Node,
+        wall_ahead_ms: i64,
+        by_ipv6: Option<bool>,
+        out: &mut String,
+    ) {
         let shown = |ms: i64| if ms == 0 { 0 } else { ms + wall_ahead_ms };
         let primary = node.primary.map(|primary| &self.nodes[primary]);
         let epoch = match primary.filter(|_| node.is_replica()) {
@@ -31,7 +38,7 @@ impl Cluster {
             out,
             "{} {}:{}@{}{hostname}{} {} {} {} {} {epoch} {}",
             node.name,
-            node.ip,
+            by_ipv6.map_or(node.ip.as_str(), |by_ipv6| node.client_ip(by_ipv6)),
             node.port,
             node.bus_port,
             node.hostname,
@@ -65,22 +72,22 @@ impl Cluster {
         }
     }
 
-    /// The line of a node.
+    /// The line of a node, for a client that came by IPv6 or by IPv4.
     #[must_use]
-    pub fn describe_node(&self, node: Handle, wall_ahead_ms: i64) -> String {
+    pub fn describe_node(&self, node: Handle, wall_ahead_ms: i64, by_ipv6: bool) -> String {
         let mut line = String::new();
         if let Some(node) = self.nodes.get(node) {
-            self.describe_into(node, wall_ahead_ms, &mut line);
+            self.describe_into(node, wall_ahead_ms, Some(by_ipv6), &mut line);
         }
         line
     }
 
-    /// The lines of all nodes, those in handshake only where `all`.
+    /// The lines of all nodes, for a client that came by IPv6 or by IPv4.
     #[must_use]
-    pub fn describe(&self, all: bool, wall_ahead_ms: i64) -> String {
+    pub fn describe(&self, wall_ahead_ms: i64, by_ipv6: bool) -> String {
         let mut lines = String::new();
-        for node in self.nodes().filter(|node| all || !node.is_in_handshake()) {
-            self.describe_into(node, wall_ahead_ms, &mut lines);
+        for node in self.nodes() {
+            self.describe_into(node, wall_ahead_ms, Some(by_ipv6), &mut lines);
             lines.push('\n');
         }
         lines
@@ -89,12 +96,20 @@ impl Cluster {
     /// The text of nodes.conf.
     #[must_use]
     pub fn to_file(&self, wall_ahead_ms: i64) -> String {
-        let mut text = self.describe(false, wall_ahead_ms);
-        let _ = writeln!(
+        let mut text = String::new();
+        for node in self.nodes().filter(|node| !node.is_in_handshake()) {
+            self.describe_into(node, wall_ahead_ms, None, &mut text);
+            text.push('\n');
+        }
+        let _ = write!(
             text,
             "vars currentEpoch {} lastVoteEpoch {}",
             self.current_epoch, self.last_vote_epoch
         );
+        if let Some(shard) = self.written_shard() {
+            let _ = write!(text, " myShardId {shard}");
+        }
+        text.push('\n');
         text
     }
 }

@@ -376,7 +376,8 @@ impl Cluster {
         let Some(old) = myself.primary.filter(|_| myself.is_replica()) else { return };
         self.become_primary(self.myself);
         turn.act(Action::Lead);
-        let slots: Vec<u16> = self.nodes[old].slots.iter().collect();
+        let mut slots: Vec<u16> = self.nodes[old].slots.iter().collect();
+        slots.extend(self.take_left_slots());
         for slot in slots {
             self.release_slot(slot);
             self.give_slot(slot, self.myself);

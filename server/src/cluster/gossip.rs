@@ -4,8 +4,9 @@ use redstart_common::log::Level;
 
 use super::Cluster;
 use super::door::Turn;
-use super::node::{Flags, Handle, LinkId, Node};
-use super::packet::{self, GOSSIP_BYTES, Gossip, Header, Kind, mark, own_mark};
+use super::membership::FORGOTTEN_MS;
+use super::node::{Flags, Handle, LinkId, Name, Node};
+use super::packet::{self, Extensions, GOSSIP_BYTES, Gossip, Header, Kind, mark, own_mark};
 
 /// A failure report counts for so many node timeouts.
 const REPORT_TIMEOUTS: i64 = 2;
@@ -46,17 +47,79 @@ impl Cluster {
         }
     }
 
+    fn extensions(&self) -> Extensions {
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let myself = &self.nodes[self.myself];
+        Extensions {
+            hostname: text(&myself.hostname),
+            human_name: text(&myself.human_name),
+            shard: Some(self.shard_of(myself)),
+            client_ipv4: text(&myself.client_ips[0]),
+            client_ipv6: text(&myself.client_ips[1]),
+            forgotten: self
+                .just_forgotten
+                .iter()
+                .map(|name| (*name, FORGOTTEN_MS as u64 / 1000))
+                .collect(),
+            ..Extensions::default()
+        }
+    }
+
+    /// Takes in what a node says of itself in extensions.
+    pub(super) fn hear_extensions(
+        &mut self,
+        sender: Handle,
+        said: &Extensions,
+        turn: &mut Turn<'_>,
+    ) {
+        for kind in &said.unknown {
+            turn.warn(format!("Received unknown extension type {kind}"));
+        }
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let node = &mut self.nodes[sender];
+        node.hostname = text(&said.hostname);
+        node.takes_extensions |= said.takes_all;
+        if !node.takes_extensions {
+            return;
+        }
+        node.human_name = text(&said.human_name);
+        let ips = [text(&said.client_ipv4), text(&said.client_ipv6)];
+        if node.client_ips != ips {
+            node.client_ips = ips;
+            self.touch();
+        }
+        self.hear_shard(sender, said.shard);
+        for &(name, for_s) in &said.forgotten {
+            self.hear_forgotten(name, for_s, turn);
+        }
+    }
+
+    /// An operator had another node forget one, and that one says so, as nodes of Redis 7.2 do.
+    fn hear_forgotten(&mut self, name: Name, for_s: u64, turn: &mut Turn<'_>) {
+        let Some(node) = self.nodes.find(&name) else { return };
+        let myself = &self.nodes[self.myself];
+        if node == self.myself || myself.is_replica() && myself.primary == Some(node) {
+            return;
+        }
+        let for_ms = i64::try_from(for_s).unwrap_or(i64::MAX).saturating_mul(1000);
+        self.shun(name, turn.now_ms, for_ms);
+        self.remove_node(node, turn);
+        self.todo.save = true;
+        self.todo.state = true;
+    }
+
     /// Sends a PING, PONG or MEET, and tells of some other nodes.
     pub(super) fn send_heartbeat(&mut self, link: LinkId, kind: Kind, turn: &mut Turn<'_>) {
         let Some(found) = self.links.get(link) else { return };
-        if let Some(node) = found.node.filter(|_| !found.is_inbound && kind == Kind::Ping) {
+        let receiver = found.node;
+        if let Some(node) = receiver.filter(|_| !found.is_inbound && kind == Kind::Ping) {
             self.nodes[node].ping_sent_ms = turn.now_ms;
         }
         let told: Vec<Handle> = self.choose_gossip(turn);
         let told: Vec<(&Node, i64)> =
             told.into_iter().map(|node| (&self.nodes[node], turn.wall_ahead_ms)).collect();
-        let hostname = &self.nodes[self.myself].hostname;
-        let packet = self.header(turn.offset).heartbeat(kind, hostname, &told);
+        let takes_all = receiver.is_some_and(|node| self.nodes[node].takes_extensions);
+        let packet = self.header(turn.offset).heartbeat(kind, &self.extensions(), takes_all, &told);
         self.send(Some(link), kind, &packet);
     }
 
@@ -150,10 +213,10 @@ impl Cluster {
     ) {
         let failing = told.flags.any(Flags::FAILED.or(Flags::MAYBE_FAILED));
         if let Some(sender) = sender
-            && self.nodes[sender].is_primary()
+            && self.nodes[sender].has_vote()
             && handle != self.myself
         {
-            let (by, about) = (self.nodes[sender].name, self.nodes[handle].name);
+            let (by, about) = (self.nodes[sender].shown(), self.nodes[handle].shown());
             if failing {
                 if self.add_report(handle, sender, turn.now_ms) {
                     turn.verbose(format!("Node {by} reported node {about} as not reachable."));
@@ -233,7 +296,8 @@ impl Cluster {
             return;
         }
         let mut voices = self.count_reports(handle, turn.now_ms);
-        voices += usize::from(self.nodes[self.myself].is_primary());
+        // Most of those with a vote: in Redis 7.0 primaries without slots are heard too, though they are not counted.
+        voices += usize::from(self.nodes[self.myself].has_vote());
         if voices < self.majority() {
             return;
         }

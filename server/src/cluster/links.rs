@@ -145,7 +145,6 @@ impl Cluster {
         if ping_sent_ms != 0 {
             node.ping_sent_ms = ping_sent_ms;
         }
-        node.flags.clear(Flags::MEET);
     }
 
     /// The other side has closed a link, or it broke, or it could not be made.

@@ -4,8 +4,8 @@ use super::Cluster;
 use super::door::{Action, Turn};
 use super::node::{Flags, Handle, Name, Node};
 
-/// How long a node that was forgotten is not learnt of again, in milliseconds.
-const FORGOTTEN_MS: i64 = 60_000;
+/// How long a node that was forgotten here is not learnt of again, in milliseconds.
+pub(super) const FORGOTTEN_MS: i64 = 60_000;
 
 impl Cluster {
     /// Adds a node; its name is by chance if it has none yet.
@@ -39,10 +39,10 @@ impl Cluster {
         self.touch();
     }
 
-    /// Keeps a node from being learnt of again for a minute.
-    pub(super) fn shun(&mut self, name: Name, now_ms: i64) {
+    /// Keeps a node from being learnt of again for so long.
+    pub(super) fn shun(&mut self, name: Name, now_ms: i64, for_ms: i64) {
         self.forget_shunned(now_ms);
-        self.shunned.insert(name, now_ms + FORGOTTEN_MS);
+        self.shunned.insert(name, now_ms.saturating_add(for_ms));
     }
 
     /// Whether a node is not to be learnt of.
@@ -69,8 +69,12 @@ impl Cluster {
     pub(super) fn join_primary(&mut self, replica: Handle, primary: Handle) {
         self.leave_primary(replica);
         self.nodes[replica].primary = Some(primary);
+        // By their names, as in Valkey: CLUSTER SLOTS is the same on all nodes.
+        let name = self.nodes[replica].name;
+        let replicas = &self.nodes[primary].replicas;
+        let place = replicas.partition_point(|other| self.nodes[*other].name < name);
         let primary = &mut self.nodes[primary];
-        primary.replicas.push(replica);
+        primary.replicas.insert(place, replica);
         primary.flags.set(Flags::MIGRATE_TO);
     }
 
@@ -106,9 +110,14 @@ impl Cluster {
             self.close_open_slots();
         }
         self.join_primary(self.myself, primary);
+        self.nodes[self.myself].shard = None;
+        self.join_shard_of_primary();
         self.follow_address(primary, turn);
         self.reset_manual(turn);
         self.touch();
+        // Redis tells nobody. What it is others hear from itself alone, which may take longer than the node timeout: who lives is
+        // known by what third ones say, and few are asked directly.
+        self.broadcast_pong(false, turn);
     }
 
     /// Has replication follow a node where it is now.

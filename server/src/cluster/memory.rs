@@ -65,17 +65,21 @@ impl Cluster {
     /// Others say that this server had these slots by this epoch. It takes them again that nobody has by a newer one, if the
     /// epoch is newer than all that it remembers of itself and of its primary.
     pub(super) fn recall(&mut self, epoch: u64, slots: &SlotSet, turn: &mut Turn<'_>) {
+        // A replica's packets show its primary's epoch, which may be this one: only what others said as primaries counts.
+        let as_primary = |node: Handle| self.nodes[node].epoch_as_primary;
         let myself = &self.nodes[self.myself];
-        let shown = myself
-            .primary
-            .filter(|_| myself.is_replica())
-            .map_or(0, |primary| self.nodes[primary].config_epoch);
-        if epoch <= myself.config_epoch.max(shown) {
+        let primary = myself.primary.filter(|_| myself.is_replica());
+        // Not all of the others know all of the slots: each adds what it knows.
+        let is_again = epoch == self.recalled_epoch && epoch == myself.config_epoch;
+        if epoch <= myself.config_epoch.max(primary.map_or(0, as_primary)) && !is_again {
             return;
         }
-        let is_older = |slot: &u16| self.claimed_epoch(*slot).is_none_or(|theirs| theirs < epoch);
+        let is_older = |slot: &u16| {
+            self.owner_handle(*slot)
+                .is_none_or(|owner| owner != self.myself && as_primary(owner) < epoch)
+        };
         let mine: Vec<u16> = slots.iter().filter(is_older).collect();
-        if mine.is_empty() && myself.is_replica() {
+        if mine.is_empty() && (myself.is_replica() || is_again) {
             return;
         }
         turn.warn(format!(
@@ -85,6 +89,7 @@ impl Cluster {
         ));
         self.current_epoch = self.current_epoch.max(epoch);
         self.nodes[self.myself].config_epoch = epoch;
+        self.recalled_epoch = epoch;
         self.lead_with(&mine, turn);
     }
 
@@ -113,13 +118,21 @@ impl Cluster {
         }
     }
 
+    /// The slots of this server's primary that nobody has, now that it replicates this server.
+    pub(super) fn take_left_slots(&mut self) -> Vec<u16> {
+        let slots = std::mem::take(&mut self.mutual).slots;
+        slots.iter().filter(|slot| self.owner_handle(*slot).is_none()).collect()
+    }
+
     /// Ends that this server and its primary replicate each other, where nobody else does: this one takes the slots that the
     /// other had, by a new epoch.
     pub(super) fn end_mutual(&mut self, turn: &mut Turn<'_>) {
         let myself = &self.nodes[self.myself];
         let primary = myself.primary.filter(|_| myself.is_replica()).map(|it| &self.nodes[it]);
         if !primary.is_some_and(|it| it.is_replica() && it.primary == Some(self.myself)) {
-            self.mutual.since_ms = None;
+            if self.mutual.since_ms.is_some() || !self.mutual.slots.is_empty() {
+                self.mutual = Mutual::default();
+            }
             return;
         }
         let since_ms = *self.mutual.since_ms.get_or_insert(turn.now_ms);
@@ -128,9 +141,7 @@ impl Cluster {
             return;
         }
         turn.warn("My primary and I replicate each other: I lead, as nobody else does.");
-        let Mutual { slots, .. } = std::mem::take(&mut self.mutual);
-        let left: Vec<u16> =
-            slots.iter().filter(|slot| self.owner_handle(*slot).is_none()).collect();
+        let left = self.take_left_slots();
         self.bump_epoch(turn);
         self.lead_with(&left, turn);
     }

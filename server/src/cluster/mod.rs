@@ -28,6 +28,7 @@ mod options;
 pub mod packet;
 mod publish;
 mod receive;
+mod shard;
 #[cfg(test)]
 mod simulate;
 mod slots;
@@ -87,6 +88,8 @@ pub struct Cluster {
     last_vote_epoch: u64,
     /// Nodes that were forgotten, and until when they are not learnt of again.
     shunned: BTreeMap<Name, i64>,
+    /// A node that was forgotten, while the others are told.
+    just_forgotten: Option<Name>,
     links: Links,
     election: Election,
     manual: Manual,
@@ -100,12 +103,16 @@ pub struct Cluster {
     sub_replica_since_ms: Option<i64>,
     /// What is remembered of a primary that has become this server's replica.
     mutual: Mutual,
+    /// The epoch that others have reminded this server of.
+    recalled_epoch: u64,
     /// When the state was looked at first.
     began_ms: Option<i64>,
     /// When this server was last among the few.
     minority_ms: i64,
     /// Packets of this kind are dropped.
     dropped_kind: Option<u16>,
+    /// And with it the link by which it came.
+    closes_where_dropped: bool,
     options: Options,
     /// Slots of this server of which a request needs no further question.
     served: Box<[u64; SLOT_WORDS]>,
@@ -137,6 +144,7 @@ impl Cluster {
             current_epoch: 0,
             last_vote_epoch: 0,
             shunned: BTreeMap::new(),
+            just_forgotten: None,
             links: Links::default(),
             election: Election::default(),
             manual: Manual::default(),
@@ -147,9 +155,11 @@ impl Cluster {
             heartbeats: 0,
             sub_replica_since_ms: None,
             mutual: Mutual::default(),
+            recalled_epoch: 0,
             began_ms: None,
             minority_ms: 0,
             dropped_kind: None,
+            closes_where_dropped: false,
             options,
             served: Box::new([0; SLOT_WORDS]),
             is_stale: true,
@@ -224,11 +234,11 @@ impl Cluster {
     }
 
     /// Where clients are sent to find a node: a host, and the port. The host is empty where they are to use the one that they
-    /// know.
+    /// know. `is_ipv6` says by what the client came.
     #[must_use]
-    pub fn endpoint<'n>(&self, node: &'n Node) -> (&'n str, u16) {
+    pub fn endpoint<'n>(&self, node: &'n Node, is_ipv6: bool) -> (&'n str, u16) {
         let host = match self.options.endpoint {
-            Endpoint::Ip => &node.ip,
+            Endpoint::Ip => node.client_ip(is_ipv6),
             Endpoint::Hostname if node.hostname.is_empty() => "?",
             Endpoint::Hostname => &node.hostname,
             Endpoint::Unknown => "",

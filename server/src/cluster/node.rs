@@ -177,6 +177,14 @@ pub struct Node {
     pub ip: String,
     /// Its name in the network, if it says one.
     pub hostname: String,
+    /// What people call it, if it says so.
+    pub human_name: String,
+    /// The name of its shard, if it says one.
+    pub shard: Option<Name>,
+    /// Where clients find it by IPv4 and by IPv6, if it says that this is elsewhere than nodes do.
+    pub client_ips: [String; 2],
+    /// Whether it takes extensions of later versions than Redis 7.0.
+    pub(super) takes_extensions: bool,
     /// Its port for clients.
     pub port: u16,
     /// Its port without TLS, where the other is with it.
@@ -220,6 +228,10 @@ impl Node {
             offset: 0,
             ip: String::new(),
             hostname: String::new(),
+            human_name: String::new(),
+            shard: None,
+            client_ips: [String::new(), String::new()],
+            takes_extensions: false,
             port: 0,
             plain_port: 0,
             bus_port: 0,
@@ -231,6 +243,23 @@ impl Node {
             voted_for: None,
             reports: Vec::new(),
             in_gossip: 0,
+        }
+    }
+
+    /// Where clients find it that came by IPv6, or by IPv4.
+    #[must_use]
+    pub fn client_ip(&self, is_ipv6: bool) -> &str {
+        match self.client_ips[usize::from(is_ipv6)].as_str() {
+            "" => &self.ip,
+            ip => ip,
+        }
+    }
+
+    /// What the log calls it: its name, and what people call it.
+    pub(super) fn shown(&self) -> String {
+        match self.human_name.as_str() {
+            "" => self.name.to_string(),
+            human => format!("{} ({human})", self.name),
         }
     }
 

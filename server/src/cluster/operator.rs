@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::Cluster;
 use super::door::{Action, Turn};
+use super::membership::FORGOTTEN_MS;
 use super::node::{Flags, Handle, Name};
 use super::options::Options;
 use super::slots::SlotSet;
@@ -222,6 +223,12 @@ impl Cluster {
     /// # Errors
     /// The node is not known, this server, or its primary.
     pub fn forget(&mut self, name: &[u8], turn: &mut Turn<'_>) -> Outcome {
+        // Others have told of it already.
+        if self.find(name).is_none()
+            && Name::parse(name).is_some_and(|name| self.is_shunned(&name, turn.now_ms))
+        {
+            return Ok(());
+        }
         let node = self.find_or(name, "Unknown node")?;
         if node == self.myself {
             return Err("I tried hard but I can't forget myself...".into());
@@ -230,8 +237,13 @@ impl Cluster {
         if myself.is_replica() && myself.primary == Some(node) {
             return Err("Can't forget my master!".into());
         }
-        self.shun(self.nodes[node].name, turn.now_ms);
+        let name = self.nodes[node].name;
+        self.shun(name, turn.now_ms, FORGOTTEN_MS);
         self.remove_node(node, turn);
+        // Once, other than in Redis 7.2, where each packet says so for a minute: who is met again in that time would be forgotten again.
+        self.just_forgotten = Some(name);
+        self.broadcast_pong(false, turn);
+        self.just_forgotten = None;
         self.todo.state = true;
         self.todo.save = true;
         Ok(())
@@ -256,6 +268,26 @@ impl Cluster {
         self.follow(node, turn);
         self.todo.state = true;
         self.todo.save = true;
+        Ok(())
+    }
+
+    /// CLUSTER REPLICATE NO ONE, of Valkey 9: this replica is an empty primary of a shard of its own.
+    ///
+    /// # Errors
+    /// This is a primary.
+    pub fn replicate_nobody(&mut self, turn: &mut Turn<'_>) -> Outcome {
+        if self.nodes[self.myself].is_primary() {
+            return Err("This node is already a primary.".into());
+        }
+        turn.notice("Stop replicating, and become an empty primary of a new shard (user request).");
+        self.become_primary(self.myself);
+        self.nodes[self.myself].shard = Some(Name::random(turn.random));
+        turn.act(Action::Lead);
+        turn.act(Action::EmptyData);
+        self.reset_manual(turn);
+        self.todo.save_synced();
+        self.todo.state = true;
+        self.broadcast_pong(false, turn);
         Ok(())
     }
 
@@ -325,6 +357,7 @@ impl Cluster {
         self.give_up_moves("The node was reset", turn);
         if self.nodes[self.myself].is_replica() {
             self.become_primary(self.myself);
+            self.nodes[self.myself].shard = Some(Name::random(turn.random));
             turn.act(Action::Lead);
             turn.act(Action::EmptyData);
         }
@@ -346,6 +379,7 @@ impl Cluster {
             turn.warn("configEpoch set to 0 via CLUSTER RESET HARD");
             let name = Name::random(turn.random);
             self.nodes.rename(self.myself, name);
+            self.nodes[self.myself].shard = Some(name);
             turn.notice(format!("Node hard reset, now I'm {name}"));
         }
         self.todo.save_synced();
@@ -368,6 +402,8 @@ impl Cluster {
             myself.ip = options.announced_ip.clone().unwrap_or_default();
         }
         myself.hostname.clone_from(&options.hostname);
+        myself.human_name.clone_from(&options.human_name);
+        myself.client_ips.clone_from(&options.client_ips);
         (myself.port, myself.bus_port) = (options.port, options.bus_port);
         self.touch();
     }
@@ -375,6 +411,11 @@ impl Cluster {
     /// DEBUG DROP-CLUSTER-PACKET-FILTER: packets of this kind are as if they had not come.
     pub fn drop_kind(&mut self, kind: Option<u16>) {
         self.dropped_kind = kind;
+    }
+
+    /// DEBUG CLOSE-CLUSTER-LINK-ON-PACKET-DROP, of Valkey 8.0: and the link by which they came is closed.
+    pub fn close_where_dropped(&mut self, closes: bool) {
+        self.closes_where_dropped = closes;
     }
 
     /// What the data that was loaded says: slots with keys that are nobody's are taken, those of others are on their way here.

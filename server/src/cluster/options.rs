@@ -37,6 +37,12 @@ pub struct Options {
     pub announced_ip: Option<String>,
     /// `cluster-announce-hostname`; empty is none.
     pub hostname: String,
+    /// `cluster-announce-human-nodename`; empty is none.
+    pub human_name: String,
+    /// `cluster-announce-client-ipv4` and `-ipv6`; empty is none.
+    pub client_ips: [String; 2],
+    /// `cluster-ping-interval`, in milliseconds.
+    pub ping_ms: u64,
     /// The port that clients are told.
     pub port: u16,
     /// The port of the bus that other nodes are told.
@@ -75,6 +81,9 @@ impl Default for Options {
             endpoint: Endpoint::Ip,
             announced_ip: None,
             hostname: String::new(),
+            human_name: String::new(),
+            client_ips: [String::new(), String::new()],
+            ping_ms: 1000,
             port: 6379,
             bus_port: 16_379,
             reads_when_down: false,

@@ -48,6 +48,10 @@ impl Cluster {
         }
         if self.dropped_kind == Some(kind) {
             turn.warn("Dropping packet that matches debug drop filter");
+            if self.closes_where_dropped {
+                self.close_link(Some(id), turn);
+                return Fate::Gone;
+            }
             return Fate::Stays;
         }
         let packet = match packet::read(bytes) {
@@ -108,7 +112,7 @@ impl Cluster {
             return Fate::Stays;
         };
         match (body, sender) {
-            (Body::Heartbeat { gossip, hostname, unknown }, _) => {
+            (Body::Heartbeat { gossip, extensions }, _) => {
                 if matches!(kind, Kind::Ping | Kind::Meet) {
                     self.answer(id, packet, kind, sender, turn);
                 }
@@ -118,10 +122,7 @@ impl Cluster {
                 if let Some(sender) = sender.filter(|sender| *sender != self.myself) {
                     // Its link's owner is the one to be believed, as the sender was looked up before.
                     self.hear_gossip(gossip, Some(sender), turn);
-                    for kind in unknown {
-                        turn.warn(format!("Received unknown extension type {kind}"));
-                    }
-                    self.nodes[sender].hostname = hostname.clone().unwrap_or_default();
+                    self.hear_extensions(sender, extensions, turn);
                 }
             }
             (Body::Fail(about), Some(_)) => self.hear_failed(&name, about.as_ref(), turn),
@@ -257,7 +258,8 @@ impl Cluster {
             }
             self.nodes.rename(owner, name);
             let node = &mut self.nodes[owner];
-            node.flags.clear(Flags::HANDSHAKE);
+            // A MEET is said until it is answered: one that is lost with its link is said again by the next (valkey 8.0).
+            node.flags.clear(Flags::HANDSHAKE.or(Flags::MEET));
             node.flags.set(packet.flags.and(Flags::PRIMARY.or(Flags::REPLICA)));
             self.todo.save = true;
         } else if self.nodes[owner].name != name {

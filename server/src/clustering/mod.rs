@@ -58,6 +58,12 @@ impl Core {
             endpoint: settings.preferred_endpoint_type,
             announced_ip: Some(settings.announce_ip.clone()).filter(|ip| !ip.is_empty()),
             hostname: settings.announce_hostname.clone(),
+            human_name: settings.announce_human_nodename.clone(),
+            client_ips: [
+                settings.announce_client_ipv4.clone(),
+                settings.announce_client_ipv6.clone(),
+            ],
+            ping_ms: settings.ping_interval.unsigned_abs(),
             port: or(settings.announce_port, self.shell.port),
             bus_port: or(settings.announce_bus_port, self.bus_port()),
             reads_when_down: settings.allow_reads_when_down,

@@ -118,6 +118,13 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
             call.client.reply.ok();
             Ok(())
         }
+        ("close-cluster-link-on-packet-drop", 3) => {
+            let closes = integer(args.at(2))? != 0;
+            let set = |cluster: &mut Cluster, _: &mut Turn<'_>| cluster.close_where_dropped(closes);
+            call.core.cluster_step(call.keyspace, Some(call.client), set);
+            call.client.reply.ok();
+            Ok(())
+        }
         ("change-repl-id", 2) => {
             call.core.replicate(call.keyspace, Some(call.client), |replication, turn| {
                 replication.change_id(turn);

@@ -36,10 +36,10 @@ pub(crate) enum Elsewhere {
 
 impl Elsewhere {
     /// What the client is told.
-    pub(crate) fn error(self, cluster: &Cluster) -> CommandError {
+    pub(crate) fn error(self, cluster: &Cluster, client: &Client) -> CommandError {
         let way = |word: &str, slot: u16, node: Option<&Node>| match node {
             Some(node) => {
-                let (host, port) = cluster.endpoint(node);
+                let (host, port) = cluster.endpoint(node, client.is_by_ipv6());
                 CommandError::made(format!("{word} {slot} {host}:{port}"))
             }
             None => CommandError::new(error::SLOT_UNBOUND),
@@ -194,7 +194,7 @@ impl Core {
             return import_gate(cluster, client, row, args);
         }
         self.route_call(cluster, db, client, row, args)
-            .map_err(|elsewhere| elsewhere.error(cluster))
+            .map_err(|elsewhere| elsewhere.error(cluster, client))
             .map(drop)
     }
 
@@ -287,10 +287,13 @@ impl Core {
             let told: Vec<_> = self
                 .clients
                 .iter()
-                .filter_map(|client| Some((client.id, Self::waits_in_vain(&cluster, client)?)))
+                .filter_map(|client| {
+                    let why = Self::waits_in_vain(&cluster, client)?;
+                    Some((client.id, why.error(&cluster, client)))
+                })
                 .collect();
-            for (id, why) in told {
-                self.unblock(id, Unblock::Elsewhere(why.error(&cluster)));
+            for (id, error) in told {
+                self.unblock(id, Unblock::Elsewhere(error));
             }
         }
         let gone: Vec<Box<[u8]>> = self

@@ -233,10 +233,10 @@ fn server(page: &mut Page, keyspace: &Keyspace, core: &Core) {
     page.field("executable", &core.shell.executable);
     let config = core.shell.config_file.as_deref().map(std::path::Path::display);
     page.field("config_file", config.map(|path| path.to_string()).unwrap_or_default());
-    page.field("io_threads_active", 0);
     if !core.settings.availability_zone.is_empty() {
         page.field("availability_zone", &core.settings.availability_zone);
     }
+    page.field("io_threads_active", 0);
     if let Some(ms) = core.ending.waits_for_ms(core.replication_now_ms()) {
         page.field("shutdown_in_milliseconds", ms);
     }

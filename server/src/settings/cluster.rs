@@ -3,7 +3,7 @@
 use super::Settings;
 use super::row::{read_bytes, single};
 use crate::cluster::Endpoint;
-use crate::cluster::packet::is_hostname;
+use crate::cluster::packet::{is_hostname, is_human_name};
 
 /// The names of what clients are told.
 pub(super) const ENDPOINTS: [(&str, Endpoint); 3] = [
@@ -22,8 +22,13 @@ pub struct Cluster {
     pub port: u16,
     /// In milliseconds.
     pub node_timeout: i64,
+    /// In milliseconds.
+    pub ping_interval: i64,
     pub announce_ip: String,
     pub announce_hostname: String,
+    pub announce_human_nodename: String,
+    pub announce_client_ipv4: String,
+    pub announce_client_ipv6: String,
     pub announce_port: u16,
     pub announce_tls_port: u16,
     pub announce_bus_port: u16,
@@ -54,8 +59,12 @@ impl Default for Cluster {
             config_file: "nodes.conf".to_owned(),
             port: 0,
             node_timeout: 15_000,
+            ping_interval: 1000,
             announce_ip: String::new(),
             announce_hostname: String::new(),
+            announce_human_nodename: String::new(),
+            announce_client_ipv4: String::new(),
+            announce_client_ipv6: String::new(),
             announce_port: 0,
             announce_tls_port: 0,
             announce_bus_port: 0,
@@ -86,6 +95,39 @@ pub(super) fn set_move_lag(settings: &mut Settings, words: &[&str]) -> Result<()
         word => i64::try_from(read_bytes(word)?)
             .map_err(|_| format!("argument must be between -1 and {} inclusive", i64::MAX))?,
     };
+    Ok(())
+}
+
+pub(super) fn set_human_name(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let word = single(words).ok_or("wrong number of arguments")?;
+    if word.len() >= 256 {
+        return Err("Hostnames must be less than 256 characters".to_owned());
+    }
+    if !is_human_name(word) {
+        return Err("Announced human node name contained invalid character".to_owned());
+    }
+    settings.cluster.announce_human_nodename = word.to_owned();
+    Ok(())
+}
+
+/// An address, or nothing.
+fn ip_of<A: std::str::FromStr>(words: &[&str], wrong: &str) -> Result<String, String> {
+    let word = single(words).ok_or("wrong number of arguments")?;
+    if !word.is_empty() && word.parse::<A>().is_err() {
+        return Err(wrong.to_owned());
+    }
+    Ok(word.to_owned())
+}
+
+pub(super) fn set_client_ipv4(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let ip = ip_of::<std::net::Ipv4Addr>(words, "Invalid IPv4 address")?;
+    settings.cluster.announce_client_ipv4 = ip;
+    Ok(())
+}
+
+pub(super) fn set_client_ipv6(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let ip = ip_of::<std::net::Ipv6Addr>(words, "Invalid IPv6 address")?;
+    settings.cluster.announce_client_ipv6 = ip;
     Ok(())
 }
 

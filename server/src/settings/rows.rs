@@ -6,7 +6,9 @@
 
 use redstart_common::log::{Facility, Level};
 
-use super::cluster::{ENDPOINTS, set_hostname, set_move_lag};
+use super::cluster::{
+    ENDPOINTS, set_client_ipv4, set_client_ipv6, set_hostname, set_human_name, set_move_lag,
+};
 use super::own::*;
 use super::replication::{DisklessLoad, PropagationError};
 pub use super::row::{Kind, Row, Shape, When};
@@ -127,6 +129,7 @@ pub static ROWS: &[Row] = &[
     row("syslog-enabled", Start, flag!(syslog_enabled)),
     row("syslog-ident", Start, text!(syslog_ident)),
     row("syslog-facility", Start, word!(syslog_facility, Facility::NAMES)),
+    row("availability-zone", Live, text!(availability_zone)),
     row("set-proc-title", Start, flag!(set_proc_title)),
     row(
         "proc-title-template",
@@ -286,7 +289,6 @@ pub static ROWS: &[Row] = &[
     ),
     row("slowlog-entry-max-argc", Live, number!(command_logs.args_max, 2, INT_MAX)),
     row("slowlog-entry-max-string-len", Live, number!(command_logs.arg_bytes_max, 1, INT_MAX)),
-    row("availability-zone", Live, text!(availability_zone)),
     row("latency-tracking", Live, flag!(latency_tracking)),
     row(
         "latency-tracking-info-percentiles",
@@ -413,11 +415,27 @@ pub static ROWS: &[Row] = &[
     row("cluster-config-file", Start, text!(cluster.config_file)),
     row("cluster-port", Start, number!(cluster.port, 0, 65_535)),
     row("cluster-node-timeout", Live, number!(cluster.node_timeout, 0, i64::MAX)),
+    row("cluster-ping-interval", Live, number!(cluster.ping_interval, 0, INT_MAX)),
     row("cluster-announce-ip", Live, text!(cluster.announce_ip)),
     row(
         "cluster-announce-hostname",
         Live,
         Kind::Own { get: |s| s.cluster.announce_hostname.clone(), set: set_hostname },
+    ),
+    row(
+        "cluster-announce-human-nodename",
+        Live,
+        Kind::Own { get: |s| s.cluster.announce_human_nodename.clone(), set: set_human_name },
+    ),
+    row(
+        "cluster-announce-client-ipv4",
+        Live,
+        Kind::Own { get: |s| s.cluster.announce_client_ipv4.clone(), set: set_client_ipv4 },
+    ),
+    row(
+        "cluster-announce-client-ipv6",
+        Live,
+        Kind::Own { get: |s| s.cluster.announce_client_ipv6.clone(), set: set_client_ipv6 },
     ),
     row("cluster-announce-port", Live, number!(cluster.announce_port, 0, 65_535)),
     row("cluster-announce-tls-port", Live, number!(cluster.announce_tls_port, 0, 65_535)),

@@ -5,8 +5,6 @@ use super::{HEADER_BYTES, SIGNATURE};
 /// Bytes that a packet may have: one with a message of 512 MB and its channel fits. A longer one is taken for garbage, so that
 /// a stranger cannot have this server keep what it likes.
 pub const PACKET_BYTES_MAX: usize = (512 << 20) + (1 << 20);
-/// Room that is kept when all packets are taken.
-const KEPT_BYTES: usize = 16 << 10;
 
 /// What came is no packet of the bus: the link is of no use any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +42,8 @@ impl Frames {
         let rest = &self.bytes[self.start..];
         let Some((head, _)) = rest.split_first_chunk::<8>() else {
             if rest.is_empty() {
-                self.bytes.clear();
-                self.bytes.shrink_to(KEPT_BYTES);
-                self.start = 0;
+                // A node of a large cluster has thousands of links, which are rarely used.
+                *self = Self::default();
             }
             return Ok(None);
         };

@@ -9,12 +9,14 @@
 //!   14 nodes that are told of
 //! ```
 
+mod extension;
 mod frames;
 mod read;
 mod write;
 
+pub use self::extension::{Extensions, is_hostname, is_human_name};
 pub use self::frames::{Frames, NotABus};
-pub use self::read::{Body, Gossip, Packet, Wrong, is_hostname, kind_of, read};
+pub use self::read::{Body, Gossip, Packet, Wrong, kind_of, read};
 pub(super) use self::write::{Header, fail, plain, publish, to_own, update};
 
 /// Bytes in front of what differs between the kinds.
@@ -27,10 +29,6 @@ pub const IP_BYTES: usize = 46;
 pub const SIGNATURE: &[u8; 4] = b"RCmb";
 /// The version of the bus.
 pub const VERSION: u16 = 1;
-/// The extension with the hostname.
-pub(super) const EXTENSION_HOSTNAME: u16 = 0;
-/// Bytes in front of an extension.
-pub(super) const EXTENSION_HEAD: usize = 8;
 
 /// What is asked or said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,9 +1,6 @@
 //! Reading a packet: every length is checked before what it measures is looked at.
 
-use super::{
-    EXTENSION_HEAD, EXTENSION_HOSTNAME, GOSSIP_BYTES, HEADER_BYTES, IP_BYTES, Kind, VERSION, at,
-    mark,
-};
+use super::{Extensions, GOSSIP_BYTES, HEADER_BYTES, IP_BYTES, Kind, VERSION, at, mark};
 use crate::cluster::node::{Flags, NAME_BYTES, Name};
 use crate::cluster::slots::{SLOT_BYTES, SlotSet};
 
@@ -60,10 +57,8 @@ pub enum Body<'p> {
     Heartbeat {
         /// What the sender tells of other nodes.
         gossip: &'p [[u8; GOSSIP_BYTES]],
-        /// The sender's name in the network.
-        hostname: Option<String>,
-        /// Extensions that are not known, which were skipped.
-        unknown: Vec<u16>,
+        /// What the sender says of itself besides.
+        extensions: Extensions,
     },
     /// A node has failed.
     Fail(Option<Name>),
@@ -277,48 +272,13 @@ fn heartbeat(bytes: &[u8], kind: u16) -> Result<Body<'_>, Wrong> {
     }
     let (gossip, mut rest) = data.split_at(told);
     let (gossip, _) = gossip.as_chunks();
-    let (mut hostname, mut unknown) = (None, Vec::new());
+    let mut extensions = Extensions::default();
     if bytes[at::MARKS] & mark::EXTENSIONS != 0 {
-        for _ in 0..u16_at(bytes, at::EXTENSIONS) {
-            let length =
-                if rest.len() < EXTENSION_HEAD { usize::MAX } else { u32_at(rest, 0) as usize };
-            if length > rest.len() {
-                return Err(Wrong::Parts(format!(
-                    "Received invalid {} packet with extension data that exceeds total packet length ({})",
-                    Kind::name_of(kind),
-                    bytes.len()
-                )));
-            }
-            if length < EXTENSION_HEAD || !length.is_multiple_of(8) {
-                return Err(Wrong::Parts(format!(
-                    "Received a {} packet without proper padding ({length} bytes)",
-                    Kind::name_of(kind)
-                )));
-            }
-            let extension;
-            (extension, rest) = rest.split_at(length);
-            match u16_at(extension, 4) {
-                EXTENSION_HOSTNAME => hostname = hostname_in(&extension[EXTENSION_HEAD..]),
-                other => unknown.push(other),
-            }
-        }
+        let count = u16_at(bytes, at::EXTENSIONS);
+        (extensions, rest) = Extensions::read(count, rest, kind, bytes.len())?;
     }
     if !rest.is_empty() {
         return Err(misfit(kind, bytes.len(), (bytes.len() - rest.len()) as u64));
     }
-    Ok(Body::Heartbeat { gossip, hostname, unknown })
-}
-
-/// A hostname up to its end mark; what is none by Redis's rules is none.
-fn hostname_in(bytes: &[u8]) -> Option<String> {
-    let end = bytes.iter().position(|byte| *byte == 0)?;
-    let text = std::str::from_utf8(&bytes[..end]).ok()?;
-    is_hostname(text).then(|| text.to_owned())
-}
-
-/// Whether a text may be announced as a hostname.
-#[must_use]
-pub fn is_hostname(text: &str) -> bool {
-    text.len() < 256
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+    Ok(Body::Heartbeat { gossip, extensions })
 }

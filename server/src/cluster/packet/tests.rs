@@ -26,6 +26,10 @@ fn header(slots: &SlotSet) -> Header<'_> {
     }
 }
 
+fn hostname(text: &str) -> Extensions {
+    Extensions { hostname: Some(text.to_owned()), ..Extensions::default() }
+}
+
 #[test]
 fn what_is_written_lies_where_redis_looks() {
     let mut slots = SlotSet::default();
@@ -34,7 +38,8 @@ fn what_is_written_lies_where_redis_looks() {
     let mut node = Node::new(name('c'), Flags::PRIMARY, 0);
     node.ip = "10.0.0.2".to_owned();
     (node.port, node.bus_port, node.pong_received_ms) = (7001, 17_001, 9000);
-    let packet = header(&slots).heartbeat(Kind::Ping, "host-1.example", &[(&node, 2000)]);
+    let packet =
+        header(&slots).heartbeat(Kind::Ping, &hostname("host-1.example"), false, &[(&node, 2000)]);
     assert_eq!(packet.len(), 2256 + 104 + 8 + 16);
     assert_eq!(&packet[..16], b"RCmb\0\0\x09\x50\0\x01\x1b\x58\0\0\0\x01");
     assert_eq!(
@@ -53,10 +58,10 @@ fn what_is_written_lies_where_redis_looks() {
         (Some(name('a')), Some(name('b')), true)
     );
     assert_eq!((read.offset, read.ip.as_str(), read.claimed()), (1234, "10.0.0.1", slots));
-    let Body::Heartbeat { gossip: [told], hostname, unknown } = read.body else {
+    let Body::Heartbeat { gossip: [told], extensions } = read.body else {
         panic!("another body");
     };
-    assert_eq!((hostname.as_deref(), unknown.len()), (Some("host-1.example"), 0));
+    assert_eq!(extensions, hostname("host-1.example"));
     let told = Gossip::read(told);
     assert_eq!((told.name, told.pong_received_s, told.port), (Some(name('c')), 11, 7001));
     assert_eq!((told.ip.as_str(), told.bus_port, told.flags), ("10.0.0.2", 17_001, Flags::PRIMARY));
@@ -65,8 +70,8 @@ fn what_is_written_lies_where_redis_looks() {
 /// A heartbeat with these extensions behind it.
 fn extended(extensions: &[(u16, u32, &[u8])]) -> Vec<u8> {
     let slots = SlotSet::default();
-    let mut packet = header(&slots).heartbeat(Kind::Pong, "", &[]).to_vec();
-    packet[2253] |= mark::EXTENSIONS;
+    let mut packet =
+        header(&slots).heartbeat(Kind::Pong, &Extensions::default(), false, &[]).to_vec();
     packet[2215] = extensions.len() as u8;
     for (kind, length, data) in extensions {
         packet.extend_from_slice(&length.to_be_bytes());
@@ -80,12 +85,43 @@ fn extended(extensions: &[(u16, u32, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn extensions_of_later_versions_are_skipped() {
-    let packet = extended(&[(3, 48, &[b'x'; 40]), (0, 16, b"host\0\0\0\0"), (9, 8, b"")]);
-    let Ok(Packet { body: Body::Heartbeat { hostname, unknown, .. }, .. }) = read(&packet) else {
+fn extensions_of_later_versions_are_taken_or_skipped_and_sent_to_those_who_take_them() {
+    let mut forgotten = [b'f'; 48];
+    forgotten[40..].copy_from_slice(&60_u64.to_be_bytes());
+    let packet = extended(&[
+        (3, 48, &[b'x'; 40]),
+        (0, 16, b"host\0\0\0\0"),
+        (9, 8, b""),
+        (2, 56, &forgotten),
+        (4, 16, b"1.2.3.4\0"),
+        (4, 16, b"1.2.3.x\0"),
+        (1, 16, b"a_b\0\0\0\0\0"),
+    ]);
+    let Ok(Packet { body: Body::Heartbeat { extensions, .. }, .. }) = read(&packet) else {
         panic!("refused");
     };
-    assert_eq!((hostname.as_deref(), unknown), (Some("host"), vec![3, 9]));
+    let said = Extensions {
+        shard: Some(name('x')),
+        human_name: Some("a_b".to_owned()),
+        // What is no address is none.
+        client_ipv4: None,
+        forgotten: vec![(name('f'), 60)],
+        unknown: vec![9],
+        takes_all: true,
+        ..hostname("host")
+    };
+    assert_eq!(extensions, said);
+    let slots = SlotSet::default();
+    let mine = Extensions { client_ipv6: Some("::1".to_owned()), ..said };
+    for (takes_all, heard) in
+        [(true, Extensions { unknown: Vec::new(), ..mine.clone() }), (false, hostname("host"))]
+    {
+        let packet = header(&slots).heartbeat(Kind::Ping, &mine, takes_all, &[]);
+        let Body::Heartbeat { extensions, .. } = read(&packet).expect("a packet").body else {
+            panic!("another body");
+        };
+        assert_eq!(extensions, heard);
+    }
 }
 
 #[test]
@@ -100,9 +136,10 @@ fn extensions_that_do_not_fit_are_refused() {
     }
     for hostname in [&b"hosthost"[..], b"ho st\0\0\0", b"ho\nst\0\0\0"] {
         let packet = extended(&[(0, 16, hostname)]);
-        let Ok(Packet { body: Body::Heartbeat { hostname: None, .. }, .. }) = read(&packet) else {
+        let Ok(Packet { body: Body::Heartbeat { extensions, .. }, .. }) = read(&packet) else {
             panic!("{hostname:?}");
         };
+        assert_eq!(extensions.hostname, None);
     }
 }
 

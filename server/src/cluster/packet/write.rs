@@ -3,8 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    EXTENSION_HEAD, EXTENSION_HOSTNAME, GOSSIP_BYTES, HEADER_BYTES, IP_BYTES, Kind, SIGNATURE,
-    VERSION, at, mark, own,
+    Extensions, GOSSIP_BYTES, HEADER_BYTES, IP_BYTES, Kind, SIGNATURE, VERSION, at, mark, own,
 };
 use crate::cluster::node::{Flags, Name, Node};
 use crate::cluster::slots::SlotSet;
@@ -62,29 +61,24 @@ impl Header<'_> {
         packet
     }
 
-    /// PING, PONG or MEET, with what is told of other nodes.
+    /// PING, PONG or MEET, with what is told of other nodes. `takes_all` says whether the receiver takes extensions of later
+    /// versions than Redis 7.0.
     pub(in crate::cluster) fn heartbeat(
         &self,
         kind: Kind,
-        hostname: &str,
+        extensions: &Extensions,
+        takes_all: bool,
         told: &[(&Node, i64)],
     ) -> Bytes {
-        let mut packet = self.begin(kind, told.len() * GOSSIP_BYTES + hostname.len() + 16);
+        let mut packet = self.begin(kind, told.len() * GOSSIP_BYTES + 128);
         put(&mut packet, at::COUNT, &(told.len() as u16).to_be_bytes());
         for (node, wall_ahead_ms) in told {
             tell(&mut packet, node, *wall_ahead_ms);
         }
-        if !hostname.is_empty() {
-            packet[at::MARKS] |= mark::EXTENSIONS;
-            put(&mut packet, at::EXTENSIONS, &1_u16.to_be_bytes());
-            let padded = (hostname.len() + 1).next_multiple_of(8);
-            packet.extend_from_slice(&((EXTENSION_HEAD + padded) as u32).to_be_bytes());
-            packet.extend_from_slice(&EXTENSION_HOSTNAME.to_be_bytes());
-            packet.extend_from_slice(&[0; 2]);
-            packet.extend_from_slice(hostname.as_bytes());
-            let end = packet.len() + padded - hostname.len();
-            packet.resize(end, 0);
-        }
+        let count = extensions.write_to(&mut packet, takes_all);
+        // Without any it says that they are taken.
+        packet[at::MARKS] |= mark::EXTENSIONS;
+        put(&mut packet, at::EXTENSIONS, &count.to_be_bytes());
         finish(packet)
     }
 }

@@ -202,6 +202,14 @@ impl World {
         match work {
             Work::EndMove { slot, from, to } => {
                 let Some(to_name) = self.name_of(to) else { return Ok(()) };
+                let until_ms =
+                    self.nodes[from].stopped_until_ms.max(self.nodes[to].stopped_until_ms);
+                if until_ms > self.now_ms {
+                    // Operators wait for an answer.
+                    let in_ms = until_ms - self.now_ms + 1;
+                    self.schedule(in_ms, Coming::Operate(Work::EndMove { slot, from, to }));
+                    return Ok(());
+                }
                 // Nobody gives a slot to a node that has failed: whoever takes its place may not know of it, in Redis too.
                 let has_failed = self.nodes[from].cluster.as_ref().is_some_and(|cluster| {
                     let to = cluster.find(&to_name).and_then(|to| cluster.at(to));

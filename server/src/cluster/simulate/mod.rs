@@ -5,6 +5,7 @@
 
 mod checks;
 mod faults;
+mod many;
 mod moves;
 mod node;
 mod scenarios;
@@ -15,7 +16,7 @@ use world::{Outcome, World};
 use redstart_common::histories;
 
 /// How many histories the test suite runs.
-const HISTORIES: u64 = 2000;
+const HISTORIES: u64 = 10_000;
 
 #[test]
 fn histories_end_with_one_primary_for_each_slot_and_all_agreed() {

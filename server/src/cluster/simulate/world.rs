@@ -170,6 +170,8 @@ pub struct World {
     /// When an operator has last ended the move of a slot.
     pub slot_moved_ms: i64,
     pub outcome: Outcome,
+    /// What all nodes have sent.
+    pub bytes_sent: u64,
     pub is_verbose: bool,
 }
 
@@ -210,6 +212,7 @@ impl World {
             may_lose: false,
             slot_moved_ms: 0,
             outcome: Outcome::default(),
+            bytes_sent: 0,
             is_verbose,
         };
         let count = primaries * (1 + replicas);
@@ -587,6 +590,7 @@ impl World {
             let mine = mine.is_some_and(|end| end.node == number && end.link == link);
             let to = usize::from(mine);
             self.digest(&bytes);
+            self.bytes_sent += bytes.len() as u64;
             if !self.connections[connection].is_open {
                 continue;
             }

@@ -170,9 +170,17 @@ pub fn forget(call: &mut Call<'_>) -> CommandResult {
     answer(call, outcome)
 }
 
-/// `CLUSTER REPLICATE node-id`
+/// `CLUSTER REPLICATE node-id`, and `CLUSTER REPLICATE NO ONE` of Valkey 9
 pub fn replicate(call: &mut Call<'_>) -> CommandResult {
+    super::super::options::at_most(call, 4)?;
     let name = call.args.at(2);
+    if let Some(one) = call.args.get(3) {
+        if !name.eq_ignore_ascii_case(b"no") || !one.eq_ignore_ascii_case(b"one") {
+            return Err(SYNTAX);
+        }
+        let outcome = step(call, |cluster, turn| cluster.replicate_nobody(turn))?;
+        return answer(call, outcome);
+    }
     let has_keys = call.keyspace.dbs[0].seen_len() > 0;
     let outcome = step(call, |cluster, turn| cluster.replicate(name, has_keys, turn))?;
     answer(call, outcome)

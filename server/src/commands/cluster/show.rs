@@ -18,7 +18,8 @@ use crate::engine::{CommandError, CommandResult, SYNTAX};
 pub fn nodes(call: &mut Call<'_>) -> CommandResult {
     cluster(call)?;
     let wall_ahead_ms = call.core.wall_ahead_ms();
-    let text = cluster(call)?.describe(true, wall_ahead_ms);
+    let by_ipv6 = call.client.is_by_ipv6();
+    let text = cluster(call)?.describe(wall_ahead_ms, by_ipv6);
     call.client.reply.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
@@ -30,12 +31,10 @@ pub fn myid(call: &mut Call<'_>) -> CommandResult {
     Ok(())
 }
 
-/// `CLUSTER MYSHARDID`, of Redis 7.2: there shards have names; here a shard has the name of its primary.
+/// `CLUSTER MYSHARDID`, of Redis 7.2
 pub fn myshardid(call: &mut Call<'_>) -> CommandResult {
     let cluster = cluster(call)?;
-    let myself = cluster.myself();
-    let primary = myself.primary.and_then(|primary| cluster.at(primary)).unwrap_or(myself);
-    let name = primary.name;
+    let name = cluster.shard_of(cluster.myself());
     call.client.reply.bulk(name.as_bytes());
     Ok(())
 }
@@ -174,6 +173,7 @@ pub fn count_failure_reports(call: &mut Call<'_>) -> CommandResult {
 /// `CLUSTER REPLICAS node-id`, `CLUSTER SLAVES node-id`
 pub fn replicas(call: &mut Call<'_>) -> CommandResult {
     let primary = node(call, 2)?;
+    let by_ipv6 = call.client.is_by_ipv6();
     let wall_ahead_ms = call.core.wall_ahead_ms();
     let cluster = cluster(call)?;
     let Some(primary) = cluster.at(primary).filter(|node| !node.is_replica()) else {
@@ -182,7 +182,7 @@ pub fn replicas(call: &mut Call<'_>) -> CommandResult {
     let lines: Vec<String> = primary
         .replicas
         .iter()
-        .map(|replica| cluster.describe_node(*replica, wall_ahead_ms))
+        .map(|replica| cluster.describe_node(*replica, wall_ahead_ms, by_ipv6))
         .collect();
     let reply = &mut call.client.reply;
     reply.array(lines.len());
@@ -294,6 +294,7 @@ fn place(node: &Node, own: i64) -> i64 {
 pub fn slots(call: &mut Call<'_>) -> CommandResult {
     cluster(call)?;
     let own = call.core.replication.place();
+    let by_ipv6 = call.client.is_by_ipv6();
     let Some(cluster) = call.core.cluster.as_deref() else { return Ok(()) };
     let reply = &mut call.client.reply;
     let ranges = owned_ranges(cluster);
@@ -305,16 +306,16 @@ pub fn slots(call: &mut Call<'_>) -> CommandResult {
         reply.array(3 + replicas.len());
         reply.integer(i64::from(first));
         reply.integer(i64::from(last));
-        reply_node(reply, cluster, owner);
-        replicas.into_iter().for_each(|replica| reply_node(reply, cluster, replica));
+        reply_node(reply, cluster, owner, by_ipv6);
+        replicas.into_iter().for_each(|replica| reply_node(reply, cluster, replica, by_ipv6));
     }
     Ok(())
 }
 
 /// A node as CLUSTER SLOTS has it: where clients find it, its name, and what else is known of where it is.
-fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node) {
+fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node, by_ipv6: bool) {
     let endpoint = cluster.options().endpoint;
-    let (host, port) = cluster.endpoint(node);
+    let (host, port) = cluster.endpoint(node, by_ipv6);
     reply.array(4);
     match endpoint {
         Endpoint::Unknown => reply.null(),
@@ -322,8 +323,8 @@ fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node) {
     }
     reply.integer(i64::from(port));
     reply.bulk(node.name.as_bytes());
-    let ip = Some(("ip", &node.ip)).filter(|_| endpoint != Endpoint::Ip);
-    let hostname = Some(("hostname", &node.hostname))
+    let ip = Some(("ip", node.client_ip(by_ipv6))).filter(|_| endpoint != Endpoint::Ip);
+    let hostname = Some(("hostname", node.hostname.as_str()))
         .filter(|(_, name)| endpoint != Endpoint::Hostname && !name.is_empty());
     reply.map(ip.iter().chain(&hostname).count());
     for (name, value) in ip.into_iter().chain(hostname) {
@@ -336,6 +337,7 @@ fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node) {
 pub fn shards(call: &mut Call<'_>) -> CommandResult {
     cluster(call)?;
     let own = call.core.replication.place();
+    let by_ipv6 = call.client.is_by_ipv6();
     let Some(cluster) = call.core.cluster.as_deref() else { return Ok(()) };
     let reply = &mut call.client.reply;
     let primaries: Vec<&Node> = cluster.nodes().filter(|node| node.is_primary()).collect();
@@ -350,17 +352,17 @@ pub fn shards(call: &mut Call<'_>) -> CommandResult {
         }
         reply.bulk(b"nodes");
         reply.array(1 + primary.replicas.len());
-        reply_shard_node(reply, cluster, primary, own);
+        reply_shard_node(reply, cluster, primary, own, by_ipv6);
         let replicas = primary.replicas.iter().filter_map(|replica: &Handle| cluster.at(*replica));
-        replicas.for_each(|replica| reply_shard_node(reply, cluster, replica, own));
+        replicas.for_each(|replica| reply_shard_node(reply, cluster, replica, own, by_ipv6));
     }
     Ok(())
 }
 
-fn reply_shard_node(reply: &mut Reply, cluster: &Cluster, node: &Node, own: i64) {
+fn reply_shard_node(reply: &mut Reply, cluster: &Cluster, node: &Node, own: i64, by_ipv6: bool) {
     let offset = place(node, own);
     let is_named = !node.hostname.is_empty();
-    let (endpoint, _) = cluster.endpoint(node);
+    let (endpoint, _) = cluster.endpoint(node, by_ipv6);
     let health = if node.has_failed() {
         "fail"
     } else if node.is_replica() && offset == 0 {
@@ -379,7 +381,7 @@ fn reply_shard_node(reply: &mut Reply, cluster: &Cluster, node: &Node, own: i64)
         reply.bulk(b"port");
         reply.integer(i64::from(node.port));
     }
-    text(reply, "ip", &node.ip);
+    text(reply, "ip", node.client_ip(by_ipv6));
     text(reply, "endpoint", endpoint);
     if is_named {
         text(reply, "hostname", &node.hostname);
@@ -431,8 +433,8 @@ const HELP: &[&str] = &[
     "NODES",
     "    Return cluster configuration seen by node. Output format:",
     "    <id> <ip:port> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
-    "REPLICATE <node-id>",
-    "    Configure current node as replica to <node-id>.",
+    "REPLICATE (<node-id>|NO ONE)",
+    "    Configure current node as replica to <node-id>, or turn it into an empty primary.",
     "RESET [HARD|SOFT]",
     "    Reset current node (default: soft).",
     "SET-CONFIG-EPOCH <epoch>",

@@ -15,7 +15,7 @@ use world::{Outcome, World};
 use redstart_common::histories;
 
 /// How many histories the test suite runs.
-const HISTORIES: u64 = 2000;
+const HISTORIES: u64 = 10_000;
 
 #[test]
 fn histories_end_with_all_sentinels_at_one_primary_and_its_replicas_behind_it() {

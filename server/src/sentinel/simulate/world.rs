@@ -416,9 +416,14 @@ impl World {
         }
         let it = &mut self.sentinels[number];
         for (name, primary) in it.core.primaries() {
-            let highest = it.epochs.entry(name.clone()).or_default();
-            assert!(primary.config_epoch >= *highest, "s{number}: the epoch of {name} falls");
-            *highest = primary.config_epoch;
+            let epoch = primary.config_epoch;
+            match it.epochs.get_mut(name) {
+                Some(highest) => {
+                    assert!(epoch >= *highest, "s{number}: the epoch of {name} falls");
+                    *highest = epoch;
+                }
+                None => drop(it.epochs.insert(name.clone(), epoch)),
+            }
         }
         if crashes {
             self.stop_sentinel(number);

@@ -2,6 +2,7 @@
 
 mod moves;
 mod nodes;
+mod tools;
 
 use std::process::Command;
 

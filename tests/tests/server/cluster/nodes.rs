@@ -24,7 +24,7 @@ pub struct Node {
 }
 
 impl Node {
-    fn start(kind: Kind) -> Self {
+    pub fn start(kind: Kind) -> Self {
         let folder = Folder::new();
         let path = folder.path().to_owned();
         let mut node =
