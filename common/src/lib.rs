@@ -4,6 +4,7 @@ pub mod client_filter;
 pub mod client_tracking;
 pub mod clock;
 pub mod command;
+pub mod crash;
 pub mod glob;
 pub mod hash;
 pub mod histories;

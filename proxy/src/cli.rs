@@ -1,9 +1,10 @@
 //! The command line: nutcracker's options with their meaning, and a few more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use redstart_common::crash::{self, Program};
 use redstart_common::log;
 use redstart_common::net::buffer;
 
@@ -146,6 +147,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     raise_file_limit();
     let skipped = std::mem::take(&mut settings.skipped);
     let pid_file = settings.global.pid_file.clone().map(PathBuf::from);
+    let log_file = settings.global.log_file.clone().map(PathBuf::from);
     // Nobody sees standard error once the terminal is left.
     let in_background = |problem: String| {
         if arguments.daemonize {
@@ -159,7 +161,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             None => Listen::tcp(embedded::HOST, embedded::PORT),
         };
         set_up_log(&settings)?;
-        go_to_background(arguments)?;
+        go_to_background(arguments, log_file.as_deref())?;
         let failed = |error: std::io::Error| {
             in_background(format!("no configuration file given, and {error}; try --conf-file"))
         };
@@ -181,7 +183,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         // Bound before the way to the background, while whoever started the program can still be told.
         set_up_log(&settings)?;
         let proxy = Proxy::bind(settings)?;
-        go_to_background(arguments)?;
+        go_to_background(arguments, log_file.as_deref())?;
         proxy
     };
     if let Some(path) = &pid_file {
@@ -204,9 +206,23 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     ended.map_err(Into::into)
 }
 
-/// Leaves the terminal, if that is wanted. No thread may exist yet: none would come along.
-fn go_to_background(arguments: &Arguments) -> nix::Result<()> {
-    if arguments.daemonize { nix::unistd::daemon(true, false) } else { Ok(()) }
+/// What reports of crashes call the proxy.
+const PROGRAM: Program = Program {
+    title: "REDSTART-PROXY BUG REPORT",
+    name: "redstart-proxy",
+    version: env!("CARGO_PKG_VERSION"),
+    build: env!("CARGO_PKG_VERSION"),
+};
+
+/// Leaves the terminal, if that is wanted, and has crashes and panics told in the log from here on. No thread may exist yet: none
+/// would come along.
+fn go_to_background(arguments: &Arguments, log_file: Option<&Path>) -> nix::Result<()> {
+    if arguments.daemonize {
+        nix::unistd::daemon(true, false)?;
+    }
+    crash::prepare(PROGRAM, log_file, false);
+    crash::set_enabled(true);
+    Ok(())
 }
 
 /// What the command line says wins over the file.

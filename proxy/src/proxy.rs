@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use redstart_common::crash;
 use redstart_common::log;
 use redstart_common::log::Level;
 use redstart_common::net::listen::{Bound, Options, bind};
@@ -161,6 +162,7 @@ impl Proxy {
         for (number, (receiver, listeners)) in receivers.into_iter().zip(own).enumerate() {
             let directory = Arc::clone(&directory);
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                crash::give_stack();
                 if let Err(error) = work(number, directory, receiver, listeners) {
                     log!(Warning, "worker {number} cannot run: {error}");
                     std::process::exit(1);

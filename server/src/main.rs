@@ -5,11 +5,12 @@ use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use redstart_common::crash::{self, Program};
 use redstart_common::memory::Counting;
 use redstart_common::{log, log as logging};
 use redstart_server::REDIS_VERSION;
 use redstart_server::engine::{Engine, Shell, random_hex};
-use redstart_server::process::{banner, checker, crash, environment, supervised, watchdog};
+use redstart_server::process::{banner, checker, environment, supervised, watchdog};
 use redstart_server::processors::{self, Work};
 use redstart_server::saving::last;
 use redstart_server::sentinel::Sentinel;
@@ -55,6 +56,14 @@ fn version() -> String {
         env!("CARGO_PKG_VERSION")
     )
 }
+
+/// What reports of crashes call the server.
+const PROGRAM: Program = Program {
+    title: "REDIS BUG REPORT",
+    name: "Redis",
+    version: REDIS_VERSION,
+    build: env!("CARGO_PKG_VERSION"),
+};
 
 fn main() -> ExitCode {
     // SAFETY: the first thing that the process does; its only thread is this one.
@@ -230,7 +239,7 @@ fn run(
         log!(Warning, "Failed to write PID file: {error}");
     }
     let log_file = (!settings.logfile.is_empty()).then_some(settings.logfile.as_ref());
-    crash::prepare(log_file, settings.use_exit_on_panic);
+    crash::prepare(PROGRAM, log_file, settings.use_exit_on_panic);
     if settings.crash_log_enabled {
         crash::set_enabled(true);
     }

@@ -123,7 +123,7 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
         return Err(failed("watchdog-period", &error.to_string()));
     }
     if adjusts("crash-log-enabled") && !call.core.shell.embedded {
-        crate::process::crash::set_enabled(settings.crash_log_enabled);
+        redstart_common::crash::set_enabled(settings.crash_log_enabled);
     }
     redstart_common::log::set_level(settings.loglevel);
     if changes.iter().any(|(row, ..)| row.name == "requirepass") {

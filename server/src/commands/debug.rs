@@ -45,7 +45,7 @@ pub fn debug(call: &mut Call<'_>) -> CommandResult {
     match (word.as_str(), args.len()) {
         ("help", 2) => help(call),
         ("sleep", 3) => sleep(call),
-        ("segfault", 2) => crate::process::crash::crash(),
+        ("segfault", 2) => redstart_common::crash::crash(),
         ("panic", 2) => {
             let at = redstart_common::clock::unix_ms() / 1000;
             panic!("Panic called at Unix time {at}")

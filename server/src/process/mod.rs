@@ -3,7 +3,6 @@
 pub mod allocator;
 pub mod banner;
 pub mod checker;
-pub mod crash;
 pub mod disk;
 pub mod environment;
 pub mod files;

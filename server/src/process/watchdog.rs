@@ -8,7 +8,8 @@ use std::ffi::{c_int, c_void};
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::crash::{self, Out};
+use redstart_common::crash::{self, Out};
+
 use crate::settings::Settings;
 
 thread_local! {

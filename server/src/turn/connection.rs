@@ -228,6 +228,14 @@ impl turn::Flush for Connection {
     }
 }
 
+/// Whether a connection has ended, by what reading from it has come to.
+fn is_end(read: &io::Result<usize>) -> bool {
+    match read {
+        Ok(length) => *length == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
 /// What the turn has left for a client may leave, as far as it does not wait for the disk.
 #[inline]
 fn release(core: &mut Core, slot: usize) {
@@ -298,7 +306,12 @@ impl Connection {
             pending.extend_from_slice(fresh);
             if fresh.is_empty() && !client.flags.any(STOP) {
                 let mut room = [0; BUSY_READ_BYTES];
-                let length = self.stream.borrow().read_now(&mut room).unwrap_or(0);
+                let read = self.stream.borrow().read_now(&mut room);
+                if client.flags.any(Flags::REPLICA) && is_end(&read) {
+                    // The script may ask who follows.
+                    core.replica_gone(keyspace, client.id);
+                }
+                let length = read.unwrap_or(0);
                 pending.extend_from_slice(&room[..length]);
                 core.stats.bytes_in += length as u64;
                 core.stats.reads += u64::from(length > 0);

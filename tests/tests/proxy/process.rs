@@ -264,3 +264,31 @@ fn idle_clients_cost_little_and_memory_goes_back() {
     }
     eventually("memory goes back", || proxy.process.resident_bytes() < idle + (16 << 20));
 }
+
+#[test]
+fn a_crash_is_told_in_the_log_and_ends_the_process_by_its_signal() {
+    use std::os::unix::process::ExitStatusExt;
+    const ABORTED: i32 = 6;
+    let folder = Folder::new();
+    let (log, port) = (folder.join("log"), free_port());
+    let file = folder.join("proxy.yml");
+    let pool =
+        format!("a:\n  listen: 127.0.0.1:{port}\n  redis: true\n  servers:\n   - 127.0.0.1:1:1\n");
+    std::fs::write(&file, pool).expect("written");
+    let mut command = Command::new(proxy_binary());
+    command.arg("-c").arg(&file).arg("-o").arg(&log).args(["-s", "0"]);
+    let mut process = Process::start(&mut command, &folder.join("output"));
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually("it is ready", || said().contains("ready"));
+    process.signal(ABORTED);
+    assert_eq!(process.ended().signal(), Some(ABORTED));
+    let said = said();
+    for line in [
+        "=== REDSTART-PROXY BUG REPORT START: Cut & paste starting from here ===",
+        concat!("redstart-proxy ", env!("CARGO_PKG_VERSION"), " crashed by signal: 6, si_code: 0"),
+        "------ STACK TRACE ------",
+        "=== REDSTART-PROXY BUG REPORT END. Make sure to include from START to END. ===",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+}

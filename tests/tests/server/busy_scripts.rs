@@ -167,3 +167,22 @@ fn a_replica_is_not_lost_to_a_slow_script() {
     eventually("what was written meanwhile comes", || client.call("GET k") == "$1\r\nv\r\n");
     assert!(client.call("INFO replication").contains("master_link_status:up"));
 }
+
+#[test]
+fn a_slow_script_sees_its_server_lose_a_replica() {
+    for peer in Peer::both(&["--busy-reply-threshold", "10"]) {
+        let replica = Redis::start_on(free_port(), &[]);
+        let mut client = Client::connect(replica.port);
+        client.call(&format!("REPLICAOF 127.0.0.1 {}", peer.port()));
+        let mut asker = peer.client();
+        eventually("the replica follows", || {
+            asker.call("INFO replication").contains("state=online")
+        });
+        let script = "redis.call('set', 'k', 1)\nrepeat until \
+                      redis.call('info', 'replication'):find('connected_slaves:0')\nreturn redis.call('incr', 'k')";
+        let mut caller = run(peer.port(), &["EVAL", script, "1", "k"]);
+        drop(replica);
+        assert_eq!(caller.receive(), ":2\r\n", "{}", peer.name());
+        assert_eq!(asker.call("GET k"), "$1\r\n2\r\n", "{}", peer.name());
+    }
+}

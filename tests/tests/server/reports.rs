@@ -39,7 +39,7 @@ fn a_fault_of_memory_is_reported_with_its_place() {
     assert!(log.contains("crashed by signal: 11, si_code: 1"), "{log}");
     assert!(log.contains("Accessing address: 0x8\n"), "{log}");
     // The places in the sources come from the executable.
-    assert!(log.contains("server/src/process/crash.rs:"), "{log}");
+    assert!(log.contains("common/src/crash/mod.rs:"), "{log}");
     assert!(log.contains("REDIS BUG REPORT END"), "{log}");
 }
 

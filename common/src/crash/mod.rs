@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redstart_common::log;
+use crate::log;
 
 mod registers;
 
@@ -27,12 +27,41 @@ const STACK_BYTES: usize = 1 << 20;
 /// Frames that are told.
 const FRAMES_MAX: usize = 100;
 
-/// The first lines of a report.
-const BEGIN: &str = "\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n";
-/// The last.
-const END: &str = "\n=== REDIS BUG REPORT END. Make sure to include from START to END. ===\n\n\
+/// The last lines of a report, behind its title.
+const END: &str = " END. Make sure to include from START to END. ===\n\n\
                    \x20      Please report the crash to the makers of Redstart, with the lines above.\n\
                    \x20      It was a fault of the program, or of this machine's memory.\n\n";
+
+/// What reports call the program.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// The title of a report: `REDIS BUG REPORT`, for which tools look.
+    pub title: &'static str,
+    /// Who has crashed: `Redis`.
+    pub name: &'static str,
+    /// The version of that.
+    pub version: &'static str,
+    /// Redstart's version.
+    pub build: &'static str,
+}
+
+impl Program {
+    fn begin(&self, out: &mut impl Write) -> fmt::Result {
+        write!(out, "\n\n=== {} START: Cut & paste starting from here ===\n", self.title)
+    }
+
+    fn end(&self, out: &mut impl Write) -> fmt::Result {
+        write!(out, "\n=== {}{END}", self.title)
+    }
+}
+
+static PROGRAM: OnceLock<Program> = OnceLock::new();
+
+fn program() -> Program {
+    const UNKNOWN: Program =
+        Program { title: "BUG REPORT", name: "The program", version: "?", build: "?" };
+    PROGRAM.get().copied().unwrap_or(UNKNOWN)
+}
 
 static LOG_FILE: OnceLock<Option<CString>> = OnceLock::new();
 static IS_REPORTING: AtomicBool = AtomicBool::new(false);
@@ -41,8 +70,10 @@ static EXITS_ON_PANIC: AtomicBool = AtomicBool::new(false);
 /// Has panics end the process with a report: what a panic has left half done is not gone on with. `exits`: with exit code 1 and
 /// not by SIGABRT (`use-exit-on-panic`). Reports of crashes go to `log_file`, or to standard output.
 ///
-/// Call it once, on the thread that runs the engine, before there are others.
-pub fn prepare(log_file: Option<&Path>, exits: bool) {
+/// Call it once, before there are other threads; each of those that are to tell of a stack that is used up
+/// [gives itself a stack](give_stack) for that.
+pub fn prepare(program: Program, log_file: Option<&Path>, exits: bool) {
+    let _ = PROGRAM.set(program);
     // A path with a NUL could not have been opened.
     let path = log_file.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
     let _ = LOG_FILE.set(path);
@@ -61,14 +92,18 @@ pub fn prepare(log_file: Option<&Path>, exits: bool) {
             // The report itself has panicked, or another thread reports already.
             std::process::abort();
         }
-        log::raw(log::Level::Warning, BEGIN);
+        let mut frame = String::new();
+        let _ = self::program().begin(&mut frame);
+        log::raw(log::Level::Warning, &frame);
         log!(Warning, "------------------------------------------------");
         log!(Warning, "!!! Software Failure. Press left mouse button to continue");
         log!(Warning, "Guru Meditation: {message} #{file}:{line}");
         log!(Warning, "------------------------------------------------");
         log::raw(log::Level::Warning, "\n------ STACK TRACE ------\n");
         log::raw(log::Level::Warning, &format!("{}\n", Backtrace::force_capture()));
-        log::raw(log::Level::Warning, END);
+        frame.clear();
+        let _ = self::program().end(&mut frame);
+        log::raw(log::Level::Warning, &frame);
         if EXITS_ON_PANIC.load(Ordering::Relaxed) {
             std::process::exit(1);
         }
@@ -98,7 +133,7 @@ pub fn set_enabled(enabled: bool) {
 }
 
 /// The first look at a stack may load a library, which a handler could not.
-pub(super) fn load_unwinder() {
+pub fn load_unwinder() {
     #[cfg(target_env = "gnu")]
     {
         let mut frame = std::ptr::null_mut::<c_void>();
@@ -117,7 +152,7 @@ pub fn crash() -> ! {
 }
 
 /// Gives this thread a stack for handlers: its own may be what is used up, and the one that std has set is small.
-fn give_stack() {
+pub fn give_stack() {
     let memory: &'static mut [u8] = Box::leak(vec![0; STACK_BYTES].into_boxed_slice());
     let stack =
         libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK_BYTES };
@@ -137,10 +172,12 @@ fn set_default(signals: &[c_int]) {
 }
 
 /// Where a report goes, line by line, without a buffer.
-pub(super) struct Out(c_int);
+pub struct Out(c_int);
 
 impl Out {
-    pub(super) fn open() -> Self {
+    /// Opens the log.
+    #[must_use]
+    pub fn open() -> Self {
         let Some(Some(path)) = LOG_FILE.get() else { return Self(1) };
         let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC;
         // SAFETY: the path ends with a NUL.
@@ -182,7 +219,7 @@ extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_
     // What cannot be written has nowhere to say so.
     let _ = tell(&mut out, signal, info, context);
     let _ = write!(out, "\n------ STACK TRACE WITH NAMES ------\n{}\n", Backtrace::force_capture());
-    let _ = out.write_str(END);
+    let _ = program().end(&mut out);
     // SAFETY: the handler is the default one by now, which ends the process as the signal would have.
     unsafe { libc::raise(signal) };
 }
@@ -194,8 +231,8 @@ fn tell(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) -> fmt::Result {
-    let version = crate::REDIS_VERSION;
-    out.write_str(BEGIN)?;
+    let program = program();
+    program.begin(out)?;
     // SAFETY: the system hands a valid `info` to a handler with SA_SIGINFO; the fields that are read are those that the
     // signal's code says are there.
     let (code, address, sender) = unsafe {
@@ -203,7 +240,8 @@ fn tell(
         let sender = is_sent.then(|| ((*info).si_pid(), (*info).si_uid()));
         ((*info).si_code, (*info).si_addr(), sender)
     };
-    writeln!(out, "Redis {version} crashed by signal: {signal}, si_code: {code}")?;
+    let Program { name, version, build, .. } = program;
+    writeln!(out, "{name} {version} crashed by signal: {signal}, si_code: {code}")?;
     match sender {
         Some((pid, uid)) => writeln!(out, "Killed by PID: {pid}, UID: {uid}")?,
         None => writeln!(out, "Accessing address: {address:p}")?,
@@ -220,14 +258,14 @@ fn tell(
     out.write_str("\n------ REGISTERS ------\n")?;
     registers::tell(out, context)?;
     writeln!(out, "\n------ PROCESS ------")?;
-    writeln!(out, "version:redstart {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "version:redstart {build}")?;
     writeln!(out, "process_id:{}", std::process::id())?;
-    writeln!(out, "used_memory:{}", redstart_common::memory::used_bytes())
+    writeln!(out, "used_memory:{}", crate::memory::used_bytes())
 }
 
 impl Out {
     /// The stack of this thread, as addresses, and as names where the executable tells them to others.
-    pub(super) fn stack(&self) {
+    pub fn stack(&self) {
         #[cfg(target_env = "gnu")]
         {
             let mut frames = [std::ptr::null_mut::<c_void>(); FRAMES_MAX];
