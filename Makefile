@@ -2,7 +2,7 @@
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
 # make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) with appendfsync always and some of other
 #              kinds, a million keys each way, and SOAK_HISTORIES each of replication, of clusters and of Sentinel (1,000,000);
-#              a thousand nodes in the simulator, sixty on this machine, and SOAK_FAILOVERS (50) of a cluster that is half real;
+#              SOAK_NODES (300) in the simulator, sixty on this machine, and SOAK_FAILOVERS (50) of a cluster that is half real;
 #              SOAK_CLIENTS that misbehave before a proxy (1,000)
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fuzz-check: whether the fuzz targets still compile; that needs neither
@@ -25,6 +25,7 @@ SOAK_ROUNDS ?= 200
 SOAK_HISTORIES ?= 1000000
 SOAK_CLIENTS ?= 1000
 SOAK_FAILOVERS ?= 50
+SOAK_NODES ?= 300
 
 FUZZ_SECONDS ?= 600
 FUZZ_CRATES := common server proxy
@@ -52,7 +53,8 @@ soak: tools
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib replication::simulate::
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib cluster::simulate::histories
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib sentinel::simulate::
-	cargo test --release -p redstart-server --lib -- --ignored --nocapture cluster::simulate::many
+	REDSTART_NODES=$(SOAK_NODES) cargo test --release -p redstart-server --lib -- --ignored --nocapture \
+		cluster::simulate::many
 	python3 tests/bench/cluster.py settle
 	python3 tests/bench/cluster.py mixed --failovers $(SOAK_FAILOVERS) --slots 4000
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-proxy --lib simulate::no_reply

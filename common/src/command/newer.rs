@@ -21,7 +21,8 @@ const UNIX_SECONDS: Argument = unix_time("unix-time-seconds").token("EXAT");
 const UNIX_MILLISECONDS: Argument = unix_time("unix-time-milliseconds").token("PXAT");
 
 /// Commands of the original that take more arguments since, with the arity that they had.
-pub(super) const WIDENED: &[(&str, i16)] = &[("zrank", 3), ("zrevrank", 3)];
+pub(super) const WIDENED: &[(&str, i16)] =
+    &[("zrank", 3), ("zrevrank", 3), ("cluster|replicate", 3)];
 
 /// Sub-commands, by their containers, whose other sub-commands stand with them.
 pub(super) const SUBCOMMANDS: &[(&str, &[CommandSpec])] =

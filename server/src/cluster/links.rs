@@ -88,6 +88,12 @@ impl Cluster {
         LinkId(self.links.last)
     }
 
+    /// What all connections take, in bytes.
+    #[must_use]
+    pub fn links_bytes(&self) -> usize {
+        self.links().map(|(_, link)| link.memory()).sum()
+    }
+
     /// A connection.
     #[must_use]
     pub fn link(&self, id: LinkId) -> Option<&Link> {
@@ -213,11 +219,10 @@ impl Cluster {
         }
     }
 
-    /// Closes links that hold more than they may, gives back room that they do not need, and adds up what they take.
+    /// Closes links that hold more than they may, and gives back room that they do not need.
     pub(super) fn look_after_links(&mut self, turn: &mut Turn<'_>) {
         let limit = self.options.link_limit;
         let mut over = Vec::new();
-        self.stats.links_bytes = 0;
         for (id, link) in &mut self.links.open {
             let (used, room) = link.waiting();
             if (room - used) / 4 > used {
@@ -226,8 +231,6 @@ impl Cluster {
             let room = link.out.capacity();
             if limit != 0 && room as u64 > limit && link.node.is_some() {
                 over.push((*id, room));
-            } else {
-                self.stats.links_bytes += link.memory();
             }
         }
         for (id, room) in over {

@@ -62,8 +62,6 @@ pub struct Stats {
     pub received: [u64; packet::Kind::NAMES.len()],
     /// Links that were closed because they held too much.
     pub links_over_limit: u64,
-    /// What links took at the last tick, in bytes.
-    pub links_bytes: usize,
     /// Nodes that may have failed, at the last tick.
     maybe_failed: usize,
 }

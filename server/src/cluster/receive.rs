@@ -225,11 +225,11 @@ impl Cluster {
                 self.clear_failure_if_over(owner, turn);
             }
         }
-        if let Some(sender) = sender {
-            if !self.has_forgotten(sender, packet, turn) {
-                self.hear_role(sender, packet);
-                self.hear_claims(sender, packet, turn);
-            }
+        if let Some(sender) = sender
+            && !self.has_forgotten(sender, packet, turn)
+        {
+            self.hear_role(sender, packet);
+            self.hear_claims(sender, packet, turn);
         }
         Fate::Stays
     }

@@ -22,6 +22,9 @@ use crate::text::system_words;
 
 pub use self::state::Clustering;
 
+/// The two clocks may differ by so many milliseconds more or less without a step of either.
+const WALL_JITTER_MS: i64 = 2;
+
 impl Engine {
     /// Takes part in a cluster from now on: that of nodes.conf, or one of this server alone.
     ///
@@ -138,7 +141,12 @@ impl Core {
     /// How far the wall clock is ahead of the cluster's, in milliseconds.
     #[must_use]
     pub fn wall_ahead_ms(&mut self) -> i64 {
-        clock::unix_ms() - self.cluster_now_ms()
+        let ahead_ms = clock::unix_ms() - self.cluster_now_ms();
+        // Both are cut to whole milliseconds: what is shown of one moment is to be the same each time.
+        if (ahead_ms - self.clustering.wall_ahead_ms).abs() > WALL_JITTER_MS {
+            self.clustering.wall_ahead_ms = ahead_ms;
+        }
+        self.clustering.wall_ahead_ms
     }
 
     /// Has changed settings take effect.
@@ -173,10 +181,10 @@ impl Core {
         // What is decided counts from the last byte that was written.
         self.hand_over();
         let mut actions = std::mem::take(&mut self.clustering.actions);
-        let now_ms = self.cluster_now_ms();
+        let (now_ms, wall_ahead_ms) = (self.cluster_now_ms(), self.wall_ahead_ms());
         let mut turn = Turn {
             now_ms,
-            wall_ahead_ms: clock::unix_ms() - now_ms,
+            wall_ahead_ms,
             offset: self.replication.place(),
             data_age_ms: self.replication.data_age_ms(self.replication_now_ms()),
             follows: self.replication.is_replica(),

@@ -18,6 +18,8 @@ pub struct Clustering {
     pub(super) actions: Vec<Action>,
     /// The cluster's clock at the start of the engine, in milliseconds since 1970.
     pub(super) began_unix_ms: i64,
+    /// How far the wall clock was last found to be ahead.
+    pub(super) wall_ahead_ms: i64,
     /// [`Cluster::changes`](crate::cluster::Cluster::changes), when it was asked last.
     pub(super) seen_changes: u64,
     /// The port of the bus, once this is a node.

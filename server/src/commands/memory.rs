@@ -72,7 +72,7 @@ pub fn stats(call: &mut Call<'_>) -> CommandResult {
     count(reply, "replication.backlog", 0);
     count(reply, "clients.slaves", 0);
     count(reply, "clients.normal", found.clients as i64);
-    let links = call.core.cluster.as_ref().map_or(0, |cluster| cluster.stats.links_bytes);
+    let links = call.core.cluster.as_ref().map_or(0, |cluster| cluster.links_bytes());
     count(reply, "cluster.links", links as i64);
     count(reply, "aof.buffer", 0);
     let scripting = &call.core.scripting;

@@ -308,7 +308,7 @@ fn memory_section(page: &mut Page, keyspace: &Keyspace, core: &Core, client: &Cl
     page.field("mem_replication_backlog", backlog.map_or(0, Backlog::memory) - held);
     page.field("mem_clients_slaves", replica_bytes as u64 + held);
     page.field("mem_clients_normal", found.clients - replica_bytes);
-    let links = core.cluster.as_ref().map_or(0, |cluster| cluster.stats.links_bytes);
+    let links = core.cluster.as_ref().map_or(0, |cluster| cluster.links_bytes());
     page.field("mem_cluster_links", links);
     let log = core.logging.log.as_ref();
     page.field("mem_aof_buffer", log.map_or(0, |log| log.buffer_capacity()));

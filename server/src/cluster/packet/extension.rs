@@ -72,12 +72,12 @@ impl Extensions {
     }
 
     /// Reads so many from the front of `rest`, of a packet of this kind and length. Answers what is left.
-    pub(super) fn read<'b>(
+    pub(super) fn read(
         count: u16,
-        mut rest: &'b [u8],
+        mut rest: &[u8],
         kind: u16,
         packet_bytes: usize,
-    ) -> Result<(Self, &'b [u8]), Wrong> {
+    ) -> Result<(Self, &[u8]), Wrong> {
         let mut found = Self { takes_all: count == 0, ..Self::default() };
         for _ in 0..count {
             let head = rest.first_chunk::<4>().filter(|_| rest.len() >= HEAD);
