@@ -136,6 +136,9 @@ async fn live(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
     }
     world.calm();
     sleep(QUIET).await;
+    if is_verbose {
+        println!("{:#?}", shared.topology.load());
+    }
     // What was down has come back: nothing is refused any more.
     let last = clients::look_around(&world, &worker, &directory);
     outcome.add(&timeout(ANSWERED, last).await.map_err(|_| "not all is served at the end")??);

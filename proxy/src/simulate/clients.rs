@@ -79,6 +79,7 @@ pub async fn live(
     let room = 1 << random.random_range(9..17);
     let stream = connect(worker, directory, room);
     let mut client = Client::new(number, world, random, stream);
+    let is_impatient = client.random.random_bool(0.5);
     for _ in 0..client.random.random_range(3..14) {
         let count =
             if client.random.random_bool(0.3) { 1 } else { client.random.random_range(2..24) };
@@ -134,7 +135,7 @@ pub async fn live(
         };
         if !is_through {
             client.begin_again(connect(worker, directory, room));
-            if gives_up {
+            if gives_up && is_impatient {
                 continue;
             }
         }

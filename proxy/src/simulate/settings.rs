@@ -105,6 +105,7 @@ impl Manner {
         }
         lines.push(format!("timeout: {}", random.random_range(150..1500)));
         lines.push(format!("server_connections: {}", random.random_range(1..3)));
+        lines.push(format!("heavy_connections: {}", random.random_range(0..3)));
         let servers = match kind {
             Kind::Groups => 2 * random.random_range(1..4),
             Kind::Servers | Kind::Cluster => random.random_range(2..6),
