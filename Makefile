@@ -1,8 +1,8 @@
 # make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
 # make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) with appendfsync always and some of other
-#              kinds, a million keys each way, and SOAK_HISTORIES each of replication, of clusters and of Sentinel (1,000,000);
-#              SOAK_CLIENTS that misbehave before a proxy (1,000)
+#              kinds, a million keys each way, and SOAK_HISTORIES (1,000,000) each of replication, of clusters and of Sentinel, and
+#              of the proxy's worker and its watches; SOAK_CLIENTS that misbehave before a proxy (1,000)
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fuzz-check: whether the fuzz targets still compile; that needs neither
 # make fmt     formats the sources
@@ -50,7 +50,7 @@ soak: tools
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib replication::simulate::
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib cluster::simulate::histories
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib sentinel::simulate::
-	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-proxy --lib simulate::no_reply
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-proxy --lib simulate::
 	mkdir -p target/own
 	ln -sf $$PWD/target/release/redstart-server target/own/redis-server
 	ln -sf redis-server target/own/redis-sentinel
