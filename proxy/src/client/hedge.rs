@@ -157,7 +157,8 @@ fn look(
         match other.filter(|other| core.up.check(*other, now_us).is_ok()) {
             Some(other) => {
                 core.pools[pool].stats.hedged_reads += 1;
-                core.up.send_again(other, Slot { at_us: now_us, ..slot }, &bytes);
+                let scripts = &core.pools[pool].shared.scripts;
+                core.up.send_again(other, Slot { at_us: now_us, ..slot }, &bytes, scripts);
             }
             // The first goes on alone.
             None => core.down.answer(slot.target, b"-", now_us),
