@@ -1,9 +1,9 @@
 # make test    everything that can fail, beside the real redis-server, nutcracker and Prometheus
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
 # make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) with appendfsync always and some of other
-#              kinds, a million keys each way, and SOAK_HISTORIES each of replication, of clusters and of Sentinel (1,000,000);
-#              SOAK_NODES (300) in the simulator, sixty on this machine, and SOAK_FAILOVERS (50) of a cluster that is half real;
-#              SOAK_CLIENTS that misbehave before a proxy (1,000)
+#              kinds, a million keys each way, and SOAK_HISTORIES (1,000,000) each of replication, of clusters and of Sentinel, and
+#              of the proxy's worker and its watches; SOAK_NODES (300) in the simulator, sixty on this machine, and
+#              SOAK_FAILOVERS (50) of a cluster that is half real; SOAK_CLIENTS that misbehave before a proxy (1,000)
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fuzz-check: whether the fuzz targets still compile; that needs neither
 # make fmt     formats the sources
@@ -57,7 +57,7 @@ soak: tools
 		cluster::simulate::many
 	python3 tests/bench/cluster.py settle
 	python3 tests/bench/cluster.py mixed --failovers $(SOAK_FAILOVERS) --slots 4000
-	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-proxy --lib simulate::no_reply
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-proxy --lib simulate::
 	mkdir -p target/own
 	ln -sf $$PWD/target/release/redstart-server target/own/redis-server
 	ln -sf redis-server target/own/redis-sentinel

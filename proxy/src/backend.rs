@@ -297,6 +297,12 @@ impl Backend {
         matches!(self.link, Link::Up(_))
     }
 
+    /// Whether it is on its way.
+    #[must_use]
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.link, Link::Connecting)
+    }
+
     /// Whether it takes requests now without their having to wait for it.
     #[must_use]
     pub fn may_serve(&self) -> bool {

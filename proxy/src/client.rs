@@ -21,6 +21,7 @@ pub mod private;
 pub mod reads;
 pub mod redirect;
 pub mod request;
+pub mod scan;
 pub mod script;
 pub mod session;
 pub mod split;
@@ -41,6 +42,7 @@ pub use self::clients::Clients;
 use self::pending::Pending;
 use self::private::Wait;
 use self::reads::Wrote;
+use self::scan::Scan;
 use self::session::Session;
 use self::subscribe::Subscriptions;
 use self::transaction::Transaction;
@@ -153,6 +155,8 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// When it wrote last, where that counts for its reads.
     pub wrote: Option<Box<Wrote>>,
+    /// Its scans that may go on to another server within their calls.
+    pub scans: Vec<Scan>,
     /// The keys it watches.
     pub watch: Option<Box<Watch>>,
     /// What it subscribes to.

@@ -10,8 +10,9 @@ use crate::client::chores::Chore;
 use crate::client::fate::{self, Loss};
 use crate::client::fill::{Fills, Outcome};
 use crate::client::hedge::Hedges;
+use crate::client::scan::After;
 use crate::client::{ClientId, Clients};
-use crate::gather::{Flowed, GatherId, Gathers};
+use crate::gather::{Flowed, GatherId, Gathers, Merged};
 use crate::scripts;
 
 /// The clients of a worker and the replies being put together for them.
@@ -47,7 +48,7 @@ impl Downstream {
                 if !self.clients.gather(client, reply.len(), own) {
                     self.gathers.forget(gather);
                 } else if let Some(merged) = self.gathers.part(gather, part, reply) {
-                    self.clients.answer_gathered(merged, now_us);
+                    self.merged(merged, now_us);
                 }
             }
             Target::Fill { id, sequence } => match self.fills.look(id, sequence, reply) {
@@ -72,6 +73,26 @@ impl Downstream {
             }
             Target::Nobody => {}
         }
+    }
+
+    /// All parts of a request are answered.
+    fn merged(&mut self, mut merged: Merged, now_us: u64) {
+        let (id, sequence) = (merged.client, merged.sequence);
+        if let Some(client) = self.clients.get_mut(id)
+            && let Some(at) = client.scans.iter().position(|scan| scan.sequence == sequence)
+        {
+            let after = client.scans[at].take(&merged.reply);
+            buffer::give(std::mem::take(&mut merged.reply));
+            match after {
+                After::On => {
+                    self.clients.gathered(id, merged.parts_bytes);
+                    return self.chores.push(Chore::Scanned { id, sequence });
+                }
+                After::Reply(reply) => merged.reply = reply,
+            }
+            client.scans.swap_remove(at);
+        }
+        self.clients.answer_gathered(merged, now_us);
     }
 
     /// A reply that was being passed on piece by piece breaks off: its client can only be dropped, for it would take the next

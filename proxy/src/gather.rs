@@ -442,6 +442,17 @@ impl Gather {
     }
 }
 
+/// The cursor of a reply to SCAN, its keys as they are sent, and how many; `None` where it is something else.
+#[must_use]
+pub fn scanned(reply: &[u8]) -> Option<(&[u8], &[u8], u64)> {
+    let (2, at) = array(reply)? else { return None };
+    let len = element(&reply[at..])?;
+    let cursor = bulk(&reply[at..at + len])?;
+    let rest = &reply[at + len..];
+    let (found, from) = array(rest)?;
+    Some((cursor, &rest[from..], found))
+}
+
 /// Appends a header such as `*3`.
 #[inline]
 pub fn header(out: &mut Vec<u8>, kind: u8, count: u64) {

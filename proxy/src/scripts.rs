@@ -127,6 +127,17 @@ impl Met {
     }
 }
 
+/// The digest of the script that a request asks for, where it is EVALSHA or EVALSHA_RO.
+#[must_use]
+pub fn asked_for(request: &[u8]) -> Option<Digest> {
+    let mut words = request.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end());
+    let name = words.nth(2)?;
+    let is_asked =
+        name.eq_ignore_ascii_case(b"EVALSHA") || name.eq_ignore_ascii_case(b"EVALSHA_RO");
+    let text = words.nth(1).filter(|_| is_asked)?;
+    read_digest(text)
+}
+
 /// The scripts that a connection has carried, which its server has unless they were flushed.
 #[derive(Debug, Default)]
 pub struct Carried(HashSet<Digest>);
@@ -136,6 +147,12 @@ impl Carried {
     #[must_use]
     pub fn has(&self, digest: &Digest) -> bool {
         self.0.contains(digest)
+    }
+
+    /// Whether it has carried none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// It carries this one.
@@ -171,6 +188,25 @@ mod tests {
         for wrong in [&text[1..], "", &text.replace('e', "g")] {
             assert_eq!(read_digest(wrong.as_bytes()), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_request_asks_for_is_seen_in_its_bytes() {
+        let wanted = digest(b"return 1");
+        let text = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+        let request = |name: &str, text: &str| {
+            format!("*3\r\n${}\r\n{name}\r\n${}\r\n{text}\r\n$1\r\n0\r\n", name.len(), text.len())
+        };
+        for name in ["EVALSHA", "evalsha_ro"] {
+            assert_eq!(asked_for(request(name, text).as_bytes()), Some(wanted));
+        }
+        for other in
+            [request("EVAL", text), request("EVALSHA", "x"), request("EVALSHA", &text[1..])]
+        {
+            assert_eq!(asked_for(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(asked_for(b"*1\r\n$7\r\nEVALSHA\r\n"), None);
+        assert_eq!(asked_for(b""), None);
     }
 
     #[test]

@@ -5,8 +5,13 @@
 //! reply may be lost, come out of order or be another's; no write may run twice; and once all is quiet every request is served
 //! and nothing is left behind.
 
+mod answers;
+mod asks;
+mod befall;
 mod clients;
+mod data;
 mod groups;
+mod listeners;
 mod servers;
 mod settings;
 mod wire;
@@ -108,13 +113,13 @@ async fn live(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
     if world.groups.is_some() {
         tokio::task::spawn_local(groups::discover(Rc::clone(&world), directory.clone()));
     } else {
-        tokio::task::spawn_local(servers::discover(Rc::clone(&world), directory.clone()));
+        tokio::task::spawn_local(befall::discover(Rc::clone(&world), directory.clone()));
     }
     if shared.settings.read_from != crate::settings::ReadFrom::Master {
         let (directory, pool) = (directory.clone(), std::sync::Arc::clone(&shared));
         tokio::task::spawn_local(crate::topology::replicas::shell::run(directory, pool));
     }
-    tokio::task::spawn_local(servers::befall(Rc::clone(&world), directory.clone()));
+    tokio::task::spawn_local(befall::befall(Rc::clone(&world), directory.clone()));
 
     if !manner.is_rough {
         // With `max_lag`, no replica is read from before it has told how far behind it is: whoever is refused nothing comes later.
@@ -130,19 +135,47 @@ async fn live(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
             clients::live(&world, &worker, &directory, number, seed).await
         }));
     }
+    let mut listening = Vec::new();
+    for _ in 0..random.random_range(0..3) {
+        let seed = random.random();
+        let (world, worker) = (Rc::clone(&world), Rc::clone(&worker));
+        let directory = directory.clone();
+        listening.push(tokio::task::spawn_local(async move {
+            listeners::live(&world, &worker, &directory, seed).await
+        }));
+    }
     let mut outcome = Outcome::default();
     for client in living {
         outcome.add(&client.await.map_err(|error| error.to_string())??);
     }
     world.calm();
     sleep(QUIET).await;
+    if is_verbose {
+        for (place, it) in worker.core.borrow_mut().up.iter_mut() {
+            println!(
+                "connection {place} to {} epoch {} up {}: {} owed, of which {} to nobody, {} bytes to send, {:?}",
+                it.server.name,
+                it.epoch,
+                it.is_up(),
+                it.pipeline.len(),
+                it.pipeline.tombstones(),
+                it.output.len(),
+                it.duty
+            );
+        }
+    }
     // What was down has come back: nothing is refused any more.
     let last = clients::look_around(&world, &worker, &directory);
     outcome.add(&timeout(ANSWERED, last).await.map_err(|_| "not all is served at the end")??);
     sleep(Duration::from_secs(1)).await;
+    world.is_over.set(true);
+    for listener in listening {
+        listener.await.map_err(|error| error.to_string())??;
+    }
+    sleep(Duration::from_secs(1)).await;
     nothing_is_left(&worker)?;
     world.judge()?;
-    outcome.writes = world.writes();
+    outcome.writes = world.data.writes();
     outcome.faults = world.faults.get();
     outcome.deposed = world.groups.as_ref().map_or(0, |groups| groups.deposed.get());
     Ok(outcome)

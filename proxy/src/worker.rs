@@ -4,29 +4,30 @@
 //! turn of its loop reads what is readable, moves requests and replies between outputs, and at its end writes every
 //! server connection and then every client that has something to be written.
 
+mod ends;
 mod figures;
+mod loads;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redstart_common::log;
 use redstart_common::net::{Stream, turn};
-use redstart_common::resp::{Limits, RequestScanner, RespWrite};
+use redstart_common::resp::{Limits, RequestScanner};
 use tokio::sync::Notify;
 
+pub use self::loads::Loads;
 use crate::backend::connection::{self, Ending};
-use crate::backend::pipeline::{Slot, Target};
 use crate::backend::private::Privates;
-use crate::backend::{Duty, Upstream, error_text};
+use crate::backend::{Upstream, error_text};
 use crate::client::absent::Waiters;
 use crate::client::chores;
 use crate::client::redirect::Parking;
 use crate::client::session::Session;
 use crate::client::split::Scratch;
-use crate::client::{ClientId, Clients, Gone, forward, observe, private, task, tracking};
+use crate::client::{ClientId, Clients, Gone, observe, task, tracking};
 use crate::clock::{Clock, Moment};
 use crate::control::Directory;
 use crate::downstream::Downstream;
@@ -35,13 +36,11 @@ use crate::pubsub::link::{self, Purpose};
 use crate::reconcile;
 use crate::route::pool::{Pool, Pools};
 use crate::scripts::Met;
-use crate::settings::{Global, OnServerDown};
+use crate::settings::Global;
+use crate::topology::PoolId;
 use crate::topology::pool::SharedPool;
-use crate::topology::{PoolId, ServerId};
 use crate::tracking::Tracking;
 
-/// Tombstones on a connection after which it is closed.
-const TOMBSTONES_MAX: usize = 1024;
 /// How long a connection for heavy requests is kept that nobody uses, in microseconds.
 const HEAVY_UNUSED_US: u64 = 60_000_000;
 /// Things that clients ask for at once, on average, for each of which, as it were, a rest is made: requests of a
@@ -393,193 +392,6 @@ impl Core {
         }
     }
 
-    /// Ends a server connection and tells everyone who waits on it.
-    pub fn close_backend(&mut self, backend: usize, why: &str, how: Ending) {
-        if let Duty::Private { .. } = self.up.get_mut(backend).duty {
-            return private::ended(self, backend, why, how);
-        }
-        let now_us = self.clock.now_us();
-        let mut text = Vec::new();
-        text.error(format!("ERR {why}"));
-        let it = self.up.get_mut(backend);
-        let was_needed = how != Ending::Refused
-            && (!it.pipeline.is_empty() || !it.is_up() || how == Ending::Turned);
-        let was_up = it.is_up();
-        let since_us = it.begun_us(now_us);
-        let mut unsent = 0;
-        it.counters.ended(how);
-        let (pool, server, duty) = (it.pool, it.server.id, it.duty);
-        if was_up
-            && how == Ending::Silence
-            && !it.server.is_told_silent.swap(true, Ordering::Relaxed)
-        {
-            let name = &self.pools[pool].shared.settings.name;
-            log!(Warning, "pool '{name}': server '{}' does not answer", it.server.name);
-        }
-        let lane = it.lane;
-        let down = &mut self.down;
-        // Where its shard has left, what it has not run goes to whoever has the keys now.
-        let (broken, homeless) = self.up.close(backend, why, now_us, |slot: Slot| {
-            unsent += u64::from(slot.target != Target::Nobody);
-            down.answer(slot.target, &text, now_us);
-        });
-        if let Some(reply) = broken {
-            down.break_off(&reply);
-        }
-        if how == Ending::Silence {
-            // A request that is told so counts once.
-            self.up.get_mut(backend).counters.timed_out += unsent;
-        }
-        if !was_up {
-            // They waited for the connection, and none of them ever left.
-            self.pools[pool].stats.forward_errors += unsent;
-        }
-        if self.up.get_mut(backend).reads && duty != Duty::Leaving {
-            self.read_elsewhere(backend);
-        } else if duty == Duty::Leaving {
-            self.release_backend(backend);
-            forward::again(self, pool, None, lane, &homeless);
-        } else if was_needed {
-            self.note_failure(pool, server, since_us);
-        }
-    }
-
-    /// A replica is away: what it was to read goes to the primary.
-    fn read_elsewhere(&mut self, backend: usize) {
-        let now_us = self.clock.now_us();
-        let it = self.up.get_mut(backend);
-        let (pool, lane) = (it.pool, it.lane);
-        let Duty::Shared { shard, .. } = it.duty else { return };
-        if it.pipeline.is_empty() {
-            return;
-        }
-        // What was kept can be sent again, and what was not has been told already.
-        let (waiting, broken) = self.up.take_waiting(backend, now_us, |_| {});
-        if let Some(reply) = broken {
-            self.down.break_off(&reply);
-        }
-        forward::again(self, pool, Some(shard), lane, &waiting);
-    }
-
-    /// Gives up the place of a connection on which nobody waits.
-    pub fn release_backend(&mut self, backend: usize) {
-        self.count(backend);
-        let it = self.up.get_mut(backend);
-        if let Duty::Private { .. } = it.duty {
-            self.privates.gone(it.pool, it.server.id, backend as u32);
-        }
-        self.up.release(backend);
-    }
-
-    /// Takes note of the failure of something that had begun at `since_us`.
-    pub fn note_failure(&mut self, pool: PoolId, server: ServerId, since_us: u64) {
-        let now = self.clock.moment();
-        let shared = &self.pools[pool].shared;
-        if shared.settings.is_discovered() {
-            shared.strange.notify_one();
-        }
-        if shared.failed(server, since_us, now) {
-            let settings = &shared.settings;
-            let topology = shared.topology.load();
-            let name = topology.member(server).map_or("", |member| &member.endpoint.name);
-            let what = match settings.on_server_down {
-                OnServerDown::Fail => "is down, and requests for its keys are refused",
-                OnServerDown::Next => "is down, and the next servers have its keys",
-                OnServerDown::Eject | OnServerDown::Try => "is ejected",
-            };
-            log!(
-                Warning,
-                "pool '{}': server '{name}' {what} for at least {} ms",
-                settings.name,
-                settings.server_retry_timeout_ms
-            );
-            self.refresh(pool);
-        }
-    }
-
-    /// Tells those whose time is up, and closes connections whose server has fallen silent.
-    pub fn expire(&mut self) {
-        let now_us = self.clock.now_us();
-        let mut text = Vec::new();
-        text.error("ERR Connection timed out");
-        for index in 0..self.up.places() {
-            let it = self.up.get_mut(index);
-            if it.pipeline.is_empty() {
-                continue;
-            }
-            if it.keeps && !it.is_up() {
-                self.give_up_waiting(index, now_us);
-                continue;
-            }
-            let (pool, server) = (it.pool, it.server.id);
-            let Some(timeout_ms) = self.pools[pool].shared.settings.timeout_ms else { continue };
-            let timeout_us = timeout_ms * 1000;
-            let Some(deadline_us) = now_us.checked_sub(timeout_us) else { continue };
-            let mut told = 0;
-            let is_busy = it.streaming.is_some();
-            let mut since_us = now_us;
-            let down = &mut self.down;
-            it.pipeline.expire(deadline_us, is_busy, |slot| {
-                told += 1;
-                since_us = since_us.min(slot.at_us);
-                down.answer(slot.target, &text, now_us);
-            });
-            it.counters.timed_out += told;
-            it.suspect |= told > 0;
-            let oldest_us = it.pipeline.oldest_us().unwrap_or(now_us);
-            let silent_since_us = it.heard_us.max(oldest_us + timeout_us);
-            let is_silent = it.is_up() && silent_since_us <= deadline_us;
-            if is_silent || it.pipeline.tombstones() > TOMBSTONES_MAX {
-                self.close_backend(index, "Connection timed out", Ending::Silence);
-            } else if told > 0 && it.is_up() && it.duty != Duty::Leaving {
-                // A connection that is still being opened fails by itself, and one failure is not to count twice.
-                self.note_failure(pool, server, since_us);
-            }
-        }
-    }
-
-    /// Tells those who have waited for a server for too long.
-    fn give_up_waiting(&mut self, backend: usize, now_us: u64) {
-        let pool = self.up.get_mut(backend).pool;
-        let hold_ms = self.pools[pool].shared.settings.failover_hold_ms;
-        let is_limbo = self.up.get_mut(backend).duty == Duty::Limbo;
-        let Some(deadline_us) = now_us.checked_sub(hold_ms * 1000) else { return };
-        let down = &mut self.down;
-        let told = self.up.give_up_waiting(backend, deadline_us, |slot, why| {
-            let mut text = Vec::new();
-            let why = if why.is_empty() { "it does not answer" } else { why };
-            if is_limbo {
-                text.error(why);
-            } else {
-                text.error(format!("ERR the server of this key was away for {hold_ms} ms: {why}"));
-            }
-            down.answer(slot.target, &text, now_us);
-        });
-        self.pools[pool].stats.forward_errors += told;
-    }
-
-    /// A server that says it is no primary, or not ready, has answered all it was sent: what it turned away waits until
-    /// there is one that is.
-    pub fn turned_away(&mut self, backend: usize) {
-        self.close_backend(backend, "the server is not a primary that is ready", Ending::Turned);
-    }
-
-    /// A server has answered that it is no primary or loads its data. Loading counts as a failure: where servers are
-    /// ejected, it leaves until it is done.
-    pub fn note_refusal(&mut self, backend: usize, since_us: u64, is_loading: bool) {
-        let it = self.up.get_mut(backend);
-        let (pool, server) = (it.pool, it.server.id);
-        if it.duty == Duty::Leaving {
-            return;
-        }
-        if is_loading {
-            it.suspect = true;
-            self.note_failure(pool, server, since_us);
-        } else if self.pools[pool].shared.settings.is_discovered() {
-            self.pools[pool].shared.strange.notify_one();
-        }
-    }
-
     /// Gives back memory that is not needed now.
     pub fn trim(&mut self) {
         self.down.clients.trim();
@@ -594,43 +406,9 @@ impl Core {
             }
         }
         for place in unused {
-            self.up.close(place, "", now_us, |_| {});
+            let pool = self.up.get_mut(place).pool;
+            let scripts = &self.pools[pool].shared.scripts;
+            self.up.close(place, "", now_us, scripts, |_| {});
         }
-    }
-}
-
-/// How many clients each worker has, to find the least loaded.
-#[derive(Debug, Default)]
-pub struct Loads(Box<[AtomicUsize]>);
-
-impl Loads {
-    /// No clients yet.
-    #[must_use]
-    pub fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| AtomicUsize::new(0)).collect())
-    }
-
-    /// Counts a client in on the least loaded worker and names that.
-    pub fn enter_least(&self) -> usize {
-        let least =
-            (0..self.0.len()).min_by_key(|n| self.0[*n].load(Ordering::Relaxed)).unwrap_or(0);
-        self.enter(least);
-        least
-    }
-
-    /// Counts a client in.
-    pub fn enter(&self, worker: usize) {
-        self.0[worker].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Clients of all workers.
-    #[must_use]
-    pub fn total(&self) -> usize {
-        self.0.iter().map(|load| load.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Counts a client out.
-    pub fn leave(&self, worker: usize) {
-        self.0[worker].fetch_sub(1, Ordering::Relaxed);
     }
 }

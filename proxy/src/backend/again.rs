@@ -82,6 +82,8 @@ impl Backend {
         }
         let led = self.led.take().filter(|_| is_aborted(reply));
         let Some((redirect, reply)) = said.or(led) else { return false };
+        // What it was to be told of with this request it does not know.
+        self.carried.clear();
         self.counters.redirects.count(&redirect);
         if slot.target != Target::Nobody {
             self.counters.resent += 1;

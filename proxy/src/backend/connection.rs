@@ -306,6 +306,8 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
                 };
                 if is_refusal {
                     refusal = Some((slot.at_us, reply.starts_with(LOADING)));
+                    // What it was to be told of with this request it does not know.
+                    it.carried.clear();
                 }
                 it.counters.latency.record(now_us.saturating_sub(slot.at_us));
                 if it.keeps {

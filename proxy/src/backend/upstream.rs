@@ -4,13 +4,15 @@ use std::io;
 use std::sync::Arc;
 
 use redstart_common::net::{Stream, buffer};
+use redstart_common::resp::encode;
 
 use super::again::Waiting;
 use super::kept::Kept;
-use super::pipeline::{Pipeline, Slot, Target};
+use super::pipeline::{Kind, Pipeline, Slot, Target};
 use super::{Backend, Duty, Link, Streaming};
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, Output, Sent};
 use crate::route::lane::Manner;
+use crate::scripts::{self, Scripts};
 use crate::topology::{Endpoint, PoolId};
 
 /// Replies that may be owed to one connection.
@@ -246,9 +248,25 @@ impl Upstream {
         self.after_send(backend, sent);
     }
 
-    /// As [`Upstream::send`], with a request that has waited elsewhere.
-    pub fn send_again(&mut self, backend: usize, slot: Slot, request: &[u8]) {
+    /// As [`Upstream::send`], with a request that has waited elsewhere, or for another connection. Of a script that its server
+    /// may lack it is told first.
+    pub fn send_again(&mut self, backend: usize, slot: Slot, request: &[u8], scripts: &Scripts) {
+        self.tell_script(backend, slot.at_us, request, scripts);
         self.send_pieces_again(backend, slot, &[request]);
+    }
+
+    /// Tells the server of the script that a request asks for, if the connection has not carried it. Who sends the request asked for
+    /// it when another connection was to carry it.
+    pub fn tell_script(&mut self, backend: usize, at_us: u64, request: &[u8], scripts: &Scripts) {
+        let Some(digest) = scripts::asked_for(request) else { return };
+        let carried = &mut self.backends[backend].carried;
+        let Some(body) = scripts.body(&digest).filter(|_| !carried.has(&digest)) else { return };
+        carried.note(digest);
+        self.send(backend, Slot::new(Target::Nobody, Kind::Read, at_us), |output| {
+            let mut request = Vec::with_capacity(body.len() + 64);
+            encode::request(&mut request, [&b"SCRIPT"[..], b"LOAD", &body].into_iter());
+            output.push(&request);
+        });
     }
 
     /// As [`Upstream::send_again`], with a request in several pieces. Nothing comes between them.
@@ -406,6 +424,7 @@ impl Upstream {
         &mut self,
         backend: usize,
         deadline_us: u64,
+        scripts: &Scripts,
         mut each: impl FnMut(Slot, &str),
     ) -> u64 {
         let it = &mut self.backends[backend];
@@ -430,7 +449,22 @@ impl Upstream {
             told += 1;
             each(slot, why);
         }
+        // Those that are left may ask for scripts that went with the others.
+        if told > 0 && !it.carried.is_empty() {
+            it.carried.clear();
+            let waiting = it.salvage(deadline_us, |_| {});
+            self.send_all_again(backend, waiting, scripts);
+        }
         told
+    }
+
+    fn send_all_again(&mut self, backend: usize, waiting: Waiting, scripts: &Scripts) {
+        let mut at = 0;
+        for slot in waiting.slots {
+            let end = at + slot.bytes as usize;
+            self.send_again(backend, slot, &waiting.bytes[at..end], scripts);
+            at = end;
+        }
     }
 
     /// A connection is open: sends what waited for it.
@@ -459,11 +493,14 @@ impl Upstream {
         backend: usize,
         why: &str,
         now_us: u64,
+        scripts: &Scripts,
         each: impl FnMut(Slot),
     ) -> (Option<Streaming>, Waiting) {
         let it = &mut self.backends[backend];
         let leaves = it.duty == Duty::Leaving;
         let was_idle = it.is_up() && it.pipeline.is_empty() && it.turned.is_none();
+        // An error of this connection is none of the next.
+        self.broken.retain(|(other, _)| *other != backend);
         let broken = it.break_off();
         // What waits for a connection that could not be made has not been sent: it waits where it is.
         let is_untouched =
@@ -479,7 +516,10 @@ impl Upstream {
             Waiting::default()
         };
         it.epoch = it.epoch.wrapping_add(1);
-        it.link = if was_idle {
+        it.link = if it.is_barred {
+            // It stays so: what broke it was noticed before.
+            Link::Down { until_us: u64::MAX, why: why.to_owned() }
+        } else if was_idle {
             Link::Idle
         } else {
             Link::Down { until_us: it.backoff.failed(now_us), why: why.to_owned() }
@@ -494,12 +534,7 @@ impl Upstream {
         if leaves {
             return (broken, waiting);
         }
-        let mut at = 0;
-        for slot in waiting.slots {
-            let end = at + slot.bytes as usize;
-            self.send_again(backend, slot, &waiting.bytes[at..end]);
-            at = end;
-        }
+        self.send_all_again(backend, waiting, scripts);
         (broken, Waiting::default())
     }
 
@@ -516,8 +551,11 @@ impl Upstream {
     pub fn unbar(&mut self, backend: usize) {
         let it = &mut self.backends[backend];
         if std::mem::take(&mut it.is_barred) {
-            it.link = Link::Idle;
             it.backoff.succeeded();
+            // What an open connection owes it goes on owing.
+            if !it.is_up() {
+                it.link = Link::Idle;
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! waits here until the end of the turn, which is before anything is sent.
 
 use super::fate::Loss;
-use super::{ClientId, fill, private, script};
+use super::{ClientId, fill, private, scan, script};
 use crate::worker::Core;
 use redstart_common::net::buffer;
 
@@ -28,6 +28,13 @@ pub enum Chore {
         sequence: u32,
         /// What the server said.
         reply: Vec<u8>,
+    },
+    /// A server has no more keys for a SCAN, and the next is asked.
+    Scanned {
+        /// The client.
+        id: ClientId,
+        /// The request's number in the client's queue.
+        sequence: u32,
     },
     /// A read was answered; where that was elsewhere, the value is brought home.
     Found {
@@ -89,6 +96,7 @@ pub fn run(core: &mut Core) {
                 }
                 Chore::Missed { id, sequence, reply } => fill::missed(core, id, sequence, reply),
                 Chore::Found { id, sequence } => fill::found(core, id, sequence),
+                Chore::Scanned { id, sequence } => scan::go_on(core, id, sequence),
                 Chore::Copied { number } => fill::copied(core, number),
                 Chore::Settled { id, sequence, is_error } => {
                     private::settled(core, id, sequence, is_error);

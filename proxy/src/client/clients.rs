@@ -117,6 +117,7 @@ impl Clients {
             session: Box::new(session),
             transaction: None,
             wrote: None,
+            scans: Vec::new(),
             watch: None,
             subscriptions: None,
             wait: None,

@@ -11,7 +11,7 @@ use redstart_common::resp::{Args, RequestScanner, RespWrite, error};
 use super::choose::{Place, anywhere, place, whichever};
 use super::request::Request;
 use super::{
-    ClientId, Gone, absent, apart, databases, fill, forward, observe, private, script, split,
+    ClientId, Gone, absent, apart, databases, fill, forward, observe, private, scan, script, split,
     subscribe, tracking, transaction, watch,
 };
 use crate::backend::pipeline::Kind;
@@ -316,7 +316,7 @@ fn untracked(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) ->
         Plan::KeysUnlessBlocking => by_keys(core, id, request),
         Plan::Split { merge, step } => split::by_key(core, id, request, merge, usize::from(step)),
         Plan::Every(merge) => split::to_every_server(core, id, request, merge),
-        Plan::Scan => split::scan(core, id, request),
+        Plan::Scan => scan::begin(core, id, request),
         // A channel of a cluster lies in a slot as keys do.
         Plan::Anywhere if core.pools[pool].has_slots() => by_keys(core, id, request),
         Plan::Anywhere => {

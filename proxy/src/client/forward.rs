@@ -115,7 +115,7 @@ pub fn again(core: &mut Core, pool: PoolId, shard: Option<ShardId>, lane: u32, w
         let now_us = core.clock.now_us();
         match backend.map(|backend| (backend, core.up.check(backend, now_us))) {
             Some((backend, Ok(()))) => {
-                core.up.send_again(backend, *slot, request);
+                core.up.send_again(backend, *slot, request, &core.pools[pool].shared.scripts);
             }
             Some((_, Err(refusal))) => {
                 core.pools[pool].stats.forward_errors += 1;

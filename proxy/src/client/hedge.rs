@@ -157,7 +157,8 @@ fn look(
         match other.filter(|other| core.up.check(*other, now_us).is_ok()) {
             Some(other) => {
                 core.pools[pool].stats.hedged_reads += 1;
-                core.up.send_again(other, Slot { at_us: now_us, ..slot }, &bytes);
+                let scripts = &core.pools[pool].shared.scripts;
+                core.up.send_again(other, Slot { at_us: now_us, ..slot }, &bytes, scripts);
             }
             // The first goes on alone.
             None => core.down.answer(slot.target, b"-", now_us),
@@ -186,11 +187,8 @@ fn copies(
     let it = up.get_mut(backend);
     let mut copies = Vec::new();
     let mut is_denied = false;
-    let Some(mut hedging) = pools[pool].reads.as_mut().and_then(|reads| reads.hedging.take())
-    else {
-        return copies;
-    };
-    let Some(reads) = &pools[pool].reads else { return copies };
+    let Some(reads) = &mut pools[pool].reads else { return copies };
+    let Some(mut hedging) = reads.hedging.take() else { return copies };
     // A reply that has begun to arrive is given its time.
     let mut is_arriving = it.streaming.is_some();
     let mut pipeline = std::mem::take(&mut it.pipeline);
@@ -223,9 +221,7 @@ fn copies(
         Some(Target::Hedged { number, is_copy: false })
     });
     it.pipeline = pipeline;
-    if let Some(reads) = &mut pools[pool].reads {
-        reads.hedging = Some(hedging);
-    }
+    reads.hedging = Some(hedging);
     pools[pool].stats.hedges_denied += u64::from(is_denied);
     copies
 }

@@ -85,7 +85,8 @@ pub fn discard(core: &mut Core, held: Held) {
     }
     let now_us = core.clock.now_us();
     let place = held.place as usize;
-    core.up.close(place, "", now_us, |_| {});
+    let pool = core.up.get_mut(place).pool;
+    core.up.close(place, "", now_us, &core.pools[pool].shared.scripts, |_| {});
     core.release_backend(place);
 }
 

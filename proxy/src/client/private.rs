@@ -335,7 +335,8 @@ pub fn ended(core: &mut Core, backend: usize, why: &str, how: Ending) {
     // What is not sent to its end has not run: a server runs nothing of a transaction before EXEC.
     let loss = if was_up && it.output.is_empty() { Loss::Sent } else { Loss::Unsent };
     let chores = &mut core.down.chores;
-    let (broken, _) = core.up.close(backend, why, now_us, |slot| {
+    let scripts = &core.pools[pool].shared.scripts;
+    let (broken, _) = core.up.close(backend, why, now_us, scripts, |slot| {
         if let Target::Private { id, sequence } = slot.target {
             let why = why.as_bytes().to_vec();
             chores.push(super::chores::Chore::Lost { id, sequence, loss, why });

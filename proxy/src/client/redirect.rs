@@ -136,11 +136,13 @@ fn send(core: &mut Core, pool: PoolId, backend: usize, slot: Slot, request: &[u8
     let now_us = core.clock.now_us();
     match core.up.check(backend, now_us) {
         Ok(()) => {
+            let scripts = &core.pools[pool].shared.scripts;
             if is_asked {
+                core.up.tell_script(backend, now_us, request, scripts);
                 let slot = Slot { lead: slot.lead.saturating_add(1), ..slot };
                 core.up.send_pieces_again(backend, slot, &[ASKING, request]);
             } else {
-                core.up.send_again(backend, slot, request);
+                core.up.send_again(backend, slot, request, scripts);
             }
         }
         Err(refusal) => {

@@ -1,4 +1,4 @@
-//! Requests that go to several servers: cut by key, sent to all, or walking from one to the next.
+//! Requests that go to several servers: cut by key, or sent to all.
 
 pub mod by_slot;
 
@@ -13,7 +13,6 @@ use crate::backend::Refusal;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::gather::{GatherId, Merge, header};
 use crate::route::distribution::ShardIndex;
-use crate::route::scan::leg;
 use crate::topology::PoolId;
 use crate::worker::Core;
 
@@ -239,54 +238,4 @@ fn send_part(
             fail_part(core, gather, part, refusal.text(), request.now_us);
         }
     }
-}
-
-/// `SCAN`: the client's cursor says which shard is asked and where it was.
-pub fn scan(core: &mut Core, id: ClientId, request: Request<'_>) {
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    let Request { args, now_us, .. } = request;
-    let pool_index = client.pool;
-    let digits = args.at(1);
-    let cursor = std::str::from_utf8(digits)
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|text| text.parse::<u64>().ok());
-    let Some(cursor) = cursor else {
-        return refuse(core, id, now_us, |out| out.error(error::INVALID_CURSOR));
-    };
-    if core.pools[pool_index].topology.shards.is_empty() {
-        return forward::refused(core, id, now_us, &Refusal::nobody());
-    }
-    let pool = &core.pools[pool_index];
-    if pool.topology.live.is_empty() {
-        return forward::written(core, id, None, Kind::Read, now_us, |_| {});
-    }
-    let Some(leg) = leg(cursor, &pool.topology) else {
-        // All that are left have been walked.
-        return core.down.clients.reply(id, now_us, |out| {
-            out.array_len(2);
-            out.bulk(b"0");
-            out.array_len(0);
-        });
-    };
-    let Some(client) = core.down.clients.get_mut(id) else { return };
-    let sequence = client.begin(now_us);
-    let backend = pool.backend(leg.shard, client.lane);
-    let merge = Merge::Scan { here: leg.here, next: leg.next };
-    let gather = core.down.gathers.begin(merge, id, sequence, 1, &[]);
-    let target = Target::Part { gather, part: 0 };
-    if let Err(refusal) = core.up.check(backend, now_us) {
-        core.pools[pool_index].stats.forward_errors += 1;
-        return fail_part(core, gather, 0, refusal.text(), now_us);
-    }
-    core.up.send(backend, Slot::new(target, Kind::Walk, now_us), |output| {
-        let out = output.tail();
-        let own = leg.cursor.to_string();
-        header(out, b'*', args.len() as u64);
-        for arg in [args.at(0), own.as_bytes()].into_iter().chain(args.iter().skip(2)) {
-            header(out, b'$', arg.len() as u64);
-            out.extend_from_slice(arg);
-            out.extend_from_slice(b"\r\n");
-        }
-    });
 }

@@ -12,10 +12,11 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redstart_common::net::Stream;
 use redstart_common::net::memory::{self, MemoryStream};
-use redstart_common::resp::{ReplyLimits, ReplyScanner, RespWrite, encode};
+use redstart_common::resp::{ReplyLimits, ReplyScanner, RespWrite};
 use tokio::io::ReadBuf;
 use tokio::time::{sleep, timeout};
 
+use super::asks::{CHANNELS, KEYS, Owed, Reply, owed};
 use super::servers::World;
 use super::{ANSWERED, Outcome, wire};
 use crate::control::Directory;
@@ -24,41 +25,31 @@ use crate::worker::Worker;
 
 /// Replies that are longer may be passed on before they have come whole.
 const LONG_BYTES: usize = 8 * 1024;
-/// Keys of each kind.
-const KEYS: u32 = 40;
 
-/// What a client is owed for a request.
-#[derive(Debug)]
-struct Owed {
-    reply: Vec<u8>,
-    /// The write that has run when this comes.
-    write: Option<u64>,
-    /// It may as well be this.
-    or: Option<&'static [u8]>,
-    /// The proxy answers by itself, and never with an error but this.
-    is_sure: bool,
-}
-
-fn owed(reply: impl Into<Vec<u8>>) -> Owed {
-    Owed { reply: reply.into(), write: None, or: None, is_sure: false }
-}
-
-struct Client<'a> {
+/// A client, and what it is owed.
+pub struct Client<'a> {
     number: u32,
-    world: &'a World,
-    random: SmallRng,
+    /// What it is in.
+    pub world: &'a World,
+    /// What it does by chance.
+    pub random: SmallRng,
     stream: MemoryStream,
     input: Vec<u8>,
     scanner: ReplyScanner,
-    out: Vec<u8>,
+    /// What it has said and not sent.
+    pub out: Vec<u8>,
     sent: usize,
-    owed: VecDeque<Owed>,
+    /// What it is owed, in order.
+    pub owed: VecDeque<Owed>,
+    /// A count that it has read.
+    count: Option<u64>,
     outcome: Outcome,
     /// Of all that it has read.
     trace: DefaultHasher,
 }
 
-fn connect(worker: &Rc<Worker>, directory: &Arc<Directory>, room: usize) -> MemoryStream {
+/// Another connection to the proxy.
+pub fn connect(worker: &Rc<Worker>, directory: &Arc<Directory>, room: usize) -> MemoryStream {
     let (near, far) = memory::pair(room);
     let pool = PoolId::new(0);
     directory.loads.enter(0);
@@ -79,7 +70,19 @@ pub async fn live(
     let room = 1 << random.random_range(9..17);
     let stream = connect(worker, directory, room);
     let mut client = Client::new(number, world, random, stream);
+    let is_impatient = client.random.random_bool(0.5);
+    let speaks_resp3 = client.random.random_bool(0.4);
+    if speaks_resp3 {
+        client.greet();
+    }
     for _ in 0..client.random.random_range(3..14) {
+        if client.random.random_bool(0.15) {
+            let counting = client.count_one();
+            let ended = timeout(ANSWERED, counting).await.map_err(|_| "no reply to a count")?;
+            if !ended.map_err(|why| format!("client {number}: {why}"))? {
+                client.begin_again(connect(worker, directory, room), speaks_resp3);
+            }
+        }
         let count =
             if client.random.random_bool(0.3) { 1 } else { client.random.random_range(2..24) };
         (0..count).for_each(|_| client.ask());
@@ -94,9 +97,10 @@ pub async fn live(
             Ok(ended) => ended.map_err(|why| format!("client {number}: {why}"))?,
             Err(_) if gives_up => false,
             Err(_) => {
-                let first = client.owed.front().map(|owed| {
-                    (String::from_utf8_lossy(&owed.reply).into_owned(), owed.write, owed.is_sure)
-                });
+                let first = client
+                    .owed
+                    .front()
+                    .map(|owed| (format!("{:?}", owed.reply), owed.write, owed.is_sure));
                 if world.is_verbose {
                     for (place, it) in worker.core.borrow_mut().up.iter_mut() {
                         println!(
@@ -133,8 +137,8 @@ pub async fn live(
             }
         };
         if !is_through {
-            client.begin_again(connect(worker, directory, room));
-            if gives_up {
+            client.begin_again(connect(worker, directory, room), speaks_resp3);
+            if gives_up && is_impatient {
                 continue;
             }
         }
@@ -160,7 +164,14 @@ pub async fn look_around(
         reply.bulk(&wire::value_of(&key));
         client.push(&[b"GET", &key], Owed { is_sure: true, ..owed(reply) });
     }
+    let mut last = Vec::new();
+    for channel in 0..CHANNELS {
+        for command in [&b"PUBLISH"[..], b"SPUBLISH"] {
+            last.push(client.publish(command, &format!("ch:{channel}")));
+        }
+    }
     client.converse().await.map_err(|why| format!("when all was quiet: {why}"))?;
+    *world.last.borrow_mut() = last;
     client.outcome.trace = client.trace.finish();
     Ok(client.outcome)
 }
@@ -177,124 +188,43 @@ impl<'a> Client<'a> {
             out: Vec::new(),
             sent: 0,
             owed: VecDeque::new(),
+            count: None,
             outcome: Outcome::default(),
             trace: DefaultHasher::default(),
         }
     }
 
     /// Goes on over another connection, and does not learn what became of what it has asked.
-    fn begin_again(&mut self, stream: MemoryStream) {
+    fn begin_again(&mut self, stream: MemoryStream, speaks_resp3: bool) {
         self.outcome.given_up += 1;
+        self.world.data.has_given_up.set(true);
         self.stream = stream;
         self.input.clear();
         self.scanner = ReplyScanner::new();
         self.out.clear();
         self.sent = 0;
         self.owed.clear();
-    }
-
-    fn say(&mut self, words: &[&[u8]]) {
-        encode::request(&mut self.out, words.iter().copied());
-    }
-
-    fn push(&mut self, words: &[&[u8]], owed: Owed) {
-        self.say(words);
-        self.owed.push_back(owed);
-    }
-
-    fn key(&mut self, kind: &str) -> Vec<u8> {
-        format!("{kind}:{}", self.random.random_range(0..KEYS)).into_bytes()
-    }
-
-    /// Adds a request, or a few that belong together.
-    fn ask(&mut self) {
-        match self.random.random_range(0..23) {
-            0..5 => self.get("g"),
-            5 => self.get("L"),
-            6..9 => {
-                let keys: Vec<Vec<u8>> =
-                    (0..self.random.random_range(1..6)).map(|_| self.key("g")).collect();
-                let mut reply = format!("*{}\r\n", keys.len()).into_bytes();
-                keys.iter().for_each(|key| reply.bulk(&wire::value_of(key)));
-                self.with_keys(b"MGET", &keys, reply);
-            }
-            9 => {
-                let keys: Vec<Vec<u8>> =
-                    (0..self.random.random_range(1..6)).map(|_| self.key("g")).collect();
-                let reply = format!(":{}\r\n", keys.len()).into_bytes();
-                self.with_keys(b"EXISTS", &keys, reply);
-            }
-            10..14 => self.set(0),
-            14 => {
-                let padding = self.random.random_range(1..40_000);
-                self.set(padding);
-            }
-            15 => self.push(&[b"PING"], Owed { is_sure: true, ..owed(*b"+PONG\r\n") }),
-            16 => {
-                let reply = *b"-ERR unknown command 'NOSUCH', with args beginning with: \r\n";
-                self.push(&[b"NOSUCH"], Owed { is_sure: true, ..owed(reply) });
-            }
-            17 => {
-                let key = self.key("q");
-                let seconds = format!("0.{:02}", self.random.random_range(1..9));
-                self.push(&[b"BLPOP", &key, seconds.as_bytes()], owed(*b"*-1\r\n"));
-            }
-            18 | 19 => self.transaction(),
-            20 | 21 => self.get_missing(),
-            _ => {
-                // Nothing is said to the write; what comes next is answered again.
-                self.say(&[b"CLIENT", b"REPLY", b"SKIP"]);
-                let (key, id) = (self.key("w"), self.world.next_id().to_string());
-                self.say(&[b"SET", &key, id.as_bytes()]);
-                self.push(&[b"PING"], Owed { is_sure: true, ..owed(*b"+PONG\r\n") });
-            }
+        if speaks_resp3 {
+            self.greet();
         }
     }
 
-    fn get(&mut self, kind: &str) {
-        let key = self.key(kind);
-        let mut reply = Vec::new();
-        reply.bulk(&wire::value_of(&key));
-        self.push(&[b"GET", &key], owed(reply));
-    }
-
-    /// Asks for a key that some servers lack.
-    fn get_missing(&mut self) {
-        let key = self.key("m");
-        let mut reply = Vec::new();
-        reply.bulk(&wire::value_of(&key));
-        let or = (!self.world.is_found(&key)).then_some(&b"$-1\r\n"[..]);
-        self.push(&[b"GET", &key], Owed { or, ..owed(reply) });
-    }
-
-    fn with_keys(&mut self, name: &[u8], keys: &[Vec<u8>], reply: Vec<u8>) {
-        let mut words = vec![name];
-        words.extend(keys.iter().map(Vec::as_slice));
-        self.push(&words, owed(reply));
-    }
-
-    fn set(&mut self, padding: usize) {
-        let key = self.key("w");
-        let id = self.world.next_id();
-        let mut value = id.to_string().into_bytes();
-        if padding > 0 {
-            value.push(b' ');
-            value.resize(value.len() + padding, b'x');
+    /// Counts a counter up by one, unless somebody else does at the same time. False says that the connection was closed.
+    async fn count_one(&mut self) -> Result<bool, String> {
+        if !self.converse().await? {
+            return Ok(false);
         }
-        self.push(&[b"SET", &key, &value], Owed { write: Some(id), ..owed(*b"+OK\r\n") });
-    }
-
-    fn transaction(&mut self) {
-        let tag = self.random.random_range(0..KEYS);
-        let (read, written) = (format!("g:{{{tag}}}"), format!("w:{{{tag}}}"));
-        let id = self.world.next_id();
-        let mut reply = b"*2\r\n+OK\r\n".to_vec();
-        reply.bulk(&wire::value_of(read.as_bytes()));
-        self.push(&[b"MULTI"], owed(*b"+OK\r\n"));
-        let number = id.to_string();
-        self.push(&[b"SET", written.as_bytes(), number.as_bytes()], owed(*b"+QUEUED\r\n"));
-        self.push(&[b"GET", read.as_bytes()], owed(*b"+QUEUED\r\n"));
-        self.push(&[b"EXEC"], Owed { write: Some(id), ..owed(reply) });
+        let tag = self.random.random_range(0..3);
+        let errors = self.outcome.errors;
+        self.watch(&format!("c:{{{tag}}}"));
+        if !self.converse().await? {
+            return Ok(false);
+        }
+        match self.count.take().filter(|_| self.outcome.errors == errors) {
+            Some(count) => self.count_up(tag, count + 1),
+            None => self.push(&[b"UNWATCH"], owed(*b"+OK\r\n")),
+        }
+        self.converse().await
     }
 
     /// Sends what there is to send and reads until nothing is owed. False says that the connection was closed, as it may be.
@@ -351,25 +281,53 @@ impl<'a> Client<'a> {
                 return Err(format!("a reply that nobody asked for: {:?}", shown()));
             };
             self.outcome.replies += 1;
+            let wanted = || format!("{:?}", owed.reply).chars().take(160).collect::<String>();
             if self.world.is_verbose {
                 let at = self.world.began.elapsed();
-                let wanted = String::from_utf8_lossy(&owed.reply[..owed.reply.len().min(60)]);
-                println!("{at:?} client {}: {:?} for {wanted:?}", self.number, shown());
+                println!("{at:?} client {}: {:?} for {}", self.number, shown(), wanted());
             }
-            if *reply == *owed.reply {
-                if let Some(id) = owed.write {
-                    self.world.told(id);
+            let is_null = [&b"$-1\r\n"[..], b"*-1\r\n", b"_\r\n"].contains(&reply);
+            let is_as_wanted = match &owed.reply {
+                Reply::Is(wanted) => reply == wanted,
+                Reply::IsOrNull(wanted) => reply == wanted || is_null,
+                Reply::Number => reply[0] == b':',
+                Reply::Map => [b'%', b'*'].contains(&reply[0]),
+                Reply::Count => {
+                    let text = String::from_utf8_lossy(reply);
+                    self.count = text.split("\r\n").nth(1).and_then(|count| count.parse().ok());
+                    reply[0] == b'$' && self.count.is_some()
                 }
-            } else if owed.or == Some(reply) {
-                // That is as good.
+                Reply::Element(key) => is_null || self.world.is_element(key, reply),
+            };
+            if is_as_wanted {
+                match owed.write {
+                    Some(id) if is_null => self.world.data.denied(id),
+                    Some(id) => self.world.data.told(id),
+                    None => {}
+                }
+                if let Some(digest) = owed.shows {
+                    self.world.data.show(digest);
+                }
+            } else if owed.is_shown && self.owed.is_empty() && reply.starts_with(b"-NOSCRIPT") {
+                // A client that has sent more behind it is told, for that would be overtaken.
+                return Err(format!("{:?} for a script that is known", shown()));
             } else if reply[0] == b'-' && !owed.is_sure && self.world.is_rough() {
                 self.outcome.errors += 1;
+                if let Some(id) = owed.write.filter(|_| has_not_run(reply)) {
+                    self.world.data.denied(id);
+                }
             } else {
-                let wanted = &owed.reply[..owed.reply.len().min(120)];
-                return Err(format!("{:?} for {:?}", shown(), String::from_utf8_lossy(wanted)));
+                return Err(format!("{:?} for {}", shown(), wanted()));
             }
         }
         self.input.drain(..at);
         Ok(())
     }
+}
+
+/// Whether an error says that a write has not run.
+fn has_not_run(reply: &[u8]) -> bool {
+    let codes =
+        ["-EXECABORT", "-READONLY", "-MOVED", "-ASK ", "-TRYAGAIN", "-LOADING", "-NOSCRIPT"];
+    codes.iter().any(|code| reply.starts_with(code.as_bytes()))
 }

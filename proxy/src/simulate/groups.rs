@@ -205,11 +205,14 @@ pub async fn discover(world: Rc<World>, directory: Arc<Directory>) {
             }
             let is_down = is_silent(primary);
             changes.push(Change::PrimaryState { shard: name(number), is_down });
-            // Which replicas the new primary has is asked behind who it is.
-            if world.chance(0.7) {
+            // Which replicas the new primary has is asked behind who it is. Once all is quiet, all is told.
+            if !world.is_rough() || world.chance(0.7) {
                 let replicas = vec![(address(replica), is_silent(replica))];
                 changes.push(Change::Replicas { shard: name(number), replicas });
             }
+        }
+        if world.is_verbose {
+            println!("{:?} the proxy is told {changes:?}", world.began.elapsed());
         }
         directory.change(pool, changes);
         sleep(TAKEN_IN).await;

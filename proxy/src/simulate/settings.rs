@@ -59,6 +59,8 @@ pub struct Manner {
     pub servers: u16,
     /// What they are to each other.
     pub kind: Kind,
+    /// Every second one is a replica of the one before it, in a cluster.
+    pub has_replicas: bool,
     /// Servers that are asked where a read misses.
     pub fallback: u16,
     /// Whether anything befalls them.
@@ -73,7 +75,10 @@ impl Manner {
         let mut lines = Vec::new();
         let mut fallback = 0;
         let kind = [Kind::Servers, Kind::Cluster, Kind::Groups][random.random_range(0..3)];
-        if kind == Kind::Cluster {
+        let has_replicas = kind == Kind::Cluster && random.random_bool(0.5);
+        if has_replicas {
+            reads(random, &mut lines);
+        } else if kind == Kind::Cluster {
             lines.push("failover_hold: 2000".to_owned());
         } else {
             let distribution = ["ketama", "modula"][random.random_range(0..2)];
@@ -105,11 +110,13 @@ impl Manner {
         }
         lines.push(format!("timeout: {}", random.random_range(150..1500)));
         lines.push(format!("server_connections: {}", random.random_range(1..3)));
+        lines.push(format!("heavy_connections: {}", random.random_range(0..3)));
         let servers = match kind {
             Kind::Groups => 2 * random.random_range(1..4),
+            Kind::Cluster if has_replicas => 2 * random.random_range(1..4),
             Kind::Servers | Kind::Cluster => random.random_range(2..6),
         };
-        Self { servers, kind, fallback, is_rough: random.random_bool(0.85), lines }
+        Self { servers, kind, has_replicas, fallback, is_rough: random.random_bool(0.85), lines }
     }
 
     /// The settings of the pool, read as those of people are.

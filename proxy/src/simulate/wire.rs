@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 
 use redstart_common::net::memory::MemoryStream;
+use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
 /// The next complete request, taken off the front.
@@ -21,6 +22,31 @@ pub fn take_request(input: &mut Vec<u8>) -> Option<Vec<Vec<u8>>> {
     }
     input.drain(..at);
     Some(args)
+}
+
+/// The next complete array of strings and integers, taken off the front.
+pub fn take_words(input: &mut Vec<u8>) -> Result<Option<Vec<Vec<u8>>>, String> {
+    let mut scanner = ReplyScanner::new();
+    let found = scanner.scan(input, &ReplyLimits::default());
+    let Some(len) = found.map_err(|error| format!("no reply: {error:?}"))? else { return Ok(None) };
+    let reply: Vec<u8> = input.drain(..len).collect();
+    if reply[0] != b'*' {
+        return Err(format!("no array: {:?}", String::from_utf8_lossy(&reply)));
+    }
+    let mut at = 0;
+    let count = line(&reply, &mut at, b'*').ok_or("no array")?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        if reply.get(at) == Some(&b':') {
+            let number = line(&reply, &mut at, b':').ok_or("no number")?;
+            words.push(number.to_string().into_bytes());
+            continue;
+        }
+        let length = line(&reply, &mut at, b'$').ok_or("no string")?;
+        words.push(reply.get(at..at + length).ok_or("no string")?.to_vec());
+        at += length + 2;
+    }
+    Ok(Some(words))
 }
 
 fn line(input: &[u8], at: &mut usize, first: u8) -> Option<usize> {

@@ -5,13 +5,16 @@
 //!   node ── what it knows ─▶ shell ── events ──▶ watch ◀── what workers were told by MOVED
 //! ```
 //!
-//! [`watch`] decides whom to ask and when, [`settle`] what the answers come to; both touch nothing. [`shell`] has the
+//! [`watch`] decides whom to ask and when, [`settle`] what the answers come to: `facts` of nodes, `slots` of slots. All of them
+//! touch nothing. [`shell`] has the
 //! sockets and the clock; [`view`] reads replies.
 
+mod facts;
 pub mod settle;
 pub mod shell;
 #[cfg(test)]
 mod simulate;
+mod slots;
 pub mod view;
 pub mod watch;
 

@@ -19,7 +19,7 @@ use crate::settings::ServerAddress;
 use crate::topology::roster::{Change, SlotRange};
 
 /// How many histories the test suite runs.
-const HISTORIES: u64 = 120;
+const HISTORIES: u64 = 2_000;
 /// Faults happen until then.
 const QUIET_MS: u64 = 20_000;
 /// From then on the map must be right: what was lost is found within a second, and told at once.
@@ -61,6 +61,7 @@ enum Due {
 }
 
 struct World {
+    is_verbose: bool,
     random: SmallRng,
     now_ms: u64,
     /// By name; a node keeps it wherever it is.
@@ -86,12 +87,31 @@ struct World {
     accepted: Vec<(u64, u64)>,
 }
 
+/// Prints an event: of what a node says, its own and others' epochs and pieces.
+fn show(now_ms: u64, event: &Event) {
+    match event {
+        Event::Tick => {}
+        Event::Told(id, Ok(rows)) => {
+            let row = |row: &Row| {
+                let pieces: Vec<u16> =
+                    (0..PIECES).filter(|piece| row.claims(piece * PIECE)).collect();
+                let of = row.replica_of.as_deref().unwrap_or_default();
+                let own = if row.is_myself { "*" } else { "" };
+                format!("{own}{}@{} {of} {pieces:?}", row.id, row.epoch)
+            };
+            let rows: Vec<String> = rows.iter().map(row).collect();
+            println!("{now_ms} told by {id:?}: {}", rows.join(", "));
+        }
+        event => println!("{now_ms} {event:?}"),
+    }
+}
+
 fn address(port: u16) -> ServerAddress {
     ServerAddress::Tcp { host: "h".to_owned(), port }
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, is_verbose: bool) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let primaries = random.random_range(1..=4u16);
         let names: Vec<u16> = (1..=primaries * 2).collect();
@@ -118,6 +138,7 @@ impl World {
         // A seed is a name that is resolved: it stays good wherever its node is.
         let seeds: Vec<ServerAddress> = names[..seeds].iter().map(|name| address(*name)).collect();
         let mut world = Self {
+            is_verbose,
             random,
             now_ms: 0,
             nodes,
@@ -164,8 +185,14 @@ impl World {
 
     fn step(&mut self, event: Event) {
         let mut actions = Vec::new();
+        if self.is_verbose {
+            show(self.now_ms, &event);
+        }
         self.watch.step(event, self.now_ms, &mut actions);
         for action in actions {
+            if self.is_verbose && matches!(action, Action::Change(_) | Action::Log(..)) {
+                println!("{}   -> {action:?}", self.now_ms);
+            }
             match action {
                 Action::Open(id, to) => {
                     assert!(!self.connections.contains_key(&id), "opened twice");
@@ -266,6 +293,9 @@ impl World {
     }
 
     fn happen(&mut self, due: Due) {
+        if self.is_verbose && due == Due::Fault {
+            println!("{} something befalls; the truth was {:?}", self.now_ms, self.truth);
+        }
         match due {
             Due::Tick if self.watch.wake_ms() <= self.now_ms => self.step(Event::Tick),
             Due::Tick => {}
@@ -543,8 +573,8 @@ impl World {
 
 #[test]
 fn the_watch_follows_a_cluster_through_its_troubles() {
-    let history = |seed, _| {
-        World::new(seed).run();
+    let history = |seed, is_verbose| {
+        World::new(seed, is_verbose).run();
         Ok(())
     };
     histories::run_all(HISTORIES, history, |(), ()| {});

@@ -37,6 +37,14 @@ pub struct Row {
     pub slots: Vec<(u16, u16)>,
 }
 
+impl Row {
+    /// Whether a slot is said to be its own.
+    #[must_use]
+    pub fn claims(&self, slot: u16) -> bool {
+        self.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
+    }
+}
+
 /// Everything that a node says. `asked` is where it was asked.
 ///
 /// # Errors

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use redstart_common::log::Level;
 
 use super::PeerId;
-use super::settle::{Books, Member, Said, View};
+use super::facts::{Said, View};
+use super::settle::{Books, Member};
 use super::view::{NodeId, Row};
 use crate::settings::ServerAddress;
 use crate::topology::roster::Change;
@@ -224,11 +225,12 @@ impl Watch {
         peer.backoff_ms = 0;
         match said {
             Ok(rows) => {
-                let own = rows.iter().find(|row| row.is_myself).map(|row| row.id.clone());
-                let before = peer.view.replace(View { rows, at_ms });
+                let before = peer.view.take();
                 let is_first = before.as_ref().is_none_or(|view| view.at_ms < peer.opened_ms);
-                let rows = peer.view.as_ref().map(|view| &view.rows);
-                self.has_news |= is_first || before.as_ref().map(|view| &view.rows) != rows;
+                self.has_news |= is_first || before.as_ref().is_none_or(|it| it.rows != rows);
+                let view = View::new(rows, at_ms, now_ms, before.as_ref());
+                let own = view.own().map(|row| row.id.clone());
+                peer.view = Some(view);
                 if let Some(own) = own.filter(|own| peer.id.as_ref() != Some(own)) {
                     peer.id = Some(own);
                     self.urgent_until_ms = now_ms + URGENT_MS;
@@ -258,8 +260,16 @@ impl Watch {
             if open > 0 { vec![id] } else { Vec::new() }
         };
         for surplus in surplus {
-            self.peers.remove(&surplus);
+            let Some(gone) = self.peers.remove(&surplus) else { continue };
             actions.push(Action::Close(surplus));
+            // What the one has said last may be newer than what the other has.
+            let stays = self.peers.values_mut().find(|it| it.id == gone.id);
+            if let (Some(stays), Some(view)) = (stays, gone.view)
+                && stays.view.as_ref().is_none_or(|other| view.is_newer_than(other))
+            {
+                stays.view = Some(view);
+                self.has_news = true;
+            }
         }
     }
 

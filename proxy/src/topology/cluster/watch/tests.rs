@@ -171,6 +171,157 @@ fn the_higher_epoch_has_the_slot_and_a_node_knows_its_own() {
     assert!(play.changes().is_empty());
 }
 
+/// Three nodes, of which the second gives slot 500 to the first: before that, and as the second tells it, who has not heard at
+/// which epoch the first has taken it; and as the third sees it, which had the slot still earlier.
+fn given_away() -> [[Row; 3]; 3] {
+    let of_all = |first: Row, second: Row, third: Row| [first, second, third];
+    let second = |slots: &[(u16, u16)]| primary(2, 5, slots);
+    [
+        of_all(primary(1, 1, &[(0, 99)]), second(&[(100, 16_383)]), primary(3, 4, &[])),
+        of_all(
+            primary(1, 1, &[(0, 99), (500, 500)]),
+            second(&[(100, 499), (501, 16_383)]),
+            primary(3, 4, &[]),
+        ),
+        of_all(primary(1, 1, &[(0, 99)]), primary(2, 2, &[]), primary(3, 4, &[(500, 500)])),
+    ]
+}
+
+/// Slot 500 is the node's on this port, and all others are as in [`given_away`].
+fn slot_500_at(port: u16) -> Change {
+    slots(&[(0, 99, 1), (100, 499, 2), (500, 500, port), (501, 16_383, 2)])
+}
+
+#[test]
+fn who_gave_a_slot_away_names_the_next_one_and_no_earlier_owner_gets_it_back() {
+    let [before, given, behind] = given_away();
+    let mut play = Play::new(&[1, 2, 3]);
+    (1..=3).for_each(|port| play.says(port, &before));
+    play.changes();
+    play.says(3, &behind);
+    assert!(play.changes().is_empty());
+    play.loses(1);
+    play.says(2, &given);
+    assert_eq!(play.changes(), [slot_500_at(1)]);
+    // The second is misled by the third in its turn, and is lost.
+    let misled = [before[0].clone(), given[1].clone(), behind[2].clone()];
+    play.says(2, &misled);
+    play.says(3, &behind);
+    play.loses(2);
+    play.says(3, &behind);
+    assert!(play.changes().is_empty());
+    // Who claims it at a higher epoch has it.
+    let taken = [before[0].clone(), given[1].clone(), primary(3, 8, &[(500, 500)])];
+    play.says(3, &taken);
+    assert_eq!(play.changes(), [slot_500_at(3)]);
+}
+
+#[test]
+fn a_claim_of_the_past_counts_when_moved_confirms_it_or_the_holder_is_silent_for_long() {
+    for confirms in [true, false] {
+        let [before, _, behind] = given_away();
+        let mut play = Play::new(&[1, 2, 3]);
+        (1..=3).for_each(|port| play.says(port, &before));
+        play.says(3, &behind);
+        // The second names nobody.
+        let gone = [before[0].clone(), primary(2, 5, &[(100, 499), (501, 16_383)])];
+        let gone = [gone[0].clone(), gone[1].clone(), primary(3, 4, &[])];
+        play.changes();
+        play.says(2, &gone);
+        assert!(play.changes().is_empty(), "the third may not have heard that it lost the slot");
+        if confirms {
+            play.now_ms += 1;
+            play.step(Event::Moved(vec![(500, at(3))]));
+            assert_eq!(play.changes(), [slot_500_at(3)], "at once");
+            play.says(3, &behind);
+            play.says(2, &gone);
+        }
+        let now_ms = play.now_ms;
+        while play.now_ms < now_ms + 14_000 {
+            play.says(2, &gone);
+            play.says(3, &behind);
+        }
+        assert!(play.changes().is_empty(), "it stays where it is");
+        play.now_ms = now_ms + 15_000;
+        play.says(2, &gone);
+        assert_eq!(play.changes().pop(), (!confirms).then(|| slot_500_at(3)));
+    }
+}
+
+#[test]
+fn a_late_reply_is_told_by_its_epoch_from_that_of_a_node_that_begins_again() {
+    let [before, ..] = given_away();
+    let mut play = Play::new(&[1, 2, 3]);
+    (1..=3).for_each(|port| play.says(port, &before));
+    play.changes();
+    let taken = [
+        primary(1, 1, &[(0, 99)]),
+        primary(2, 5, &[(100, 499), (501, 16_383)]),
+        primary(3, 7, &[(500, 500)]),
+    ];
+    // The third was asked before it took the slot, and its answer is on its way for long.
+    let third = *play.open.iter().find(|(_, port)| **port == 3).expect("it is connected").0;
+    while !play.asked.contains(&third) {
+        play.now_ms = play.watch.wake_ms().max(play.now_ms + 1);
+        play.step(Event::Tick);
+    }
+    play.now_ms += 5;
+    play.says(2, &taken);
+    assert_eq!(play.changes(), [slot_500_at(3)]);
+    play.now_ms += 5;
+    play.says(3, &before);
+    assert!(play.changes().is_empty(), "it had no slot when it said that");
+    play.says(3, &taken);
+    assert!(play.changes().is_empty());
+    // Asked since, it says that it is a replica now: it knows best, at whatever epoch.
+    let follows = [taken[0].clone(), taken[1].clone(), Row { epoch: 1, ..replica(3, 1) }];
+    play.says(3, &follows);
+    let told = play.changes();
+    let replicas = Change::Replicas { shard: "1".into(), replicas: vec![(at(3), false)] };
+    assert!(told.contains(&replicas), "{told:?}");
+}
+
+#[test]
+fn a_new_node_counts_as_soon_as_one_of_the_others_knows_it() {
+    let [before, given, _] = given_away();
+    let mut play = Play::new(&[1, 2, 3]);
+    (1..=3).for_each(|port| play.says(port, &before));
+    let mut after = given.to_vec();
+    after[0] = before[0].clone();
+    after.push(primary(4, 6, &[(500, 500)]));
+    play.says(2, &after);
+    assert_eq!(play.changes().last(), Some(&slot_500_at(4)));
+    play.says(4, &after);
+    play.says(1, &before);
+    play.says(3, &before);
+    assert!(play.changes().is_empty(), "the others have not met it yet");
+    let told = play.watch.peers.values().filter(|peer| peer.view.is_some()).count();
+    assert_eq!(told, 4, "it is asked");
+}
+
+#[test]
+fn what_a_node_said_last_counts_whichever_connection_it_came_by() {
+    let [before, given, _] = given_away();
+    // The name of a seed stands for the first node, which takes its time there.
+    let mut play = Play::new(&[50, 2]);
+    play.says(2, &before);
+    let seed = *play.open.iter().find(|(_, port)| **port == 50).expect("it is connected").0;
+    while !play.open.values().any(|port| *port == 1) {
+        play.now_ms += 1;
+        play.step(Event::Tick);
+    }
+    play.now_ms += 100;
+    let taken = [Row { epoch: 6, ..given[0].clone() }, given[1].clone(), given[2].clone()];
+    play.says(1, &taken);
+    assert_eq!(play.changes().last(), Some(&slot_500_at(1)));
+    play.now_ms += 100;
+    let mut late = before.to_vec();
+    late[0].is_myself = true;
+    play.step(Event::Told(seed, Ok(late)));
+    assert!(play.changes().is_empty());
+    assert!(!play.open.values().any(|port| *port == 1), "one of the two is enough");
+}
+
 #[test]
 fn a_replica_that_takes_over_keeps_the_shard() {
     let mut play = Play::new(&[1, 2, 3]);
