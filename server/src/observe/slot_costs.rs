@@ -44,7 +44,7 @@ impl SlotCosts {
         self.costs.get(usize::from(slot)).copied().unwrap_or_default()
     }
 
-    /// Begins anew.
+    /// Forgets all that was counted.
     pub fn reset(&mut self) {
         self.costs.fill(Cost::default());
     }

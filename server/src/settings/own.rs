@@ -292,8 +292,9 @@ pub(super) fn read_shutdown(words: &[&str], into: &mut Shutdown) -> Result<(), S
     }
 }
 
+/// In the original's words, which know nothing of `safe`.
 const UNKNOWN_SHUTDOWN: &str =
-    "argument(s) must be one of the following: default, save, nosave, now, force, safe";
+    "argument(s) must be one of the following: default, save, nosave, now, force";
 
 #[cfg(test)]
 mod tests {

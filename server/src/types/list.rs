@@ -90,6 +90,8 @@ const COUNTED_NODE_BYTES_MAX: usize = 8192;
 /// A list of so many nodes is expected to grow on: a new node gets the room at once that its neighbour filled, at most
 /// an eighth of what the list has.
 const NODES_LONG: usize = 8;
+/// So many nodes are taken out of a list one by one.
+const FEW_NODES: usize = 4;
 /// Bytes an element takes beside its text, at most.
 const ELEMENT_OVERHEAD: usize = 10;
 
@@ -464,7 +466,7 @@ impl List {
     pub fn remove(&mut self, text: &[u8], from: End, limit: usize) -> usize {
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut removed = 0;
-        let mut has_emptied = false;
+        let mut emptied = Vec::new();
         let count = self.node_count();
         for step in 0..count {
             let place = if from == End::Front { step } else { count - 1 - step };
@@ -500,7 +502,9 @@ impl List {
                     }
                 }
             }
-            has_emptied |= node.is_empty();
+            if node.is_empty() {
+                emptied.push(place);
+            }
             self.shut(place);
             if removed == limit {
                 break;
@@ -510,9 +514,12 @@ impl List {
             && removed > 0
         {
             quick.length -= removed;
-            // Else the nodes, which may be many, stay as they are.
-            if has_emptied {
+            // The others may be many, and are not looked at for a few.
+            if emptied.len() > FEW_NODES {
                 quick.nodes.retain(|held| held.len() > 0);
+            } else {
+                emptied.sort_unstable();
+                emptied.iter().rev().for_each(|place| drop(quick.nodes.remove(*place)));
             }
             self.settle();
         }

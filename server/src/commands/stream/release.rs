@@ -17,7 +17,7 @@ enum Counts {
     Not,
     /// It was, as all the times before.
     As,
-    /// It was once too often: whoever looks at the count has nobody be handed it any more.
+    /// It was once too often: it counts as handed out as often as can be counted.
     ForEver,
 }
 

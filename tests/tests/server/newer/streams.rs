@@ -262,7 +262,7 @@ fn what_a_producer_sends_twice_is_added_once() {
     eventually("a replica knows them", || {
         own.call("EXISTS s") == ":1\r\n" && names(known(&mut own)) == names(known(&mut client))
     });
-    assert_eq!(once(&mut client, "XADD s IDMP p b * f 4").is_empty(), false);
+    assert!(!once(&mut client, "XADD s IDMP p b * f 4").is_empty());
     eventually("an older replica goes on", || old.call("XLEN s") == ":5\r\n");
     let entries = client.call("XRANGE s - +");
     assert_eq!(old.call("XRANGE s - +"), entries);
@@ -359,7 +359,7 @@ fn entries_that_are_given_back_are_anybodys() {
     old.call("REPLICAOF NO ONE");
     old.send(&[b"RESTORE", &b"copy"[..], b"0", &payload]);
     assert_eq!(old.receive(), "+OK\r\n");
-    // Whoever claims is handed them at once, and who waits too.
+    // A client that claims is handed them at once, and one that waits too.
     let given = client.call("XREADGROUP GROUP g two CLAIM 3600000 COUNT 1 STREAMS s >");
     assert!(
         given.replace("\r\n", " ").starts_with("*1 *2 $1 s *1 *4 $3 0-1 *2 $1 f $1 v :"),
