@@ -110,9 +110,9 @@ pub(super) fn acknowledged<'v>(said: &[Said<'v>]) -> Vec<Said<'v>> {
     let mut counts: Vec<bool> = (0..said.len()).map(|other| knows(best, other)).collect();
     let mut reached: Vec<usize> = (0..said.len()).filter(|one| counts[*one]).collect();
     while let Some(one) = reached.pop() {
-        for other in 0..said.len() {
-            if !counts[other] && know_each_other(one, other) {
-                counts[other] = true;
+        for (other, counts) in counts.iter_mut().enumerate().filter(|(_, counts)| !**counts) {
+            if know_each_other(one, other) {
+                *counts = true;
                 reached.push(other);
             }
         }
