@@ -68,7 +68,8 @@ pub fn functions_vm() -> mlua::Result<Vm> {
     functions::add_register(&lua, &functions, &redis)?;
     api::add_basics(&lua, &functions, &redis)?;
     refuse_unknown(&lua, &functions, &redis)?;
-    loading.raw_set("redis", redis)?;
+    loading.raw_set("redis", redis.clone())?;
+    loading.raw_set("server", redis)?;
     refuse_unknown(&lua, &functions, &loading)?;
     protect(&lua, &loading)?;
     refuse_unknown(&lua, &functions, &real)?;
@@ -110,6 +111,8 @@ fn begin() -> mlua::Result<(Lua, Functions, Table)> {
     let redis = lua.create_table()?;
     api::add_all(&lua, &functions, &redis)?;
     globals.raw_set("redis", redis.clone())?;
+    // Its name in Valkey 8.
+    globals.raw_set("server", redis.clone())?;
     let math: Table = globals.raw_get("math")?;
     api::add_random(&lua, &functions, &math)?;
     Ok((lua, functions, redis))

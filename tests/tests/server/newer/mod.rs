@@ -181,3 +181,25 @@ fn options_that_came_later() {
     let sha = sha.lines().nth(1).expect("a sum").to_owned();
     expect(&mut client, &[(&*format!("SCRIPT SHOW {}", sha.to_uppercase()), "$9 return(1)")]);
 }
+
+#[test]
+fn scripts_find_redis_by_valkeys_name_too() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    for (words, reply) in [
+        (&["EVAL", "return server.call('incr', KEYS[1])", "1", "k"][..], ":1\r\n"),
+        (&["EVAL", "return server == redis and 1 or 0", "0"], ":1\r\n"),
+        (
+            &[
+                "FUNCTION",
+                "LOAD",
+                "#!lua name=l\nserver.register_function('f', function() return server.call('incr', 'k') end)",
+            ],
+            "$1\r\nl\r\n",
+        ),
+        (&["FCALL", "f", "0"], ":2\r\n"),
+    ] {
+        client.send(words);
+        assert_eq!(client.receive(), reply, "{words:?}");
+    }
+}
