@@ -75,6 +75,28 @@ impl Downstream {
         }
     }
 
+    /// Ends the connection of whoever is owed a reply, in its place and behind those before it: whether the request has run is not
+    /// known.
+    pub fn end(&mut self, target: Target) {
+        match target {
+            Target::Client { id, sequence } | Target::Private { id, sequence } => {
+                self.clients.end_at(id, sequence);
+            }
+            Target::Script { id, sequence } => {
+                self.asked_scripts.remove(&(id, sequence));
+                self.clients.end_at(id, sequence);
+            }
+            Target::Part { gather, .. } => {
+                if let Some((id, sequence)) = self.gathers.owner_of(gather) {
+                    self.gathers.forget(gather);
+                    self.clients.end_at(id, sequence);
+                }
+            }
+            // What is read, or copied, is not lost.
+            Target::Fill { .. } | Target::Copy { .. } | Target::Hedged { .. } | Target::Nobody => {}
+        }
+    }
+
     /// All parts of a request are answered.
     fn merged(&mut self, mut merged: Merged, now_us: u64) {
         let (id, sequence) = (merged.client, merged.sequence);

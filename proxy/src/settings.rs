@@ -143,6 +143,21 @@ impl OnServerDown {
         [("eject", Self::Eject), ("fail", Self::Fail), ("next", Self::Next)];
 }
 
+/// What a client gets whose request may have run on a server that was lost, which nobody can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLostRequest {
+    /// An error in the place of the reply.
+    #[default]
+    Error,
+    /// The end of its connection, as from a server that is lost itself.
+    Close,
+}
+
+impl OnLostRequest {
+    /// The names in files.
+    pub const NAMES: [(&'static str, Self); 2] = [("error", Self::Error), ("close", Self::Close)];
+}
+
 /// In which order the servers of a pool are numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerOrder {
@@ -354,6 +369,8 @@ pub struct PoolSettings {
     pub read_fallback: u8,
     /// What becomes of the keys of a server that is down.
     pub on_server_down: OnServerDown,
+    /// What a client gets whose request may have run on a server that was lost.
+    pub on_lost_request: OnLostRequest,
     /// Milliseconds before a server that is down is probed.
     pub server_retry_timeout_ms: u64,
     /// Failures in a row after which a server is taken to be down.
@@ -414,6 +431,7 @@ impl PoolSettings {
             subscribe_everywhere: false,
             read_fallback: 0,
             on_server_down: OnServerDown::Try,
+            on_lost_request: OnLostRequest::Error,
             server_retry_timeout_ms: RETRY_TIMEOUT_MS,
             server_failure_limit: 2,
             failover_hold_ms: 0,

@@ -399,6 +399,19 @@ impl Clients {
         self.doomed.push((id, Gone::Failed));
     }
 
+    /// Ends a client's connection in the place of the reply to a request, behind the replies before it.
+    pub fn end_at(&mut self, id: ClientId, sequence: u32) {
+        let Some(client) = self.slab.get_mut(id.index as usize).filter(|client| client.id == id)
+        else {
+            return;
+        };
+        if client.pending.awaits(sequence) {
+            client.pending.cut(sequence);
+            client.closing = Some(Gone::Failed);
+            Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
+        }
+    }
+
     /// Puts a client on the list of those with something to do at the end of the turn.
     pub fn mark(&mut self, id: ClientId) {
         if let Some(client) = self.slab.get_mut(id.index as usize)

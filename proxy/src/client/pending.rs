@@ -213,6 +213,18 @@ impl Pending {
         }
     }
 
+    /// Forgets a request and those behind it, which will not be answered.
+    pub fn cut(&mut self, sequence: u32) {
+        let kept = sequence.wrapping_sub(self.head) as usize;
+        while self.ring.len() > kept {
+            match self.ring.pop_back().map(|entry| entry.state) {
+                Some(State::Parked { len, .. }) => self.parked_live -= len as usize,
+                Some(State::Large(reply)) => self.large_bytes -= reply.len(),
+                Some(State::Waiting | State::Streaming) | None => {}
+            }
+        }
+    }
+
     /// Marks the first request as being answered piece by piece. Says whether its pieces are wanted.
     pub fn begin_stream(&mut self) -> bool {
         self.ring.front_mut().is_some_and(|entry| {
@@ -292,6 +304,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_cut_off_is_not_answered() {
+        let (mut pending, mut output, mut latency) =
+            (Pending::default(), Output::default(), Histogram::default());
+        let sequences: Vec<u32> = (0..4).map(|_| pending.push(0, false)).collect();
+        pending.answer(sequences[3], b"+late\r\n", &mut output, 0, &mut latency);
+        pending.answer_owned(sequences[2], vec![b'x'; LARGE_BYTES], &mut output, 0, &mut latency);
+        pending.cut(sequences[1]);
+        assert!(!pending.awaits(sequences[1]) && pending.awaits(sequences[0]));
+        for sequence in [sequences[2], sequences[1], sequences[0]] {
+            pending.answer(sequence, b"+one\r\n", &mut output, 0, &mut latency);
+        }
+        assert!(pending.is_empty() && pending.parked_bytes() == 0);
+        assert_eq!(output.len(), b"+one\r\n".len());
+    }
 
     #[test]
     fn early_replies_wait_for_their_turn() {

@@ -24,6 +24,7 @@ use crate::backend::connection::Ending;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::private::Held;
 use crate::backend::redirect::Redirect;
+use crate::settings::OnLostRequest;
 use crate::topology::{PoolId, ShardId};
 use crate::worker::Core;
 
@@ -264,10 +265,20 @@ pub fn lost(core: &mut Core, id: ClientId, sequence: u32, loss: Loss, why: &[u8]
         }
         Fate::Told => {
             client.wait = None;
+            let ends = loss == Loss::Sent
+                && !matches!(doing, Doing::Watch { .. } | Doing::Wait { repeatable: true })
+                && core.pools[pool].shared.settings.on_lost_request == OnLostRequest::Close;
             match doing {
                 Doing::Watch { first: true } => client.watch = None,
                 Doing::Watch { first: false } => client.watch.iter_mut().for_each(|it| it.lose()),
                 Doing::Exec | Doing::Wait { .. } => {}
+            }
+            if ends {
+                core.down.clients.end_at(id, sequence);
+                if let Some(held) = held {
+                    discard(core, held);
+                }
+                return;
             }
             let mut reply = Vec::new();
             match (loss, doing) {

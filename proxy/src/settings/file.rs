@@ -14,8 +14,8 @@ use super::reads::{self, CenterList};
 use super::server_list::ServerItem;
 use super::values::{self, Listen};
 use super::{
-    DistributionKind, Global, Groups, OnServerDown, PoolSettings, ReadFrom, SentinelSettings,
-    ServerAddress, ServerOrder, ServerSettings, Settings, SettingsError, rows,
+    DistributionKind, Global, Groups, OnLostRequest, OnServerDown, PoolSettings, ReadFrom,
+    SentinelSettings, ServerAddress, ServerOrder, ServerSettings, Settings, SettingsError, rows,
 };
 use crate::route::distribution::SHARDS_MAX;
 
@@ -482,6 +482,10 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             let names = OnServerDown::NAMES;
             let named = names.iter().find(|(name, _)| *name == text).map(|(_, down)| *down);
             seen.on_server_down = Some(named.ok_or("is not eject, fail or next")?);
+        }
+        "on_lost_request" => {
+            let named = OnLostRequest::NAMES.iter().find(|(name, _)| *name == text);
+            pool.on_lost_request = named.ok_or("is not error or close")?.1;
         }
         "server_retry_timeout" => seen.retry_ms = Some(values::number(text, MS_MAX)?),
         "server_failure_limit" => {

@@ -165,6 +165,11 @@ pub const POOL: &[Row] = &[
         "Milliseconds that requests wait for a server that is away or being replaced, rather than being refused at once.",
     ),
     row(
+        "on_lost_request",
+        "error",
+        "What a client gets whose write may have run on a server that was lost before it answered: error (in the place of the reply), or close (its connection ends behind the replies before it, as it would have without a proxy; libraries then connect again by their own rules).",
+    ),
+    row(
         "read_from",
         "master",
         "Where reads go, with sentinels or cluster: master, master_preferred (a replica while it is away), replica (only), replica_preferred (the primary while there is none), any, or nearest (whichever answers soonest).",

@@ -76,6 +76,7 @@ fn what_becomes_of_keys_whose_server_is_down_is_said_once() {
     let groups = "  sentinels: [\"h:1\"]\n  groups: [g]\n";
     for (keys, beside, problem) in [
         ("on_server_down: stay", fixed, "is not eject, fail or next"),
+        ("on_lost_request: maybe", fixed, "is not error or close"),
         (
             "on_server_down: fail\n  auto_eject_hosts: true",
             fixed,

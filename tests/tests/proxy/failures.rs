@@ -576,3 +576,63 @@ fn what_is_gathered_for_a_client_that_never_reads_is_bounded() {
         assert_eq!(reader.call(&line(part)).len(), 4 + 8 * ((1 << 20) + 12));
     }
 }
+
+/// A server that answers, but is lost with the first write (`INCR`) or pop (`BLPOP`) that it is sent.
+fn mortal() -> Fake {
+    Fake::start(|mut stream| {
+        each_request(&mut stream, |stream, args| match args[0] {
+            b"INCR" | b"BLPOP" => false,
+            b"GET" => stream.write_all(b"$1\r\nv\r\n").is_ok(),
+            _ => stream.write_all(b"+OK\r\n").is_ok(),
+        });
+    })
+}
+
+#[test]
+fn who_may_have_written_to_a_lost_server_is_told_or_left() {
+    const PIPELINE: &[u8] = b"GET a\r\nINCR b\r\nGET c\r\nINCR d\r\nGET e\r\n";
+    for hold in ["", "  failover_hold: 2000\n"] {
+        let server = mortal();
+        let proxy = Proxy::start(hold, &[server.port]);
+        let mut client = proxy.client();
+        client.send_raw(b"GET a\r\nINCR b\r\n");
+        assert_eq!(client.receive(), "$1\r\nv\r\n");
+        assert!(client.receive().starts_with("-ERR Connection reset by peer"), "{hold}");
+        assert_eq!(client.call("PING"), "+PONG\r\n");
+
+        let proxy = Proxy::start(&format!("  on_lost_request: close\n{hold}"), &[server.port]);
+        let mut client = proxy.client();
+        client.send_raw(PIPELINE);
+        // What was before it is answered; nothing else is.
+        assert_eq!(client.receive(), "$1\r\nv\r\n", "{hold}");
+        assert_eq!(client.try_receive(), None, "{hold}");
+        // A read is no loss: it is asked again, or its client told.
+        let mut reader = proxy.client();
+        reader.send_raw(b"GET a\r\n");
+        assert!(reader.try_receive().is_some(), "{hold}");
+        // Who waited on a connection of its own.
+        let mut popper = proxy.client();
+        popper.send(&["BLPOP", "list", "0"]);
+        assert_eq!(popper.try_receive(), None, "{hold}");
+        assert_eq!(proxy.client().call("PING"), "+PONG\r\n");
+    }
+}
+
+#[test]
+fn a_request_that_was_cut_by_key_ends_with_the_part_that_was_lost() {
+    let (mortal, alive) = (mortal(), Redis::start());
+    let keys = "  distribution: modula\n  hash: crc16\n  on_lost_request: close\n";
+    let proxy = Proxy::start(keys, &[mortal.port, alive.port]);
+    // Keys of both servers: the parts of DEL go to each, and this server is lost with what it does not know as well.
+    let mut client = proxy.client();
+    client.send(&["MSET", "a", "1", "b", "2", "c", "3", "d", "4"]);
+    assert_eq!(client.receive(), "+OK\r\n");
+    let mut lost = false;
+    for key in ["a", "b", "c", "d"] {
+        let mut client = proxy.client();
+        client.send(&["INCR", key]);
+        lost |= client.try_receive().is_none();
+    }
+    assert!(lost, "one of them lies on each");
+    assert_eq!(proxy.client().call("PING"), "+PONG\r\n");
+}
