@@ -123,7 +123,7 @@ fn sample(members: usize, large: bool) -> Vec<u8> {
     group.add_consumer(b"idle", 0);
     stream.add_group(group);
     let delivery = Delivery { consumer, is_pending: true, now_ms: 1 << 41, most: members };
-    stream.with_group(b"group", |stream, group| group.deliver(stream, delivery, |_, _| {}));
+    stream.with_group(b"group", |stream, group| group.deliver(stream, delivery, |_, _| true));
     stream.remove([StreamId::new(9, 1), StreamId::new(9, 2)]);
     let stream = Object::Stream(Box::new(stream));
     let mut keyspace = Keyspace::new(1);
