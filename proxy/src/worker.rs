@@ -292,7 +292,9 @@ impl Worker {
                 self.open_links(core);
             }
             for backend in core.up.take_wanted() {
-                tokio::task::spawn_local(connection::run(Rc::clone(self), backend));
+                // Its place may have been given up, or be another's, by the time that the task begins.
+                let epoch = core.up.get_mut(backend).epoch;
+                tokio::task::spawn_local(connection::run(Rc::clone(self), backend, epoch));
             }
         }
         core.clock.is_fresh = false;

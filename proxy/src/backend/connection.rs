@@ -35,14 +35,18 @@ const READS_MAX: u32 = 16;
 /// The same on a connection whose replies are large by nature.
 const READS_HEAVY_MAX: u32 = 2;
 
-/// Opens a connection and serves it until it ends.
-pub async fn run(worker: Rc<Worker>, backend: usize) {
-    let (shared, server, manner, reads, epoch, is_private) = {
+/// Opens a connection and serves it until it ends. `epoch` is that of the place when the connection was wanted: in another it is
+/// not wanted any more.
+pub async fn run(worker: Rc<Worker>, backend: usize, epoch: u32) {
+    let (shared, server, manner, reads, is_private) = {
         let core = &mut *worker.core.borrow_mut();
         let it = core.up.get_mut(backend);
+        if it.epoch != epoch {
+            return;
+        }
         let shared = Arc::clone(&core.pools[it.pool].shared);
         let is_private = matches!(it.duty, Duty::Private { .. });
-        (shared, Arc::clone(&it.server), it.manner, it.reads, it.epoch, is_private)
+        (shared, Arc::clone(&it.server), it.manner, it.reads, is_private)
     };
     let settings = &shared.settings;
     let opened = if is_private {
