@@ -3,7 +3,8 @@
 # make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) with appendfsync always and some of other
 #              kinds, a million keys each way, and SOAK_HISTORIES (1,000,000) each of replication, of clusters and of Sentinel, and
 #              of the proxy's worker and its watches; SOAK_NODES (300) in the simulator, sixty on this machine, and
-#              SOAK_FAILOVERS (50) of a cluster that is half real; SOAK_CLIENTS that misbehave before a proxy (1,000)
+#              SOAK_FAILOVERS (50) of a cluster that is half real; SOAK_CLIENTS (1,000) that misbehave before a proxy, and as
+#              many while its servers change a thousand times
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
 # make fuzz-check: whether the fuzz targets still compile; that needs neither
 # make fmt     formats the sources
@@ -64,6 +65,8 @@ soak: tools
 	PATH=$$PWD/target/own:$$PATH cargo test -p redstart-tests --test proxy -- --test-threads=1 \
 		cluster failover reads sentinels
 	REDSTART_BAD_CLIENTS=$(SOAK_CLIENTS) cargo test -p redstart-tests --test proxy -- misbehaviour::
+	REDSTART_CHANGES=1000 REDSTART_CHANGE_CLIENTS=$(SOAK_CLIENTS) \
+		cargo test -p redstart-tests --test proxy -- topology::servers_come_go_and_move
 
 # What is found lies in target/fuzz/found, what was learnt in target/fuzz/corpus. FUZZ_CRATES=server takes one crate's.
 fuzz:

@@ -87,6 +87,9 @@ fn every_server_is_asked_where_that_is_meant() {
     assert_eq!(seen.len(), 300);
     assert!(rounds > 10);
     assert_eq!(client.call("SCAN nonsense"), "-ERR invalid cursor\r\n");
+    // Where COUNT leaves room, a call goes on to the next server.
+    let whole = client.call("SCAN 0 COUNT 1000");
+    assert!(whole.starts_with("*2\r\n$1\r\n0\r\n*300\r\n"), "{whole:.60}");
     let sha = client.call("SCRIPT LOAD return{KEYS[1],ARGV[1]}");
     let sha = sha.split("\r\n").nth(1).expect("a digest").to_owned();
     for key in ["a", "b", "c", "d"] {

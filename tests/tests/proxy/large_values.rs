@@ -4,10 +4,11 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use redstart_common::resp::{RespWrite, encode};
-use redstart_tests::proxy_support::{Client, Fake, PATIENCE, Proxy, Redis, each_request, within};
+use redstart_tests::proxy_support::{
+    Client, Fake, PATIENCE, Proxy, Redis, each_request, eventually, within,
+};
 
 /// A value of so many bytes that no other number has.
 fn value(number: usize, size: usize) -> Vec<u8> {
@@ -256,10 +257,13 @@ fn a_client_that_sends_faster_than_its_server_reads_waits_itself() {
 fn a_large_reply_that_comes_too_late_is_swallowed() {
     let large = value(5, 65_536);
     let late = bulk(&large);
+    let told = Arc::new(AtomicUsize::new(0));
+    let (told_by_then, asked) = (Arc::clone(&told), AtomicUsize::new(0));
     let server = Fake::start(move |mut stream| {
         each_request(&mut stream, |stream, args| {
             if args[1] == b"late" {
-                std::thread::sleep(Duration::from_millis(360));
+                let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
+                eventually("its time is up", || told_by_then.load(Ordering::SeqCst) >= number);
                 return stream.write_all(&late).is_ok();
             }
             stream.write_all(b"+soon\r\n").is_ok()
@@ -269,6 +273,7 @@ fn a_large_reply_that_comes_too_late_is_swallowed() {
     let mut client = proxy.client();
     for _ in 0..3 {
         assert_eq!(client.call("GET late"), "-ERR Connection timed out\r\n");
+        told.fetch_add(1, Ordering::SeqCst);
         let served = within(PATIENCE, || {
             let reply = client.call("GET soon");
             assert!(reply.starts_with("-ERR ") || reply == "+soon\r\n", "{reply:.90}");
