@@ -15,6 +15,7 @@ mod kept;
 mod lanes;
 mod large_values;
 mod load;
+mod many_changes;
 mod misbehaviour;
 mod observe;
 mod operators;
