@@ -27,7 +27,7 @@ const INPUT_BYTES_MAX: usize = 1 << 20;
 /// How long a client may not take what is sent to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-const HELP: [&str; 29] = [
+const HELP: [&str; 30] = [
     "Redis Lua debugger help:",
     "[h]elp               Show this help.",
     "[s]tep               Run current line and stop again.",
@@ -57,8 +57,8 @@ const HELP: [&str; 29] = [
     "Debugger functions you can call from Lua scripts:",
     "redis.debug()        Produce logs in the debugger console.",
     "redis.breakpoint()   Stop execution like if there was a breakpoint in the",
+    "                     next line of code.",
 ];
-const HELP_END: &str = "                     next line of code.";
 
 /// Why a script stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,7 +289,7 @@ impl Session {
         let (word, rest) = words.split_first()?;
         match &*word.to_ascii_lowercase() {
             b"h" | b"help" => {
-                HELP.iter().chain([&HELP_END]).for_each(|line| self.tell(*line));
+                HELP.iter().for_each(|line| self.tell(*line));
             }
             b"s" | b"step" | b"n" | b"next" => {
                 self.steps = true;

@@ -1,5 +1,7 @@
 //! Replies of commands as people read them.
 
+use redstart_common::resp::{Reader, Value};
+
 use crate::text::quote;
 
 /// Tables within tables that are told apart.
@@ -7,73 +9,55 @@ const DEPTH_MAX: usize = 128;
 
 /// Adds a reply, encoded as RESP, to `out`. What cannot be read ends it.
 pub fn human(reply: &[u8], out: &mut Vec<u8>) {
-    value(reply, out, 0);
+    value(&mut Reader::new(reply), out, 0);
 }
 
-/// Adds one value. Answers with what lies behind it.
-fn value<'a>(reply: &'a [u8], out: &mut Vec<u8>, depth: usize) -> Option<&'a [u8]> {
-    let end = memchr::memmem::find(reply, b"\r\n")?;
-    let (line, rest) = (&reply[..end], &reply[end + 2..]);
-    let (kind, text) = line.split_first()?;
+/// Adds one value; nothing where it cannot be read to its end.
+fn value(reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Option<()> {
     if depth > DEPTH_MAX {
         return None;
     }
-    let length = || redstart_common::number::parse_i64(text);
-    match kind {
-        b':' | b'(' => out.extend_from_slice(text),
-        b',' => out.extend_from_slice(&[b"(double) ", text].concat()),
-        b'_' => out.extend_from_slice(b"(null)"),
-        b'#' => out.extend_from_slice(if text == b"t" { b"#true" } else { b"#false" }),
-        b'+' | b'-' => quote(line, out),
-        b'$' | b'=' => {
-            let Ok(length) = usize::try_from(length()?) else {
-                out.extend_from_slice(b"NULL");
-                return Some(rest);
-            };
-            quote(rest.get(..length)?, out);
-            return rest.get(length + 2..);
+    let is_typed_null = reader.rest().first() == Some(&b'_');
+    match reader.read()? {
+        Value::Integer(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Value::BigNumber(digits) => out.extend_from_slice(digits),
+        Value::Double(text) => out.extend_from_slice(&[b"(double) ", text].concat()),
+        Value::Null if is_typed_null => out.extend_from_slice(b"(null)"),
+        Value::Null => out.extend_from_slice(b"NULL"),
+        Value::Boolean(truth) => out.extend_from_slice(if truth { b"#true" } else { b"#false" }),
+        Value::Simple(text) => quote(&[b"+", text].concat(), out),
+        Value::Error(text) => quote(&[b"-", text].concat(), out),
+        Value::Bulk(text) => quote(text, out),
+        Value::Verbatim(format, text) => quote(&[&format[..], b":", text].concat(), out),
+        Value::Array(count) | Value::Push(count) => {
+            several(reader, out, depth, count, ["[", "]"], &[","])?;
         }
-        b'*' | b'~' | b'>' => {
-            let Ok(count) = usize::try_from(length()?) else {
-                out.extend_from_slice(b"NULL");
-                return Some(rest);
-            };
-            let (open, close) = if *kind == b'~' { ("~(", ")") } else { ("[", "]") };
-            return several(rest, out, depth, count, [open, ",", close]);
+        Value::Set(count) => several(reader, out, depth, count, ["~(", ")"], &[","])?,
+        Value::Map(pairs) => {
+            several(reader, out, depth, pairs.saturating_mul(2), ["{", "}"], &[" => ", ","])?;
         }
-        b'%' => {
-            let mut rest = rest;
-            out.push(b'{');
-            for place in 0..length()? {
-                if place > 0 {
-                    out.push(b',');
-                }
-                rest = value(rest, out, depth + 1)?;
-                out.extend_from_slice(b" => ");
-                rest = value(rest, out, depth + 1)?;
-            }
-            out.push(b'}');
-            return Some(rest);
-        }
-        _ => return None,
+        Value::Attribute(_) => return None,
     }
-    Some(rest)
+    Some(())
 }
 
-fn several<'a>(
-    mut rest: &'a [u8],
+/// Adds several values, with the texts of `between` in turn between them.
+fn several(
+    reader: &mut Reader<'_>,
     out: &mut Vec<u8>,
     depth: usize,
     count: usize,
-    [open, between, close]: [&str; 3],
-) -> Option<&'a [u8]> {
+    [open, close]: [&str; 2],
+    between: &[&str],
+) -> Option<()> {
     out.extend_from_slice(open.as_bytes());
+    let mut between = between.iter().cycle();
     for place in 0..count {
         if place > 0 {
-            out.extend_from_slice(between.as_bytes());
+            out.extend_from_slice(between.next().map_or(&[][..], |text| text.as_bytes()));
         }
-        rest = value(rest, out, depth + 1)?;
+        value(reader, out, depth + 1)?;
     }
     out.extend_from_slice(close.as_bytes());
-    Some(rest)
+    Some(())
 }
