@@ -36,13 +36,17 @@ pub fn statistics() -> Statistics {
 #[must_use]
 pub fn purge() -> bool {
     // 4096 stands for all arenas (MALLCTL_ARENAS_ALL of jemalloc.h).
-    const PURGE_ALL: &std::ffi::CStr = c"arena.4096.purge";
+    act(c"arena.4096.purge").is_ok()
+}
+
+/// Has a control act that has no value.
+fn act(name: &CStr) -> io::Result<()> {
     let nothing = std::ptr::null_mut;
     // SAFETY: the name ends in NUL, and this control neither reads nor writes, as its null pointers say.
     let code = unsafe {
-        tikv_jemalloc_sys::mallctl(PURGE_ALL.as_ptr(), nothing(), nothing().cast(), nothing(), 0)
+        tikv_jemalloc_sys::mallctl(name.as_ptr(), nothing(), nothing().cast(), nothing(), 0)
     };
-    code == 0
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
 }
 
 /// Bytes of pages that lie in memory and hold nothing, as of the last [`statistics`]; `None` where jemalloc is not the
@@ -158,13 +162,7 @@ fn is_act(name: &[u8]) -> bool {
 pub fn control_text(name: &[u8], value: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
     let is_arenas = name.strip_prefix(b"arena.").is_some_and(|rest| rest.ends_with(b".dss"));
     if is_act(name) && value == Some(NO_VALUE) {
-        let name = c_name(name)?;
-        let nothing = std::ptr::null_mut;
-        // SAFETY: the name ends in NUL, and this control neither reads nor writes, as its null pointers say.
-        let code = unsafe {
-            tikv_jemalloc_sys::mallctl(name.as_ptr(), nothing(), nothing().cast(), nothing(), 0)
-        };
-        return if code == 0 { Ok(None) } else { Err(io::Error::from_raw_os_error(code)) };
+        return act(&c_name(name)?).map(|()| None);
     }
     if !is_arenas && !TEXTS.contains(&name) {
         // Whether there is such a name at all.
