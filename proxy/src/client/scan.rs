@@ -51,7 +51,7 @@ pub enum After {
 impl Scan {
     fn new(sequence: u32, args: Args<'_>, next: u32) -> Self {
         let mut options = Vec::new();
-        args.iter().skip(2).for_each(|word| write_word(&mut options, word));
+        args.iter().skip(2).for_each(|word| options.bulk(word));
         Self {
             sequence,
             name: args.at(0).to_vec(),
@@ -83,18 +83,12 @@ impl Scan {
 
     fn reply(&self, cursor: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.keys.len() + 48);
-        header(&mut out, b'*', 2);
-        write_word(&mut out, cursor);
+        out.array_len(2);
+        out.bulk(cursor);
         header(&mut out, b'*', self.found);
         out.extend_from_slice(&self.keys);
         out
     }
-}
-
-fn write_word(out: &mut Vec<u8>, word: &[u8]) {
-    header(out, b'$', word.len() as u64);
-    out.extend_from_slice(word);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// What COUNT says. Where it is no number a server says so, and the call ends there.
@@ -192,8 +186,8 @@ fn ask(core: &mut Core, id: ClientId, backend: usize, leg: Leg, scan: &Scan, now
     core.up.send(backend, Slot::new(target, Kind::Walk, now_us), |output| {
         let out = output.tail();
         header(out, b'*', scan.words);
-        write_word(out, &scan.name);
-        write_word(out, leg.cursor.to_string().as_bytes());
+        out.bulk(&scan.name);
+        out.bulk(leg.cursor.to_string().as_bytes());
         out.extend_from_slice(&scan.options);
     });
 }
