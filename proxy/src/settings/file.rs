@@ -462,14 +462,10 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         "hedge_budget" => seen.hedge_percent = Some(values::percent(text)?),
         "read_from" => {
             seen.has_read_from = true;
-            pool.read_from = ReadFrom::NAMES
-                .iter()
-                .find(|(name, _)| *name == text)
-                .map(|(_, from)| *from)
-                .ok_or_else(|| {
-                    let names: Vec<&str> = ReadFrom::NAMES.iter().map(|(name, _)| *name).collect();
-                    format!("is not one of {}", names.join(", "))
-                })?;
+            pool.read_from = values::named(text, &ReadFrom::NAMES).ok_or_else(|| {
+                let names: Vec<&str> = ReadFrom::NAMES.iter().map(|(name, _)| *name).collect();
+                format!("is not one of {}", names.join(", "))
+            })?;
         }
         "max_lag" => pool.max_lag = Some(values::lag(text)?),
         "read_after_write" => pool.read_after_write_ms = values::number(text, MS_MAX)?,
@@ -479,13 +475,12 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
         "sentinel_password" => seen.sentinel_password = Some(text.to_owned()),
         "auto_eject_hosts" => seen.ejects = Some(values::switch(text)?),
         "on_server_down" => {
-            let names = OnServerDown::NAMES;
-            let named = names.iter().find(|(name, _)| *name == text).map(|(_, down)| *down);
+            let named = values::named(text, &OnServerDown::NAMES);
             seen.on_server_down = Some(named.ok_or("is not eject, fail or next")?);
         }
         "on_lost_request" => {
-            let named = OnLostRequest::NAMES.iter().find(|(name, _)| *name == text);
-            pool.on_lost_request = named.ok_or("is not error or close")?.1;
+            let named = values::named(text, &OnLostRequest::NAMES);
+            pool.on_lost_request = named.ok_or("is not error or close")?;
         }
         "server_retry_timeout" => seen.retry_ms = Some(values::number(text, MS_MAX)?),
         "server_failure_limit" => {

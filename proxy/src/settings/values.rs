@@ -140,6 +140,11 @@ impl fmt::Display for ServerAddress {
     }
 }
 
+/// What has this name among `names`.
+pub(super) fn named<T: Copy>(text: &str, names: &[(&str, T)]) -> Option<T> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, meant)| *meant)
+}
+
 /// `true` or `false`, nothing else.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
