@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use redstart_common::net::buffer;
 
 use crate::backend::Streaming;
-use crate::backend::pipeline::Target;
+use crate::backend::pipeline::{Slot, Target};
 use crate::client::chores::Chore;
 use crate::client::fate::{self, Loss};
 use crate::client::fill::{Fills, Outcome};
@@ -14,6 +14,7 @@ use crate::client::scan::After;
 use crate::client::{ClientId, Clients};
 use crate::gather::{Flowed, GatherId, Gathers, Merged};
 use crate::scripts;
+use crate::settings::OnLostRequest;
 
 /// The clients of a worker and the replies being put together for them.
 #[derive(Debug, Default)]
@@ -75,9 +76,18 @@ impl Downstream {
         }
     }
 
-    /// Ends the connection of whoever is owed a reply, in its place and behind those before it: whether the request has run is not
-    /// known.
-    pub fn end(&mut self, target: Target) {
+    /// A request was sent to a server that is lost, or its time is up. Where it may have run and `on_lost` wants it, its client's
+    /// connection ends in the place of the reply; else that is `text`.
+    pub fn lose(&mut self, slot: Slot, on_lost: OnLostRequest, text: &[u8], now_us: u64) {
+        if on_lost == OnLostRequest::Close && !slot.kind.may_repeat() {
+            self.end(slot.target);
+        } else {
+            self.answer(slot.target, text, now_us);
+        }
+    }
+
+    /// Ends the connection of whoever is owed a reply, in its place and behind those before it.
+    fn end(&mut self, target: Target) {
         match target {
             Target::Client { id, sequence } | Target::Private { id, sequence } => {
                 self.clients.end_at(id, sequence);

@@ -275,28 +275,30 @@ pub fn lost(core: &mut Core, id: ClientId, sequence: u32, loss: Loss, why: &[u8]
             }
             if ends {
                 core.down.clients.end_at(id, sequence);
-                if let Some(held) = held {
-                    discard(core, held);
-                }
-                return;
+            } else {
+                answer(core, id, sequence, &told_of_loss(doing, loss, why));
             }
-            let mut reply = Vec::new();
-            match (loss, doing) {
-                (Loss::Refused, _) => reply.extend_from_slice(why),
-                (Loss::Sent, Doing::Wait { .. }) if why != DEPOSED.as_bytes() => {
-                    let why = String::from_utf8_lossy(why);
-                    reply.error(format!(
-                        "ERR {why}: the server was lost while the command waited, and whether it has run is not known"
-                    ));
-                }
-                _ => reply.error(format!("ERR {}", String::from_utf8_lossy(why))),
-            }
-            answer(core, id, sequence, &reply);
         }
     }
     if let Some(held) = held {
         discard(core, held);
     }
+}
+
+/// What a client is told whose request was lost.
+fn told_of_loss(doing: Doing, loss: Loss, why: &[u8]) -> Vec<u8> {
+    let mut reply = Vec::new();
+    match (loss, doing) {
+        (Loss::Refused, _) => reply.extend_from_slice(why),
+        (Loss::Sent, Doing::Wait { .. }) if why != DEPOSED.as_bytes() => {
+            let why = String::from_utf8_lossy(why);
+            reply.error(format!(
+                "ERR {why}: the server was lost while the command waited, and whether it has run is not known"
+            ));
+        }
+        _ => reply.error(format!("ERR {}", String::from_utf8_lossy(why))),
+    }
+    reply
 }
 
 /// Where a node of a cluster sends a request, if its word is of use. The map is asked for in any case: what is known is old.

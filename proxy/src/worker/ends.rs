@@ -42,18 +42,15 @@ impl Core {
         }
         let lane = it.lane;
         // What was never sent has not run, and what was turned away neither.
-        let ends = was_up
-            && how != Ending::Turned
-            && self.pools[pool].shared.settings.on_lost_request == OnLostRequest::Close;
+        let on_lost = match was_up && how != Ending::Turned {
+            true => self.pools[pool].shared.settings.on_lost_request,
+            false => OnLostRequest::Error,
+        };
         let (down, scripts) = (&mut self.down, &self.pools[pool].shared.scripts);
         // Where its shard has left, what it has not run goes to whoever has the keys now.
         let (broken, homeless) = self.up.close(backend, why, now_us, scripts, |slot: Slot| {
             unsent += u64::from(slot.target != Target::Nobody);
-            if ends && !slot.kind.may_repeat() {
-                down.end(slot.target);
-            } else {
-                down.answer(slot.target, &text, now_us);
-            }
+            down.lose(slot, on_lost, &text, now_us);
         });
         if let Some(reply) = broken {
             down.break_off(&reply);
@@ -149,18 +146,16 @@ impl Core {
             let Some(deadline_us) = now_us.checked_sub(timeout_us) else { continue };
             let mut told = 0;
             let is_busy = it.streaming.is_some();
-            let ends = it.is_up()
-                && self.pools[pool].shared.settings.on_lost_request == OnLostRequest::Close;
+            let on_lost = match it.is_up() {
+                true => self.pools[pool].shared.settings.on_lost_request,
+                false => OnLostRequest::Error,
+            };
             let mut since_us = now_us;
             let down = &mut self.down;
             it.pipeline.expire(deadline_us, is_busy, |slot| {
                 told += 1;
                 since_us = since_us.min(slot.at_us);
-                if ends && !slot.kind.may_repeat() {
-                    down.end(slot.target);
-                } else {
-                    down.answer(slot.target, &text, now_us);
-                }
+                down.lose(slot, on_lost, &text, now_us);
             });
             it.counters.timed_out += told;
             it.suspect |= told > 0;
