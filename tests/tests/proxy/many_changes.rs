@@ -1,12 +1,10 @@
 //! Many changes of a pool's servers under many clients: `make soak`. Nothing of any of them may be left behind.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use redstart_proxy::topology::roster::Change;
-use redstart_tests::proxy_support::{Client, Fake, PATIENCE, eventually, free_port, within};
+use redstart_tests::proxy_support::{Client, PATIENCE, within};
 
-use super::topology::{SERVERS, at, bulk, change, knows_all, next, start};
+use super::topology::{Stage, bulk, next, number};
 
 /// How often the topology changes; `REDSTART_CHANGES` is another number.
 const CHANGES: u64 = 300;
@@ -20,11 +18,6 @@ const REQUESTS: usize = 6;
 const ALONE: &str = "REDSTART_ALONE";
 /// Memory may grow by so much from half of the changes to the end, in bytes.
 const GROWTH_MAX: u64 = 16 << 20;
-
-/// A number that the environment may change.
-fn number(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
-}
 
 /// How many descriptors this process has open.
 fn descriptors() -> usize {
@@ -93,74 +86,38 @@ fn servers_come_go_and_move_under_load_and_nobody_notices() {
 }
 
 fn come_go_and_move() {
-    let open: Vec<Arc<AtomicUsize>> = (0..SERVERS).map(|_| Arc::default()).collect();
-    let servers: Vec<Fake> = open.iter().map(knows_all).collect();
-    let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
-    let listen = free_port();
-    let running = start(listen, &ports[..3]);
-    let directory = running.directory();
+    let stage = Stage::start();
     let (changes, count) =
         (number("REDSTART_CHANGES", CHANGES), number("REDSTART_CHANGE_CLIENTS", CLIENTS));
-    assert_eq!(Client::connect(listen).call("PING"), "+PONG\r\n", "it serves");
+    assert_eq!(Client::connect(stage.listen).call("PING"), "+PONG\r\n", "it serves");
     let begun = std::time::Instant::now();
-    let (stop, replies) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut at_half = 0;
     let idle = descriptors();
     std::thread::scope(|scope| {
         let drivers: Vec<_> = (0..DRIVERS)
             .map(|number| {
                 let own = (number..count).step_by(DRIVERS as usize);
-                let clients: Vec<Client> = own.map(|_| Client::connect(listen)).collect();
-                let (stop, replies) = (&stop, &replies);
-                scope.spawn(move || load(clients, number, stop, replies))
+                let clients: Vec<Client> = own.map(|_| Client::connect(stage.listen)).collect();
+                let stage = &stage;
+                scope.spawn(move || load(clients, number, &stage.stop, &stage.replies))
             })
             .collect();
-        let mut names: Vec<String> = (0..3).map(|number| format!("shard{number}")).collect();
-        let mut chance = 7;
-        for number in 0..changes {
-            change(&directory, &mut chance, &ports, &mut names);
-            // The next change comes when some requests have met with this one.
-            let enough = replies.load(Ordering::Relaxed) + 40 + number % 60;
-            let went_on = within(PATIENCE, || {
-                replies.load(Ordering::Relaxed) >= enough
-                    || drivers.iter().any(std::thread::ScopedJoinHandle::is_finished)
-            });
-            if !went_on || drivers.iter().any(std::thread::ScopedJoinHandle::is_finished) {
-                break;
-            }
+        stage.change(changes, &drivers, |number| {
             if number == changes / 2 {
                 at_half = resident_bytes();
             }
-        }
-        stop.store(true, Ordering::SeqCst);
+        });
     });
-    let replies = replies.load(Ordering::SeqCst);
-    assert!(replies >= changes * 40);
-    // In the end one server has all shards, and nobody has a connection to the others.
-    let pool = &directory.pools[0];
-    let shards: Vec<Arc<str>> =
-        pool.topology.load().shards.iter().map(|shard| Arc::clone(&shard.name)).collect();
-    let here = at(ports[0]);
-    directory.change(
-        pool.id,
-        shards.iter().map(|shard| Change::Move { shard: Arc::clone(shard), to: here.clone() }),
-    );
-    eventually("connections to those who left are closed", || {
-        open[1..].iter().all(|count| count.load(Ordering::SeqCst) == 0)
-    });
-    let mut client = Client::connect(listen);
-    assert_eq!(client.call("GET k"), bulk("k"));
-    // Two workers, one lane in use.
-    assert!(open[0].load(Ordering::SeqCst) <= 2 * shards.len());
-    drop(client);
+    stage.end(changes);
     // Both ends of what is open to the server are in this process.
     let mut left = 0;
     let is_closed = within(PATIENCE, || {
         left = descriptors();
-        left <= idle + 2 * open[0].load(Ordering::SeqCst)
+        left <= idle + 2 * stage.open_in_the_end()
     });
     assert!(is_closed, "{left} descriptors, of which {idle} were there before");
     let (at_end, took) = (resident_bytes(), begun.elapsed());
+    let replies = stage.replies.load(Ordering::SeqCst);
     println!(
         "{changes} changes, {count} clients, {replies} replies in {took:.1?}; {idle} descriptors before and {left} after; {} MB at half, {} MB at the end",
         at_half >> 20,

@@ -16,7 +16,12 @@ use redstart_tests::proxy_support::{
 /// How often the topology changes; `REDSTART_CHANGES` is another number.
 const CHANGES: u64 = 300;
 const CLIENTS: u64 = 12;
-pub(crate) const SERVERS: usize = 8;
+const SERVERS: usize = 8;
+
+/// A number that the environment may change.
+pub(crate) fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
+}
 
 /// Counts an open connection as long as it lives.
 struct Open(Arc<AtomicUsize>);
@@ -35,7 +40,7 @@ impl Drop for Open {
 }
 
 /// A server that has a value for every key, which follows from the key.
-pub(crate) fn knows_all(open: &Arc<AtomicUsize>) -> Fake {
+fn knows_all(open: &Arc<AtomicUsize>) -> Fake {
     let open = Arc::clone(open);
     Fake::start(move |mut stream: TcpStream| {
         let _open = Open::new(&open);
@@ -62,12 +67,12 @@ pub(crate) fn bulk(key: &str) -> String {
     format!("${}\r\n{value}\r\n", value.len())
 }
 
-pub(crate) fn at(port: u16) -> ServerAddress {
+fn at(port: u16) -> ServerAddress {
     ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port }
 }
 
 /// A proxy within this process, so that its door can be reached.
-pub(crate) fn start(listen: u16, servers: &[u16]) -> Running {
+fn start(listen: u16, servers: &[u16]) -> Running {
     let mut text = format!(
         "global:\n  workers: 2\n  stats_port: 0\ntest:\n  listen: 127.0.0.1:{listen}\n  redis: true\n  reuseport: true\n  servers:\n"
     );
@@ -115,12 +120,7 @@ fn load(mut client: Client, number: u64, stop: &AtomicBool, replies: &AtomicU64)
 }
 
 /// Changes the pool by chance.
-pub(crate) fn change(
-    directory: &Directory,
-    chance: &mut u64,
-    ports: &[u16],
-    names: &mut Vec<String>,
-) {
+fn change(directory: &Directory, chance: &mut u64, ports: &[u16], names: &mut Vec<String>) {
     let pool = directory.pools[0].id;
     let port = ports[next(chance, ports.len() as u64) as usize];
     let shard: Arc<str> = names[next(chance, names.len() as u64) as usize].as_str().into();
@@ -142,57 +142,96 @@ pub(crate) fn change(
     directory.change(pool, [change]);
 }
 
+/// A proxy within this process before some of these servers.
+pub(crate) struct Stage {
+    open: Vec<Arc<AtomicUsize>>,
+    ports: Vec<u16>,
+    /// Where the proxy listens.
+    pub(crate) listen: u16,
+    running: Running,
+    /// Whether clients are to stop.
+    pub(crate) stop: AtomicBool,
+    /// Replies that they have had.
+    pub(crate) replies: AtomicU64,
+}
+
+impl Stage {
+    pub(crate) fn start() -> Self {
+        let open: Vec<Arc<AtomicUsize>> = (0..SERVERS).map(|_| Arc::default()).collect();
+        let servers: Vec<Fake> = open.iter().map(knows_all).collect();
+        let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+        let listen = free_port();
+        let running = start(listen, &ports[..3]);
+        let (stop, replies) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { open, ports, listen, running, stop, replies }
+    }
+
+    /// Changes the pool so many times while clients ask, and has them stop. `each` is told of each change.
+    pub(crate) fn change(
+        &self,
+        changes: u64,
+        clients: &[std::thread::ScopedJoinHandle<'_, ()>],
+        mut each: impl FnMut(u64),
+    ) {
+        let directory = self.running.directory();
+        let mut names: Vec<String> = (0..3).map(|number| format!("shard{number}")).collect();
+        let mut chance = 7;
+        let has_failed = || clients.iter().any(std::thread::ScopedJoinHandle::is_finished);
+        for number in 0..changes {
+            change(&directory, &mut chance, &self.ports, &mut names);
+            // The next change comes when some requests have met with this one.
+            let enough = self.replies.load(Ordering::Relaxed) + 40 + number % 60;
+            let went_on =
+                within(PATIENCE, || self.replies.load(Ordering::Relaxed) >= enough || has_failed());
+            if !went_on || has_failed() {
+                break;
+            }
+            each(number);
+        }
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Connections that are open to the server that has all shards in the end.
+    pub(crate) fn open_in_the_end(&self) -> usize {
+        self.open[0].load(Ordering::SeqCst)
+    }
+
+    /// In the end one server has all shards, and nobody has a connection to the others.
+    pub(crate) fn end(&self, changes: u64) {
+        assert!(self.replies.load(Ordering::SeqCst) >= changes * 40);
+        let directory = self.running.directory();
+        let pool = &directory.pools[0];
+        let shards: Vec<Arc<str>> =
+            pool.topology.load().shards.iter().map(|shard| Arc::clone(&shard.name)).collect();
+        let here = at(self.ports[0]);
+        directory.change(
+            pool.id,
+            shards.iter().map(|shard| Change::Move { shard: Arc::clone(shard), to: here.clone() }),
+        );
+        eventually("connections to those who left are closed", || {
+            self.open[1..].iter().all(|count| count.load(Ordering::SeqCst) == 0)
+        });
+        let mut client = Client::connect(self.listen);
+        assert_eq!(client.call("GET k"), bulk("k"));
+        // Two workers, one lane in use.
+        assert!(self.open_in_the_end() <= 2 * shards.len());
+    }
+}
+
 #[test]
 fn servers_come_go_and_move_under_load_and_nobody_notices() {
-    let open: Vec<Arc<AtomicUsize>> = (0..SERVERS).map(|_| Arc::default()).collect();
-    let servers: Vec<Fake> = open.iter().map(knows_all).collect();
-    let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
-    let listen = free_port();
-    let running = start(listen, &ports[..3]);
-    let directory = running.directory();
-    let changes = std::env::var("REDSTART_CHANGES").ok().and_then(|text| text.parse().ok());
-    let changes = changes.unwrap_or(CHANGES);
-    let (stop, replies) = (AtomicBool::new(false), AtomicU64::new(0));
+    let changes = number("REDSTART_CHANGES", CHANGES);
+    let stage = Stage::start();
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
-                let (client, stop, replies) = (Client::connect(listen), &stop, &replies);
-                scope.spawn(move || load(client, number, stop, replies))
+                let (client, stage) = (Client::connect(stage.listen), &stage);
+                scope.spawn(move || load(client, number, &stage.stop, &stage.replies))
             })
             .collect();
-        let mut names: Vec<String> = (0..3).map(|number| format!("shard{number}")).collect();
-        let mut chance = 7;
-        for number in 0..changes {
-            change(&directory, &mut chance, &ports, &mut names);
-            // The next change comes when some requests have met with this one.
-            let enough = replies.load(Ordering::Relaxed) + 40 + number % 60;
-            let went_on = within(PATIENCE, || {
-                replies.load(Ordering::Relaxed) >= enough
-                    || clients.iter().any(std::thread::ScopedJoinHandle::is_finished)
-            });
-            if !went_on || clients.iter().any(std::thread::ScopedJoinHandle::is_finished) {
-                break;
-            }
-        }
-        stop.store(true, Ordering::SeqCst);
+        stage.change(changes, &clients, |_| {});
     });
-    assert!(replies.load(Ordering::SeqCst) >= changes * 40);
-    // In the end one server has all shards, and nobody has a connection to the others.
-    let pool = &directory.pools[0];
-    let shards: Vec<Arc<str>> =
-        pool.topology.load().shards.iter().map(|shard| Arc::clone(&shard.name)).collect();
-    let here = at(ports[0]);
-    directory.change(
-        pool.id,
-        shards.iter().map(|shard| Change::Move { shard: Arc::clone(shard), to: here.clone() }),
-    );
-    eventually("connections to those who left are closed", || {
-        open[1..].iter().all(|count| count.load(Ordering::SeqCst) == 0)
-    });
-    let mut client = Client::connect(listen);
-    assert_eq!(client.call("GET k"), bulk("k"));
-    // Two workers, one lane in use.
-    assert!(open[0].load(Ordering::SeqCst) <= 2 * shards.len());
+    stage.end(changes);
 }
 
 #[test]
