@@ -80,7 +80,7 @@ impl Distribution {
         all
     }
 
-    /// The shard for a hash; `None` when none is alive.
+    /// The shard for a hash or a slot, whichever it [wants](Self::wants); `None` when none is alive.
     #[inline]
     #[must_use]
     pub fn shard(&self, hash: u64) -> Option<ShardIndex> {
@@ -90,7 +90,7 @@ impl Distribution {
             Self::Ketama(ring) => Some(ring.shard(hash as u32)),
             Self::Modula(wheel) => Some(wheel.shard(hash)),
             Self::Random(any) => Some(any.shard(hash)),
-            Self::Slots(slots) => slots.shard(hash),
+            Self::Slots(slots) => slots.shard(hash as u16),
         }
     }
 
@@ -109,7 +109,8 @@ impl Distribution {
     pub fn wants(&self) -> Wants {
         match self {
             Self::Nobody | Self::One(_) => Wants::Nothing,
-            Self::Ketama(_) | Self::Modula(_) | Self::Slots(_) => Wants::Hash,
+            Self::Ketama(_) | Self::Modula(_) => Wants::Hash,
+            Self::Slots(_) => Wants::Slot,
             Self::Random(_) => Wants::Chance,
         }
     }
@@ -131,8 +132,10 @@ fn pass_over(owners: &mut [ShardIndex], live: &[ShardIndex]) {
 /// What a distribution chooses by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wants {
-    /// The key's hash.
+    /// The key's hash, as the pool's settings say.
     Hash,
+    /// The key's slot.
+    Slot,
     /// A random number.
     Chance,
     /// Nothing: the choice is already made.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use redstart_common::hash::{CharSign, HashKind};
-use redstart_common::slot::hash_tag;
+use redstart_common::slot::{hash_tag, key_slot};
 
-use super::distribution::{Distribution, ShardIndex, Wants, slots};
+use super::distribution::{Distribution, ShardIndex, Wants};
 use super::heavy::Heavies;
 use super::lane::Lanes;
 use super::plan::{Plan, plans};
@@ -112,6 +112,7 @@ impl Pool {
     pub fn shard_of(&mut self, key: &[u8]) -> Option<ShardIndex> {
         let hash = match self.topology.distribution.wants() {
             Wants::Hash => self.hash(key),
+            Wants::Slot => u64::from(key_slot(key)),
             Wants::Chance => self.chance(),
             Wants::Nothing => 0,
         };
@@ -149,7 +150,7 @@ impl Pool {
     /// The slot of a key, in a cluster.
     #[must_use]
     pub fn slot_of(&self, key: &[u8]) -> Option<u16> {
-        self.has_slots().then(|| slots::slot_of(self.hash(key)))
+        self.has_slots().then(|| key_slot(key))
     }
 
     /// Shards in the pool.
