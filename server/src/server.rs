@@ -648,7 +648,10 @@ pub fn bind(settings: &Settings) -> Result<Vec<Bound>, BindError> {
             };
             for address in addresses {
                 match listen::bind(&Address::Tcp(address), options) {
-                    Ok(socket) => bound.push(socket),
+                    Ok(socket) => {
+                        mark(&socket, settings);
+                        bound.push(socket);
+                    }
                     Err(error) if optional && is_missing(&error) => {}
                     Err(error) => return Err(fail(error)),
                 }
@@ -669,6 +672,18 @@ pub fn bind(settings: &Settings) -> Result<Vec<Bound>, BindError> {
         bound.push(socket);
     }
     Ok(bound)
+}
+
+/// Marks what goes out over a socket as the settings say. Without the right to do so the server serves all the same, as Redis
+/// does, and says that nothing is marked.
+fn mark(socket: &Bound, settings: &Settings) {
+    let id = settings.socket_mark_id;
+    if id != 0
+        && let Err(error) = socket.set_mark(id)
+    {
+        let reason = crate::text::system_words(&error);
+        log!(Warning, "socket-mark-id {id} has no effect: setsockopt: {reason}");
+    }
 }
 
 /// Whether the machine has no such address or protocol.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::Stream;
@@ -60,7 +60,8 @@ pub enum Listener {
 
 /// Binds and listens.
 ///
-/// A socket file left behind at a Unix path is replaced; any other file there is an error.
+/// A socket left behind at a Unix path is replaced, and so is an empty file, as `mktemp` makes it to keep the name; any other
+/// file there is an error, for what it holds would be lost.
 ///
 /// # Errors
 /// What socket(2), bind(2) or listen(2) say.
@@ -82,7 +83,10 @@ pub fn bind(address: &Address, options: Options) -> io::Result<Bound> {
             Ok(Bound::Tcp(socket.into()))
         }
         Address::Unix { path, mode } => {
-            if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            let is_empty = |found: &fs::Metadata| found.is_file() && found.len() == 0;
+            if fs::symlink_metadata(path)
+                .is_ok_and(|found| found.file_type().is_socket() || is_empty(&found))
+            {
                 fs::remove_file(path)?;
             }
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -104,6 +108,18 @@ impl Bound {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(_) => None,
+        }
+    }
+
+    /// Gives what goes out over a TCP socket, and over the connections that it accepts, a mark by which the system routes and
+    /// filters (`SO_MARK`); a Unix socket needs none.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says: it needs the right to administrate the network.
+    pub fn set_mark(&self, mark: u32) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener).set_mark(mark),
+            Self::Unix(_) => Ok(()),
         }
     }
 
@@ -147,5 +163,28 @@ impl Listener {
                 Ok(Stream::Unix(stream))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_or_an_empty_file_gives_way_and_a_file_that_holds_something_does_not() {
+        let folder = std::env::temp_dir().join(format!("redstart-listen-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("s");
+        let address = Address::Unix { path: path.clone(), mode: Some(0o600) };
+        fs::write(&path, "").expect("written");
+        // The first takes an empty file's place, the second that of the socket which the first leaves behind.
+        drop(bind(&address, Options::default()).expect("an empty file gives way"));
+        drop(bind(&address, Options::default()).expect("a socket gives way"));
+        fs::remove_file(&path).expect("there");
+        fs::write(&path, "kept").expect("written");
+        let refused = bind(&address, Options::default()).expect_err("a file stays");
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read(&path).expect("read"), b"kept");
+        fs::remove_dir_all(&folder).expect("removed");
     }
 }

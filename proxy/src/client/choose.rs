@@ -2,10 +2,13 @@
 
 use redstart_common::command::spec::Flags;
 use redstart_common::command::{CommandSpec, keys};
+use redstart_common::resp::Args;
+use redstart_common::slot::hash_tag;
 
 use super::ClientId;
 use super::request::Request;
 use crate::route::distribution::{ShardIndex, Wants};
+use crate::route::pool::Pool;
 use crate::topology::PoolId;
 use crate::worker::Core;
 
@@ -71,5 +74,76 @@ pub fn place(core: &mut Core, pool: PoolId, request: Request<'_>) -> Place {
             _ => return Place::Several,
         }
     }
+    if let Place::Shard(Some(shard)) = found
+        && request.row.name.starts_with("sort")
+        && reads_elsewhere(pool, shard, request.args)
+    {
+        return Place::Several;
+    }
     found
+}
+
+/// Whether SORT reads keys by patterns that may lie elsewhere than what it sorts: it would find nothing there, and answer as
+/// if there were nothing. A pattern is bound to a shard by its hash tag. A node of a cluster refuses by itself.
+fn reads_elsewhere(pool: &mut Pool, shard: ShardIndex, args: Args<'_>) -> bool {
+    let settings = &pool.shared.settings;
+    let wants_hash = pool.topology.distribution.wants() == Wants::Hash;
+    if settings.first_key_decides || !wants_hash {
+        return false;
+    }
+    let tag = settings.hash_tag;
+    sort_patterns(args).any(|pattern| {
+        let bound = tag.map_or(pattern, |tag| hash_tag(pattern, tag));
+        bound.contains(&b'*') || pool.shard_of(pattern) != Some(shard)
+    })
+}
+
+/// The patterns of SORT that name keys: those with an asterisk. BY without one leaves the order as it is, and `GET #` is the
+/// element.
+fn sort_patterns(args: Args<'_>) -> impl Iterator<Item = &[u8]> {
+    let mut at = 2;
+    std::iter::from_fn(move || {
+        loop {
+            let word = args.get(at)?;
+            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+            let values = match () {
+                () if is("by") || is("get") || is("store") => 1,
+                () if is("limit") => 2,
+                () => 0,
+            };
+            at += 1 + values;
+            if (is("by") || is("get"))
+                && let Some(pattern) = args.get(at - 1)
+                && pattern.contains(&b'*')
+            {
+                return Some(pattern);
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use redstart_common::resp::OwnedArgs;
+
+    use super::*;
+
+    #[test]
+    fn patterns_of_sort_are_those_that_name_keys() {
+        let of = |text: &str| -> Vec<String> {
+            let words: Vec<&str> = text.split(' ').collect();
+            let args = OwnedArgs::from_slices(&words);
+            let found = sort_patterns(args.as_args());
+            found.map(|pattern| String::from_utf8_lossy(pattern).into_owned()).collect()
+        };
+        assert_eq!(of("SORT k"), [""; 0]);
+        assert_eq!(of("SORT k BY nosort GET # LIMIT 0 10 ALPHA"), [""; 0]);
+        assert_eq!(
+            of("SORT get by w_* LIMIT by get GET n_*->f get # STORE by ASC"),
+            ["w_*", "n_*->f"]
+        );
+        // What is no request is refused by the server.
+        assert_eq!(of("SORT k BY"), [""; 0]);
+        assert_eq!(of("SORT k STORE by by x*"), ["x*"]);
+    }
 }

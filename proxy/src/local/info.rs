@@ -62,9 +62,14 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
         if !text.is_empty() {
             text.push_str("\r\n");
         }
-        let (first, rest) = name.split_at(1);
         // Writing to a string does not fail.
-        let _ = write!(text, "# {}{rest}\r\n", first.to_ascii_uppercase());
+        let _ = match *name {
+            "cpu" => write!(text, "# CPU\r\n"),
+            name => {
+                let (first, rest) = name.split_at(1);
+                write!(text, "# {}{rest}\r\n", first.to_ascii_uppercase())
+            }
+        };
         let _ = write(core, pool, &totals, &mut text);
     }
     core.down

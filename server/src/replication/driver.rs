@@ -86,6 +86,8 @@ impl Replication {
     /// At the start, when the settings name a primary: it is reached at the next tick.
     pub fn start_as_replica(&mut self, host: &str, port: u16) {
         self.upstream = Some(Upstream::new(host, port));
+        // A round without a primary may just have been made: this one is not waited for.
+        self.cron_at_ms = 0;
     }
 
     /// At the start, when the data was loaded from an RDB file that names its history. On a replica, that history can be

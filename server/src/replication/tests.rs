@@ -214,6 +214,14 @@ fn the_handshake_says_what_redis_says_and_a_version() {
 }
 
 #[test]
+fn a_replica_that_starts_calls_its_primary_at_the_next_tick() {
+    let mut server = Server::new(Options::default());
+    server.wait(500);
+    server.replication.start_as_replica("primary", 7000);
+    assert!(has(&server.wait(100), "Connecting to MASTER primary:7000"));
+}
+
+#[test]
 fn a_primary_that_loads_is_asked_again_a_second_later() {
     let mut server = Server::replica(Options::default());
     server.wait(100);

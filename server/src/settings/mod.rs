@@ -190,6 +190,8 @@ pub struct Settings {
     pub unixsocket: String,
     pub unixsocketperm: u32,
     pub tcp_backlog: u32,
+    /// The mark (`SO_MARK`) of what goes out over TCP to clients and over the cluster's bus; 0 is none.
+    pub socket_mark_id: u32,
     pub tcp_keepalive: u64,
     pub timeout: u64,
     pub protected_mode: bool,
@@ -327,6 +329,7 @@ impl Default for Settings {
             unixsocket: String::new(),
             unixsocketperm: 0,
             tcp_backlog: 511,
+            socket_mark_id: 0,
             tcp_keepalive: 300,
             timeout: 0,
             protected_mode: true,

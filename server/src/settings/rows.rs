@@ -117,7 +117,7 @@ pub static ROWS: &[Row] = &[
     ),
     row("maxclients", Live, number!(maxclients, 1, u32::MAX as i64)),
     row("bind-source-addr", Live, text!(bind_source_addr)),
-    row("socket-mark-id", Start, Kind::Only("0", "marking sockets")),
+    row("socket-mark-id", Start, number!(socket_mark_id, 0, u32::MAX as i64)),
     // Process.
     row("daemonize", Start, flag!(daemonize)),
     row("pidfile", Start, text!(pidfile)),
