@@ -2,7 +2,7 @@
 # make bench   our release binaries beside redis-server and nutcracker; prints the table of docs/performance.md
 # make soak    what takes longer than a test may: SOAK_ROUNDS crashes (200) with appendfsync always and some of other
 #              kinds, a million keys each way, and SOAK_HISTORIES (1,000,000) each of replication, of clusters and of Sentinel, and
-#              of the proxy's worker and its watches; SOAK_NODES (300) in the simulator, sixty on this machine, and
+#              of the proxy's worker and its watches; SOAK_NODES (1,000) in the simulator, sixty on this machine, and
 #              SOAK_FAILOVERS (50) of a cluster that is half real; SOAK_CLIENTS (1,000) that misbehave before a proxy, and as
 #              many while its servers change a thousand times
 # make fuzz    every fuzz target for FUZZ_SECONDS each (600); needs nightly and cargo-fuzz
@@ -26,7 +26,7 @@ SOAK_ROUNDS ?= 200
 SOAK_HISTORIES ?= 1000000
 SOAK_CLIENTS ?= 1000
 SOAK_FAILOVERS ?= 50
-SOAK_NODES ?= 300
+SOAK_NODES ?= 1000
 
 FUZZ_SECONDS ?= 600
 FUZZ_CRATES := common server proxy
@@ -56,6 +56,7 @@ soak: tools
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib sentinel::simulate::
 	REDSTART_NODES=$(SOAK_NODES) cargo test --release -p redstart-server --lib -- --ignored --nocapture \
 		cluster::simulate::many
+	python3 tests/bench/crowd.py
 	python3 tests/bench/cluster.py settle
 	python3 tests/bench/cluster.py mixed --failovers $(SOAK_FAILOVERS) --slots 4000
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-proxy --lib simulate::

@@ -1,5 +1,5 @@
 //! Runs histories of simulations, each from a seed, on a few threads: `REDSTART_SEED=7` runs one and has it print its log,
-//! `REDSTART_HISTORIES=1000000` runs so many.
+//! `REDSTART_HISTORIES=1000000` runs so many, from `REDSTART_FIRST_SEED` (0) on: a million can be run in pieces.
 
 use std::fmt::Debug;
 use std::panic::RefUnwindSafe;
@@ -45,12 +45,13 @@ pub fn run_all<O: Default + Debug + Send>(
         return None;
     }
     let histories = number("REDSTART_HISTORIES").unwrap_or(usual);
-    let next = AtomicU64::new(0);
+    let first = number("REDSTART_FIRST_SEED").unwrap_or(0);
+    let next = AtomicU64::new(first);
     let work = || {
         let mut total = O::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= histories {
+            if seed >= first.saturating_add(histories) {
                 return total;
             }
             match run(&history, seed, false) {
@@ -70,6 +71,6 @@ pub fn run_all<O: Default + Debug + Send>(
         }
         total
     });
-    println!("{histories} histories: {total:?}");
+    println!("{histories} histories from seed {first} on: {total:?}");
     Some((histories, total))
 }

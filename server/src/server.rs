@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use redstart_common::log;
 use redstart_common::net::listen::{self, Bound, Options};
+use redstart_common::net::timer::Timer;
 use redstart_common::net::{Address, Listener, Stream, buffer, turn};
 use tokio::sync::{Notify, Semaphore};
 
@@ -455,33 +456,52 @@ async fn accept(server: Rc<Server>, listener: Listener) {
 /// How often spare buffers for replies are given back, but for a few.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
 
-/// The regular work, `hz` times a second.
+/// The regular work, `hz` times a second, and that of the cluster's bus, which shares its turns where both are as often.
 async fn cron(server: Rc<Server>) {
-    let mut trimmed = Instant::now();
+    let timer = Timer::default();
+    let mut now = Instant::now();
+    let (mut trimmed, mut due, mut bus_due) = (now, now, now);
     loop {
-        if trimmed.elapsed() >= TRIM_EVERY {
-            trimmed = Instant::now();
+        if now - trimmed >= TRIM_EVERY {
+            trimmed = now;
             buffer::trim();
         }
-        let pause = {
+        if now >= due {
             let mut engine = server.engine.borrow_mut();
             engine.refresh();
             crate::turn::cron::tick(&mut engine);
-            Duration::from_micros(1_000_000 / u64::from(engine.core.settings.hz.max(1)))
-        };
-        tokio::time::sleep(pause).await;
+            let hz = engine.core.settings.hz.max(1);
+            due = now + Duration::from_micros(1_000_000 / u64::from(hz));
+        }
+        let mut next = due;
+        if bus::works(&server) {
+            if now >= bus_due {
+                bus::tick(&server);
+                bus_due = now + bus::TICK;
+            }
+            next = next.min(bus_due);
+        }
+        timer.sleep(next.saturating_duration_since(Instant::now())).await;
+        now = Instant::now();
     }
 }
 
 /// Looks after the log when no turn does: the end of each turn writes and syncs what is due.
 async fn log(server: Rc<Server>) {
+    let timer = Timer::default();
     loop {
-        let pause = server.engine.borrow().core.log_wakes_in();
-        let pause = pause.unwrap_or(LOOK_AT_LOG_EVERY).clamp(LOG_PAUSE_MIN, LOOK_AT_LOG_EVERY);
+        let pause = {
+            let core = &server.engine.borrow().core;
+            // Where there is none, the turns that the regular work ends do until its first sync wakes this task.
+            core.logging.log.as_ref().map(|_| {
+                let pause = core.log_wakes_in().unwrap_or(LOOK_AT_LOG_EVERY);
+                pause.clamp(LOG_PAUSE_MIN, LOOK_AT_LOG_EVERY)
+            })
+        };
         // Whichever it is, a turn ends after it.
         tokio::select! {
             () = server.wanted.logged.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = timer.sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
     }
 }
@@ -508,7 +528,9 @@ async fn start(server: Rc<Server>) {
         let engine = &mut *engine;
         engine.core.fit_cluster_to_data(&mut engine.keyspace);
     }
-    bus::begin(&server, std::mem::take(&mut engine.core.clustering.bus));
+    if engine.core.cluster.is_some() {
+        bus::begin(&server, std::mem::take(&mut engine.core.clustering.bus));
+    }
     let (shell, settings) = (&engine.core.shell, &engine.core.settings);
     if shell.embedded {
         return;

@@ -10,6 +10,7 @@ const UNSAFE: &[&str] = &[
     "common/src/crash/mod.rs",
     "common/src/crash/registers.rs",
     "common/src/memory.rs",
+    "common/src/net/descriptor.rs",
     "common/src/number/float.rs",
     "proxy/src/main.rs",
     "server/src/main.rs",

@@ -1,13 +1,16 @@
 //! The only code that knows the operating system's sockets: streams, listeners, reused buffers, the turn of an event
-//! loop, and the crowd of clients it serves.
+//! loop, the crowd of clients it serves, sockets that are rarely used, and timers.
 
 pub mod buffer;
 pub mod crowd;
+mod descriptor;
 pub mod listen;
 pub mod memory;
 pub mod outward;
 pub mod stream;
+pub mod timer;
 pub mod turn;
+pub mod watch;
 
 pub use listen::{Address, Listener};
 pub use stream::Stream;

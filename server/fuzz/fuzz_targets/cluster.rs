@@ -4,6 +4,8 @@
 //! The first byte chooses: the file, bytes as they come, or packets with a whole header whose fields are the input's.
 #![no_main]
 
+use std::ops::ControlFlow;
+
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -32,14 +34,13 @@ fn file(text: &[u8]) {
 fn stream(bytes: &[u8], step: usize) {
     let mut frames = Frames::default();
     for part in bytes.chunks(step) {
-        frames.push(part);
-        loop {
-            match frames.next_packet() {
-                // An error is as good as a packet: neither may panic.
-                Ok(Some(bytes)) => drop(packet::read(bytes)),
-                Ok(None) => break,
-                Err(_) => return,
-            }
+        // An error is as good as a packet: neither may panic.
+        let taken = frames.push(part, |bytes| {
+            drop(packet::read(bytes));
+            ControlFlow::<()>::Continue(())
+        });
+        if taken.is_err() {
+            return;
         }
     }
 }

@@ -65,11 +65,15 @@ impl Cluster {
         claimed: &SlotSet,
         turn: &mut Turn<'_>,
     ) {
-        let newer = claimed.iter().find(|slot| {
-            self.owner_handle(*slot) != Some(sender)
-                && self.claimed_epoch(*slot).is_some_and(|epoch| epoch > config_epoch)
+        // Whose slot comes first of those that are claimed by a newer one.
+        let newer = self.nodes.iter().filter(|(handle, node)| {
+            *handle != sender && node.config_epoch > config_epoch && !node.slots.is_empty()
         });
-        let Some(owner) = newer.and_then(|slot| self.owner_handle(slot)) else { return };
+        let of_newer = newer.filter_map(|(handle, node)| {
+            let slots = claimed.common(&node.slots).without(&self.not_claimed);
+            Some((slots.iter().next()?, handle))
+        });
+        let Some((_, owner)) = of_newer.min() else { return };
         let (name, about) = (self.nodes[sender].name, self.nodes[owner].name);
         turn.verbose(format!(
             "Node {name} has old slots configuration, sending an UPDATE message about {about}"
@@ -134,37 +138,38 @@ impl Cluster {
     ) {
         let myself = &self.nodes[self.myself];
         let my_primary = if myself.is_primary() { Some(self.myself) } else { myself.primary };
-        let mut lost = Vec::new();
+        let mut lost = SlotSet::default();
         let mut of_my_shard = 0;
         // Somebody may have taken a failed primary's place: the next in the row need not wait.
         self.todo.failover |= self.options.ranks_elections;
-        let unclaimed = self.nodes[sender].slots.without(claimed);
-        unclaimed.iter().for_each(|slot| {
-            // It stays with its owner until somebody else claims it: answers are better than none.
-            self.not_claimed.insert(slot);
-        });
-        for slot in claimed.iter() {
-            let owner = self.owner_handle(slot);
-            if owner == Some(sender) {
-                self.not_claimed.remove(slot);
-                continue;
-            }
+        let own = &self.nodes[sender].slots;
+        // What it claims no more stays with it until somebody else claims it: answers are better than none.
+        self.not_claimed.add(&own.without(claimed));
+        self.not_claimed.take_out(&own.common(claimed));
+        let mut taken = claimed.without(own);
+        for slot in self.importing.keys() {
             // Operators close it by hand.
-            if self.importing.contains_key(&slot) {
+            taken.remove(*slot);
+        }
+        for (handle, node) in self.nodes.iter().filter(|(handle, _)| *handle != sender) {
+            let mut theirs = taken.common(&node.slots);
+            if theirs.is_empty() {
                 continue;
             }
-            if self.claimed_epoch(slot).is_some_and(|epoch| epoch >= config_epoch) {
-                continue;
+            if node.config_epoch >= config_epoch {
+                let kept = theirs.without(&self.not_claimed);
+                taken.take_out(&kept);
+                theirs.take_out(&kept);
             }
-            if owner == Some(self.myself) {
-                lost.push(slot);
+            if Some(handle) == my_primary {
+                of_my_shard += theirs.len();
             }
-            if owner.is_some() && owner == my_primary {
-                of_my_shard += 1;
+            if handle == self.myself {
+                lost = theirs;
             }
-            self.release_slot(slot);
-            self.give_slot(slot, sender);
-            self.not_claimed.remove(slot);
+        }
+        if !taken.is_empty() {
+            self.give_all(&taken, sender);
             self.todo.save_soon();
             self.todo.state = true;
         }
@@ -189,7 +194,7 @@ impl Cluster {
                 turn,
             );
         } else {
-            lost.into_iter().for_each(|slot| turn.act(Action::DeleteSlot(slot)));
+            lost.iter().for_each(|slot| turn.act(Action::DeleteSlot(slot)));
         }
     }
 

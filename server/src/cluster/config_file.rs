@@ -1,7 +1,7 @@
 //! Reading nodes.conf: what CLUSTER NODES shows, and a line of variables at the end.
 
 use super::Cluster;
-use super::node::{Flags, Handle, Name};
+use super::node::{Called, Flags, Handle, Name};
 use super::operator::BUS_PORT_ABOVE;
 use super::options::Options;
 use super::packet::is_hostname;
@@ -51,7 +51,7 @@ impl Cluster {
         let announced = options.announced_ip.clone();
         cluster.set_options(options);
         if let Some(ip) = announced {
-            cluster.nodes[cluster.myself].ip = ip;
+            cluster.nodes[cluster.myself].ip = ip.into();
         }
         cluster.settle();
         Ok(cluster)
@@ -131,14 +131,14 @@ impl Cluster {
         let port = number(port)?;
         let above = i64::from(port) + BUS_PORT_ABOVE;
         let node = &mut self.nodes[handle];
-        node.ip = ip.to_owned();
+        node.ip = ip.into();
         node.port = port;
         node.bus_port = match bus_port {
             Some(bus_port) => number(bus_port)?,
             None => u16::try_from(above).map_err(|_| Corrupt)?,
         };
         if is_hostname(hostname) {
-            node.hostname = hostname.to_owned();
+            node.call(Called::Hostname, hostname);
         }
         Ok(())
     }
@@ -162,9 +162,7 @@ impl Cluster {
             return Ok(());
         }
         let (first, last) = word.split_once('-').unwrap_or((word, word));
-        for slot in slot(first)?..=slot(last)? {
-            self.give_slot(slot, handle);
-        }
+        self.give_run(slot(first)?, slot(last)?, handle);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use redstart_common::slot::SLOT_COUNT;
 
 use super::Cluster;
 use super::door::{Action, Event, Turn};
-use super::node::{Flags, Handle};
+use super::node::{Called, Flags, Handle};
 use super::packet::Kind;
 
 /// How often the regular work is done, in milliseconds.
@@ -108,9 +108,7 @@ impl Cluster {
         if self.todo.sync_soon && self.ticks.is_multiple_of(SYNC_EVERY) {
             self.todo.save_synced();
         }
-        if self.nodes[self.myself].hostname != self.options.hostname {
-            self.nodes[self.myself].hostname.clone_from(&self.options.hostname);
-        }
+        self.nodes[self.myself].call(Called::Hostname, &self.options.hostname);
         self.look_after_links(turn);
         self.stats.maybe_failed = 0;
         let handshake_ms = self.options.node_timeout_ms.max(HANDSHAKE_MS_MIN);

@@ -31,17 +31,17 @@ impl Cluster {
             Some(primary) => primary.config_epoch,
             None => node.config_epoch,
         };
-        let hostname = if node.hostname.is_empty() { "" } else { "," };
+        let hostname = if node.hostname().is_empty() { "" } else { "," };
         let is_linked = node.link.is_some() || node.is_myself();
         // Writing to a String cannot fail.
         let _ = write!(
             out,
             "{} {}:{}@{}{hostname}{} {} {} {} {} {epoch} {}",
             node.name,
-            by_ipv6.map_or(node.ip.as_str(), |by_ipv6| node.client_ip(by_ipv6)),
+            by_ipv6.map_or(&*node.ip, |by_ipv6| node.client_ip(by_ipv6)),
             node.port,
             node.bus_port,
-            node.hostname,
+            node.hostname(),
             node.flags.describe(),
             primary.map_or("-", |primary| primary.name.as_str()),
             shown(node.ping_sent_ms),

@@ -98,7 +98,7 @@ impl Cluster {
                 self.last_vote_epoch = epoch;
                 if let Some(primary) = primary {
                     self.nodes[primary].voted_ms = turn.now_ms;
-                    self.nodes[primary].voted_for = Some(name);
+                    self.nodes[primary].voted_for = Some(Box::new(name));
                 }
                 self.todo.save_synced();
                 if link.is_some() {
@@ -133,7 +133,8 @@ impl Cluster {
         let wait_ms = self.options.node_timeout_ms.saturating_mul(2);
         let since_ms = now_ms - primary.voted_ms;
         // Whoever asks again has not won, by a newer epoch: nothing is lost by voting again.
-        let asks_again = self.options.ranks_elections && primary.voted_for == Some(node.name);
+        let asks_again =
+            self.options.ranks_elections && primary.voted_for.as_deref() == Some(&node.name);
         if since_ms < wait_ms && !asks_again {
             return deny(format!(
                 "can't vote about this master before {} milliseconds",
@@ -376,13 +377,9 @@ impl Cluster {
         let Some(old) = myself.primary.filter(|_| myself.is_replica()) else { return };
         self.become_primary(self.myself);
         turn.act(Action::Lead);
-        let mut slots: Vec<u16> = self.nodes[old].slots.iter().collect();
-        slots.extend(self.take_left_slots());
-        for slot in slots {
-            self.release_slot(slot);
-            self.give_slot(slot, self.myself);
-            self.not_claimed.remove(slot);
-        }
+        let mut slots = self.nodes[old].slots.clone();
+        slots.add(&self.take_left_slots());
+        self.give_all(&slots, self.myself);
         self.update_state(turn);
         self.todo.save_synced();
         self.broadcast_pong(false, turn);

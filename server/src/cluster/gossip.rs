@@ -5,7 +5,7 @@ use redstart_common::log::Level;
 use super::Cluster;
 use super::door::Turn;
 use super::membership::FORGOTTEN_MS;
-use super::node::{Flags, Handle, LinkId, Name, Node};
+use super::node::{Called, Flags, Handle, LinkId, Name};
 use super::packet::{self, Extensions, GOSSIP_BYTES, Gossip, Header, Kind, mark, own_mark};
 
 /// A failure report counts for so many node timeouts.
@@ -47,15 +47,15 @@ impl Cluster {
         }
     }
 
-    fn extensions(&self) -> Extensions {
-        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    fn extensions(&self) -> Extensions<'_> {
         let myself = &self.nodes[self.myself];
+        let called = |how: Called| Some(myself.called(how)).filter(|text| !text.is_empty());
         Extensions {
-            hostname: text(&myself.hostname),
-            human_name: text(&myself.human_name),
+            hostname: called(Called::Hostname),
+            human_name: called(Called::Human),
             shard: Some(self.shard_of(myself)),
-            client_ipv4: text(&myself.client_ips[0]),
-            client_ipv6: text(&myself.client_ips[1]),
+            client_ipv4: called(Called::ClientIpv4),
+            client_ipv6: called(Called::ClientIpv6),
             forgotten: self
                 .just_forgotten
                 .iter()
@@ -69,23 +69,22 @@ impl Cluster {
     pub(super) fn hear_extensions(
         &mut self,
         sender: Handle,
-        said: &Extensions,
+        said: &Extensions<'_>,
         turn: &mut Turn<'_>,
     ) {
         for kind in &said.unknown {
             turn.warn(format!("Received unknown extension type {kind}"));
         }
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let node = &mut self.nodes[sender];
-        node.hostname = text(&said.hostname);
+        node.call(Called::Hostname, said.hostname.unwrap_or_default());
         node.takes_extensions |= said.takes_all;
         if !node.takes_extensions {
             return;
         }
-        node.human_name = text(&said.human_name);
-        let ips = [text(&said.client_ipv4), text(&said.client_ipv6)];
-        if node.client_ips != ips {
-            node.client_ips = ips;
+        node.call(Called::Human, said.human_name.unwrap_or_default());
+        let is_moved = node.call(Called::ClientIpv4, said.client_ipv4.unwrap_or_default())
+            | node.call(Called::ClientIpv6, said.client_ipv6.unwrap_or_default());
+        if is_moved {
             self.touch();
         }
         self.hear_shard(sender, said.shard);
@@ -115,20 +114,24 @@ impl Cluster {
         if let Some(node) = receiver.filter(|_| !found.is_inbound && kind == Kind::Ping) {
             self.nodes[node].ping_sent_ms = turn.now_ms;
         }
-        let told: Vec<Handle> = self.choose_gossip(turn);
-        let told: Vec<(&Node, i64)> =
-            told.into_iter().map(|node| (&self.nodes[node], turn.wall_ahead_ms)).collect();
+        let mut told = std::mem::take(&mut self.told);
+        self.choose_gossip(&mut told, turn);
         let takes_all = receiver.is_some_and(|node| self.nodes[node].takes_extensions);
-        let packet = self.header(turn.offset).heartbeat(kind, &self.extensions(), takes_all, &told);
-        self.send(Some(link), kind, &packet);
+        let mut out = self.links.begin_output(link);
+        let nodes = told.iter().map(|node| &self.nodes[*node]);
+        let (header, extensions) = (self.header(turn.offset), self.extensions());
+        header.heartbeat(kind, &extensions, takes_all, nodes, turn.wall_ahead_ms, &mut out);
+        self.links.end_output(link, out);
+        self.stats.sent[kind as usize] += 1;
+        self.told = told;
     }
 
     /// A tenth of the nodes, at least three, by chance; and all that may have failed, so that others hear of it soon.
-    fn choose_gossip(&mut self, turn: &mut Turn<'_>) -> Vec<Handle> {
+    fn choose_gossip(&mut self, chosen: &mut Vec<Handle>, turn: &mut Turn<'_>) {
         self.heartbeats += 1;
         let mut fresh = self.nodes.len().saturating_sub(2);
         let wanted = (self.nodes.len() / 10).max(3).min(fresh);
-        let mut chosen = Vec::with_capacity(wanted + self.stats.maybe_failed);
+        chosen.clear();
         let mut tries = wanted * 3;
         while fresh > 0 && chosen.len() < wanted && tries > 0 {
             tries -= 1;
@@ -159,7 +162,6 @@ impl Cluster {
                 .filter(|(_, node)| node.may_have_failed() && !node.is_in_handshake());
             chosen.extend(failing.map(|(handle, _)| handle).take(self.stats.maybe_failed));
         }
-        chosen
     }
 
     /// Sends a PONG to all nodes that there is a link to, or to those of this server's shard: news of its configuration.
@@ -196,7 +198,7 @@ impl Cluster {
                 None => {
                     let node = self.add_node(Some(name), told.flags.and(TOLD), turn);
                     let node = &mut self.nodes[node];
-                    node.ip = told.ip;
+                    node.ip = told.ip.into();
                     (node.port, node.plain_port, node.bus_port) =
                         (told.port, told.plain_port, told.bus_port);
                 }
@@ -207,7 +209,7 @@ impl Cluster {
     fn hear_of_known(
         &mut self,
         handle: Handle,
-        told: &Gossip,
+        told: &Gossip<'_>,
         sender: Option<Handle>,
         turn: &mut Turn<'_>,
     ) {
@@ -216,13 +218,15 @@ impl Cluster {
             && self.nodes[sender].has_vote()
             && handle != self.myself
         {
-            let (by, about) = (self.nodes[sender].shown(), self.nodes[handle].shown());
+            let shown = |it: &Self| (it.nodes[sender].shown(), it.nodes[handle].shown());
             if failing {
                 if self.add_report(handle, sender, turn.now_ms) {
+                    let (by, about) = shown(self);
                     turn.verbose(format!("Node {by} reported node {about} as not reachable."));
                 }
                 self.mark_failed_if_agreed(handle, turn);
             } else if self.remove_report(handle, sender, turn.now_ms) {
+                let (by, about) = shown(self);
                 turn.verbose(format!("Node {by} reported node {about} is back online."));
             }
         }
@@ -237,7 +241,7 @@ impl Cluster {
             }
         }
         let node = &self.nodes[handle];
-        let moved = !node.ip.eq_ignore_ascii_case(&told.ip)
+        let moved = !node.ip.eq_ignore_ascii_case(told.ip)
             || node.port != told.port
             || node.bus_port != told.bus_port;
         if node.flags.any(Flags::FAILED.or(Flags::MAYBE_FAILED))
@@ -249,7 +253,7 @@ impl Cluster {
             let link = node.link;
             self.close_link(link, turn);
             let node = &mut self.nodes[handle];
-            node.ip.clone_from(&told.ip);
+            node.ip = told.ip.into();
             (node.port, node.plain_port, node.bus_port) =
                 (told.port, told.plain_port, told.bus_port);
             node.flags.clear(Flags::NO_ADDRESS);

@@ -1,10 +1,9 @@
 //! The connections of the bus, as far as they are not sockets: whose they are, and what waits to be sent.
 
-use std::collections::BTreeMap;
-
 use redstart_common::log::Level;
 
 use super::Cluster;
+use super::by_id::ById;
 use super::door::{Action, Turn};
 use super::node::{Flags, Handle, LinkId};
 use super::packet::{Frames, Kind};
@@ -21,9 +20,9 @@ pub struct Link {
     /// Whether it stands.
     pub is_connected: bool,
     /// The address of the other side.
-    pub(super) peer_ip: String,
+    pub(super) peer_ip: Box<str>,
     /// The address of this side.
-    pub(super) local_ip: String,
+    pub(super) local_ip: Box<str>,
     /// When anything came by it.
     pub(super) heard_ms: i64,
     pub(super) out: Vec<u8>,
@@ -37,8 +36,8 @@ impl Link {
             node,
             is_inbound: node.is_none(),
             is_connected: node.is_none(),
-            peer_ip: String::new(),
-            local_ip: String::new(),
+            peer_ip: Box::default(),
+            local_ip: Box::default(),
             heard_ms: now_ms,
             out: Vec::new(),
             input: Frames::default(),
@@ -54,30 +53,75 @@ impl Link {
     /// Memory that it takes, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + self.out.capacity() + self.input.held()
+        size_of::<Self>()
+            + self.out.capacity()
+            + self.input.held()
+            + self.peer_ip.len()
+            + self.local_ip.len()
     }
 }
 
 /// All connections.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    open: BTreeMap<LinkId, Link>,
+    open: ById<Box<Link>>,
     last: u64,
     /// Links with output that is to leave at the end of the turn.
     ready: Vec<LinkId>,
+    /// Room for output that nothing waits in.
+    spare: Vec<Vec<u8>>,
 }
+
+/// Rooms for output that are kept, and bytes of each at most: thousands of links say little, one after the other.
+const SPARE_MAX: usize = 2;
+const SPARE_BYTES_MAX: usize = 16 << 10;
 
 impl Links {
     pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
-        self.open.get(&id)
+        self.open.get(id).map(|link| &**link)
     }
 
     pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.open.get_mut(&id)
+        self.open.get_mut(id).map(|link| &mut **link)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.open.iter().map(|(id, link)| (*id, link))
+    fn add(&mut self, id: LinkId, link: Link) {
+        self.open.insert(id, Box::new(link));
+    }
+
+    /// What waits to be sent on a link, to be appended to; [`end_output`](Self::end_output) puts it back.
+    pub(super) fn begin_output(&mut self, id: LinkId) -> Vec<u8> {
+        let Some(link) = self.open.get_mut(id) else { return Vec::new() };
+        if link.out.is_empty() {
+            self.ready.push(id);
+            if let Some(room) = self.spare.pop() {
+                return room;
+            }
+        }
+        std::mem::take(&mut link.out)
+    }
+
+    pub(super) fn end_output(&mut self, id: LinkId, out: Vec<u8>) {
+        if let Some(link) = self.open.get_mut(id) {
+            link.out = out;
+        }
+    }
+
+    fn sent(&mut self, id: LinkId, count: usize) {
+        let Some(link) = self.open.get_mut(id) else { return };
+        if count < link.out.len() {
+            link.out.drain(..count);
+            return;
+        }
+        let mut room = std::mem::take(&mut link.out);
+        if self.spare.len() < SPARE_MAX && room.capacity() <= SPARE_BYTES_MAX {
+            room.clear();
+            self.spare.push(room);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.open.iter().map(|(id, link)| (id, &**link))
     }
 }
 
@@ -85,13 +129,13 @@ impl Cluster {
     /// The number of a connection that another node has made.
     pub fn new_link(&mut self) -> LinkId {
         self.links.last += 1;
-        LinkId(self.links.last)
+        LinkId(std::num::NonZeroU64::MIN.saturating_add(self.links.last - 1))
     }
 
     /// What all connections take, in bytes.
     #[must_use]
     pub fn links_bytes(&self) -> usize {
-        self.links().map(|(_, link)| link.memory()).sum()
+        self.links.iter().map(|(_, link)| link.memory()).sum()
     }
 
     /// A connection.
@@ -100,7 +144,7 @@ impl Cluster {
         self.links.get(id)
     }
 
-    /// All connections.
+    /// All connections, in the order in which they were made.
     pub fn links(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         self.links.iter()
     }
@@ -110,23 +154,29 @@ impl Cluster {
         into.append(&mut self.links.ready);
     }
 
-    /// What waits to be sent on a link that stands. What was sent is to be taken out.
-    pub fn output(&mut self, id: LinkId) -> Option<&mut Vec<u8>> {
-        self.links.get_mut(id).filter(|link| link.is_connected).map(|link| &mut link.out)
+    /// What waits to be sent on a link that stands. Of what was sent [`sent`](Self::sent) is to be told.
+    #[must_use]
+    pub fn output(&self, id: LinkId) -> Option<&[u8]> {
+        self.links.get(id).filter(|link| link.is_connected).map(|link| link.out.as_slice())
+    }
+
+    /// So many bytes of what waited on a link were sent.
+    pub fn sent(&mut self, id: LinkId, count: usize) {
+        self.links.sent(id, count);
     }
 
     pub(super) fn accept(&mut self, id: LinkId, peer_ip: String, local_ip: String, now_ms: i64) {
-        let link = Link { peer_ip, local_ip, ..Link::new(None, now_ms) };
-        self.links.open.insert(id, link);
+        let (peer_ip, local_ip) = (peer_ip.into(), local_ip.into());
+        self.links.add(id, Link { peer_ip, local_ip, ..Link::new(None, now_ms) });
     }
 
     /// Asks for a connection to a node.
     pub(super) fn connect(&mut self, node: Handle, turn: &mut Turn<'_>) {
         let id = self.new_link();
-        self.links.open.insert(id, Link::new(Some(node), turn.now_ms));
+        self.links.add(id, Link::new(Some(node), turn.now_ms));
         let node = &mut self.nodes[node];
         node.link = Some(id);
-        turn.act(Action::Connect { link: id, ip: node.ip.clone(), port: node.bus_port });
+        turn.act(Action::Connect { link: id, ip: node.ip.to_string(), port: node.bus_port });
     }
 
     /// A link that was asked for stands.
@@ -138,7 +188,7 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) {
         let Some(link) = self.links.get_mut(id) else { return };
-        (link.peer_ip, link.local_ip, link.is_connected) = (peer_ip, local_ip, true);
+        (link.peer_ip, link.local_ip, link.is_connected) = (peer_ip.into(), local_ip.into(), true);
         if !link.out.is_empty() {
             self.links.ready.push(id);
         }
@@ -173,7 +223,7 @@ impl Cluster {
 
     /// Forgets a link without closing it.
     fn drop_link(&mut self, id: LinkId) {
-        let Some(link) = self.links.open.remove(&id) else { return };
+        let Some(link) = self.links.open.remove(id) else { return };
         if let Some(node) = link.node.and_then(|node| self.nodes.get_mut(node)) {
             node.link.take_if(|link| *link == id);
             node.inbound.take_if(|link| *link == id);
@@ -199,13 +249,10 @@ impl Cluster {
 
     /// Puts a packet where it waits to be sent.
     pub(super) fn send(&mut self, id: Option<LinkId>, kind: Kind, packet: &[u8]) {
-        let Some((id, link)) = id.and_then(|id| Some((id, self.links.open.get_mut(&id)?))) else {
-            return;
-        };
-        if link.out.is_empty() {
-            self.links.ready.push(id);
-        }
-        link.out.extend_from_slice(packet);
+        let Some(id) = id.filter(|id| self.links.get(*id).is_some()) else { return };
+        let mut out = self.links.begin_output(id);
+        out.extend_from_slice(packet);
+        self.links.end_output(id, out);
         self.stats.sent[kind as usize] += 1;
     }
 
@@ -222,15 +269,23 @@ impl Cluster {
     /// Closes links that hold more than they may, and gives back room that they do not need.
     pub(super) fn look_after_links(&mut self, turn: &mut Turn<'_>) {
         let limit = self.options.link_limit;
-        let mut over = Vec::new();
-        for (id, link) in &mut self.links.open {
+        // Links of nodes that nobody knows are closed when they have said nothing for long: each holds a descriptor.
+        let patience_ms = self.options.node_timeout_ms.saturating_mul(2).max(2000);
+        let (mut over, mut silent) = (Vec::new(), Vec::new());
+        for (id, link) in self.links.open.iter_mut() {
+            if link.node.is_none() && turn.now_ms - link.heard_ms > patience_ms {
+                silent.push(id);
+            }
             let (used, room) = link.waiting();
+            if room == 0 {
+                continue;
+            }
             if (room - used) / 4 > used {
                 link.out.shrink_to_fit();
             }
             let room = link.out.capacity();
             if limit != 0 && room as u64 > limit && link.node.is_some() {
-                over.push((*id, room));
+                over.push((id, room));
             }
         }
         for (id, room) in over {
@@ -248,16 +303,6 @@ impl Cluster {
             self.close_link(Some(id), turn);
             self.stats.links_over_limit += 1;
         }
-        self.close_silent_strangers(turn);
-    }
-
-    /// Closes links of nodes that nobody knows when they have said nothing for long: each holds a descriptor.
-    fn close_silent_strangers(&mut self, turn: &mut Turn<'_>) {
-        let patience_ms = self.options.node_timeout_ms.saturating_mul(2).max(2000);
-        let stranger =
-            |link: &Link| link.node.is_none() && turn.now_ms - link.heard_ms > patience_ms;
-        let silent: Vec<_> =
-            self.links.iter().filter(|(_, link)| stranger(link)).map(|(id, _)| id).collect();
         for id in silent {
             self.close_link(Some(id), turn);
         }

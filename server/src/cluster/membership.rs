@@ -3,6 +3,7 @@
 use super::Cluster;
 use super::door::{Action, Turn};
 use super::node::{Flags, Handle, Name, Node};
+use super::slots::SlotSet;
 
 /// How long a node that was forgotten here is not learnt of again, in milliseconds.
 pub(super) const FORGOTTEN_MS: i64 = 60_000;
@@ -123,7 +124,7 @@ impl Cluster {
     /// Has replication follow a node where it is now.
     pub(super) fn follow_address(&self, primary: Handle, turn: &mut Turn<'_>) {
         let primary = &self.nodes[primary];
-        turn.act(Action::Follow { ip: primary.ip.clone(), port: primary.port });
+        turn.act(Action::Follow { ip: primary.ip.to_string(), port: primary.port });
     }
 
     /// No slot is on its way any more.
@@ -140,12 +141,8 @@ impl Cluster {
             return false;
         }
         *place = Some(owner);
-        if self.nodes[owner].slots.insert(slot)
-            && self.nodes[owner].slots.len() == 1
-            && self.primaries_have_replicas()
-        {
-            // A new primary among others that have replicas may get one of theirs.
-            self.nodes[owner].flags.set(Flags::MIGRATE_TO);
+        if self.nodes[owner].slots.insert(slot) && self.nodes[owner].slots.len() == 1 {
+            self.look_for_replicas(owner);
         }
         self.touch();
         true
@@ -166,9 +163,56 @@ impl Cluster {
 
     /// Takes all slots from a node.
     pub(super) fn release_slots(&mut self, owner: Handle) {
-        let slots: Vec<u16> = self.nodes[owner].slots.iter().collect();
-        for slot in slots {
-            self.release_slot(slot);
+        let slots = std::mem::take(&mut self.nodes[owner].slots);
+        for slot in slots.iter() {
+            self.owners[usize::from(slot)] = None;
+        }
+        if !slots.is_empty() {
+            self.touch();
+        }
+    }
+
+    /// Gives slots to a node, whoever has them.
+    pub(super) fn give_all(&mut self, slots: &SlotSet, to: Handle) {
+        if slots.is_empty() {
+            return;
+        }
+        let had_some = !self.nodes[to].slots.is_empty();
+        self.nodes.nodes_mut().for_each(|node| node.slots.take_out(slots));
+        self.nodes[to].slots.add(slots);
+        for slot in slots.iter() {
+            self.owners[usize::from(slot)] = Some(to);
+        }
+        self.not_claimed.take_out(slots);
+        if !had_some {
+            self.look_for_replicas(to);
+        }
+        self.touch();
+    }
+
+    /// Gives those of some slots to a node that nobody owns, as [`give_slot`](Self::give_slot) does.
+    pub(super) fn give_run(&mut self, first: u16, last: u16, owner: Handle) {
+        let run = usize::from(first)..=usize::from(last);
+        let owners = self.owners.get_mut(run).unwrap_or_default();
+        if first >= last || owners.is_empty() || owners.iter().any(Option::is_some) {
+            for slot in first..=last {
+                self.give_slot(slot, owner);
+            }
+            return;
+        }
+        owners.fill(Some(owner));
+        let is_new = self.nodes[owner].slots.is_empty();
+        self.nodes[owner].slots.insert_run(first, last);
+        if is_new {
+            self.look_for_replicas(owner);
+        }
+        self.touch();
+    }
+
+    /// A new primary among others that have replicas may get one of theirs.
+    fn look_for_replicas(&mut self, owner: Handle) {
+        if self.primaries_have_replicas() {
+            self.nodes[owner].flags.set(Flags::MIGRATE_TO);
         }
     }
 

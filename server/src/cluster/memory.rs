@@ -78,7 +78,7 @@ impl Cluster {
             self.owner_handle(*slot)
                 .is_none_or(|owner| owner != self.myself && as_primary(owner) < epoch)
         };
-        let mine: Vec<u16> = slots.iter().filter(is_older).collect();
+        let mine: SlotSet = slots.iter().filter(is_older).collect();
         if mine.is_empty() && (myself.is_replica() || is_again) {
             return;
         }
@@ -94,16 +94,12 @@ impl Cluster {
     }
 
     /// This server is a primary, with these slots beside its own, and all are told.
-    fn lead_with(&mut self, slots: &[u16], turn: &mut Turn<'_>) {
+    fn lead_with(&mut self, slots: &SlotSet, turn: &mut Turn<'_>) {
         if self.nodes[self.myself].is_replica() {
             self.become_primary(self.myself);
             turn.act(Action::Lead);
         }
-        for &slot in slots {
-            self.release_slot(slot);
-            self.give_slot(slot, self.myself);
-            self.not_claimed.remove(slot);
-        }
+        self.give_all(slots, self.myself);
         self.reset_manual(turn);
         self.todo.save_synced();
         self.todo.state = true;
@@ -119,7 +115,7 @@ impl Cluster {
     }
 
     /// The slots of this server's primary that nobody has, now that it replicates this server.
-    pub(super) fn take_left_slots(&mut self) -> Vec<u16> {
+    pub(super) fn take_left_slots(&mut self) -> SlotSet {
         let slots = std::mem::take(&mut self.mutual).slots;
         slots.iter().filter(|slot| self.owner_handle(*slot).is_none()).collect()
     }

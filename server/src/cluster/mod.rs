@@ -9,6 +9,7 @@
 //!   tick   ─▶ cron: connect, ping, suspect, elect, migrate
 //! ```
 
+mod by_id;
 mod claims;
 mod config_file;
 mod cron;
@@ -38,6 +39,7 @@ use std::collections::BTreeMap;
 
 use redstart_common::slot::SLOT_COUNT;
 
+pub use self::by_id::ById;
 pub use self::config_file::Corrupt;
 use self::cron::Todo;
 pub use self::door::{Action, Event, Turn};
@@ -47,7 +49,7 @@ use self::links::Links;
 use self::manual::Manual;
 use self::memory::Mutual;
 use self::moves::{Act, Moves};
-pub use self::node::{Flags, Handle, LinkId, NAME_BYTES, Name, Node};
+pub use self::node::{Called, Flags, Handle, LinkId, NAME_BYTES, Name, Node};
 pub use self::operator::{BUS_PORT_ABOVE, FailoverKind, Refusal, SetSlot};
 pub use self::options::{Endpoint, Options};
 pub use self::slots::{SLOT_BYTES, SLOT_WORDS, SlotSet};
@@ -97,6 +99,8 @@ pub struct Cluster {
     pub stats: Stats,
     ticks: u64,
     heartbeats: u64,
+    /// Nodes that a heartbeat tells of, between two of them.
+    told: Vec<Handle>,
     /// Since when this server's primary is a replica itself.
     sub_replica_since_ms: Option<i64>,
     /// What is remembered of a primary that has become this server's replica.
@@ -126,8 +130,8 @@ impl Cluster {
         let mut nodes = Table::default();
         let mut node = Node::new(name, Flags::MYSELF.or(Flags::PRIMARY), now_ms);
         node.flags.put(Flags::NO_FAILOVER, options.no_failover);
-        node.ip = options.announced_ip.clone().unwrap_or_default();
-        node.hostname.clone_from(&options.hostname);
+        node.ip = options.announced_ip.as_deref().unwrap_or_default().into();
+        node.call(Called::Hostname, &options.hostname);
         (node.port, node.bus_port) = (options.port, options.bus_port);
         let myself = nodes.add(node);
         Self {
@@ -151,6 +155,7 @@ impl Cluster {
             stats: Stats::default(),
             ticks: 0,
             heartbeats: 0,
+            told: Vec::new(),
             sub_replica_since_ms: None,
             mutual: Mutual::default(),
             recalled_epoch: 0,
@@ -237,8 +242,8 @@ impl Cluster {
     pub fn endpoint<'n>(&self, node: &'n Node, is_ipv6: bool) -> (&'n str, u16) {
         let host = match self.options.endpoint {
             Endpoint::Ip => node.client_ip(is_ipv6),
-            Endpoint::Hostname if node.hostname.is_empty() => "?",
-            Endpoint::Hostname => &node.hostname,
+            Endpoint::Hostname if node.hostname().is_empty() => "?",
+            Endpoint::Hostname => node.hostname(),
             Endpoint::Unknown => "",
         };
         (host, node.port)
@@ -259,6 +264,12 @@ impl Cluster {
     /// All nodes by name, this server among them.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().map(|(_, node)| node)
+    }
+
+    /// What is known of the nodes, and of the links with them, in bytes.
+    #[cfg(test)]
+    fn known_bytes(&self) -> usize {
+        self.nodes.bytes() + self.links_bytes()
     }
 
     /// How many nodes are known.
@@ -310,7 +321,7 @@ impl Cluster {
         self.served.fill(0);
         let myself = self.myself();
         if self.is_up && myself.is_primary() {
-            let mut served = *myself.slots.words();
+            let mut served = myself.slots.all_words();
             for slot in self.migrating.keys().chain(self.importing.keys()) {
                 served[usize::from(slot / 64)] &= !(1 << (slot % 64));
             }

@@ -1,6 +1,7 @@
 //! What a node of the cluster is: its name, its flags, and what this server knows of it.
 
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use rand::RngCore;
 
@@ -19,7 +20,8 @@ impl Name {
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let bytes: [u8; NAME_BYTES] = text.try_into().ok()?;
-        bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z')).then_some(Self(bytes))
+        let (words, _) = bytes.as_chunks::<8>();
+        words.iter().all(|word| is_of_a_name(u64::from_ne_bytes(*word))).then_some(Self(bytes))
     }
 
     /// A name by chance: hexadecimal digits.
@@ -46,6 +48,20 @@ impl Name {
     }
 }
 
+/// Whether each of eight bytes is a digit or a small letter: each packet has many names.
+fn is_of_a_name(bytes: u64) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = EACH << 7;
+    // The high bit of each byte that is at least this; none of them has it set before.
+    let at_least = |least: u8| bytes + (0x80 - u64::from(least)) * EACH;
+    if bytes & HIGH != 0 {
+        return false;
+    }
+    let digits = at_least(b'0') & !at_least(b'9' + 1);
+    let letters = at_least(b'a') & !at_least(b'z' + 1);
+    (digits | letters) & HIGH == HIGH
+}
+
 fn fill_hex(digits: &mut [u8], mut chance: u64) {
     for digit in digits {
         *digit = b"0123456789abcdef"[(chance & 15) as usize];
@@ -67,11 +83,25 @@ impl fmt::Debug for Name {
 
 /// The place of a node in this server's table. It may be given again once the node is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Handle(pub(super) u32);
+pub struct Handle(NonZeroU32);
+
+impl Handle {
+    /// The handle of a place.
+    pub(super) fn at(place: usize) -> Self {
+        // So many nodes do not fit in memory.
+        Self(NonZeroU32::MIN.saturating_add(u32::try_from(place).unwrap_or(u32::MAX)))
+    }
+
+    /// The place.
+    #[inline]
+    pub(super) fn place(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// A connection of the bus. The numbers are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
+pub struct LinkId(pub NonZeroU64);
 
 /// What is true of a node, with the bits of the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -142,6 +172,22 @@ impl Flags {
     }
 }
 
+/// How many ways there are in which a node is called something else.
+const CALLED: usize = 4;
+
+/// What a node may be called beside its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    /// Its name in the network.
+    Hostname,
+    /// What people call it.
+    Human,
+    /// Where clients find it by IPv4, where this is elsewhere than nodes do.
+    ClientIpv4,
+    /// The same by IPv6.
+    ClientIpv6,
+}
+
 /// A node as this server knows it. Times are milliseconds of the cluster's clock; 0 is never.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -174,15 +220,11 @@ pub struct Node {
     /// Where it is in the stream of its shard.
     pub offset: i64,
     /// Its address; empty if it is not known.
-    pub ip: String,
-    /// Its name in the network, if it says one.
-    pub hostname: String,
-    /// What people call it, if it says so.
-    pub human_name: String,
+    pub ip: Box<str>,
+    /// What else it is called, where it says so.
+    called: Option<Box<[Box<str>; CALLED]>>,
     /// The name of its shard, if it says one.
     pub shard: Option<Name>,
-    /// Where clients find it by IPv4 and by IPv6, if it says that this is elsewhere than nodes do.
-    pub client_ips: [String; 2],
     /// Whether it takes extensions of later versions than Redis 7.0.
     pub(super) takes_extensions: bool,
     /// Its port for clients.
@@ -202,7 +244,7 @@ pub struct Node {
     /// Since when it says less of itself than is known, and is told so.
     pub(super) reminded_ms: i64,
     /// The replica of this node that this server voted for last.
-    pub(super) voted_for: Option<Name>,
+    pub(super) voted_for: Option<Box<Name>>,
     /// Who says that it has failed, and since when that was last heard.
     pub(super) reports: Vec<(Handle, i64)>,
     /// The packet that it was told of in last.
@@ -226,11 +268,9 @@ impl Node {
             voted_ms: 0,
             orphaned_ms: 0,
             offset: 0,
-            ip: String::new(),
-            hostname: String::new(),
-            human_name: String::new(),
+            ip: Box::default(),
+            called: None,
             shard: None,
-            client_ips: [String::new(), String::new()],
             takes_extensions: false,
             port: 0,
             plain_port: 0,
@@ -246,18 +286,58 @@ impl Node {
         }
     }
 
+    /// What it is called, if it says so; empty otherwise.
+    #[must_use]
+    pub fn called(&self, how: Called) -> &str {
+        self.called.as_ref().map_or("", |all| &all[how as usize])
+    }
+
+    /// Its name in the network, if it says one; empty otherwise.
+    #[must_use]
+    pub fn hostname(&self) -> &str {
+        self.called(Called::Hostname)
+    }
+
+    /// Notes what it is called; answers whether that is news.
+    pub(super) fn call(&mut self, how: Called, text: &str) -> bool {
+        // Each packet says so of its sender, and most are called nothing.
+        if self.called.is_none() && text.is_empty() || self.called(how) == text {
+            return false;
+        }
+        let all = self.called.get_or_insert_default();
+        all[how as usize] = text.into();
+        // Most nodes are called nothing else.
+        self.called.take_if(|all| all.iter().all(|text| text.is_empty()));
+        true
+    }
+
     /// Where clients find it that came by IPv6, or by IPv4.
     #[must_use]
     pub fn client_ip(&self, is_ipv6: bool) -> &str {
-        match self.client_ips[usize::from(is_ipv6)].as_str() {
+        match self.called(if is_ipv6 { Called::ClientIpv6 } else { Called::ClientIpv4 }) {
             "" => &self.ip,
             ip => ip,
         }
     }
 
+    /// Bytes that it takes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let called = self.called.as_ref().map_or(0, |all| {
+            size_of_val(&**all) + all.iter().map(|text| text.len()).sum::<usize>()
+        });
+        size_of::<Self>()
+            + self.slots.heap_bytes()
+            + self.replicas.capacity() * size_of::<Handle>()
+            + self.reports.capacity() * size_of::<(Handle, i64)>()
+            + self.ip.len()
+            + self.voted_for.as_ref().map_or(0, |_| NAME_BYTES)
+            + called
+    }
+
     /// What the log calls it: its name, and what people call it.
     pub(super) fn shown(&self) -> String {
-        match self.human_name.as_str() {
+        match self.called(Called::Human) {
             "" => self.name.to_string(),
             human => format!("{} ({human})", self.name),
         }
@@ -309,5 +389,23 @@ impl Node {
     #[must_use]
     pub fn has_vote(&self) -> bool {
         self.is_primary() && !self.slots.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_digits_and_small_letters() {
+        for byte in 0..=u8::MAX {
+            for place in [0, 7, 8, 39] {
+                let mut text = [b'a'; NAME_BYTES];
+                text[place] = byte;
+                let is_name = matches!(byte, b'0'..=b'9' | b'a'..=b'z');
+                assert_eq!(Name::parse(&text).is_some(), is_name, "{byte}");
+            }
+        }
+        assert!(Name::parse(&[b'a'; NAME_BYTES - 1]).is_none());
     }
 }

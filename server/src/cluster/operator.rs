@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Cluster;
 use super::door::{Action, Turn};
 use super::membership::FORGOTTEN_MS;
-use super::node::{Flags, Handle, Name};
+use super::node::{Called, Flags, Handle, Name};
 use super::options::Options;
 use super::slots::SlotSet;
 
@@ -89,7 +89,7 @@ impl Cluster {
         if !self.shakes_hands_at(&ip, port, bus_port) {
             let node = self.add_node(None, Flags::HANDSHAKE.or(Flags::MEET), turn);
             let node = &mut self.nodes[node];
-            (node.ip, node.port, node.bus_port) = (ip, port, bus_port);
+            (node.ip, node.port, node.bus_port) = (ip.into(), port, bus_port);
         }
         true
     }
@@ -399,11 +399,13 @@ impl Cluster {
         }
         if old.announced_ip != options.announced_ip {
             // Without one it is found out again.
-            myself.ip = options.announced_ip.clone().unwrap_or_default();
+            myself.ip = options.announced_ip.as_deref().unwrap_or_default().into();
         }
-        myself.hostname.clone_from(&options.hostname);
-        myself.human_name.clone_from(&options.human_name);
-        myself.client_ips.clone_from(&options.client_ips);
+        let [ipv4, ipv6] = &options.client_ips;
+        myself.call(Called::Hostname, &options.hostname);
+        myself.call(Called::Human, &options.human_name);
+        myself.call(Called::ClientIpv4, ipv4);
+        myself.call(Called::ClientIpv6, ipv6);
         (myself.port, myself.bus_port) = (options.port, options.bus_port);
         self.touch();
     }

@@ -1,11 +1,13 @@
 //! What a packet does to what this server knows.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 
 use super::Cluster;
 use super::door::{Action, Turn};
 use super::node::{Flags, Handle, LinkId, Name};
-use super::packet::{self, Body, Kind, Packet, Wrong, own};
+use super::packet::{self, Body, Kind, NotABus, Packet, Wrong, own};
 
 /// What becomes of a link when a packet is taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,24 +22,21 @@ impl Cluster {
         let Some(link) = self.links.get_mut(id) else { return };
         link.heard_ms = turn.now_ms;
         let mut input = std::mem::take(&mut link.input);
-        input.push(bytes);
-        loop {
-            match input.next_packet() {
-                Ok(Some(packet)) => {
-                    if self.take_in(id, packet, turn) == Fate::Gone {
-                        return;
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    turn.warn("Bad message length or signature received from Cluster bus.");
-                    self.close_link(Some(id), turn);
-                    return;
+        let taken = input.push(bytes, |packet| match self.take_in(id, packet, turn) {
+            Fate::Stays => ControlFlow::Continue(()),
+            Fate::Gone => ControlFlow::Break(()),
+        });
+        match taken {
+            Ok(ControlFlow::Break(())) => {}
+            Ok(ControlFlow::Continue(())) => {
+                if let Some(link) = self.links.get_mut(id) {
+                    link.input = input;
                 }
             }
-        }
-        if let Some(link) = self.links.get_mut(id) {
-            link.input = input;
+            Err(NotABus) => {
+                turn.warn("Bad message length or signature received from Cluster bus.");
+                self.close_link(Some(id), turn);
+            }
         }
     }
 
@@ -162,22 +161,23 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) {
         let Some(link) = self.links.get(id) else { return };
-        let (local_ip, peer_ip) = (link.local_ip.clone(), link.peer_ip.clone());
         // The address by which others reach this server is its own: a MEET comes by it.
         let myself = &mut self.nodes[self.myself];
         if (kind == Kind::Meet || myself.ip.is_empty())
             && self.options.announced_ip.is_none()
-            && !local_ip.is_empty()
-            && myself.ip != local_ip
+            && !link.local_ip.is_empty()
+            && myself.ip != link.local_ip
         {
-            myself.ip = local_ip;
+            myself.ip.clone_from(&link.local_ip);
             turn.warn(format!("IP address for this node updated to {}", myself.ip));
             self.todo.save = true;
             self.touch();
         }
-        let ip = if packet.ip.is_empty() { peer_ip } else { packet.ip.clone() };
+        let Some(link) = self.links.get(id) else { return };
+        let ip = if packet.ip.is_empty() { &*link.peer_ip } else { packet.ip };
         let is_new = sender.is_none() && kind == Kind::Meet && !ip.is_empty();
-        if is_new && !self.shakes_hands_at(&ip, packet.port, packet.bus_port) {
+        if is_new && !self.shakes_hands_at(ip, packet.port, packet.bus_port) {
+            let ip = ip.into();
             let node = self.add_node(None, Flags::HANDSHAKE, turn);
             let node = &mut self.nodes[node];
             node.ip = ip;
@@ -266,7 +266,7 @@ impl Cluster {
             // Another node has the address now: where this one is is not known.
             let node = &mut self.nodes[owner];
             node.flags.set(Flags::NO_ADDRESS);
-            node.ip.clear();
+            node.ip = Box::default();
             (node.port, node.plain_port, node.bus_port) = (0, 0, 0);
             self.close_link(Some(id), turn);
             self.todo.save = true;
@@ -288,16 +288,16 @@ impl Cluster {
         if self.nodes[sender].link == Some(id) {
             return;
         }
-        let ip = if packet.ip.is_empty() { link.peer_ip.clone() } else { packet.ip.clone() };
+        let ip = if packet.ip.is_empty() { &*link.peer_ip } else { packet.ip };
         let node = &self.nodes[sender];
         let is_there = node.port == packet.port
             && node.bus_port == packet.bus_port
             && node.plain_port == packet.plain_port
-            && node.ip == ip;
+            && *node.ip == *ip;
         if is_there || ip.is_empty() {
             return;
         }
-        let link = node.link;
+        let (link, ip) = (node.link, ip.into());
         self.close_link(link, turn);
         let node = &mut self.nodes[sender];
         node.ip = ip;

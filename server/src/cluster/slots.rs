@@ -1,5 +1,7 @@
 //! A set of slots, with the bits of the bus.
 
+use std::ops::ControlFlow;
+
 use redstart_common::slot::SLOT_COUNT;
 
 /// Words of a set.
@@ -7,17 +9,23 @@ pub const SLOT_WORDS: usize = SLOT_COUNT as usize / 64;
 /// Bytes of a set on the bus.
 pub const SLOT_BYTES: usize = SLOT_COUNT as usize / 8;
 
-/// A set of slots: slot `n` is bit `n % 64` of word `n / 64`, which is the order of the bus, byte by byte.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SlotSet {
-    words: [u64; SLOT_WORDS],
-    len: usize,
-}
+/// Words of `SlotSet::filled`.
+const FILLED_WORDS: usize = SLOT_WORDS / 64;
 
-impl Default for SlotSet {
-    fn default() -> Self {
-        Self { words: [0; SLOT_WORDS], len: 0 }
-    }
+/// The empty set of the bus.
+static EMPTY: [u8; SLOT_BYTES] = [0; SLOT_BYTES];
+
+/// A set of slots: slot `n` is bit `n % 64` of word `n / 64`, which is the order of the bus, byte by byte.
+///
+/// Only words with slots in them are kept: each node of a cluster knows the slots of all others, of which one in a thousand has a word or
+/// two, and most have none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SlotSet {
+    /// Bit `n % 64` of word `n / 64` says whether word `n` has slots in it.
+    filled: [u64; FILLED_WORDS],
+    /// The words that have, in order.
+    words: Vec<u64>,
+    len: usize,
 }
 
 impl std::fmt::Debug for SlotSet {
@@ -26,35 +34,176 @@ impl std::fmt::Debug for SlotSet {
     }
 }
 
+/// The words of a set that have slots in them, by their places.
+struct Filled<'s> {
+    /// What is left of the words that say which there are, and how many of them have been looked at.
+    rest: u64,
+    group: usize,
+    groups: &'s [u64; FILLED_WORDS],
+    words: std::slice::Iter<'s, u64>,
+}
+
+impl Iterator for Filled<'_> {
+    type Item = (usize, u64);
+
+    fn next(&mut self) -> Option<(usize, u64)> {
+        while self.rest == 0 {
+            self.rest = *self.groups.get(self.group)?;
+            self.group += 1;
+        }
+        let place = (self.group - 1) * 64 + self.rest.trailing_zeros() as usize;
+        self.rest &= self.rest - 1;
+        Some((place, *self.words.next()?))
+    }
+}
+
 impl SlotSet {
+    /// Adds a word behind all that there are, unless it is empty.
+    fn append(&mut self, place: usize, word: u64) {
+        if word != 0 {
+            self.filled[place / 64] |= 1 << (place % 64);
+            self.words.push(word);
+            self.len += word.count_ones() as usize;
+        }
+    }
+
     /// Reads a set of the bus.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; SLOT_BYTES]) -> Self {
-        let mut words = [0; SLOT_WORDS];
         let (chunks, _) = bytes.as_chunks::<8>();
-        for (word, chunk) in words.iter_mut().zip(chunks) {
-            *word = u64::from_le_bytes(*chunk);
+        let mut set = Self::default();
+        for (place, chunk) in chunks.iter().enumerate() {
+            set.append(place, u64::from_le_bytes(*chunk));
         }
-        let len = words.iter().map(|word| word.count_ones() as usize).sum();
-        Self { words, len }
+        set
     }
 
     /// Whether the bus would have the set so.
     #[must_use]
     pub fn is_bytes(&self, bytes: &[u8; SLOT_BYTES]) -> bool {
+        // Each packet has one, most of it empty.
+        let is_empty = |from: usize, to: usize| bytes[from * 8..to * 8] == EMPTY[from * 8..to * 8];
         let (chunks, _) = bytes.as_chunks::<8>();
-        self.words.iter().zip(chunks).all(|(word, chunk)| *word == u64::from_le_bytes(*chunk))
+        let mut from = 0;
+        for (place, word) in self.filled() {
+            if place > from && !is_empty(from, place) || chunks[place] != word.to_le_bytes() {
+                return false;
+            }
+            from = place + 1;
+        }
+        is_empty(from, SLOT_WORDS)
     }
 
     /// Appends the set as the bus has it.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.words.map(u64::to_le_bytes).as_flattened());
+        let start = out.len();
+        out.resize(start + SLOT_BYTES, 0);
+        let (chunks, _) = out[start..].as_chunks_mut::<8>();
+        for (place, word) in self.filled() {
+            chunks[place] = word.to_le_bytes();
+        }
     }
 
-    /// Its bits.
+    /// All of its words, of which most may be empty.
     #[must_use]
-    pub fn words(&self) -> &[u64; SLOT_WORDS] {
-        &self.words
+    pub fn all_words(&self) -> [u64; SLOT_WORDS] {
+        let mut words = [0; SLOT_WORDS];
+        for (place, word) in self.filled() {
+            words[place] = word;
+        }
+        words
+    }
+
+    /// The words with slots in them, by their places.
+    fn filled(&self) -> Filled<'_> {
+        Filled { rest: 0, group: 0, groups: &self.filled, words: self.words.iter() }
+    }
+
+    /// Goes through all words that this set or another has, until `look`, which is given the place and both words, breaks off.
+    fn beside<B>(
+        &self,
+        other: &Self,
+        mut look: impl FnMut(usize, u64, u64) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let (mut mine, mut theirs) = (self.words.iter(), other.words.iter());
+        for (group, (of_mine, of_theirs)) in self.filled.iter().zip(&other.filled).enumerate() {
+            let mut rest = of_mine | of_theirs;
+            while rest != 0 {
+                let bit = rest.trailing_zeros();
+                rest &= rest - 1;
+                let one = if of_mine >> bit & 1 == 1 { mine.next() } else { None };
+                let other = if of_theirs >> bit & 1 == 1 { theirs.next() } else { None };
+                let place = group * 64 + bit as usize;
+                look(place, one.copied().unwrap_or(0), other.copied().unwrap_or(0))?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The set whose words are what `of` makes of those of this set and another.
+    fn with(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Self {
+        let mut set = Self::default();
+        let _: ControlFlow<()> = self.beside(other, |place, one, other| {
+            set.append(place, of(one, other));
+            ControlFlow::Continue(())
+        });
+        set
+    }
+
+    /// Whether something holds of all words of this set and another.
+    fn agrees(&self, other: &Self, holds: impl Fn(u64, u64) -> bool) -> bool {
+        self.beside(other, |_, one, other| match holds(one, other) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+        .is_continue()
+    }
+
+    /// How many words with slots lie before a place, and whether there is one at it.
+    #[inline]
+    fn rank(&self, place: usize) -> (usize, bool) {
+        let (word, bit) = (place / 64, place % 64);
+        let before: u32 = self.filled[..word].iter().map(|word| word.count_ones()).sum();
+        let here = self.filled[word];
+        let within = (here & ((1 << bit) - 1)).count_ones();
+        ((before + within) as usize, here >> bit & 1 == 1)
+    }
+
+    /// The word at a place.
+    #[inline]
+    fn word(&self, place: usize) -> u64 {
+        match self.rank(place) {
+            (rank, true) => self.words[rank],
+            (_, false) => 0,
+        }
+    }
+
+    /// Puts a word at a place.
+    fn put(&mut self, place: usize, word: u64) {
+        let (rank, is_there) = self.rank(place);
+        let old = if is_there { self.words[rank] } else { 0 };
+        self.len = self.len + word.count_ones() as usize - old.count_ones() as usize;
+        match (is_there, word != 0) {
+            (true, true) => self.words[rank] = word,
+            (false, true) => {
+                self.words.insert(rank, word);
+                self.filled[place / 64] |= 1 << (place % 64);
+            }
+            (true, false) => {
+                self.words.remove(rank);
+                self.filled[place / 64] &= !(1 << (place % 64));
+                if self.words.is_empty() {
+                    self.words = Vec::new();
+                }
+            }
+            (false, false) => {}
+        }
+    }
+
+    /// Bytes that it has beside itself.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.words.capacity() * size_of::<u64>()
     }
 
     /// Slots in it.
@@ -73,81 +222,101 @@ impl SlotSet {
     #[must_use]
     #[inline]
     pub fn contains(&self, slot: u16) -> bool {
-        let word = self.words.get(usize::from(slot / 64));
-        word.is_some_and(|word| word >> (slot % 64) & 1 == 1)
+        slot < SLOT_COUNT && self.word(usize::from(slot / 64)) >> (slot % 64) & 1 == 1
     }
 
     /// Adds a slot; answers whether it was not there. One that cannot be is not added.
     pub fn insert(&mut self, slot: u16) -> bool {
-        let Some(word) = self.words.get_mut(usize::from(slot / 64)) else { return false };
-        let added = *word >> (slot % 64) & 1 == 0;
-        *word |= 1 << (slot % 64);
-        self.len += usize::from(added);
-        added
+        if slot >= SLOT_COUNT || self.contains(slot) {
+            return false;
+        }
+        let place = usize::from(slot / 64);
+        self.put(place, self.word(place) | 1 << (slot % 64));
+        true
+    }
+
+    /// Adds all slots from the first to the last; those that cannot be are not added.
+    pub fn insert_run(&mut self, first: u16, last: u16) {
+        let last = last.min(SLOT_COUNT - 1);
+        for place in first / 64..=last / 64 {
+            let from = first.max(place * 64) % 64;
+            let to = last.min(place * 64 + 63) % 64;
+            if first <= last {
+                let place = usize::from(place);
+                let run = (u64::MAX << from) & (u64::MAX >> (63 - to));
+                self.put(place, self.word(place) | run);
+            }
+        }
     }
 
     /// Takes a slot out; answers whether it was there.
     pub fn remove(&mut self, slot: u16) -> bool {
-        let was = self.contains(slot);
-        if was {
-            self.words[usize::from(slot / 64)] &= !(1 << (slot % 64));
-            self.len -= 1;
+        if !self.contains(slot) {
+            return false;
         }
-        was
+        let place = usize::from(slot / 64);
+        self.put(place, self.word(place) & !(1 << (slot % 64)));
+        true
     }
 
     /// The slots, in order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        self.words.iter().enumerate().flat_map(|(place, word)| {
-            let mut rest = *word;
-            std::iter::from_fn(move || {
-                let bit = rest.trailing_zeros();
-                rest &= rest.checked_sub(1)?;
-                Some((place * 64) as u16 + bit as u16)
-            })
+        let mut words = self.filled();
+        let (mut place, mut rest) = (0, 0);
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                (place, rest) = words.next()?;
+            }
+            let bit = rest.trailing_zeros();
+            rest &= rest - 1;
+            Some((place * 64) as u16 + bit as u16)
         })
     }
 
     /// The slots as ranges of first and last.
     pub fn ranges(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
-        let mut from = 0;
+        let mut words = self.filled();
+        let mut rest = (0, 0);
+        let mut open: Option<(u16, u16)> = None;
         std::iter::from_fn(move || {
-            let first = self.next_that(from, |word| word)?;
-            let end = self.next_that(first, |word| !word).unwrap_or(SLOT_COUNT);
-            from = end;
-            Some((first, end - 1))
+            loop {
+                while rest.1 == 0 {
+                    let Some(next) = words.next() else { return open.take() };
+                    rest = next;
+                }
+                let (place, word) = rest;
+                let bit = word.trailing_zeros();
+                let length = (!(word >> bit)).trailing_zeros();
+                rest.1 = word & u64::MAX.checked_shl(bit + length).unwrap_or(0);
+                let first = (place * 64) as u16 + bit as u16;
+                let last = first + length as u16 - 1;
+                match &mut open {
+                    Some((_, end)) if *end + 1 == first => *end = last,
+                    other => {
+                        if let Some(done) = other.replace((first, last)) {
+                            return Some(done);
+                        }
+                    }
+                }
+            }
         })
-    }
-
-    /// The first slot from `from` on whose bit is set in what `of` makes of its word.
-    fn next_that(&self, from: u16, of: impl Fn(u64) -> u64) -> Option<u16> {
-        let mut place = usize::from(from / 64);
-        let mut word = of(*self.words.get(place)?) & (u64::MAX << (from % 64));
-        while word == 0 {
-            place += 1;
-            word = of(*self.words.get(place)?);
-        }
-        Some((place * 64) as u16 + word.trailing_zeros() as u16)
     }
 
     /// Whether no slot is in both.
     #[must_use]
     pub fn is_apart_from(&self, other: &Self) -> bool {
-        self.words.iter().zip(&other.words).all(|(one, other)| one & other == 0)
+        self.agrees(other, |one, other| one & other == 0)
     }
 
     /// Whether no slot of this set is outside of another.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
-        self.words.iter().zip(&other.words).all(|(one, other)| one & !other == 0)
+        self.agrees(other, |one, other| one & !other == 0)
     }
 
     /// Adds those of another set.
     pub fn add(&mut self, other: &Self) {
-        for (word, more) in self.words.iter_mut().zip(&other.words) {
-            *word |= more;
-        }
-        self.len = self.words.iter().map(|word| word.count_ones() as usize).sum();
+        *self = self.with(other, |one, other| one | other);
     }
 
     /// Reads slots as [`text`](Self::text) shows them.
@@ -160,9 +329,7 @@ impl SlotSet {
             if last >= SLOT_COUNT {
                 return None;
             }
-            for slot in first..=last {
-                slots.insert(slot);
-            }
+            slots.insert_run(first, last);
         }
         Some(slots)
     }
@@ -177,12 +344,30 @@ impl SlotSet {
     /// Those of this set that are not in another.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let mut words = self.words;
-        for (word, taken) in words.iter_mut().zip(&other.words) {
-            *word &= !taken;
+        self.with(other, |one, other| one & !other)
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        self.with(other, |one, other| one & other)
+    }
+
+    /// Takes those of another set out.
+    pub fn take_out(&mut self, other: &Self) {
+        if !self.is_apart_from(other) {
+            *self = self.without(other);
         }
-        let len = words.iter().map(|word| word.count_ones() as usize).sum();
-        Self { words, len }
+    }
+}
+
+impl FromIterator<u16> for SlotSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(slots: I) -> Self {
+        let mut set = Self::default();
+        slots.into_iter().for_each(|slot| {
+            set.insert(slot);
+        });
+        set
     }
 }
 
@@ -225,6 +410,45 @@ mod tests {
             let mut all = SlotSet::default();
             all.add(&set);
             prop_assert_eq!(&all, &set);
+            prop_assert_eq!(set.words.len(), set.all_words().iter().filter(|word| **word != 0).count());
+        }
+
+        #[test]
+        fn two_sets_are_as_two_plain_ones(
+            one in prop::collection::btree_set(0..SLOT_COUNT, 0..300),
+            other in prop::collection::btree_set(0..SLOT_COUNT, 0..300),
+            run in 0..SLOT_COUNT - 200,
+        ) {
+            let mut grown = one.iter().copied().collect::<Vec<_>>();
+            let mut set = SlotSet::default();
+            grown.iter().for_each(|slot| assert!(set.insert(*slot)));
+            let (first, last) = (run, other.first().copied().unwrap_or(run));
+            set.insert_run(first, last);
+            grown.extend(first..=last);
+            grown.sort_unstable();
+            grown.dedup();
+            prop_assert_eq!(set.iter().collect::<Vec<_>>(), grown);
+            let other: BTreeSet<u16> = other.into_iter().chain(run..run + 200).collect();
+            let of = |plain: &BTreeSet<u16>| {
+                let mut set = SlotSet::default();
+                plain.iter().for_each(|slot| assert!(set.insert(*slot)));
+                set
+            };
+            let (mut a, b) = (of(&one), of(&other));
+            prop_assert_eq!(a.is_apart_from(&b), one.is_disjoint(&other));
+            prop_assert_eq!(a.is_within(&b), one.is_subset(&other));
+            prop_assert_eq!(a.without(&b), of(&one.difference(&other).copied().collect()));
+            prop_assert!(a.without(&b).is_within(&a) && a.without(&b).is_apart_from(&b));
+            prop_assert_eq!(a.common(&b), one.intersection(&other).copied().collect());
+            let mut left = a.clone();
+            left.take_out(&b);
+            prop_assert_eq!(left, a.without(&b));
+            a.add(&b);
+            prop_assert_eq!(&a, &of(&one.union(&other).copied().collect()));
+            for slot in &other {
+                a.remove(*slot);
+            }
+            prop_assert_eq!(a, of(&one.difference(&other).copied().collect()));
         }
     }
 }

@@ -72,7 +72,7 @@ impl Core {
         let of_cluster = self.cluster.as_ref().and_then(|cluster| cluster.my_primary());
         let of_cluster = of_cluster
             .filter(|primary| !primary.ip.is_empty())
-            .map(|primary| (primary.ip.clone(), primary.port));
+            .map(|primary| (primary.ip.to_string(), primary.port));
         if let Some((host, port)) = self.settings.replication.replicaof.clone().or(of_cluster) {
             self.replication.start_as_replica(&host, port);
         }

@@ -105,6 +105,10 @@ impl Sentinel {
 
     /// Whether a name stands for an instance's host.
     pub(super) fn is_host(&mut self, address: &Address, host: &str) -> bool {
+        // Mostly an address is said as it is known, and no name is one.
+        if !host.is_empty() && address.ip.eq_ignore_ascii_case(host) {
+            return true;
+        }
         match self.look_up(host) {
             Some(ip) => address.ip.eq_ignore_ascii_case(&ip),
             None if self.globals.resolve_hostnames => address.host.eq_ignore_ascii_case(host),

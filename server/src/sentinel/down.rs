@@ -8,14 +8,12 @@ impl Sentinel {
     /// Whether an instance has been silent for too long, or does what it should not do.
     pub(super) fn look_whether_down(&mut self, key: &Key) {
         let now = self.now;
-        let Some(link) = self.link(key) else { return };
+        let Some((it, link)) = self.with_link(key) else { return };
         let silent = match link.waits_since {
             0 if link.is_disconnected => now - link.last_ok,
             0 => 0,
             since => now - since,
         };
-        self.close_stale(key);
-        let Some(it) = self.instance(key) else { return };
         let patience = it.down_after.saturating_add(self.periods.info_period.saturating_mul(2));
         let is_replica =
             key.kind == Kind::Primary && it.role == Role::Replica && now - it.role_at > patience;
@@ -24,7 +22,9 @@ impl Sentinel {
                 primary.rebooted_at.is_some_and(|at| now - at > primary.reboot_down_after)
             });
         let is_down = silent > it.down_after || is_replica || reboots;
-        if is_down == it.is_down {
+        let is_news = is_down != it.is_down;
+        self.close_stale(key);
+        if !is_news {
             return;
         }
         self.say(Level::Warning, if is_down { "+sdown" } else { "-sdown" }, key);

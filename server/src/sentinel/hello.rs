@@ -20,7 +20,7 @@ struct Hello<'a> {
 /// A number as C reads it: the digits that it begins with.
 pub(super) fn number(text: &str) -> u64 {
     let text = text.trim_start();
-    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
     text[..end].parse().unwrap_or(if end > 0 { u64::MAX } else { 0 })
 }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use redstart_common::log::Level;
 
 use super::instance::Reconfigured;
-use super::{Action, ConnId, HELLO_CHANNEL, Key, Kind, Reply, Sentinel};
+use super::{Action, ConnId, HELLO_CHANNEL, Instance, Key, Kind, Reply, Sentinel};
 
 /// Requests that may wait for a reply, for each owner of a link.
 const PENDING_MAX: i64 = 100;
@@ -100,6 +100,12 @@ impl Sentinel {
         self.links.get(&self.instance(key)?.link)
     }
 
+    /// An instance and its link.
+    pub(super) fn with_link(&self, key: &Key) -> Option<(&Instance, &Link)> {
+        let it = self.instance(key)?;
+        Some((it, self.links.get(&it.link)?))
+    }
+
     pub(super) fn link_mut(&mut self, key: &Key) -> Option<&mut Link> {
         let id = self.instance(key)?.link;
         self.links.get_mut(&id)
@@ -173,7 +179,7 @@ impl Sentinel {
     /// Makes the connections that an instance lacks, once a second at most.
     pub(super) fn reconnect(&mut self, key: &Key) {
         let now = self.now;
-        let (Some(it), Some(link)) = (self.instance(key), self.link(key)) else { return };
+        let Some((it, link)) = self.with_link(key) else { return };
         let waited = now - link.last_reconnect;
         if !link.is_disconnected || it.at.port == 0 || waited < self.periods.ping_period {
             return;
@@ -296,15 +302,16 @@ impl Sentinel {
     /// Sends INFO, PING and a hello where they are due.
     pub(super) fn send_regular(&mut self, key: &Key) {
         let now = self.now;
-        let (Some(it), Some(link)) = (self.instance(key), self.link(key)) else { return };
+        let Some((it, link)) = self.with_link(key) else { return };
         if link.is_disconnected || link.pending >= PENDING_MAX * link.owners as i64 {
             return;
         }
-        let in_trouble = self
-            .primaries
-            .get(&*key.primary)
-            .is_some_and(|primary| primary.own.is_objectively_down || primary.failover.in_progress);
-        let hurried = key.kind == Kind::Replica && (in_trouble || it.link_down_ms != 0);
+        let in_trouble = || {
+            self.primaries.get(&*key.primary).is_some_and(|primary| {
+                primary.own.is_objectively_down || primary.failover.in_progress
+            })
+        };
+        let hurried = key.kind == Kind::Replica && (it.link_down_ms != 0 || in_trouble());
         let info_period = if hurried { 1000 } else { self.periods.info_period };
         let ping_period = it.down_after.min(self.periods.ping_period);
         let info_is_due =
@@ -478,7 +485,7 @@ impl Sentinel {
     /// Gives connections up that bring no answers though they seem to be there.
     pub(super) fn close_stale(&mut self, key: &Key) {
         let (now, least) = (self.now, self.periods.min_link_reconnect_period);
-        let (Some(it), Some(link)) = (self.instance(key), self.link(key)) else { return };
+        let Some((it, link)) = self.with_link(key) else { return };
         let (id, half) = (it.link, it.down_after / 2);
         let commands_are_old =
             link.commands.as_ref().is_some_and(|open| now - open.opened_at > least);

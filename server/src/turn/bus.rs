@@ -1,33 +1,35 @@
 //! The sockets of the cluster's bus. What comes by them, and what is to be sent, [`Cluster`](crate::cluster::Cluster) decides.
+//!
+//! A node has two links with each other one, which are rarely used: one task watches them all.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
-use std::io;
+use std::cell::{OnceCell, RefCell};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
 use redstart_common::log;
 use redstart_common::net::listen::Bound;
 use redstart_common::net::outward;
+use redstart_common::net::watch::Watch;
 use redstart_common::net::{Listener, Stream, turn};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
+use tokio::task::AbortHandle;
 
-use crate::cluster::{Action, Event, LinkId};
+use crate::cluster::{Action, ById, Event, LinkId};
 use crate::server::Server;
 use crate::text::system_words;
 
 /// Bytes read at once.
-const READ_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 16 << 10;
 /// How often the cluster does its regular work.
-const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// All links there are.
 #[derive(Default)]
 pub struct Bus {
-    open: RefCell<HashMap<LinkId, Rc<BusLink>>>,
+    /// Is there once the bus works.
+    watch: OnceCell<Watch>,
+    open: RefCell<ById<Link>>,
     /// Links with output, between two turns.
     ready: RefCell<Vec<LinkId>>,
     /// What one link reads at a time.
@@ -35,32 +37,42 @@ pub struct Bus {
 }
 
 /// A link.
-struct BusLink {
-    id: LinkId,
-    stream: OnceCell<TcpStream>,
-    is_closed: Cell<bool>,
-    /// The kernel has not taken all that was to be sent.
-    is_stuck: Cell<bool>,
-    /// It was closed, or is stuck: its task looks.
-    changed: Notify,
+enum Link {
+    /// A task makes it.
+    Coming(AbortHandle),
+    /// It stands.
+    Open {
+        stream: TcpStream,
+        /// The kernel has not taken all that was to be sent.
+        is_stuck: bool,
+    },
 }
 
-impl BusLink {
-    fn new(server: &Server, id: LinkId) -> Rc<Self> {
-        let link = Rc::new(Self {
-            id,
-            stream: OnceCell::new(),
-            is_closed: Cell::new(false),
-            is_stuck: Cell::new(false),
-            changed: Notify::new(),
-        });
-        server.bus.open.borrow_mut().insert(id, Rc::clone(&link));
-        link
+impl Bus {
+    /// Has a link that stands watched.
+    fn admit(&self, id: LinkId, stream: TcpStream) -> io::Result<()> {
+        let Some(watch) = self.watch.get() else { return Err(ErrorKind::NotConnected.into()) };
+        watch.add(&stream, id.0.get())?;
+        self.open.borrow_mut().insert(id, Link::Open { stream, is_stuck: false });
+        Ok(())
+    }
+
+    /// Does something with the socket of a link that stands.
+    fn with<R>(&self, id: LinkId, act: impl FnOnce(&TcpStream, &mut bool) -> R) -> Option<R> {
+        match self.open.borrow_mut().get_mut(id)? {
+            Link::Coming(_) => None,
+            Link::Open { stream, is_stuck } => Some(act(stream, is_stuck)),
+        }
     }
 }
 
 /// Begins the work of the bus: takes connections from these sockets.
 pub fn begin(server: &Rc<Server>, sockets: Vec<Bound>) {
+    match Watch::new() {
+        // It begins once.
+        Ok(watch) => drop(server.bus.watch.set(watch)),
+        Err(error) => return log!(Warning, "Watching links of the cluster: {error}"),
+    }
     for socket in sockets {
         match socket.into_listener() {
             Ok(listener) => {
@@ -69,27 +81,26 @@ pub fn begin(server: &Rc<Server>, sockets: Vec<Bound>) {
             Err(error) => log!(Warning, "Listening for the cluster: {error}"),
         }
     }
-    tokio::task::spawn_local(tick(Rc::clone(server)));
+    tokio::task::spawn_local(serve(Rc::clone(server)));
 }
 
-async fn tick(server: Rc<Server>) {
-    if server.engine.try_borrow().is_ok_and(|engine| engine.core.cluster.is_none()) {
-        return;
-    }
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        tell(&server, Event::Tick);
-    }
+/// Whether the bus works, so that [`tick`] is to be called every [`TICK`].
+pub fn works(server: &Server) -> bool {
+    server.bus.watch.get().is_some()
+}
+
+/// The regular work.
+pub fn tick(server: &Server) {
+    tell(server, Event::Tick);
 }
 
 async fn accept(server: Rc<Server>, listener: Listener) {
     loop {
         match listener.accept().await {
-            Ok(Stream::Tcp(stream)) => {
-                tokio::task::spawn_local(serve_inbound(Rc::clone(&server), stream));
-            }
+            Ok(Stream::Tcp(stream)) => match stream.into_std() {
+                Ok(stream) => take(&server, stream),
+                Err(error) => log!(Verbose, "Error accepting cluster node: {error}"),
+            },
             Ok(Stream::Unix(_) | Stream::Memory(_)) => {}
             Err(error) => {
                 log!(Verbose, "Error accepting cluster node: {error}");
@@ -104,13 +115,12 @@ async fn accept(server: Rc<Server>, listener: Listener) {
 pub fn carry_out(server: &Rc<Server>, action: Action) {
     match action {
         Action::Connect { link, ip, port } => {
-            let link = BusLink::new(server, link);
-            tokio::task::spawn_local(serve_outbound(Rc::clone(server), link, ip, port));
+            let task = tokio::task::spawn_local(connect(Rc::clone(server), link, ip, port));
+            server.bus.open.borrow_mut().insert(link, Link::Coming(task.abort_handle()));
         }
         Action::Close(id) => {
-            if let Some(link) = server.bus.open.borrow_mut().remove(&id) {
-                link.is_closed.set(true);
-                link.changed.notify_one();
+            if let Some(Link::Coming(task)) = server.bus.open.borrow_mut().remove(id) {
+                task.abort();
             }
         }
         _ => {}
@@ -125,6 +135,13 @@ fn tell(server: &Server, event: Event<'_>) {
     engine.core.tell_cluster(&mut engine.keyspace, event);
 }
 
+/// A link ended, or could not be made.
+fn lost(server: &Server, id: LinkId, reason: &str) {
+    if server.bus.open.borrow_mut().remove(id).is_some() {
+        tell(server, Event::Closed(id, reason));
+    }
+}
+
 /// Sends what the turn has left to be sent.
 pub fn flush(server: &Server) {
     let mut ready = server.bus.ready.take();
@@ -134,35 +151,36 @@ pub fn flush(server: &Server) {
         cluster.take_ready(&mut ready);
     }
     for id in ready.drain(..) {
-        let link = server.bus.open.borrow().get(&id).cloned();
-        if let Some(link) = link {
-            send(server, &link);
-        }
+        send(server, id);
     }
     server.bus.ready.replace(ready);
 }
 
-/// Sends what the kernel takes; its task sends the rest.
-fn send(server: &Server, link: &BusLink) {
+/// Sends what the kernel takes; the rest when there is room for it.
+fn send(server: &Server, id: LinkId) {
     let mut engine = server.engine.borrow_mut();
-    let (Some(cluster), Some(stream)) = (&mut engine.core.cluster, link.stream.get()) else {
-        return;
-    };
-    let Some(output) = cluster.output(link.id) else { return };
-    let mut sent = 0;
-    while sent < output.len() {
-        match stream.try_write(&output[sent..]) {
-            Ok(count) => sent += count,
-            // A broken link shows at reading.
-            Err(_) => break,
+    let Some(cluster) = &mut engine.core.cluster else { return };
+    let Some(output) = cluster.output(id) else { return };
+    let sent = server.bus.with(id, |mut stream, is_stuck| {
+        let mut sent = 0;
+        while sent < output.len() {
+            match stream.write(&output[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A broken link shows at reading.
+                Err(_) => break,
+            }
         }
-    }
-    output.drain(..sent);
-    let is_stuck = !output.is_empty();
-    if is_stuck && !link.is_stuck.get() {
-        link.changed.notify_one();
-    }
-    link.is_stuck.set(is_stuck);
+        let wants_room = sent < output.len();
+        if std::mem::replace(is_stuck, wants_room) != wants_room
+            && let Some(watch) = server.bus.watch.get()
+            && let Err(error) = watch.want_room(stream, id.0.get(), wants_room)
+        {
+            log!(Verbose, "Watching a cluster link: {error}");
+        }
+        sent
+    });
+    cluster.sent(id, sent.unwrap_or(0));
 }
 
 /// The addresses of the other side, and of this one, without ports.
@@ -186,8 +204,9 @@ fn prepare(server: &Server, stream: &TcpStream) {
     }
 }
 
-async fn serve_inbound(server: Rc<Server>, stream: TcpStream) {
-    prepare(&server, &stream);
+/// Takes a connection that another node has made.
+fn take(server: &Server, stream: TcpStream) {
+    prepare(server, &stream);
     let (peer_ip, local_ip) = addresses(&stream);
     log!(Verbose, "Accepting cluster node connection from {peer_ip}");
     let id = {
@@ -195,78 +214,69 @@ async fn serve_inbound(server: Rc<Server>, stream: TcpStream) {
         let Some(cluster) = &mut engine.core.cluster else { return };
         cluster.new_link()
     };
-    let link = BusLink::new(&server, id);
-    // It is new.
-    let _ = link.stream.set(stream);
-    tell(&server, Event::Accepted { link: id, peer_ip, local_ip });
-    serve(&server, &link).await;
+    match server.bus.admit(id, stream) {
+        Ok(()) => tell(server, Event::Accepted { link: id, peer_ip, local_ip }),
+        Err(error) => log!(Verbose, "Error accepting cluster node: {error}"),
+    }
 }
 
-async fn serve_outbound(server: Rc<Server>, link: Rc<BusLink>, ip: String, port: u16) {
+/// Makes a link.
+async fn connect(server: Rc<Server>, id: LinkId, ip: String, port: u16) {
     let source = server.engine.borrow().core.settings.bind_source_addr.clone();
-    let connected = tokio::select! {
-        connected = outward::connect(&ip, port, &source) => connected,
-        () = link.changed.notified() => return,
-    };
-    if link.is_closed.get() {
-        return;
-    }
-    match connected {
-        Ok(stream) => {
-            prepare(&server, &stream);
-            let (peer_ip, local_ip) = addresses(&stream);
-            // It is new.
-            let _ = link.stream.set(stream);
-            tell(&server, Event::Connected { link: link.id, peer_ip, local_ip });
-            serve(&server, &link).await;
-        }
-        Err(error) => {
-            server.bus.open.borrow_mut().remove(&link.id);
-            tell(&server, Event::Closed(link.id, &system_words(&error)));
-        }
+    let connected = outward::connect(&ip, port, &source).await;
+    let made = connected.and_then(tokio::net::TcpStream::into_std).and_then(|stream| {
+        prepare(&server, &stream);
+        let addresses = addresses(&stream);
+        server.bus.admit(id, stream)?;
+        Ok(addresses)
+    });
+    match made {
+        Ok((peer_ip, local_ip)) => tell(&server, Event::Connected { link: id, peer_ip, local_ip }),
+        Err(error) => lost(&server, id, &system_words(&error)),
     }
 }
 
-/// Reads from a link until it ends, and sends what was stuck.
-async fn serve(server: &Rc<Server>, link: &Rc<BusLink>) {
-    let reason = serve_until_closed(server, link).await;
-    if !link.is_closed.replace(true) {
-        server.bus.open.borrow_mut().remove(&link.id);
-        tell(server, Event::Closed(link.id, &reason));
-    }
-}
-
-async fn serve_until_closed(server: &Rc<Server>, link: &Rc<BusLink>) -> String {
-    let Some(stream) = link.stream.get() else { return String::new() };
+/// Reads from the links that have something, and sends what was stuck.
+async fn serve(server: Rc<Server>) {
+    let Some(watch) = server.bus.watch.get() else { return };
+    let mut found = Vec::new();
     loop {
-        if link.is_closed.get() {
-            return String::new();
+        if let Err(error) = watch.ready(&mut found).await {
+            log!(Warning, "Watching links of the cluster: {error}");
+            tokio::time::sleep(TICK).await;
         }
-        let wanted = match link.is_stuck.get() {
-            true => Interest::READABLE | Interest::WRITABLE,
-            false => Interest::READABLE,
-        };
-        let ready = tokio::select! {
-            ready = stream.ready(wanted) => ready,
-            () = link.changed.notified() => continue,
-        };
-        match ready {
-            Ok(ready) if ready.is_writable() && link.is_stuck.get() => send(server, link),
-            Ok(_) => {}
-            Err(error) => return system_words(&error),
+        for ready in found.drain(..) {
+            // They were given as such.
+            let Some(id) = std::num::NonZeroU64::new(ready.id).map(LinkId) else { continue };
+            if ready.has_room {
+                send(&server, id);
+            }
+            if ready.is_readable {
+                read(&server, id);
+            }
+            turn::end_if_full();
         }
-        let mut buffer = server.bus.buffer.take();
-        buffer.resize(READ_BYTES, 0);
-        let read = stream.try_read(&mut buffer);
-        if let Ok(count @ 1..) = read {
-            tell(server, Event::Received(link.id, &buffer[..count]));
+        // Clients are to be served though others never end talking.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Reads from a link, and takes in what it says.
+fn read(server: &Server, id: LinkId) {
+    let mut buffer = server.bus.buffer.take();
+    buffer.resize(READ_BYTES, 0);
+    let read = server.bus.with(id, |mut stream, _| stream.read(&mut buffer));
+    if let Some(Ok(count @ 1..)) = read {
+        tell(server, Event::Received(id, &buffer[..count]));
+    }
+    server.bus.buffer.replace(buffer);
+    match read {
+        Some(Ok(0)) => lost(server, id, "connection closed"),
+        Some(Err(error))
+            if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+        {
+            lost(server, id, &system_words(&error));
         }
-        server.bus.buffer.replace(buffer);
-        match read {
-            Ok(0) => return "connection closed".to_owned(),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return system_words(&error),
-            _ => {}
-        }
-        turn::end_if_full();
+        _ => {}
     }
 }

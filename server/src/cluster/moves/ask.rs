@@ -147,7 +147,7 @@ impl Cluster {
             ));
             self.moves.all.insert(0, it);
             if let Some(node) = self.node(&target) {
-                let (ip, port) = (node.ip.clone(), node.port);
+                let (ip, port) = (node.ip.to_string(), node.port);
                 turn.act(Action::Move(Act::Open { name, ip, port }));
             }
         }

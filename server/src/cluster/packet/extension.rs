@@ -19,17 +19,17 @@ const CLIENT_IPV6: u16 = 5;
 
 /// What a node says of itself in extensions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Extensions {
+pub struct Extensions<'p> {
     /// Its name in the network.
-    pub hostname: Option<String>,
+    pub hostname: Option<&'p str>,
     /// What people call it.
-    pub human_name: Option<String>,
+    pub human_name: Option<&'p str>,
     /// The name of its shard.
     pub shard: Option<Name>,
     /// Where clients find it by IPv4, if that is elsewhere than nodes do.
-    pub client_ipv4: Option<String>,
+    pub client_ipv4: Option<&'p str>,
     /// The same by IPv6.
-    pub client_ipv6: Option<String>,
+    pub client_ipv6: Option<&'p str>,
     /// Nodes that an operator had it forget, and for how many seconds they are not to be learnt of.
     pub forgotten: Vec<(Name, u64)>,
     /// Extensions that are not known, which were skipped.
@@ -38,35 +38,40 @@ pub struct Extensions {
     pub takes_all: bool,
 }
 
-impl Extensions {
-    /// Appends all that are there, those of Redis 7.0 alone unless `all`; answers how many.
-    pub(super) fn write_to(&self, packet: &mut Vec<u8>, all: bool) -> u16 {
+impl<'p> Extensions<'p> {
+    /// Appends all that are there, those of Redis 7.0 alone unless `takes_all`; answers how many.
+    pub(super) fn write_to(&self, packet: &mut Vec<u8>, takes_all: bool) -> u16 {
         let mut count = 0;
-        let text = |text: &Option<String>| {
-            let text = text.as_ref().filter(|text| !text.is_empty())?;
-            Some([text.as_bytes(), &[0]].concat())
-        };
-        let shard = self.shard.map(|shard| shard.as_bytes().to_vec());
-        let parts = [
-            (HOSTNAME, text(&self.hostname)),
-            (HUMAN_NAME, text(&self.human_name)),
-            (SHARD, shard),
-            (CLIENT_IPV4, text(&self.client_ipv4)),
-            (CLIENT_IPV6, text(&self.client_ipv6)),
-        ];
-        let forgotten = self.forgotten.iter().map(|(name, for_s)| {
-            (FORGOTTEN, Some([name.as_bytes().as_slice(), &for_s.to_be_bytes()].concat()))
-        });
-        for (kind, bytes) in parts.into_iter().chain(forgotten) {
-            let Some(bytes) = bytes.filter(|_| all || kind == HOSTNAME) else { continue };
-            let padded = bytes.len().next_multiple_of(8);
+        let mut put = |kind: u16, parts: [&[u8]; 2]| {
+            if !takes_all && kind != HOSTNAME {
+                return;
+            }
+            let padded = (parts[0].len() + parts[1].len()).next_multiple_of(8);
             packet.extend_from_slice(&((HEAD + padded) as u32).to_be_bytes());
             packet.extend_from_slice(&kind.to_be_bytes());
             packet.extend_from_slice(&[0; 2]);
             let end = packet.len() + padded;
-            packet.extend_from_slice(&bytes);
+            parts.iter().for_each(|part| packet.extend_from_slice(part));
             packet.resize(end, 0);
             count += 1;
+        };
+        fn text(text: Option<&str>) -> Option<[&[u8]; 2]> {
+            Some([text.filter(|text| !text.is_empty())?.as_bytes(), &[0]])
+        }
+        let all = [
+            (HOSTNAME, text(self.hostname)),
+            (HUMAN_NAME, text(self.human_name)),
+            (SHARD, self.shard.as_ref().map(|shard| [&shard.as_bytes()[..], &[]])),
+            (CLIENT_IPV4, text(self.client_ipv4)),
+            (CLIENT_IPV6, text(self.client_ipv6)),
+        ];
+        for (kind, parts) in all {
+            if let Some(parts) = parts {
+                put(kind, parts);
+            }
+        }
+        for (name, for_s) in &self.forgotten {
+            put(FORGOTTEN, [name.as_bytes(), &for_s.to_be_bytes()]);
         }
         count
     }
@@ -74,10 +79,10 @@ impl Extensions {
     /// Reads so many from the front of `rest`, of a packet of this kind and length. Answers what is left.
     pub(super) fn read(
         count: u16,
-        mut rest: &[u8],
+        mut rest: &'p [u8],
         kind: u16,
         packet_bytes: usize,
-    ) -> Result<(Self, &[u8]), Wrong> {
+    ) -> Result<(Self, &'p [u8]), Wrong> {
         let mut found = Self { takes_all: count == 0, ..Self::default() };
         for _ in 0..count {
             let head = rest.first_chunk::<4>().filter(|_| rest.len() >= HEAD);
@@ -104,7 +109,7 @@ impl Extensions {
         Ok((found, rest))
     }
 
-    fn take(&mut self, number: u16, bytes: &[u8]) {
+    fn take(&mut self, number: u16, bytes: &'p [u8]) {
         match number {
             HOSTNAME => self.hostname = text(bytes, is_hostname),
             HUMAN_NAME => self.human_name = text(bytes, is_human_name),
@@ -124,10 +129,10 @@ impl Extensions {
 }
 
 /// A text up to its end mark; one that is none by Redis's rules is none.
-fn text(bytes: &[u8], is_right: impl Fn(&str) -> bool) -> Option<String> {
+fn text(bytes: &[u8], is_right: impl Fn(&str) -> bool) -> Option<&str> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     let text = std::str::from_utf8(&bytes[..end]).ok()?;
-    is_right(text).then(|| text.to_owned())
+    is_right(text).then_some(text)
 }
 
 /// Whether a text may be announced as a hostname.

@@ -33,7 +33,7 @@ pub struct Packet<'p> {
     /// Whom, if that is a name.
     pub primary: Option<Name>,
     /// The address that the sender says it has; empty if it leaves that to the connection.
-    pub ip: String,
+    pub ip: &'p str,
     /// Its port for clients.
     pub port: u16,
     /// Its port for clients without TLS, where the other is with it.
@@ -58,7 +58,7 @@ pub enum Body<'p> {
         /// What the sender tells of other nodes.
         gossip: &'p [[u8; GOSSIP_BYTES]],
         /// What the sender says of itself besides.
-        extensions: Extensions,
+        extensions: Extensions<'p>,
     },
     /// A node has failed.
     Fail(Option<Name>),
@@ -101,13 +101,13 @@ pub enum Body<'p> {
 
 /// What is told of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gossip {
+pub struct Gossip<'p> {
     /// Its name, if it can be one.
     pub name: Option<Name>,
     /// When it last answered the teller, in seconds since 1970.
     pub pong_received_s: u32,
     /// Its address; empty if that is no text.
-    pub ip: String,
+    pub ip: &'p str,
     /// Its port for clients.
     pub port: u16,
     /// Its port of the bus.
@@ -135,20 +135,20 @@ fn name_at(bytes: &[u8], at: usize) -> Option<Name> {
 }
 
 /// An address up to its end mark. What could not stand in nodes.conf is none.
-fn ip_at(bytes: &[u8], at: usize) -> String {
+fn ip_at(bytes: &[u8], at: usize) -> &str {
     let bytes = &bytes[at..at + IP_BYTES - 1];
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b".:-_%".contains(byte);
     match std::str::from_utf8(&bytes[..end]) {
-        Ok(text) if text.bytes().all(|byte| fits(&byte)) => text.to_owned(),
-        _ => String::new(),
+        Ok(text) if text.bytes().all(|byte| fits(&byte)) => text,
+        _ => "",
     }
 }
 
-impl Gossip {
+impl<'p> Gossip<'p> {
     /// Reads what is told of a node.
     #[must_use]
-    pub fn read(bytes: &[u8; GOSSIP_BYTES]) -> Self {
+    pub fn read(bytes: &'p [u8; GOSSIP_BYTES]) -> Self {
         Self {
             name: name_at(bytes, 0),
             pong_received_s: u32_at(bytes, 44),

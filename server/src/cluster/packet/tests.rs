@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -26,8 +28,20 @@ fn header(slots: &SlotSet) -> Header<'_> {
     }
 }
 
-fn hostname(text: &str) -> Extensions {
-    Extensions { hostname: Some(text.to_owned()), ..Extensions::default() }
+fn hostname(text: &str) -> Extensions<'_> {
+    Extensions { hostname: Some(text), ..Extensions::default() }
+}
+
+fn heartbeat(
+    header: &Header<'_>,
+    kind: Kind,
+    extensions: &Extensions<'_>,
+    takes_all: bool,
+    told: &[Node],
+) -> Vec<u8> {
+    let mut packet = Vec::new();
+    header.heartbeat(kind, extensions, takes_all, told.iter(), 2000, &mut packet);
+    packet
 }
 
 #[test]
@@ -36,10 +50,10 @@ fn what_is_written_lies_where_redis_looks() {
     slots.insert(0);
     slots.insert(16_383);
     let mut node = Node::new(name('c'), Flags::PRIMARY, 0);
-    node.ip = "10.0.0.2".to_owned();
+    node.ip = "10.0.0.2".into();
     (node.port, node.bus_port, node.pong_received_ms) = (7001, 17_001, 9000);
-    let packet =
-        header(&slots).heartbeat(Kind::Ping, &hostname("host-1.example"), false, &[(&node, 2000)]);
+    let extensions = hostname("host-1.example");
+    let packet = heartbeat(&header(&slots), Kind::Ping, &extensions, false, &[node]);
     assert_eq!(packet.len(), 2256 + 104 + 8 + 16);
     assert_eq!(&packet[..16], b"RCmb\0\0\x09\x50\0\x01\x1b\x58\0\0\0\x01");
     assert_eq!(
@@ -57,21 +71,20 @@ fn what_is_written_lies_where_redis_looks() {
         (read.sender, read.primary, read.is_replica),
         (Some(name('a')), Some(name('b')), true)
     );
-    assert_eq!((read.offset, read.ip.as_str(), read.claimed()), (1234, "10.0.0.1", slots));
+    assert_eq!((read.offset, read.ip, read.claimed()), (1234, "10.0.0.1", slots));
     let Body::Heartbeat { gossip: [told], extensions } = read.body else {
         panic!("another body");
     };
     assert_eq!(extensions, hostname("host-1.example"));
     let told = Gossip::read(told);
     assert_eq!((told.name, told.pong_received_s, told.port), (Some(name('c')), 11, 7001));
-    assert_eq!((told.ip.as_str(), told.bus_port, told.flags), ("10.0.0.2", 17_001, Flags::PRIMARY));
+    assert_eq!((told.ip, told.bus_port, told.flags), ("10.0.0.2", 17_001, Flags::PRIMARY));
 }
 
 /// A heartbeat with these extensions behind it.
 fn extended(extensions: &[(u16, u32, &[u8])]) -> Vec<u8> {
     let slots = SlotSet::default();
-    let mut packet =
-        header(&slots).heartbeat(Kind::Pong, &Extensions::default(), false, &[]).to_vec();
+    let mut packet = heartbeat(&header(&slots), Kind::Pong, &Extensions::default(), false, &[]);
     packet[2215] = extensions.len() as u8;
     for (kind, length, data) in extensions {
         packet.extend_from_slice(&length.to_be_bytes());
@@ -102,7 +115,7 @@ fn extensions_of_later_versions_are_taken_or_skipped_and_sent_to_those_who_take_
     };
     let said = Extensions {
         shard: Some(name('x')),
-        human_name: Some("a_b".to_owned()),
+        human_name: Some("a_b"),
         // What is no address is none.
         client_ipv4: None,
         forgotten: vec![(name('f'), 60)],
@@ -112,11 +125,11 @@ fn extensions_of_later_versions_are_taken_or_skipped_and_sent_to_those_who_take_
     };
     assert_eq!(extensions, said);
     let slots = SlotSet::default();
-    let mine = Extensions { client_ipv6: Some("::1".to_owned()), ..said };
+    let mine = Extensions { client_ipv6: Some("::1"), ..said };
     for (takes_all, heard) in
         [(true, Extensions { unknown: Vec::new(), ..mine.clone() }), (false, hostname("host"))]
     {
-        let packet = header(&slots).heartbeat(Kind::Ping, &mine, takes_all, &[]);
+        let packet = heartbeat(&header(&slots), Kind::Ping, &mine, takes_all, &[]);
         let Body::Heartbeat { extensions, .. } = read(&packet).expect("a packet").body else {
             panic!("another body");
         };
@@ -165,19 +178,19 @@ fn packets_are_found_in_a_stream_however_it_is_cut() {
         let mut frames = Frames::default();
         let mut found = Vec::new();
         for part in stream.chunks(step) {
-            frames.push(part);
-            while let Some(packet) = frames.next_packet().expect("packets") {
+            let taken = frames.push(part, |packet| {
                 found.push(packet.to_vec());
-            }
+                ControlFlow::<()>::Continue(())
+            });
+            assert_eq!(taken, Ok(ControlFlow::Continue(())));
         }
         assert_eq!(found, packets, "in steps of {step}");
+        assert_eq!(frames.held(), 0, "in steps of {step}");
     }
-    let mut frames = Frames::default();
-    frames.push(b"GET / HTTP/1.1\r\n");
-    assert_eq!(frames.next_packet(), Err(NotABus));
-    let mut frames = Frames::default();
-    frames.push(b"RCmb\0\0\0\x10");
-    assert_eq!(frames.next_packet(), Err(NotABus));
+    let one = |_: &[u8]| ControlFlow::Break(());
+    assert_eq!(Frames::default().push(&stream, one), Ok(ControlFlow::Break(())));
+    assert_eq!(Frames::default().push(b"GET / HTTP/1.1\r\n", one), Err(NotABus));
+    assert_eq!(Frames::default().push(b"RCmb\0\0\0\x10", one), Err(NotABus));
 }
 
 proptest! {

@@ -38,74 +38,91 @@ impl Header<'_> {
     /// The header, with room for `more` bytes. Its length is yet to be filled in.
     fn begin(&self, kind: Kind, more: usize) -> Vec<u8> {
         let mut packet = Vec::with_capacity(HEADER_BYTES + more);
-        packet.extend_from_slice(SIGNATURE);
-        packet.resize(at::SLOTS, 0);
-        self.slots.write_to(&mut packet);
-        packet.resize(HEADER_BYTES, 0);
-        put(&mut packet, at::VERSION, &VERSION.to_be_bytes());
-        put(&mut packet, at::PORT, &self.port.to_be_bytes());
-        put(&mut packet, at::KIND, &(kind as u16).to_be_bytes());
-        put(&mut packet, at::CURRENT_EPOCH, &self.current_epoch.to_be_bytes());
-        put(&mut packet, at::CONFIG_EPOCH, &self.config_epoch.to_be_bytes());
-        put(&mut packet, at::OFFSET, &self.offset.to_be_bytes());
-        put(&mut packet, at::SENDER, self.sender.as_bytes());
-        if let Some(primary) = &self.primary {
-            put(&mut packet, at::PRIMARY, primary.as_bytes());
-        }
-        put(&mut packet, at::IP, ip(self.ip));
-        put(&mut packet, at::BUS_PORT, &self.bus_port.to_be_bytes());
-        put(&mut packet, at::FLAGS, &self.flags.0.to_be_bytes());
-        packet[at::STATE] = u8::from(!self.is_up);
-        packet[at::MARKS] = self.marks;
-        packet[at::OWN_MARKS] = self.own_marks;
+        self.write_to(&mut packet, kind);
         packet
     }
 
-    /// PING, PONG or MEET, with what is told of other nodes. `takes_all` says whether the receiver takes extensions of later
-    /// versions than Redis 7.0.
-    pub(in crate::cluster) fn heartbeat(
+    /// Appends the header. Its length is yet to be filled in.
+    fn write_to(&self, out: &mut Vec<u8>, kind: Kind) {
+        let start = out.len();
+        out.extend_from_slice(SIGNATURE);
+        out.resize(start + at::SLOTS, 0);
+        self.slots.write_to(out);
+        out.resize(start + HEADER_BYTES, 0);
+        let packet = &mut out[start..];
+        put(packet, at::VERSION, &VERSION.to_be_bytes());
+        put(packet, at::PORT, &self.port.to_be_bytes());
+        put(packet, at::KIND, &(kind as u16).to_be_bytes());
+        put(packet, at::CURRENT_EPOCH, &self.current_epoch.to_be_bytes());
+        put(packet, at::CONFIG_EPOCH, &self.config_epoch.to_be_bytes());
+        put(packet, at::OFFSET, &self.offset.to_be_bytes());
+        put(packet, at::SENDER, self.sender.as_bytes());
+        if let Some(primary) = &self.primary {
+            put(packet, at::PRIMARY, primary.as_bytes());
+        }
+        put(packet, at::IP, ip(self.ip));
+        put(packet, at::BUS_PORT, &self.bus_port.to_be_bytes());
+        put(packet, at::FLAGS, &self.flags.0.to_be_bytes());
+        packet[at::STATE] = u8::from(!self.is_up);
+        packet[at::MARKS] = self.marks;
+        packet[at::OWN_MARKS] = self.own_marks;
+    }
+
+    /// Appends a PING, PONG or MEET, with what is told of other nodes. `takes_all` says whether the receiver takes extensions of later
+    /// versions than Redis 7.0, `wall_ahead_ms` how far the wall clock is ahead of the cluster's.
+    pub(in crate::cluster) fn heartbeat<'n>(
         &self,
         kind: Kind,
-        extensions: &Extensions,
+        extensions: &Extensions<'_>,
         takes_all: bool,
-        told: &[(&Node, i64)],
-    ) -> Bytes {
-        let mut packet = self.begin(kind, told.len() * GOSSIP_BYTES + 128);
-        put(&mut packet, at::COUNT, &(told.len() as u16).to_be_bytes());
-        for (node, wall_ahead_ms) in told {
-            tell(&mut packet, node, *wall_ahead_ms);
-        }
-        let count = extensions.write_to(&mut packet, takes_all);
+        told: impl ExactSizeIterator<Item = &'n Node>,
+        wall_ahead_ms: i64,
+        out: &mut Vec<u8>,
+    ) {
+        let start = out.len();
+        out.reserve(HEADER_BYTES + told.len() * GOSSIP_BYTES + EXTENSIONS_BYTES);
+        self.write_to(out, kind);
+        put(&mut out[start..], at::COUNT, &(told.len() as u16).to_be_bytes());
+        told.for_each(|node| tell(out, node, wall_ahead_ms));
+        let count = extensions.write_to(out, takes_all);
+        let packet = &mut out[start..];
         // Without any it says that they are taken.
         packet[at::MARKS] |= mark::EXTENSIONS;
-        put(&mut packet, at::EXTENSIONS, &count.to_be_bytes());
-        finish(packet)
+        put(packet, at::EXTENSIONS, &count.to_be_bytes());
+        end(packet);
     }
 }
 
+/// Room for the extensions that most nodes have.
+const EXTENSIONS_BYTES: usize = 128;
+
 /// Appends what is told of a node.
 fn tell(packet: &mut Vec<u8>, node: &Node, wall_ahead_ms: i64) {
-    let start = packet.len();
+    let mut told = [0; GOSSIP_BYTES];
     // Seconds since 1970, as others count them; 0 stays 0.
     let seconds = |ms: i64| match ms {
         0 => 0,
         ms => u32::try_from((ms + wall_ahead_ms) / 1000).unwrap_or(0),
     };
-    packet.extend_from_slice(node.name.as_bytes());
-    packet.extend_from_slice(&seconds(node.ping_sent_ms).to_be_bytes());
-    packet.extend_from_slice(&seconds(node.pong_received_ms).to_be_bytes());
-    packet.extend_from_slice(ip(&node.ip));
-    packet.resize(start + 94, 0);
-    packet.extend_from_slice(&node.port.to_be_bytes());
-    packet.extend_from_slice(&node.bus_port.to_be_bytes());
-    packet.extend_from_slice(&node.flags.0.to_be_bytes());
-    packet.extend_from_slice(&node.plain_port.to_be_bytes());
-    packet.resize(start + GOSSIP_BYTES, 0);
+    put(&mut told, 0, node.name.as_bytes());
+    put(&mut told, 40, &seconds(node.ping_sent_ms).to_be_bytes());
+    put(&mut told, 44, &seconds(node.pong_received_ms).to_be_bytes());
+    put(&mut told, 48, ip(&node.ip));
+    put(&mut told, 94, &node.port.to_be_bytes());
+    put(&mut told, 96, &node.bus_port.to_be_bytes());
+    put(&mut told, 98, &node.flags.0.to_be_bytes());
+    put(&mut told, 100, &node.plain_port.to_be_bytes());
+    packet.extend_from_slice(&told);
+}
+
+/// Fills in the length of a packet.
+fn end(packet: &mut [u8]) {
+    let length = (packet.len() as u32).to_be_bytes();
+    put(packet, at::LENGTH, &length);
 }
 
 fn finish(mut packet: Vec<u8>) -> Bytes {
-    let length = (packet.len() as u32).to_be_bytes();
-    put(&mut packet, at::LENGTH, &length);
+    end(&mut packet);
     Bytes::from(packet)
 }
 

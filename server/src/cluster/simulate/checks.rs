@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use redstart_common::slot::SLOT_COUNT;
 
 use super::super::{Cluster, Name};
+use super::node::Said;
 use super::world::World;
 
 /// How long it may take until all agree, and how long they are watched then.
@@ -42,6 +43,18 @@ impl World {
 
     /// What holds at each step of a node.
     pub fn check_node(&mut self, number: usize) -> Result<(), String> {
+        let Some(cluster) = &self.nodes[number].cluster else { return Ok(()) };
+        let myself = cluster.myself();
+        let said: Said = (
+            self.nodes[number].life,
+            myself.name,
+            myself.flags,
+            myself.config_epoch,
+            cluster.changes(),
+        );
+        if self.nodes[number].looked_at.replace(said) == Some(said) {
+            return Ok(());
+        }
         let Some(cluster) = &self.nodes[number].cluster else { return Ok(()) };
         let myself = cluster.myself();
         if myself.is_replica() && !myself.slots.is_empty() {

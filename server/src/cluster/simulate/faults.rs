@@ -1,7 +1,8 @@
 //! What goes wrong, and what operators do.
 
+use std::collections::BTreeSet;
+
 use rand::Rng;
-use redstart_common::slot::SLOT_COUNT;
 
 use super::super::{FailoverKind, Options, SetSlot};
 use super::world::{Coming, Outcome, World};
@@ -303,10 +304,8 @@ impl World {
     fn close_slots(&mut self) -> Result<(), String> {
         for node in 0..self.nodes.len() {
             let Some(cluster) = &self.nodes[node].cluster else { continue };
-            let is_open = |slot: &u16| {
-                cluster.importing_from(*slot).is_some() || cluster.migrating_to(*slot).is_some()
-            };
-            let open: Vec<u16> = (0..SLOT_COUNT).filter(is_open).collect();
+            let open = cluster.importing.keys().chain(cluster.migrating.keys());
+            let open: BTreeSet<u16> = open.copied().collect();
             for slot in open {
                 self.with(node, |cluster, turn| {
                     cluster.set_slot(slot, SetSlot::Stable, 0, turn).is_ok()

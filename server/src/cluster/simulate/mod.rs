@@ -5,9 +5,11 @@
 
 mod checks;
 mod faults;
+mod files;
 mod many;
 mod moves;
 mod node;
+mod packets;
 mod scenarios;
 mod world;
 

@@ -56,7 +56,7 @@ impl World {
         match act {
             Act::Open { name, ip, port } => {
                 let life = self.nodes[number].life;
-                let target = self.nodes.iter().position(|node| node.ip == ip && node.port == port);
+                let target = self.find(&ip, port);
                 let target = target.unwrap_or(number);
                 self.clients += 1;
                 self.move_links.push(MoveLink {

@@ -1,14 +1,18 @@
 //! A server of the simulation: a [`Cluster`], a disk, and a replication that is no more than a place in a stream.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::super::{Action, Cluster, LinkId, Name, Options, SlotSet, Turn};
+use super::super::{Action, ById, Cluster, Flags, Name, Options, SlotSet, Turn};
 
 /// The age of data that never came from a primary.
 const AGE_UNKNOWN_MS: i64 = i64::MAX / 4;
+
+/// What a server says of itself: the life that it is in, its name, its role, its epoch, and how often its slots or roles have changed.
+pub type Said = (u32, Name, Flags, u64, u64);
 
 /// A server.
 pub struct Node {
@@ -26,7 +30,7 @@ pub struct Node {
     /// Until when it is stopped, as by SIGSTOP.
     pub stopped_until_ms: i64,
     /// Its connections: their numbers in the world.
-    pub links: BTreeMap<LinkId, usize>,
+    pub links: ById<usize>,
     /// The file as the process sees it, and as it would be after a loss of power.
     pub file: String,
     pub synced_file: String,
@@ -47,14 +51,29 @@ pub struct Node {
     pub held: SlotSet,
     /// The epoch that it had as a primary, under this name.
     pub newest_epoch: Option<(Name, u64)>,
+    /// What it said of itself when that was looked at last.
+    pub looked_at: Option<Said>,
+    /// How long its cluster took to decide, where that is measured.
+    pub decided: Option<Duration>,
     pub random: SmallRng,
     pub actions: Vec<Action>,
+}
+
+/// How long this thread has worked.
+fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The address of a server.
+pub fn address(number: usize) -> String {
+    format!("10.0.{}.{}", number / 250, number % 250 + 1)
 }
 
 impl Node {
     pub fn new(number: usize, options: Options, seed: u64) -> Self {
         Self {
-            ip: format!("10.0.0.{}", number + 1),
+            ip: address(number),
             port: options.port,
             options,
             cluster: None,
@@ -62,7 +81,7 @@ impl Node {
             clock_ahead_ms: 0,
             wall_ahead_ms: 0,
             stopped_until_ms: 0,
-            links: BTreeMap::new(),
+            links: ById::default(),
             file: String::new(),
             synced_file: String::new(),
             old_files: Vec::new(),
@@ -75,6 +94,8 @@ impl Node {
             aside: SlotSet::default(),
             held: SlotSet::default(),
             newest_epoch: None,
+            looked_at: None,
+            decided: None,
             random: SmallRng::seed_from_u64(seed ^ (number as u64 + 1) << 32),
             actions: Vec::new(),
         }
@@ -97,8 +118,12 @@ impl Node {
             random: &mut self.random,
             actions: &mut self.actions,
         };
+        let begun = self.decided.is_some().then(worked);
         let result = step(cluster, &mut turn);
         cluster.settle();
+        if let (Some(begun), Some(decided)) = (begun, &mut self.decided) {
+            *decided += worked() - begun;
+        }
         Some(result)
     }
 

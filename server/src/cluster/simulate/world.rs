@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use redstart_common::slot::SLOT_COUNT;
 
 use super::super::{Action, Cluster, Event, LinkId, Name, Options, SlotSet};
+use super::files::{first_file, place, share};
 use super::moves::{MoveLink, Sent};
 use super::node::Node;
 
 /// When the world begins: the clocks show years after 1970, as they do.
 pub const START_MS: i64 = 1_700_000_000_000;
 const TICK_MS: i64 = 100;
+/// The port for clients of the first node; each has another.
+pub const FIRST_PORT: u16 = 7000;
+pub const BUS_PORT_ABOVE: u16 = 10_000;
 
 /// What came of histories.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -123,7 +126,7 @@ pub struct End {
 /// A connection. The first end has made it.
 pub struct Connection {
     pub ends: [Option<End>; 2],
-    pub target: (String, u16),
+    target: Option<usize>,
     pub is_open: bool,
     /// Nothing that is sent arrives before what was sent before, unless this is not so.
     pub busy_until_ms: [i64; 2],
@@ -170,8 +173,15 @@ pub struct World {
     /// When an operator has last ended the move of a slot.
     pub slot_moved_ms: i64,
     pub outcome: Outcome,
-    /// What all nodes have sent.
+    /// Links and packets that leave, between two steps, and room for packets.
+    pub ready: Vec<LinkId>,
+    pub packets: Vec<(LinkId, usize, Vec<u8>)>,
+    pub rooms: Vec<Vec<u8>>,
+    /// What all nodes have sent, and how often they have saved their files.
     pub bytes_sent: u64,
+    pub saves: u64,
+    /// Files are written, which takes long where there are hundreds of nodes.
+    pub keeps_files: bool,
     pub is_verbose: bool,
 }
 
@@ -184,7 +194,17 @@ impl World {
         options: &Options,
         is_verbose: bool,
     ) -> Self {
-        let mut world = Self {
+        let mut world = Self::nobody(seed, is_verbose);
+        let count = primaries * (1 + replicas);
+        let names: Vec<Name> = (0..count).map(|_| Name::random(&mut world.random)).collect();
+        for number in 0..count {
+            world.add(number, seed, options, first_file(&names, primaries, number));
+        }
+        world
+    }
+
+    fn nobody(seed: u64, is_verbose: bool) -> Self {
+        Self {
             now_ms: START_MS,
             nodes: Vec::new(),
             connections: Vec::new(),
@@ -212,21 +232,42 @@ impl World {
             may_lose: false,
             slot_moved_ms: 0,
             outcome: Outcome::default(),
+            ready: Vec::new(),
+            packets: Vec::new(),
+            rooms: Vec::new(),
             bytes_sent: 0,
+            saves: 0,
+            keeps_files: true,
             is_verbose,
-        };
+        }
+    }
+
+    /// As many servers that do not know each other: the first ones share the slots, and each has an epoch of its own.
+    pub fn strangers(seed: u64, primaries: usize, replicas: usize, options: &Options) -> Self {
+        let mut world = Self::nobody(seed, false);
         let count = primaries * (1 + replicas);
-        let names: Vec<Name> = (0..count).map(|_| Name::random(&mut world.random)).collect();
         for number in 0..count {
-            let text = first_file(&names, primaries, number);
-            let port = 7000 + number as u16;
-            let options = Options { port, bus_port: port + 10_000, ..options.clone() };
-            let mut node = Node::new(number, options, seed);
-            (node.file, node.synced_file) = (text.clone(), text);
-            world.nodes.push(node);
-            world.start(number, None);
+            let name = Name::random(&mut world.random);
+            let slots = if number < primaries { share(number, primaries) } else { String::new() };
+            let at = place(number);
+            let text = format!(
+                "{name} {at} myself,master - 0 0 {} connected{slots}\n\
+                 vars currentEpoch {count} lastVoteEpoch 0\n",
+                number + 1
+            );
+            world.add(number, seed, options, text);
         }
         world
+    }
+
+    /// Adds a server and starts it with this file.
+    fn add(&mut self, number: usize, seed: u64, options: &Options, text: String) {
+        let port = FIRST_PORT + number as u16;
+        let options = Options { port, bus_port: port + BUS_PORT_ABOVE, ..options.clone() };
+        let mut node = Node::new(number, options, seed);
+        (node.file, node.synced_file) = (text.clone(), text);
+        self.nodes.push(node);
+        self.start(number, None);
     }
 
     pub fn log(&self, node: Option<usize>, line: &str) {
@@ -304,7 +345,7 @@ impl World {
                     self.schedule(stopped_ms, Coming::Closed { connection, to });
                     return Ok(());
                 }
-                self.nodes[end.node].links.remove(&end.link);
+                self.nodes[end.node].links.remove(end.link);
                 self.tell(end.node, Event::Closed(end.link, "connection closed"))?;
             }
             Coming::Start { node, text } => self.start(node, text),
@@ -353,16 +394,16 @@ impl World {
         node.stopped_until_ms = 0;
         let links = std::mem::take(&mut node.links);
         self.log(Some(number), "is killed");
-        for (link, connection) in links {
-            self.close(connection, number, link);
+        for (link, connection) in links.iter() {
+            self.close(*connection, number, link);
         }
         self.break_links_of(number);
     }
 
-    fn end_that_lives(&self, connection: usize, side: usize) -> Option<End> {
+    pub fn end_that_lives(&self, connection: usize, side: usize) -> Option<End> {
         let end = self.connections[connection].ends[side]?;
         let node = &self.nodes[end.node];
-        (node.life == end.life && node.links.contains_key(&end.link)).then_some(end)
+        (node.life == end.life && node.links.get(end.link).is_some()).then_some(end)
     }
 
     /// One side closes a connection; the other hears of it.
@@ -377,8 +418,10 @@ impl World {
         }
     }
 
-    fn find(&self, ip: &str, bus_port: u16) -> Option<usize> {
-        self.nodes.iter().position(|node| node.ip == ip && node.options.bus_port == bus_port)
+    /// The server with an address.
+    pub fn find(&self, ip: &str, port: u16) -> Option<usize> {
+        let number = usize::from(port.checked_sub(FIRST_PORT)?);
+        self.nodes.get(number).is_some_and(|node| node.ip == ip).then_some(number)
     }
 
     /// How long nothing gets from one node to another.
@@ -389,8 +432,7 @@ impl World {
 
     fn try_connect(&mut self, connection: usize) -> Result<(), String> {
         let Some(from) = self.end_that_lives(connection, 0) else { return Ok(()) };
-        let (ip, port) = self.connections[connection].target.clone();
-        let to = self.find(&ip, port);
+        let to = self.connections[connection].target;
         if let Some(to) = to {
             let blocked_ms = self.blocked_ms(from.node, to).max(self.blocked_ms(to, from.node));
             if blocked_ms > 0 {
@@ -400,7 +442,7 @@ impl World {
             }
         }
         let Some(to) = to.filter(|to| self.nodes[*to].cluster.is_some()) else {
-            self.nodes[from.node].links.remove(&from.link);
+            self.nodes[from.node].links.remove(from.link);
             return self.tell(from.node, Event::Closed(from.link, "Connection refused"));
         };
         let target = &mut self.nodes[to];
@@ -425,19 +467,6 @@ impl World {
         )
     }
 
-    fn deliver(&mut self, connection: usize, to: usize, bytes: Vec<u8>) -> Result<(), String> {
-        let Some(end) = self.end_that_lives(connection, to) else { return Ok(()) };
-        let Some(from) = self.connections[connection].ends[1 - to] else { return Ok(()) };
-        let stopped_ms = self.nodes[end.node].stopped_until_ms - self.now_ms;
-        let late_ms = stopped_ms.max(self.blocked_ms(from.node, end.node));
-        if late_ms > 0 {
-            self.schedule(late_ms, Coming::Deliver { connection, to, bytes });
-            return Ok(());
-        }
-        self.outcome.packets += 1;
-        self.tell(end.node, Event::Received(end.link, &bytes))
-    }
-
     /// A replica takes what its primary has; a primary writes.
     fn replicate(&mut self, number: usize) {
         let now_ms = self.now_ms;
@@ -454,7 +483,7 @@ impl World {
             }
             return;
         };
-        let primary = self.nodes.iter().position(|node| node.ip == *ip && node.port == *port);
+        let primary = self.find(ip, *port);
         let Some(primary) = primary.filter(|primary| *primary != number) else { return };
         let is_cut = self.blocked_ms(primary, number).max(self.blocked_ms(number, primary)) > 0;
         let (reached, place) = (self.nodes[primary].is_running(now_ms), self.nodes[primary].place);
@@ -496,6 +525,9 @@ impl World {
     }
 
     fn carry_out(&mut self, number: usize) -> Result<(), String> {
+        if self.nodes[number].actions.is_empty() {
+            return Ok(());
+        }
         for action in std::mem::take(&mut self.nodes[number].actions) {
             match action {
                 Action::Log(_, line) => {
@@ -505,9 +537,11 @@ impl World {
                 Action::Connect { link, ip, port } => {
                     let life = self.nodes[number].life;
                     let connection = self.connections.len();
+                    let port = port.checked_sub(BUS_PORT_ABOVE);
+                    let target = port.and_then(|port| self.find(&ip, port));
                     self.connections.push(Connection {
                         ends: [Some(End { node: number, life, link }), None],
-                        target: (ip, port),
+                        target,
                         is_open: false,
                         busy_until_ms: [0; 2],
                     });
@@ -516,13 +550,14 @@ impl World {
                     self.schedule(delay_ms, Coming::Connect { connection });
                 }
                 Action::Close(link) => {
-                    if let Some(connection) = self.nodes[number].links.remove(&link) {
+                    if let Some(connection) = self.nodes[number].links.remove(link) {
                         self.close(connection, number, link);
                     }
                 }
                 Action::Save { synced } => {
                     let node = &mut self.nodes[number];
-                    if let Some(cluster) = &node.cluster {
+                    self.saves += 1;
+                    if let Some(cluster) = node.cluster.as_ref().filter(|_| self.keeps_files) {
                         let text = cluster.to_file(node.wall_ahead_ms - node.clock_ahead_ms);
                         node.old_files.push(std::mem::replace(&mut node.file, text));
                         if synced {
@@ -564,94 +599,4 @@ impl World {
         }
         Ok(())
     }
-
-    /// Lets out what waits to be sent, packet by packet, each with its fate.
-    fn send(&mut self, number: usize) {
-        let mut ready = Vec::new();
-        let mut packets = Vec::new();
-        let node = &mut self.nodes[number];
-        let Some(cluster) = &mut node.cluster else { return };
-        cluster.take_ready(&mut ready);
-        for link in ready {
-            let (Some(output), Some(connection)) = (cluster.output(link), node.links.get(&link))
-            else {
-                continue;
-            };
-            let mut rest = output.as_slice();
-            while let Some(length) = rest.get(4..8) {
-                let length = u32::from_be_bytes(length.try_into().expect("four")) as usize;
-                packets.push((link, *connection, rest[..length].to_vec()));
-                rest = &rest[length..];
-            }
-            output.clear();
-        }
-        for (link, connection, bytes) in packets {
-            let mine = self.connections[connection].ends[0];
-            let mine = mine.is_some_and(|end| end.node == number && end.link == link);
-            let to = usize::from(mine);
-            self.digest(&bytes);
-            self.bytes_sent += bytes.len() as u64;
-            if !self.connections[connection].is_open {
-                continue;
-            }
-            if self.chance(self.lost) {
-                self.outcome.lost += 1;
-                continue;
-            }
-            if self.chance(self.doubled) {
-                self.post(connection, to, bytes.clone());
-            }
-            self.post(connection, to, bytes);
-        }
-    }
-
-    /// Puts a packet on its way.
-    fn post(&mut self, connection: usize, to: usize, bytes: Vec<u8>) {
-        let late_ms = self.random.random_range(1..=self.delay_ms.max(1));
-        let overtaken = self.chance(self.overtaken);
-        let busy = &mut self.connections[connection].busy_until_ms[to];
-        let mut at_ms = (*busy).max(self.now_ms + late_ms);
-        if overtaken {
-            at_ms += late_ms * 50;
-        } else {
-            *busy = at_ms;
-        }
-        self.schedule(at_ms - self.now_ms, Coming::Deliver { connection, to, bytes });
-    }
-
-    fn digest(&mut self, bytes: &[u8]) {
-        let mut digest = self.outcome.digest ^ self.now_ms.unsigned_abs();
-        for chunk in bytes[..80].chunks(8).chain(bytes[2128..].chunks(8)) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            digest = (digest ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            digest ^= digest >> 29;
-        }
-        self.outcome.digest = digest;
-    }
-}
-
-/// The file of a node of a cluster that stands: the slots are shared out, each replica has its primary, and all are known.
-fn first_file(names: &[Name], primaries: usize, myself: usize) -> String {
-    use std::fmt::Write;
-    let share = usize::from(SLOT_COUNT) / primaries;
-    let mut text = String::new();
-    for (number, name) in names.iter().enumerate() {
-        let mine = if number == myself { "myself," } else { "" };
-        let (port, ip) = (7000 + number, number + 1);
-        let _ = write!(text, "{name} 10.0.0.{ip}:{port}@{} {mine}", port + 10_000);
-        let _ = if number < primaries {
-            let last = if number + 1 == primaries {
-                usize::from(SLOT_COUNT)
-            } else {
-                (number + 1) * share
-            };
-            writeln!(text, "master - 0 0 {} connected {}-{}", number + 1, number * share, last - 1)
-        } else {
-            let primary = number % primaries;
-            writeln!(text, "slave {} 0 0 {} connected", names[primary], primary + 1)
-        };
-    }
-    let _ = writeln!(text, "vars currentEpoch {primaries} lastVoteEpoch 0");
-    text
 }

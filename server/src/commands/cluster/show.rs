@@ -324,7 +324,7 @@ fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node, by_ipv6: bool) 
     reply.integer(i64::from(port));
     reply.bulk(node.name.as_bytes());
     let ip = Some(("ip", node.client_ip(by_ipv6))).filter(|_| endpoint != Endpoint::Ip);
-    let hostname = Some(("hostname", node.hostname.as_str()))
+    let hostname = Some(("hostname", node.hostname()))
         .filter(|(_, name)| endpoint != Endpoint::Hostname && !name.is_empty());
     reply.map(ip.iter().chain(&hostname).count());
     for (name, value) in ip.into_iter().chain(hostname) {
@@ -361,7 +361,7 @@ pub fn shards(call: &mut Call<'_>) -> CommandResult {
 
 fn reply_shard_node(reply: &mut Reply, cluster: &Cluster, node: &Node, own: i64, by_ipv6: bool) {
     let offset = place(node, own);
-    let is_named = !node.hostname.is_empty();
+    let is_named = !node.hostname().is_empty();
     let (endpoint, _) = cluster.endpoint(node, by_ipv6);
     let health = if node.has_failed() {
         "fail"
@@ -384,7 +384,7 @@ fn reply_shard_node(reply: &mut Reply, cluster: &Cluster, node: &Node, own: i64,
     text(reply, "ip", node.client_ip(by_ipv6));
     text(reply, "endpoint", endpoint);
     if is_named {
-        text(reply, "hostname", &node.hostname);
+        text(reply, "hostname", node.hostname());
     }
     text(reply, "role", if node.is_replica() { "replica" } else { "master" });
     reply.bulk(b"replication-offset");

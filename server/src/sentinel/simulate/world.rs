@@ -409,13 +409,22 @@ impl World {
         let it = &mut self.sentinels[number];
         it.core.set_now(self.now + it.skew);
         let result = act(&mut it.core);
-        let mut crashes = false;
+        let (mut crashes, mut is_saved) = (false, false);
         for action in self.sentinels[number].core.take_actions() {
             crashes |= action == Action::Crash;
-            self.carry_out(number, action);
+            // Nothing changes between two of the same step.
+            if action != Action::Save || !std::mem::replace(&mut is_saved, true) {
+                self.carry_out(number, action);
+            }
         }
         let it = &mut self.sentinels[number];
-        for (name, primary) in it.core.primaries() {
+        // Mostly they are the same as before.
+        let pairs = it.core.primaries().iter().zip(&it.epochs);
+        let mut is_same = it.core.primaries().len() == it.epochs.len();
+        for ((name, primary), (known, highest)) in pairs {
+            is_same &= primary.config_epoch == *highest && name == known;
+        }
+        for (name, primary) in it.core.primaries().iter().filter(|_| !is_same) {
             let epoch = primary.config_epoch;
             match it.epochs.get_mut(name) {
                 Some(highest) => {
