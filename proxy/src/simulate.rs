@@ -25,6 +25,7 @@ use redstart_common::histories;
 use redstart_common::net::{memory, turn};
 use tokio::time::{sleep, timeout};
 
+use crate::backend::Duty;
 use crate::control::Directory;
 use crate::tick;
 use crate::topology::PoolId;
@@ -57,6 +58,8 @@ struct Outcome {
     deposed: u64,
     /// Connections that clients gave up in the middle.
     given_up: u64,
+    /// Connections that ended in the place of a reply to a write that may have run.
+    ended: u64,
     /// What all clients have read, in a number.
     trace: u64,
 }
@@ -69,6 +72,7 @@ impl Outcome {
         self.faults += other.faults;
         self.deposed += other.deposed;
         self.given_up += other.given_up;
+        self.ended += other.ended;
         self.trace ^= other.trace;
     }
 }
@@ -91,12 +95,14 @@ async fn live(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
         println!("{manner:?}");
     }
     let world = Rc::new(World::new(seed, &manner, is_verbose));
-    let dialed = Rc::clone(&world);
-    memory::set_dialer(move |address| World::connect(&dialed, address.port()));
-
     let id = PoolId::new(0);
     let shared = std::sync::Arc::new(crate::topology::pool::SharedPool::new(id, pool));
     let (directory, receivers) = Directory::new(1, vec![std::sync::Arc::clone(&shared)], global);
+    let (dialed, of_pool) = (Rc::clone(&world), directory.clone());
+    memory::set_dialer(move |address| {
+        befall::may_leave(&dialed, &of_pool, address.port());
+        World::connect(&dialed, address.port())
+    });
     shared.apply(world.picture());
     let worker = Worker::new(0, &directory.pools, &directory.global, directory.clone(), seed);
     worker.start();
@@ -174,9 +180,14 @@ async fn live(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
     }
     sleep(Duration::from_secs(1)).await;
     nothing_is_left(&worker)?;
+    // Those that learn how far replicas are behind have connections of their own.
+    if shared.settings.read_from == crate::settings::ReadFrom::Master {
+        nothing_is_open(&worker, &world)?;
+    }
     world.judge()?;
     outcome.writes = world.data.writes();
     outcome.faults = world.faults.get();
+    outcome.ended = world.ended.get();
     outcome.deposed = world.groups.as_ref().map_or(0, |groups| groups.deposed.get());
     Ok(outcome)
 }
@@ -201,6 +212,29 @@ fn nothing_is_left(worker: &Rc<Worker>) -> Result<(), String> {
             return Err(format!("connection {place} is still owed replies"));
         }
     }
+    let leaving = (0..core.up.places())
+        .find(|place| !core.up.is_free(*place) && core.up.get_mut(*place).duty == Duty::Leaving);
+    match leaving {
+        Some(place) => Err(format!("connection {place} is not needed any more and still there")),
+        None => Ok(()),
+    }
+}
+
+/// Of the connections that servers have, all are known.
+fn nothing_is_open(worker: &Rc<Worker>, world: &World) -> Result<(), String> {
+    let core = &mut *worker.core.borrow_mut();
+    let places = (0..core.up.places()).filter(|place| core.up.is_free(*place)).collect::<Vec<_>>();
+    if let Some(place) = places.iter().find(|place| core.up.get_mut(**place).is_up()) {
+        return Err(format!("place {place} was given up, and its connection is open"));
+    }
+    let known = core.up.iter_mut().filter(|(_, it)| it.is_up()).count();
+    let listening = core.hubs[0].links_mut().filter(|(_, link)| link.is_up()).count();
+    let open: usize = world.servers.borrow().iter().map(|server| server.connections.len()).sum();
+    if open != known + listening {
+        return Err(format!(
+            "servers have {open} connections, and {known} + {listening} are known"
+        ));
+    }
     Ok(())
 }
 
@@ -210,7 +244,7 @@ fn no_reply_is_lost_crossed_or_late_and_no_write_runs_twice() {
     let Some((histories, total)) = all else { return };
     // Of histories in which nothing happens nothing follows.
     assert!(total.faults > histories && total.writes > histories && total.given_up > 0);
-    assert!(total.deposed * 4 > histories);
+    assert!(total.deposed * 4 > histories && total.ended * 100 > histories);
     assert!(total.errors > 0 && total.errors * 2 < total.replies);
 }
 
