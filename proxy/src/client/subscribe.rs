@@ -510,6 +510,7 @@ pub fn tick(core: &mut Core) {
         core.asked_elsewhere_us = now_us;
     }
     for pool in core.pools.ids() {
+        core.hub(pool).settle(now_us);
         if is_to_ask {
             core.hub(pool).ask_those_elsewhere();
         }

@@ -5,7 +5,8 @@
 //!   Arriving   the new home has not confirmed                        the old one counts
 //!   Leaving    it has; the old one is asked to say no more           both count
 //!   Settling   the old one has confirmed that; the new one may be    the new one counts, but for what the old one has said
-//!              behind it with what both were told
+//!              behind it with what both were told, as may the way
+//!              between the nodes: it goes on for a while
 //! ```
 //!
 //! A message has no name, so messages are told apart by what they say. One counts if its server has said it more often than it
@@ -43,24 +44,40 @@ pub(super) struct Handover {
     /// The homes before: the last of them is the one that counted last.
     pub(super) before: SmallVec<[ServerId; 1]>,
     pub(super) phase: Phase,
+    /// Since when the new home has passed all that it had been told, in microseconds.
+    pub(super) passed_us: Option<u64>,
     heard: HashMap<u64, Heard>,
 }
 
 impl Handover {
     /// The home is another than this one.
     pub(super) fn from(home: ServerId) -> Self {
-        Self { before: SmallVec::from_buf([home]), phase: Phase::Arriving, heard: HashMap::new() }
+        Self {
+            before: SmallVec::from_buf([home]),
+            phase: Phase::Arriving,
+            passed_us: None,
+            heard: HashMap::new(),
+        }
     }
 
     /// The home has changed once more, from this one. What was handed on stays so.
     pub(super) fn goes_on(&mut self, home: ServerId) {
         self.before.retain(|other| *other != home);
         self.before.push(home);
-        self.phase = Phase::Arriving;
+        (self.phase, self.passed_us) = (Phase::Arriving, None);
     }
 
-    /// Whether what a server says counts: `home` is the new one.
-    pub(super) fn counts(&mut self, home: ServerId, server: ServerId, frame: &[u8]) -> bool {
+    /// Whether what a server says counts: `home` is the new one, and `is_asked` whether it has been asked.
+    pub(super) fn counts(
+        &mut self,
+        (home, is_asked): (ServerId, bool),
+        server: ServerId,
+        frame: &[u8],
+    ) -> bool {
+        if self.phase == Phase::Arriving && !is_asked && self.before.len() == 1 {
+            // What is said by now the new one will not say.
+            return self.before.contains(&server);
+        }
         if server != home && !self.before.contains(&server) {
             return false;
         }
@@ -103,21 +120,28 @@ mod tests {
     fn who_is_first_hands_it_on_and_nobody_else_counts() {
         let (old, new) = (ServerId::new(OLD), ServerId::new(NEW));
         let mut handover = Handover::from(old);
-        assert!(handover.counts(new, old, b"a"));
-        assert!(!handover.counts(new, new, b"b"), "it was subscribed to before, as all are");
-        assert!(handover.counts(new, old, b"b"));
+        assert!(
+            handover.counts((new, false), old, b"a") && handover.counts((new, true), old, b"a")
+        );
+        assert!(
+            !handover.counts((new, true), new, b"b"),
+            "it was subscribed to before, as all are"
+        );
+        assert!(handover.counts((new, true), old, b"b"));
         handover.phase = Phase::Leaving;
-        assert!(!handover.counts(new, new, b"a"));
-        assert!(handover.counts(new, new, b"a"), "it is said once more");
-        assert!(!handover.counts(new, old, b"a"));
-        assert!(!handover.counts(new, ServerId::new(3), b"c"));
+        assert!(!handover.counts((new, true), new, b"a"));
+        assert!(handover.counts((new, true), new, b"a"), "it is said once more");
+        assert!(!handover.counts((new, true), old, b"a"));
+        assert!(!handover.counts((new, true), ServerId::new(3), b"c"));
         handover.goes_on(new);
-        assert!(handover.counts(ServerId::new(3), new, b"d"));
-        assert!(!handover.counts(ServerId::new(3), old, b"d"));
+        assert!(handover.counts((ServerId::new(3), true), new, b"d"));
+        assert!(!handover.counts((ServerId::new(3), true), old, b"d"));
         // Back to where it was, before anybody else has confirmed.
         let mut handover = Handover::from(old);
         handover.goes_on(new);
-        assert!(handover.counts(old, old, b"e") && !handover.counts(old, new, b"e"));
+        assert!(
+            handover.counts((old, true), old, b"e") && !handover.counts((old, true), new, b"e")
+        );
     }
 
     proptest! {
@@ -142,7 +166,7 @@ mod tests {
                 if !is_old {
                     handover.phase = Phase::Leaving;
                 }
-                if handover.counts(new, server, &said.to_be_bytes()) {
+                if handover.counts((new, true), server, &said.to_be_bytes()) {
                     handed_on.push(said);
                 }
             }

@@ -10,6 +10,9 @@ use super::{Kind, Topic, is_of_keyspace};
 use crate::client::ClientId;
 use crate::topology::ServerId;
 
+/// How long what one node of a cluster says may take to be said by another, in microseconds.
+const LAG_US: u64 = 1_000_000;
+
 #[derive(Debug, Default)]
 struct Entry {
     /// Clients that get its messages.
@@ -60,9 +63,13 @@ pub struct Link {
 
 impl Link {
     fn ask(&mut self, topic: &Topic, is_wanted: bool) {
+        if !is_wanted && !self.topics.contains_key(topic) {
+            return;
+        }
         let side = self.topics.entry(topic.clone()).or_default();
         if side.is_wanted == is_wanted {
-            return;
+            // It may have come back to where it was, after that server had sent it elsewhere.
+            return self.ask_again(topic);
         }
         side.is_wanted = is_wanted;
         if self.is_up {
@@ -144,6 +151,8 @@ pub struct Hub {
     numbers: u64,
     /// A server has said that something is to be asked for elsewhere, or later.
     has_elsewhere: bool,
+    /// Topics whose new homes may be behind with what others were told.
+    settling: Vec<Topic>,
     /// Each server says what was published at any of them.
     is_echoed: bool,
 }
@@ -287,9 +296,28 @@ impl Hub {
             }
         }
         // It may have been lost meanwhile, and then says nothing any more of what was said before.
-        if !links.get(home).is_some_and(|link| link.is_to_pass(topic)) {
+        if !is_repeated || !links.get(home).is_some_and(|link| link.is_up) {
             entry.handover = None;
+        } else if !links.get(home).is_some_and(|link| link.is_to_pass(topic)) {
+            self.settling.push(topic.clone());
         }
+    }
+
+    /// Time has passed: what nodes tell each other has arrived in the end.
+    pub fn settle(&mut self, now_us: u64) {
+        let topics = &mut self.topics;
+        self.settling.retain(|topic| {
+            let Some(entry) = topics.get_mut(topic) else { return false };
+            let Some(handover) = entry.handover.as_mut() else { return false };
+            if handover.phase != Phase::Settling {
+                return false;
+            }
+            let stays = now_us < *handover.passed_us.get_or_insert(now_us) + LAG_US;
+            if !stays {
+                entry.handover = None;
+            }
+            stays
+        });
     }
 
     /// Asks again for what servers have said is to be asked for elsewhere, or later, where it is still at home.
@@ -450,18 +478,24 @@ impl Hub {
             Said::Message(kind, name, channel) => {
                 let topic = Topic::new(kind, name);
                 let is_repeated = self.is_repeated(kind) && !is_of_keyspace(channel);
-                let counts = |entry: &mut Entry| {
+                let counts = |entry: &mut Entry, is_asked: bool| {
                     let home = entry.homes.first();
                     match (&mut entry.handover, home) {
                         _ if !is_repeated => true,
-                        (Some(handover), Some(home)) => handover.counts(*home, server, frame),
+                        (Some(handover), Some(home)) => {
+                            handover.counts((*home, is_asked), server, frame)
+                        }
                         _ => home == Some(&server),
                     }
                 };
                 let Some(entry) = self.topics.get_mut(&topic) else {
                     return Some(News::Message(&[]));
                 };
-                News::Message(if counts(entry) { &entry.subscribers[..] } else { &[] })
+                let home = entry.handover.as_ref().and(entry.homes.first());
+                let is_asked = home
+                    .and_then(|home| self.links.get(home))
+                    .is_some_and(|link| link.is_up && link.topics.contains_key(&topic));
+                News::Message(if counts(entry, is_asked) { &entry.subscribers[..] } else { &[] })
             }
             Said::Confirmed { kind, name, is_wanted } => {
                 let topic = Topic::new(kind, name);

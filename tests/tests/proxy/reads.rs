@@ -65,7 +65,7 @@ fn reads_go_to_replicas_and_a_client_reads_what_it_wrote() {
 fn keys_on_their_way_to_another_node_are_not_missed() {
     const KEYS: usize = 40;
     let cluster = Cluster::start(2, 1, &[]);
-    let proxy = proxy_with(cluster.nodes[0].port, "  read_from: replica\n", 1);
+    let proxy = proxy_with(cluster.nodes[0].port, "  read_from: replica_preferred\n", 1);
     let mut client = proxy.client();
     let key = |number: usize| format!("{{t}}{number}");
     for number in 0..KEYS {
