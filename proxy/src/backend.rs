@@ -233,7 +233,7 @@ impl Counters {
             Ending::Eof => self.eof += 1,
             Ending::Error => self.errors += 1,
             // Requests that time out are counted, each once.
-            Ending::Silence | Ending::Turned | Ending::Refused => {}
+            Ending::Silence | Ending::Turned | Ending::Refused | Ending::Barred => {}
         }
     }
 }

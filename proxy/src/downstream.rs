@@ -15,6 +15,8 @@ use crate::client::{ClientId, Clients};
 use crate::gather::{Flowed, GatherId, Gathers, Merged};
 use crate::scripts;
 use crate::settings::OnLostRequest;
+use crate::stats::{Lost, LostRequests};
+use crate::topology::PoolId;
 
 /// The clients of a worker and the replies being put together for them.
 #[derive(Debug, Default)]
@@ -31,6 +33,8 @@ pub struct Downstream {
     pub hedges: Hedges,
     /// What replies have given to do, before the turn ends.
     pub chores: Vec<Chore>,
+    /// Requests that may have run on servers that were lost, by pool.
+    pub lost: Vec<LostRequests>,
 }
 
 impl Downstream {
@@ -76,13 +80,36 @@ impl Downstream {
         }
     }
 
-    /// A request was sent to a server that is lost, or its time is up. Where it may have run and `on_lost` wants it, its client's
-    /// connection ends in the place of the reply; else that is `text`.
-    pub fn lose(&mut self, slot: Slot, on_lost: OnLostRequest, text: &[u8], now_us: u64) {
-        if on_lost == OnLostRequest::Close && !slot.kind.may_repeat() {
+    /// A request was sent to a server that is lost, or its time is up, and it may have run. Where `on_lost` wants it of a write, its
+    /// client's connection ends in the place of the reply; else that is `text`.
+    pub fn lose(
+        &mut self,
+        (pool, slot): (PoolId, Slot),
+        (why, on_lost): (Lost, OnLostRequest),
+        text: &[u8],
+        now_us: u64,
+    ) {
+        let ends = on_lost == OnLostRequest::Close && !slot.kind.may_repeat();
+        if self.is_awaited(slot.target) {
+            self.lost[pool.place()].count(why, ends);
+        }
+        if ends {
             self.end(slot.target);
         } else {
             self.answer(slot.target, text, now_us);
+        }
+    }
+
+    /// Whether a client still waits for a reply.
+    fn is_awaited(&self, target: Target) -> bool {
+        match target {
+            Target::Client { id, .. }
+            | Target::Script { id, .. }
+            | Target::Private { id, .. }
+            | Target::Fill { id, .. } => self.clients.is_there(id),
+            Target::Part { gather, .. } => self.gathers.client_of(gather).is_some(),
+            Target::Hedged { number, .. } => self.client_of_hedge(number).is_some(),
+            Target::Copy { .. } | Target::Nobody => false,
         }
     }
 

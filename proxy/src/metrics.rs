@@ -14,7 +14,7 @@ use redstart_common::metric::Histogram;
 
 use crate::backend::Redirects;
 use crate::control::Directory;
-use crate::stats::{PoolStats, ServerStats};
+use crate::stats::{LostRequests, PoolStats, ServerStats};
 use crate::topology::pool::Rejected;
 use crate::topology::{Member, Role, State, Topology};
 
@@ -62,6 +62,14 @@ fn describe() {
     describe_counter!(
         "redstart_proxy_forward_errors_total",
         "Requests that could not be sent to a server."
+    );
+    describe_counter!(
+        "redstart_proxy_lost_requests_total",
+        "Requests that may have run on a server that was lost before it answered, by reason (connection, timeout, replaced) and by what their clients got (on_lost_request)."
+    );
+    describe_gauge!(
+        "redstart_proxy_leaving_connections",
+        "Connections to servers that have left, which still owe replies."
     );
     describe_counter!(
         "redstart_proxy_fragments_total",
@@ -350,8 +358,10 @@ impl ServerHandles {
 
 struct PoolHandles {
     name: String,
-    gauges: [Gauge; 9],
+    gauges: [Gauge; 10],
     counters: [Counter; 19],
+    /// As [`LostRequests::named`](crate::stats::LostRequests::named) has them.
+    lost: [Counter; 6],
     commands: HashMap<usize, Counter>,
     latency: Seen,
     /// By name: a server that comes back goes on counting.
@@ -374,6 +384,7 @@ impl PoolHandles {
                 "redstart_proxy_tracking_clients",
                 "redstart_proxy_heavy_known",
                 "redstart_proxy_heavy_connections",
+                "redstart_proxy_leaving_connections",
             ]
             .map(|name| gauge!(name, labels.to_vec())),
             counters: [
@@ -397,6 +408,11 @@ impl PoolHandles {
                 counter("redstart_proxy_hedges_denied_total"),
                 counter("redstart_proxy_heavy_requests_total"),
             ],
+            lost: LostRequests::default().named().map(|(reason, got, _)| {
+                let mut labels = labels.to_vec();
+                labels.extend([Label::new("reason", reason), Label::new("got", got)]);
+                counter!("redstart_proxy_lost_requests_total", labels)
+            }),
             commands: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
             servers: HashMap::new(),
@@ -424,6 +440,7 @@ impl PoolHandles {
             stats.tracking_clients,
             stats.heavy_known,
             stats.heavy_connections,
+            stats.leaving_connections,
         ];
         for (gauge, value) in self.gauges.iter().zip(gauges) {
             gauge.set(value as f64);
@@ -451,6 +468,9 @@ impl PoolHandles {
         ];
         for (counter, value) in self.counters.iter().zip(counters) {
             counter.absolute(value);
+        }
+        for (counter, (.., count)) in self.lost.iter().zip(stats.lost.named()) {
+            counter.absolute(count);
         }
         for (index, calls) in stats.commands.iter().enumerate().filter(|(_, calls)| **calls > 0) {
             let pool = &self.name;

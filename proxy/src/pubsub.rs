@@ -8,8 +8,10 @@
 //! A channel is at home at the shard of its name, where PUBLISH goes as well. Patterns, and channels of keyspace notifications,
 //! are at home in every shard, for what they match may be said anywhere. The nodes of a cluster tell each other what is
 //! published, but not what becomes of keys: there only what may match a keyspace notification is at home everywhere, and of what
-//! all of them say the first is listened to. The hub knows no sockets and no clock.
+//! all of them say the first is listened to. A topic that moves is listened to at its home before until the new one has confirmed
+//! it ([`handover`] says what counts meanwhile). The hub knows no sockets and no clock.
 
+mod handover;
 pub mod hub;
 pub mod link;
 pub mod message;

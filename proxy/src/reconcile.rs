@@ -15,6 +15,7 @@ use crate::client::{absent, forward, private, redirect, subscribe, tracking};
 use crate::route::distribution::{Distribution, ShardIndex};
 use crate::route::lane::Manner;
 use crate::settings::OnServerDown;
+use crate::stats::Lost;
 use crate::topology::{Endpoint, Member, PoolId, Role, ServerId, ShardId, State, Topology};
 use crate::worker::Core;
 
@@ -84,7 +85,10 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
         core.down.clients.hold_until_answered(pool);
     }
     let unread = std::mem::take(&mut core.pools[pool].unread);
-    for place in before.into_values().flatten().chain(unread) {
+    // In their order, not in that of a table: a seed of the simulation tells all.
+    let mut left: Vec<u32> = before.into_values().flatten().chain(unread).collect();
+    left.sort_unstable();
+    for place in left {
         let_go(core, place as usize, &old);
     }
     bar(core, pool);
@@ -113,7 +117,7 @@ fn bar(core: &mut Core, pool: PoolId) {
                 continue;
             }
             if is_down {
-                core.close_backend(backend, IS_DOWN, Ending::Turned);
+                core.close_backend(backend, IS_DOWN, Ending::Barred);
                 core.up.bar(backend, IS_DOWN);
             } else {
                 core.up.unbar(backend);
@@ -230,8 +234,9 @@ fn let_go(core: &mut Core, backend: usize, old: &Topology) {
     }
     // Writes that it was sent may have run, and would be lost if it still acknowledged them.
     let (up, down) = (&mut core.up, &mut core.down);
+    let lost = (Lost::Replaced, core.pools[pool].shared.settings.on_lost_request);
     let (waiting, broken) =
-        up.take_waiting(backend, now_us, |slot| down.answer(slot.target, DEPOSED, now_us));
+        up.take_waiting(backend, now_us, |slot| down.lose((pool, slot), lost, DEPOSED, now_us));
     if let Some(reply) = broken {
         down.break_off(&reply);
     }

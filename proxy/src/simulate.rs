@@ -4,6 +4,24 @@
 //! streams: [`servers`] that answer by rule and count what they have run, and [`clients`] that know what they are owed. No
 //! reply may be lost, come out of order or be another's; no write may run twice; and once all is quiet every request is served
 //! and nothing is left behind.
+//!
+//! Each of these has been seen to fail, within 300 histories, where the worker was broken so:
+//!
+//! ```text
+//!   a write ran twice                           what was sent is sent again, writes too
+//!   another's reply                             a late reply is not swallowed; a task goes on with a place that is another's
+//!   acknowledged and not run                    a lost write is answered by OK
+//!   denied and run                              a lost write is answered by EXECABORT; with `on_lost_request: close`, by an error;
+//!                                               EXEC that has run is answered by null
+//!   written to a primary known to be deposed    promotions are not taken in
+//!   acknowledged by one                         what a replaced primary says of writes on their way is handed on
+//!   not heard when all was quiet                a link that is opened again does not ask for all of its channels
+//!   a place left, a connection left             one that has left is not given up; a place is, and its connection stays open
+//! ```
+//!
+//! Not seen to fail in 1,500 histories: replaced primaries that are believed on clients' own connections, connections to groups that do
+//! not ask for ROLE, messages of both nodes or of neither while a channel moves (the hub's own tests catch these), and a place that
+//! is another's when the task for it begins.
 
 mod answers;
 mod asks;
@@ -25,6 +43,7 @@ use redstart_common::histories;
 use redstart_common::net::{memory, turn};
 use tokio::time::{sleep, timeout};
 
+use crate::backend::Duty;
 use crate::control::Directory;
 use crate::tick;
 use crate::topology::PoolId;
@@ -57,6 +76,8 @@ struct Outcome {
     deposed: u64,
     /// Connections that clients gave up in the middle.
     given_up: u64,
+    /// Connections that ended in the place of a reply to a write that may have run.
+    ended: u64,
     /// What all clients have read, in a number.
     trace: u64,
 }
@@ -69,6 +90,7 @@ impl Outcome {
         self.faults += other.faults;
         self.deposed += other.deposed;
         self.given_up += other.given_up;
+        self.ended += other.ended;
         self.trace ^= other.trace;
     }
 }
@@ -91,12 +113,14 @@ async fn live(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
         println!("{manner:?}");
     }
     let world = Rc::new(World::new(seed, &manner, is_verbose));
-    let dialed = Rc::clone(&world);
-    memory::set_dialer(move |address| World::connect(&dialed, address.port()));
-
     let id = PoolId::new(0);
     let shared = std::sync::Arc::new(crate::topology::pool::SharedPool::new(id, pool));
     let (directory, receivers) = Directory::new(1, vec![std::sync::Arc::clone(&shared)], global);
+    let (dialed, of_pool) = (Rc::clone(&world), directory.clone());
+    memory::set_dialer(move |address| {
+        befall::may_leave(&dialed, &of_pool, address.port());
+        World::connect(&dialed, address.port())
+    });
     shared.apply(world.picture());
     let worker = Worker::new(0, &directory.pools, &directory.global, directory.clone(), seed);
     worker.start();
@@ -174,9 +198,14 @@ async fn live(seed: u64, is_verbose: bool) -> Result<Outcome, String> {
     }
     sleep(Duration::from_secs(1)).await;
     nothing_is_left(&worker)?;
+    // Those that learn how far replicas are behind have connections of their own.
+    if shared.settings.read_from == crate::settings::ReadFrom::Master {
+        nothing_is_open(&worker, &world)?;
+    }
     world.judge()?;
     outcome.writes = world.data.writes();
     outcome.faults = world.faults.get();
+    outcome.ended = world.ended.get();
     outcome.deposed = world.groups.as_ref().map_or(0, |groups| groups.deposed.get());
     Ok(outcome)
 }
@@ -201,6 +230,29 @@ fn nothing_is_left(worker: &Rc<Worker>) -> Result<(), String> {
             return Err(format!("connection {place} is still owed replies"));
         }
     }
+    let leaving = (0..core.up.places())
+        .find(|place| !core.up.is_free(*place) && core.up.get_mut(*place).duty == Duty::Leaving);
+    match leaving {
+        Some(place) => Err(format!("connection {place} is not needed any more and still there")),
+        None => Ok(()),
+    }
+}
+
+/// Of the connections that servers have, all are known.
+fn nothing_is_open(worker: &Rc<Worker>, world: &World) -> Result<(), String> {
+    let core = &mut *worker.core.borrow_mut();
+    let places = (0..core.up.places()).filter(|place| core.up.is_free(*place)).collect::<Vec<_>>();
+    if let Some(place) = places.iter().find(|place| core.up.get_mut(**place).is_up()) {
+        return Err(format!("place {place} was given up, and its connection is open"));
+    }
+    let known = core.up.iter_mut().filter(|(_, it)| it.is_up()).count();
+    let listening = core.hubs[0].links_mut().filter(|(_, link)| link.is_up()).count();
+    let open: usize = world.servers.borrow().iter().map(|server| server.connections.len()).sum();
+    if open != known + listening {
+        return Err(format!(
+            "servers have {open} connections, and {known} + {listening} are known"
+        ));
+    }
     Ok(())
 }
 
@@ -210,7 +262,7 @@ fn no_reply_is_lost_crossed_or_late_and_no_write_runs_twice() {
     let Some((histories, total)) = all else { return };
     // Of histories in which nothing happens nothing follows.
     assert!(total.faults > histories && total.writes > histories && total.given_up > 0);
-    assert!(total.deposed * 4 > histories);
+    assert!(total.deposed * 4 > histories && total.ended * 100 > histories);
     assert!(total.errors > 0 && total.errors * 2 < total.replies);
 }
 

@@ -8,6 +8,57 @@ use redstart_common::metric::Histogram;
 use crate::backend::Redirects;
 use crate::topology::ServerId;
 
+/// Why nobody knows whether a request has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The connection on which it was sent has ended.
+    Connection,
+    /// Its server did not answer in time.
+    Timeout,
+    /// Its server was a primary, and has been replaced.
+    Replaced,
+}
+
+/// Requests that may have run on a server that was lost before it answered, parts of split ones each by itself: by reason, those
+/// whose clients were told so, and those in whose place the client's connection was ended (`on_lost_request`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LostRequests([[u64; 2]; 3]);
+
+impl LostRequests {
+    /// Counts one.
+    pub fn count(&mut self, why: Lost, is_ended: bool) {
+        self.0[why as usize][usize::from(is_ended)] += 1;
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().flatten().zip(other.0.iter().flatten()) {
+            *mine += theirs;
+        }
+    }
+
+    /// Reasons and what was done by their names, and how often there was each.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, &'static str, u64); 6] {
+        let [connection, timeout, replaced] = self.0;
+        [
+            ("connection", "error", connection[0]),
+            ("connection", "close", connection[1]),
+            ("timeout", "error", timeout[0]),
+            ("timeout", "close", timeout[1]),
+            ("replaced", "error", replaced[0]),
+            ("replaced", "close", replaced[1]),
+        ]
+    }
+
+    /// All of them, and those of them that have ended their client's connection.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        let ended = self.0.iter().map(|[_, ended]| ended).sum();
+        (self.0.iter().flatten().sum(), ended)
+    }
+}
+
 /// One server of a pool, as one worker has seen it.
 #[derive(Debug, Clone, Default)]
 pub struct ServerStats {
@@ -89,6 +140,10 @@ pub struct PoolStats {
     pub server_connections_total: u64,
     /// Requests that could not be sent to a server.
     pub forward_errors: u64,
+    /// Requests that may have run on a server that was lost.
+    pub lost: LostRequests,
+    /// Connections to servers that have left, or that are read from no more, which are still owed replies.
+    pub leaving_connections: u64,
     /// Parts of split requests.
     pub fragments: u64,
     /// Connections that serve one client at a time.
@@ -155,6 +210,8 @@ impl Default for PoolStats {
             clients_unread: 0,
             server_connections_total: 0,
             forward_errors: 0,
+            lost: LostRequests::default(),
+            leaving_connections: 0,
             fragments: 0,
             private_connections: 0,
             private_in_use: 0,
@@ -196,6 +253,8 @@ impl PoolStats {
         self.clients_unread += other.clients_unread;
         self.server_connections_total += other.server_connections_total;
         self.forward_errors += other.forward_errors;
+        self.lost.add(&other.lost);
+        self.leaving_connections += other.leaving_connections;
         self.fragments += other.fragments;
         self.private_connections += other.private_connections;
         self.private_in_use += other.private_in_use;
@@ -241,6 +300,7 @@ mod tests {
         let (mut all, mut one) = (PoolStats::default(), PoolStats::default());
         let server = ServerId::new(7);
         one.requests = 3;
+        one.lost.count(Lost::Timeout, true);
         one.commands[5] = 2;
         let seen = one.servers.entry(server).or_default();
         seen.responses = 4;
@@ -249,5 +309,8 @@ mod tests {
         all.merge(&one);
         assert_eq!((all.requests, all.commands[5], all.servers[&server].responses), (6, 4, 8));
         assert_eq!(all.servers[&server].latency.count(), 2);
+        assert_eq!(all.lost.named()[3], ("timeout", "close", 2));
+        all.lost.count(Lost::Replaced, false);
+        assert_eq!((all.lost.named()[4].2, all.lost.totals()), (1, (3, 2)));
     }
 }

@@ -175,6 +175,8 @@ pub struct Shard {
     pub failovers: u64,
     /// How many slots of a cluster lie in it.
     pub slots: u32,
+    /// Some of them are on their way to others: keys of theirs may have gone, which only the primary says.
+    pub is_parting: bool,
 }
 
 impl Share for Shard {

@@ -37,6 +37,7 @@ use crate::reconcile;
 use crate::route::pool::{Pool, Pools};
 use crate::scripts::Met;
 use crate::settings::Global;
+use crate::stats::LostRequests;
 use crate::topology::PoolId;
 use crate::topology::pool::SharedPool;
 use crate::tracking::Tracking;
@@ -114,6 +115,8 @@ pub struct Core {
     pub untold: Vec<(PoolId, ClientId)>,
     /// Clients whose subscriptions are not confirmed yet.
     pub joiners: Vec<ClientId>,
+    /// When shard channels that have gone elsewhere were last asked for again.
+    pub asked_elsewhere_us: u64,
     /// Whether any request is to be looked at before it is dispatched.
     pub is_observed: bool,
     /// Clients that watch what others ask.
@@ -171,6 +174,7 @@ impl Worker {
         let request = Limits { proto_max_bulk_len: global.bulk_bytes_max, ..Limits::default() };
         let down = Downstream {
             clients: Clients::new(pools.len(), global.client_output_bytes_max),
+            lost: vec![LostRequests::default(); pools.len()],
             ..Downstream::default()
         };
         Rc::new_cyclic(|me| Self {
@@ -185,6 +189,7 @@ impl Worker {
                 tracking: pools.iter().map(|_| Tracking::default()).collect(),
                 untold: Vec::new(),
                 joiners: Vec::new(),
+                asked_elsewhere_us: 0,
                 is_observed: false,
                 monitors: Vec::new(),
                 shown: vec![Vec::new(); pools.len()],

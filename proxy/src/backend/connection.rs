@@ -118,6 +118,8 @@ pub enum Ending {
     Turned,
     /// The server lacks the database that was asked for.
     Refused,
+    /// The server is taken to be down, and requests for it are refused from now on.
+    Barred,
 }
 
 enum Step {

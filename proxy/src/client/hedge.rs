@@ -170,6 +170,9 @@ fn look(
 fn other(core: &mut Core, pool: PoolId, on: (ShardIndex, u32), backend: usize) -> Option<usize> {
     let now_us = core.clock.now_us();
     let it = &mut core.pools[pool];
+    if it.topology.shards[usize::from(on.0)].is_parting {
+        return None;
+    }
     let chance = it.chance();
     reads::best(it, &mut core.up, on, Some(backend), chance, now_us)
 }

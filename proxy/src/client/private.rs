@@ -25,6 +25,7 @@ use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::private::Held;
 use crate::backend::redirect::Redirect;
 use crate::settings::OnLostRequest;
+use crate::stats::Lost;
 use crate::topology::{PoolId, ShardId};
 use crate::worker::Core;
 
@@ -265,13 +266,19 @@ pub fn lost(core: &mut Core, id: ClientId, sequence: u32, loss: Loss, why: &[u8]
         }
         Fate::Told => {
             client.wait = None;
-            let ends = loss == Loss::Sent
-                && !matches!(doing, Doing::Watch { .. } | Doing::Wait { repeatable: true })
+            let may_have_run = loss == Loss::Sent && !matches!(doing, Doing::Watch { .. });
+            let ends = may_have_run
+                && doing != Doing::Wait { repeatable: true }
                 && core.pools[pool].shared.settings.on_lost_request == OnLostRequest::Close;
             match doing {
                 Doing::Watch { first: true } => client.watch = None,
                 Doing::Watch { first: false } => client.watch.iter_mut().for_each(|it| it.lose()),
                 Doing::Exec | Doing::Wait { .. } => {}
+            }
+            if may_have_run {
+                let is_replaced = why == DEPOSED.as_bytes();
+                let reason = if is_replaced { Lost::Replaced } else { Lost::Connection };
+                core.down.lost[pool.place()].count(reason, ends);
             }
             if ends {
                 core.down.clients.end_at(id, sequence);
@@ -403,7 +410,7 @@ fn send_again(core: &mut Core, id: ClientId, now_us: u64) -> bool {
     let Some(client) = core.down.clients.get_mut(id) else { return true };
     let pool = client.pool;
     let Some(mut wait) = client.wait.take() else { return true };
-    let (sequence, row) = (wait.sequence, wait.row);
+    let (sequence, row, doing) = (wait.sequence, wait.row, wait.doing);
     core.refresh(pool);
     let mut scanner = RequestScanner::default();
     let limits = Limits { proto_max_bulk_len: usize::MAX, ..Limits::default() };
@@ -430,7 +437,7 @@ fn send_again(core: &mut Core, id: ClientId, now_us: u64) -> bool {
         return false;
     };
     let (mut bytes, mut due_us) = (wait.request.clone(), NEVER_US);
-    match wait.doing {
+    match doing {
         Doing::Wait { .. } => match patience(row, args) {
             Patience::Limited(us) => {
                 let left_us = us.saturating_sub(now_us.saturating_sub(wait.since_us));
@@ -446,9 +453,8 @@ fn send_again(core: &mut Core, id: ClientId, now_us: u64) -> bool {
     }
     wait.at = At::Server(held);
     wait.sent_us = now_us;
-    if matches!(wait.doing, Doing::Watch { .. })
-        && let Some(shard) = shard
-    {
+    let is_watch = matches!(doing, Doing::Watch { .. });
+    if let Some(shard) = shard.filter(|_| is_watch) {
         let shard = core.pools[pool].topology.shards[usize::from(shard)].id;
         let mut watch = watch::Watch::new(held, shard, slot, epoch);
         watch.is_asked = is_asked;
@@ -458,7 +464,9 @@ fn send_again(core: &mut Core, id: ClientId, now_us: u64) -> bool {
     if is_asked {
         ask_first(core, held, now_us);
     }
-    let slot = Slot::new(Target::Private { id, sequence }, Kind::of(row), due_us);
+    // WATCH changes nothing, though it is no read.
+    let kind = if is_watch { Kind::Read } else { Kind::of(row) };
+    let slot = Slot::new(Target::Private { id, sequence }, kind, due_us);
     let it = core.up.get_mut(held.place as usize);
     it.counters.resent += 1;
     core.up.send(held.place as usize, slot, |output| output.push(&bytes));

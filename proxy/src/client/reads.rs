@@ -3,6 +3,8 @@
 //! ```text
 //!   a write, and reads of its client for a while after it      the primary
 //!   what goes on where it has stopped (SSCAN …)                the primary
+//!   reads of a shard of a cluster that gives slots away        the primary: it says where keys have gone, a replica that they
+//!                                                              are not there
 //!   other reads                                                as the pool's `read_from` says, of those that are connected
 //! ```
 //!
@@ -125,7 +127,8 @@ pub fn choose(
     if let Some(hedging) = &mut reads.hedging {
         hedging.budget.read();
     }
-    if kind == Kind::Walk || !may_lag(client, reads, id, now_us) {
+    let is_parting = pool.topology.shards[usize::from(shard)].is_parting;
+    if kind == Kind::Walk || is_parting || !may_lag(client, reads, id, now_us) {
         return Ok(primary);
     }
     let chance = pool.chance();

@@ -101,7 +101,10 @@ pub fn follow(
                 }
                 address
             }
-            Redirect::Ask(told) => told.address(by),
+            Redirect::Ask(told) => {
+                note_parting(core, pool, by);
+                told.address(by)
+            }
             Redirect::TryAgain | Redirect::Down => None,
         };
         if matches!(redirect, Redirect::Down) {
@@ -119,6 +122,15 @@ pub fn follow(
                 park(core, Waiting { pool, lane, slot, request, redirect, reply });
             }
         }
+    }
+}
+
+/// A node has said that a slot of its own is on its way elsewhere. Where its replicas may be read, that is to be known.
+fn note_parting(core: &mut Core, pool: PoolId, by: Option<&ServerAddress>) {
+    let it = &core.pools[pool];
+    let shard = by.filter(|_| it.reads.is_some()).and_then(|by| primary_at(core, pool, by));
+    if shard.is_some_and(|shard| !it.topology.shards[usize::from(shard)].is_parting) {
+        it.shared.strange.notify_one();
     }
 }
 

@@ -15,6 +15,7 @@ use super::dispatch::{Next, refuse};
 use super::request::Request;
 use super::tracking::{self, Mode};
 use super::{Client, ClientId, absent, observe};
+use crate::backend::redirect::{self, Redirect};
 use crate::pubsub::hub::News;
 use crate::pubsub::{Kind, Topic};
 use crate::route::distribution::Wants;
@@ -27,6 +28,9 @@ const PING_US: u64 = 10_000_000;
 const SILENCE_US: u64 = 25_000_000;
 /// How long a link is kept that has nothing to do, in microseconds.
 const IDLE_US: u64 = 30_000_000;
+/// Between two questions for a shard channel that its node has said is elsewhere, and that is nowhere else as far as is known, in
+/// microseconds.
+const ELSEWHERE_US: u64 = 50_000;
 /// How long a subscription may take beyond what requests may wait, in microseconds.
 const JOINING_US: u64 = 10_000_000;
 
@@ -416,6 +420,19 @@ pub fn hear(core: &mut Core, pool: PoolId, server: &Endpoint, frame: &[u8]) -> b
     let Some(news) = hub.hear(server.id, frame) else { return false };
     match news {
         News::Nothing => {}
+        News::Elsewhere => {
+            let shared = &core.pools[pool].shared;
+            let address = match redirect::read(frame) {
+                Some(Redirect::Moved(slot, told)) => {
+                    told.address(server.address.as_ref()).map(|address| (slot, address))
+                }
+                _ => None,
+            };
+            match address {
+                Some((slot, address)) => shared.note_moved(slot, address),
+                None => shared.strange.notify_one(),
+            }
+        }
         News::Message(clients) => {
             let stats = &mut core.pools[pool].stats;
             stats.messages += clients.len() as u64;
@@ -476,16 +493,27 @@ pub fn reconciled(core: &mut Core, pool: PoolId) {
     }
     let mut hub = std::mem::take(core.hub(pool));
     // Where nobody is alive, a topic stays where it was.
-    hub.rehome(|topic| homes(core, pool, topic));
+    let active = hub.rehome(|topic| homes(core, pool, topic));
     let links = &core.pools[pool].links;
     hub.drop_links(|server| links.contains_key(&server));
     *core.hub(pool) = hub;
+    for id in active {
+        confirm(core, id);
+    }
 }
 
 /// What is done by the clock.
 pub fn tick(core: &mut Core) {
     let now_us = core.clock.now_us();
+    let is_to_ask = core.asked_elsewhere_us + ELSEWHERE_US <= now_us;
+    if is_to_ask {
+        core.asked_elsewhere_us = now_us;
+    }
     for pool in core.pools.ids() {
+        core.hub(pool).settle(now_us);
+        if is_to_ask {
+            core.hub(pool).ask_those_elsewhere();
+        }
         let mut silent = Vec::new();
         let mut idle = Vec::new();
         for (server, link) in core.hub(pool).links_mut() {

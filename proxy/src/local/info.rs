@@ -223,13 +223,14 @@ fn cluster(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std:
 fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
     let it = &core.pools[pool];
     let (settings, total) = (&it.shared.settings, &totals[pool.place()]);
+    let (lost, lost_closed) = total.lost.totals();
     write!(
         out,
         "name:{}\r\nlisten:{}\r\nhash:{}\r\ndistribution:{}\r\ndatabases:{}\r\nservers:{}\r\nservers_live:{}\r\nservers_down:{}\r\nrequests:{}\r\n\
-         fragments:{}\r\nforward_errors:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
+         fragments:{}\r\nforward_errors:{}\r\nlost_requests:{}\r\nlost_requests_closed:{}\r\nlatency_us_p50:{}\r\nlatency_us_p99:{}\r\nfailovers:{}\r\n\
          private_connections:{}\r\nprivate_in_use:{}\r\nprivate_refused:{}\r\n\
          subscribers:{}\r\nsubscriptions:{}\r\nmessages:{}\r\nsubscribers_dropped:{}\r\nclients_unread:{}\r\nfallback_reads:{}\r\nfallback_hits:{}\r\n\
-         heavy_requests:{}\r\nheavy_known:{}\r\nheavy_connections:{}\r\n\
+         heavy_requests:{}\r\nheavy_known:{}\r\nheavy_connections:{}\r\nleaving_connections:{}\r\n\
          waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
@@ -242,6 +243,8 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.requests,
         total.fragments,
         total.forward_errors,
+        lost,
+        lost_closed,
         total.latency.percentile_us(0.5),
         total.latency.percentile_us(0.99),
         it.topology.shards.iter().map(|shard| shard.failovers).sum::<u64>(),
@@ -258,6 +261,7 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
         total.heavy_requests,
         total.heavy_known,
         total.heavy_connections,
+        total.leaving_connections,
         total.servers.values().map(|server| server.waiting).sum::<u64>(),
         total.servers.values().map(|server| server.held).sum::<u64>(),
         total.servers.values().map(|server| server.resent).sum::<u64>(),

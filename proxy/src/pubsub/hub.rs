@@ -3,11 +3,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::handover::{Handover, Phase};
 use super::message::{self, Said};
 use super::post::Post;
 use super::{Kind, Topic, is_of_keyspace};
 use crate::client::ClientId;
 use crate::topology::ServerId;
+
+/// How long what one node of a cluster says may take to be said by another, in microseconds.
+const LAG_US: u64 = 1_000_000;
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -15,8 +19,10 @@ struct Entry {
     subscribers: Vec<ClientId>,
     /// Clients that will, once it is subscribed to.
     awaiting: Vec<ClientId>,
-    /// The servers where it is said.
+    /// The servers where it is said; of servers that repeat each other, the first counts.
     homes: Vec<ServerId>,
+    /// The first of them was another, and its messages may still count.
+    handover: Option<Box<Handover>>,
     /// Which topic it was, in the order they came.
     number: u64,
 }
@@ -27,6 +33,17 @@ struct Side {
     is_wanted: bool,
     /// Confirmations that are still to come.
     outstanding: u32,
+    /// The server has said that it is to be asked for elsewhere, or later.
+    is_elsewhere: bool,
+}
+
+/// What a server was asked.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    /// To say what is said there, or not any more.
+    Topic(Topic, bool),
+    /// To pass what it has been told of this topic.
+    Pass(Topic),
 }
 
 /// The connection to a server that subscribes.
@@ -34,7 +51,7 @@ struct Side {
 pub struct Link {
     topics: HashMap<Topic, Side>,
     /// What was asked and is not confirmed, oldest first.
-    asked: VecDeque<Topic>,
+    asked: VecDeque<Asked>,
     is_up: bool,
     /// What it is driven by.
     pub post: Post,
@@ -46,14 +63,19 @@ pub struct Link {
 
 impl Link {
     fn ask(&mut self, topic: &Topic, is_wanted: bool) {
+        if !is_wanted && !self.topics.contains_key(topic) {
+            return;
+        }
         let side = self.topics.entry(topic.clone()).or_default();
         if side.is_wanted == is_wanted {
-            return;
+            // It may have come back to where it was, after that server had sent it elsewhere.
+            return self.ask_again(topic);
         }
         side.is_wanted = is_wanted;
         if self.is_up {
             side.outstanding += 1;
-            self.asked.push_back(topic.clone());
+            side.is_elsewhere = false;
+            self.asked.push_back(Asked::Topic(topic.clone(), is_wanted));
             message::ask(topic, is_wanted, &mut self.post.out);
             self.post.wake();
         } else if !is_wanted {
@@ -62,8 +84,33 @@ impl Link {
     }
 
     fn has(&self, topic: &Topic) -> bool {
-        self.is_up
-            && self.topics.get(topic).is_some_and(|side| side.is_wanted && side.outstanding == 0)
+        let is_confirmed =
+            |side: &Side| side.is_wanted && side.outstanding == 0 && !side.is_elsewhere;
+        self.is_up && self.topics.get(topic).is_some_and(is_confirmed)
+    }
+
+    /// Asks for a sign that all has come which the server has been told so far.
+    fn ask_to_pass(&mut self, topic: &Topic) {
+        self.asked.push_back(Asked::Pass(topic.clone()));
+        message::pass(&mut self.post.out);
+        self.post.wake();
+    }
+
+    fn is_to_pass(&self, topic: &Topic) -> bool {
+        self.asked.iter().any(|asked| matches!(asked, Asked::Pass(other) if other == topic))
+    }
+
+    /// Asks again for a topic that was to be asked for elsewhere, or later.
+    fn ask_again(&mut self, topic: &Topic) {
+        let is_left =
+            |side: &&mut Side| side.is_elsewhere && side.is_wanted && side.outstanding == 0;
+        let Some(side) = self.topics.get_mut(topic).filter(|_| self.is_up).filter(is_left) else {
+            return;
+        };
+        (side.is_elsewhere, side.outstanding) = (false, 1);
+        self.asked.push_back(Asked::Topic(topic.clone(), true));
+        message::ask(topic, true, &mut self.post.out);
+        self.post.wake();
     }
 
     /// Whether it is connected.
@@ -90,6 +137,8 @@ pub enum News<'a> {
     Active(Vec<ClientId>),
     /// A topic is refused: these clients waited for it.
     Refused(Vec<ClientId>),
+    /// The node of a cluster says a shard channel no more, or not yet: the slots are to be looked at.
+    Elsewhere,
 }
 
 /// The subscriptions of a pool's clients on one worker.
@@ -100,6 +149,10 @@ pub struct Hub {
     /// Servers that need a link and have none.
     wanted: Vec<ServerId>,
     numbers: u64,
+    /// A server has said that something is to be asked for elsewhere, or later.
+    has_elsewhere: bool,
+    /// Topics whose new homes may be behind with what others were told.
+    settling: Vec<Topic>,
     /// Each server says what was published at any of them.
     is_echoed: bool,
 }
@@ -127,6 +180,12 @@ impl Hub {
             self.link(server).ask(topic, true);
         }
         self.is_active(topic)
+    }
+
+    /// Whether what is published there is said by several servers: a shard's own nodes alone tell each other of its channels, and only
+    /// one of them is a primary.
+    fn is_repeated(&self, kind: Kind) -> bool {
+        self.is_echoed && kind != Kind::Shard
     }
 
     fn link(&mut self, server: ServerId) -> &mut Link {
@@ -166,8 +225,9 @@ impl Hub {
         }
         if entry.awaiting.is_empty() && entry.subscribers.is_empty() {
             let homes = std::mem::take(&mut entry.homes);
+            let before = entry.handover.take().map(|it| it.before).unwrap_or_default();
             self.topics.remove(topic);
-            for server in homes {
+            for server in homes.into_iter().chain(before) {
                 if let Some(link) = self.links.get_mut(&server) {
                     link.ask(topic, false);
                 }
@@ -185,6 +245,97 @@ impl Hub {
             stays
         });
         self.wanted.retain(|server| is_there(*server));
+        self.go_on_handing_over();
+    }
+
+    /// Takes every handover as far as it goes.
+    fn go_on_handing_over(&mut self) {
+        let under_way = self.topics.iter().filter(|(_, entry)| entry.handover.is_some());
+        let mut topics: Vec<(u64, Topic)> =
+            under_way.map(|(topic, entry)| (entry.number, topic.clone())).collect();
+        topics.sort_unstable_by_key(|(number, _)| *number);
+        for (_, topic) in topics {
+            self.hand_over(&topic);
+        }
+    }
+
+    /// Takes the handover of a topic, if there is one, as far as it goes.
+    fn hand_over(&mut self, topic: &Topic) {
+        let is_repeated = self.is_repeated(topic.kind);
+        let Some(entry) = self.topics.get_mut(topic) else { return };
+        let Some(handover) = &mut entry.handover else { return };
+        let Some(home) = entry.homes.first() else { return };
+        let (links, homes) = (&mut self.links, &entry.homes);
+        let left = |before: &[ServerId]| -> Vec<ServerId> {
+            before.iter().filter(|it| !homes.contains(it)).copied().collect()
+        };
+        if handover.phase == Phase::Arriving {
+            let has_come =
+                links.get(home).is_some_and(|link| link.has(topic) && !link.is_to_pass(topic));
+            if !has_come {
+                return;
+            }
+            for server in left(&handover.before) {
+                if let Some(link) = links.get_mut(&server) {
+                    link.ask(topic, false);
+                }
+            }
+            handover.phase = Phase::Leaving;
+        }
+        if handover.phase == Phase::Leaving {
+            let is_said = |server: &ServerId| {
+                links.get(server).is_some_and(|link| link.is_up && link.topics.contains_key(topic))
+            };
+            if left(&handover.before).iter().any(is_said) {
+                return;
+            }
+            handover.phase = Phase::Settling;
+            match links.get_mut(home).filter(|link| link.is_up) {
+                Some(link) if is_repeated => return link.ask_to_pass(topic),
+                _ => {}
+            }
+        }
+        // It may have been lost meanwhile, and then says nothing any more of what was said before.
+        if !is_repeated || !links.get(home).is_some_and(|link| link.is_up) {
+            entry.handover = None;
+        } else if !links.get(home).is_some_and(|link| link.is_to_pass(topic)) {
+            self.settling.push(topic.clone());
+        }
+    }
+
+    /// Time has passed: what nodes tell each other has arrived in the end.
+    pub fn settle(&mut self, now_us: u64) {
+        let topics = &mut self.topics;
+        self.settling.retain(|topic| {
+            let Some(entry) = topics.get_mut(topic) else { return false };
+            let Some(handover) = entry.handover.as_mut() else { return false };
+            if handover.phase != Phase::Settling {
+                return false;
+            }
+            let stays = now_us < *handover.passed_us.get_or_insert(now_us) + LAG_US;
+            if !stays {
+                entry.handover = None;
+            }
+            stays
+        });
+    }
+
+    /// Asks again for what servers have said is to be asked for elsewhere, or later, where it is still at home.
+    pub fn ask_those_elsewhere(&mut self) {
+        if !std::mem::take(&mut self.has_elsewhere) {
+            return;
+        }
+        let shards = self.topics.iter().filter(|(topic, _)| topic.kind == Kind::Shard);
+        let mut shards: Vec<(u64, &Topic)> =
+            shards.map(|(topic, entry)| (entry.number, topic)).collect();
+        shards.sort_unstable_by_key(|(number, _)| *number);
+        for (_, topic) in shards {
+            for home in &self.topics[topic].homes {
+                if let Some(link) = self.links.get_mut(home) {
+                    link.ask_again(topic);
+                }
+            }
+        }
     }
 
     /// A link is opened again.
@@ -203,9 +354,14 @@ impl Hub {
         self.topics.is_empty() && self.links.is_empty()
     }
 
-    /// Servers have come or gone: each topic is where `homes_of` says now, or where it was.
-    pub fn rehome(&mut self, mut homes_of: impl FnMut(&Topic) -> Option<Vec<ServerId>>) {
-        let mut moved = Vec::new();
+    /// Servers have come or gone: each topic is where `homes_of` says now, or where it was. Says who waits for a topic whose messages
+    /// are coming from there already.
+    #[must_use]
+    pub fn rehome(
+        &mut self,
+        mut homes_of: impl FnMut(&Topic) -> Option<Vec<ServerId>>,
+    ) -> Vec<ClientId> {
+        let (mut moved, mut active) = (Vec::new(), Vec::new());
         for (topic, entry) in &mut self.topics {
             let Some(homes) = homes_of(topic) else { continue };
             if homes != entry.homes {
@@ -218,12 +374,32 @@ impl Hub {
             for server in &homes {
                 self.link(*server).ask(&topic, true);
             }
-            for server in before.iter().filter(|server| !homes.contains(server)) {
+            // Who counted so far is listened to until the new one has confirmed.
+            let counted = before.first().filter(|first| homes.first() != Some(first)).copied();
+            for server in before.iter().filter(|it| !homes.contains(it) && Some(**it) != counted) {
                 if let Some(link) = self.links.get_mut(server) {
                     link.ask(&topic, false);
                 }
             }
+            if let (Some(counted), Some(home)) = (counted, homes.first()) {
+                // One that was subscribed to all the while may be behind with what the other has said.
+                let is_repeated = self.is_repeated(topic.kind);
+                match self.links.get_mut(home) {
+                    Some(link) if is_repeated && link.has(&topic) => link.ask_to_pass(&topic),
+                    _ => {}
+                }
+                let Some(entry) = self.topics.get_mut(&topic) else { continue };
+                match &mut entry.handover {
+                    Some(handover) => handover.goes_on(counted),
+                    None => entry.handover = Some(Box::new(Handover::from(counted))),
+                }
+            }
+            self.hand_over(&topic);
+            if let Some(entry) = self.topics.get(&topic).filter(|_| self.is_active(&topic)) {
+                active.extend_from_slice(&entry.awaiting);
+            }
         }
+        active
     }
 
     /// The servers to which links are to be opened, since the last call.
@@ -266,10 +442,12 @@ impl Hub {
         topics.sort_unstable_by_key(number);
         for topic in topics {
             message::ask(&topic, true, &mut link.post.out);
-            link.topics.insert(topic.clone(), Side { is_wanted: true, outstanding: 1 });
-            link.asked.push_back(topic);
+            let side = Side { is_wanted: true, outstanding: 1, is_elsewhere: false };
+            link.topics.insert(topic.clone(), side);
+            link.asked.push_back(Asked::Topic(topic, true));
         }
         link.post.wake();
+        self.go_on_handing_over();
     }
 
     /// A link is not connected (any more). Says how many topics are without messages from there, and who waits for any of
@@ -280,7 +458,7 @@ impl Hub {
         link.post.out.clear();
         link.asked.clear();
         link.topics.retain(|_, side| {
-            side.outstanding = 0;
+            (side.outstanding, side.is_elsewhere) = (0, false);
             side.is_wanted
         });
         let entries = link.topics.keys().filter_map(|topic| self.topics.get(topic));
@@ -288,7 +466,9 @@ impl Hub {
             entries.flat_map(|entry| entry.awaiting.iter().copied()).collect();
         waiting.sort_unstable_by_key(|client| (client.index, client.generation));
         waiting.dedup();
-        (link.topics.len(), waiting)
+        let count = link.topics.len();
+        self.go_on_handing_over();
+        (count, waiting)
     }
 
     /// Takes in what a server said. `None` is for nonsense.
@@ -296,31 +476,90 @@ impl Hub {
         Some(match message::read(frame)? {
             Said::Alive => News::Nothing,
             Said::Message(kind, name, channel) => {
-                let counts = |entry: &&Entry| {
-                    let is_first = entry.homes.first() == Some(&server);
-                    !self.is_echoed || is_first || entry.homes.len() == 1 || is_of_keyspace(channel)
+                let topic = Topic::new(kind, name);
+                let is_repeated = self.is_repeated(kind) && !is_of_keyspace(channel);
+                let counts = |entry: &mut Entry, is_asked: bool| {
+                    let home = entry.homes.first();
+                    match (&mut entry.handover, home) {
+                        _ if !is_repeated => true,
+                        (Some(handover), Some(home)) => {
+                            handover.counts((*home, is_asked), server, frame)
+                        }
+                        _ => home == Some(&server),
+                    }
                 };
-                let entry = self.topics.get(&Topic::new(kind, name)).filter(counts);
-                News::Message(entry.map_or(&[], |entry| &entry.subscribers))
+                let Some(entry) = self.topics.get_mut(&topic) else {
+                    return Some(News::Message(&[]));
+                };
+                let home = entry.handover.as_ref().and(entry.homes.first());
+                let is_asked = home
+                    .and_then(|home| self.links.get(home))
+                    .is_some_and(|link| link.is_up && link.topics.contains_key(&topic));
+                News::Message(if counts(entry, is_asked) { &entry.subscribers[..] } else { &[] })
             }
-            said @ (Said::Confirmed | Said::Refused) => {
+            Said::Confirmed { kind, name, is_wanted } => {
+                let topic = Topic::new(kind, name);
                 let link = self.links.get_mut(&server)?;
-                let topic = link.asked.pop_front()?;
+                let is_asked = matches!(link.asked.front(), Some(Asked::Topic(asked, wanted))
+                    if *asked == topic && *wanted == is_wanted);
+                if is_asked {
+                    link.asked.pop_front();
+                    return self.confirmed(server, &topic);
+                }
+                // Its slot has gone elsewhere: nothing more is said here.
+                if kind != Kind::Shard || is_wanted {
+                    return None;
+                }
+                let side = link.topics.get_mut(&topic).filter(|side| side.outstanding == 0);
+                if let Some(side) = side {
+                    side.is_elsewhere = true;
+                    self.has_elsewhere = true;
+                }
+                News::Elsewhere
+            }
+            Said::Passed => {
+                let Asked::Pass(topic) = self.links.get_mut(&server)?.asked.pop_front()? else {
+                    return None;
+                };
+                self.hand_over(&topic);
+                News::Nothing
+            }
+            said @ (Said::Refused | Said::Elsewhere) => {
+                let link = self.links.get_mut(&server)?;
+                let Asked::Topic(topic, _) = link.asked.pop_front()? else { return None };
                 let side = link.topics.get_mut(&topic)?;
                 side.outstanding = side.outstanding.saturating_sub(1);
                 if !side.is_wanted && side.outstanding == 0 {
                     link.topics.remove(&topic);
+                    self.hand_over(&topic);
                     return Some(News::Nothing);
                 }
-                let awaiting = || self.topics.get(&topic).map(|entry| entry.awaiting.clone());
-                if said == Said::Refused {
-                    News::Refused(awaiting().unwrap_or_default())
-                } else if self.is_active(&topic) {
-                    News::Active(awaiting().unwrap_or_default())
-                } else {
-                    News::Nothing
+                if said == Said::Elsewhere {
+                    side.is_elsewhere = side.outstanding == 0;
+                    self.has_elsewhere |= side.is_elsewhere;
+                    return Some(News::Elsewhere);
                 }
+                let awaiting = self.topics.get(&topic).map(|entry| entry.awaiting.clone());
+                News::Refused(awaiting.unwrap_or_default())
             }
+        })
+    }
+
+    /// A server has confirmed what it was asked of a topic.
+    fn confirmed(&mut self, server: ServerId, topic: &Topic) -> Option<News<'_>> {
+        let link = self.links.get_mut(&server)?;
+        let side = link.topics.get_mut(topic)?;
+        side.outstanding = side.outstanding.saturating_sub(1);
+        if !side.is_wanted && side.outstanding == 0 {
+            link.topics.remove(topic);
+        }
+        self.hand_over(topic);
+        let is_new = self.links.get(&server).is_some_and(|link| link.has(topic));
+        Some(if is_new && self.is_active(topic) {
+            let awaiting = self.topics.get(topic).map(|entry| entry.awaiting.clone());
+            News::Active(awaiting.unwrap_or_default())
+        } else {
+            News::Nothing
         })
     }
 

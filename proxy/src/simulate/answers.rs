@@ -88,7 +88,7 @@ fn is_answered_while_loading(name: &str) -> bool {
 
 impl World {
     /// Whether a key of the piece on its way has gone already.
-    fn has_gone(key: &[u8]) -> bool {
+    pub fn has_gone(key: &[u8]) -> bool {
         key.iter().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte)) % 2 == 0
     }
 
@@ -169,6 +169,11 @@ impl World {
             return;
         }
         match &name[..] {
+            "ping" if args.len() > 1 && !mailbox.channels.borrow().is_empty() => {
+                out.extend_from_slice(b"*2\r\n$4\r\npong\r\n");
+                out.bulk(&args[1]);
+            }
+            "ping" if args.len() > 1 => out.bulk(&args[1]),
             "ping" => out.extend_from_slice(b"+PONG\r\n"),
             "hello" => {
                 session.is_resp3 = true;

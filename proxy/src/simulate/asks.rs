@@ -2,6 +2,7 @@
 
 use rand::Rng;
 use redstart_common::resp::{RespWrite, encode};
+use tokio::time::Instant;
 
 use super::clients::Client;
 use super::{data, wire};
@@ -51,6 +52,11 @@ pub struct Owed {
     pub is_shown: bool,
     /// The proxy answers by itself, and never with an error but this.
     pub is_sure: bool,
+    /// When a key was asked for that replicas lack while it is on its way.
+    pub reads: Option<Instant>,
+    /// It may run on a server that is lost before it answers and must not run twice, or something before it may of which nothing is
+    /// heard.
+    pub may_be_lost: bool,
 }
 
 /// What must be exactly so.
@@ -59,7 +65,15 @@ pub fn owed(reply: impl Into<Vec<u8>>) -> Owed {
 }
 
 fn may_be(reply: Reply) -> Owed {
-    Owed { reply, write: None, shows: None, is_shown: false, is_sure: false }
+    Owed {
+        reply,
+        write: None,
+        shows: None,
+        is_shown: false,
+        is_sure: false,
+        reads: None,
+        may_be_lost: false,
+    }
 }
 
 fn sure(reply: &[u8]) -> Owed {
@@ -76,6 +90,13 @@ fn bulk(text: &[u8]) -> Vec<u8> {
     reply
 }
 
+/// Whether a request of this name is lost with a server that may have run it.
+fn may_be_lost(name: &[u8]) -> bool {
+    let names =
+        ["SET", "RPUSH", "BLPOP", "EXEC", "EVAL", "EVALSHA", "SCRIPT", "PUBLISH", "SPUBLISH"];
+    names.iter().any(|other| other.as_bytes() == name)
+}
+
 impl Client<'_> {
     fn say(&mut self, words: &[&[u8]]) {
         encode::request(&mut self.out, words.iter().copied());
@@ -83,7 +104,8 @@ impl Client<'_> {
 
     pub fn push(&mut self, words: &[&[u8]], owed: Owed) {
         self.say(words);
-        self.owed.push_back(owed);
+        let may_be_lost = std::mem::take(&mut self.has_unheard) || may_be_lost(words[0]);
+        self.owed.push_back(Owed { may_be_lost, ..owed });
     }
 
     fn key(&mut self, kind: &str) -> Vec<u8> {
@@ -172,6 +194,7 @@ impl Client<'_> {
     fn set_unheard(&mut self) {
         let (key, id) = (self.key("w"), self.world.data.next_id().to_string());
         self.say(&[b"SET", &key, id.as_bytes()]);
+        self.has_unheard = true;
     }
 
     /// Says something on a channel that is like nothing else.
@@ -227,7 +250,8 @@ impl Client<'_> {
 
     fn get(&mut self, kind: &str) {
         let key = self.key(kind);
-        self.push(&[b"GET", &key], owed(bulk(&wire::value_of(&key))));
+        let owed = owed(bulk(&wire::value_of(&key)));
+        self.push(&[b"GET", &key], Owed { reads: Some(Instant::now()), ..owed });
     }
 
     /// Asks for a key that some servers lack.

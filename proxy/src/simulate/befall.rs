@@ -7,6 +7,7 @@ use std::time::Duration;
 use redstart_common::slot::SLOT_COUNT;
 use tokio::time::{Instant, sleep};
 
+use super::groups::TAKEN_IN;
 use super::servers::{PIECE, PORT, World, address};
 use crate::control::Directory;
 use crate::topology::PoolId;
@@ -24,8 +25,43 @@ pub async fn discover(world: Rc<World>, directory: Arc<Directory>) {
         let _ = strange.await;
         sleep(Duration::from_millis(world.up_to(60))).await;
         directory.pool(pool).take_moved();
+        let moving = world.moving.get();
         directory.change(pool, world.picture());
+        sleep(TAKEN_IN).await;
+        if world.moving.get() == moving {
+            world.knows_of_moving();
+        }
     }
+}
+
+/// A server leaves the pool, and comes back; a node of a cluster when it is told of next.
+async fn leave_for_a_while(world: &World, directory: &Directory, place: usize) {
+    let pool = PoolId::new(0);
+    let count = world.servers.borrow().len();
+    let shard: Arc<str> = match world.is_cluster {
+        true => format!("node-{place}").into(),
+        false => format!("127.0.0.1:{}", PORT + place as u16).into(),
+    };
+    if count > 1 && directory.change(pool, [Change::Leave { shard: shard.clone() }]) {
+        sleep(Duration::from_millis(world.up_to(100))).await;
+        if !world.is_cluster {
+            let primary = Some(address(place));
+            directory.change(pool, [Change::Join { shard, weight: 1, primary }]);
+        }
+    }
+}
+
+/// Somebody connects to a server: it may leave while that is under way, or is just done.
+pub fn may_leave(world: &Rc<World>, directory: &Arc<Directory>, port: u16) {
+    if !world.is_rough() || world.groups.is_some() || !world.chance(0.03) {
+        return;
+    }
+    let (world, directory) = (Rc::clone(world), Arc::clone(directory));
+    tokio::task::spawn_local(async move {
+        sleep(Duration::from_micros(world.up_to(5000))).await;
+        world.faults.set(world.faults.get() + 1);
+        leave_for_a_while(&world, &directory, usize::from(port - PORT)).await;
+    });
 }
 
 /// What befalls the servers.
@@ -74,29 +110,22 @@ pub async fn befall(world: Rc<World>, directory: Arc<Directory>) {
                 }
             }
             5.. if world.groups.is_some() => super::groups::fail_over(&world, place / 2),
-            5.. if world.is_cluster => match world.moving.take() {
+            5.. if world.is_cluster => match world.moving.get() {
                 Some((piece, to)) => {
+                    world.set_moving(None);
                     let before = std::mem::replace(&mut world.owners.borrow_mut()[piece], to);
                     world.part_with(piece, before);
                 }
+                None if world.chance(0.2) => leave_for_a_while(&world, &directory, place).await,
                 None => {
                     let piece = world.up_to(u64::from(SLOT_COUNT / PIECE) - 1) as usize;
                     let to = if world.has_replicas { place & !1 } else { place };
                     if world.owners.borrow()[piece] != to {
-                        world.moving.set(Some((piece, to)));
+                        world.set_moving(Some((piece, to)));
                     }
                 }
             },
-            5 | 6 => {
-                // A server leaves the ring, and comes back.
-                let shard: Arc<str> = format!("127.0.0.1:{}", PORT + place as u16).into();
-                let pool = PoolId::new(0);
-                if count > 1 && directory.change(pool, [Change::Leave { shard: shard.clone() }]) {
-                    sleep(for_ms(100)).await;
-                    let primary = Some(address(place));
-                    directory.change(pool, [Change::Join { shard, weight: 1, primary }]);
-                }
-            }
+            5 | 6 => leave_for_a_while(&world, &directory, place).await,
             _ => {
                 let shard: Arc<str> = format!("127.0.0.1:{}", PORT + place as u16).into();
                 let weight = 1 + world.up_to(3) as u32;

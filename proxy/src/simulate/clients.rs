@@ -41,6 +41,8 @@ pub struct Client<'a> {
     sent: usize,
     /// What it is owed, in order.
     pub owed: VecDeque<Owed>,
+    /// It has said something of which nothing is heard, and nothing since.
+    pub has_unheard: bool,
     /// A count that it has read.
     count: Option<u64>,
     outcome: Outcome,
@@ -170,7 +172,10 @@ pub async fn look_around(
             last.push(client.publish(command, &format!("ch:{channel}")));
         }
     }
-    client.converse().await.map_err(|why| format!("when all was quiet: {why}"))?;
+    let ended = client.converse().await.map_err(|why| format!("when all was quiet: {why}"))?;
+    if !ended {
+        return Err("when all was quiet a connection was closed".to_owned());
+    }
     *world.last.borrow_mut() = last;
     client.outcome.trace = client.trace.finish();
     Ok(client.outcome)
@@ -188,6 +193,7 @@ impl<'a> Client<'a> {
             out: Vec::new(),
             sent: 0,
             owed: VecDeque::new(),
+            has_unheard: false,
             count: None,
             outcome: Outcome::default(),
             trace: DefaultHasher::default(),
@@ -204,6 +210,7 @@ impl<'a> Client<'a> {
         self.out.clear();
         self.sent = 0;
         self.owed.clear();
+        self.has_unheard = false;
         if speaks_resp3 {
             self.greet();
         }
@@ -244,6 +251,7 @@ impl<'a> Client<'a> {
                 stream.poll_read(cx, &mut room)
             })
             .await;
+            let is_reset = ended.is_err();
             let ended = match ended {
                 Ok(()) if !room.filled().is_empty() => None,
                 Ok(()) => Some("its connection was closed".to_owned()),
@@ -252,7 +260,15 @@ impl<'a> Client<'a> {
             if let Some(why) = ended {
                 // Of a long reply the first half has been passed on when its server is lost, and there is no other half.
                 let is_torn = self.owed.iter().any(|owed| owed.reply.len() > LONG_BYTES);
-                return if is_torn && self.world.is_rough() { Ok(false) } else { Err(why) };
+                // An end that finds requests unread takes replies away that were on their way.
+                let looked_at = if is_reset { self.owed.len() } else { 1 };
+                let is_lost = self.owed.iter().take(looked_at).any(|owed| owed.may_be_lost);
+                let is_ended = is_lost && self.world.ends_lost && self.world.was_rough;
+                self.world.ended.set(self.world.ended.get() + u64::from(is_ended));
+                let may_be = is_ended || (is_torn && self.world.is_rough());
+                let first = self.owed.front().map(|owed| format!("{:?}", owed.reply));
+                let why = format!("{why}, owed {}", first.unwrap_or_default());
+                return if may_be { Ok(false) } else { Err(why) };
             }
             if self.sent == self.out.len() {
                 self.out.clear();
@@ -291,7 +307,10 @@ impl<'a> Client<'a> {
             }
             let is_null = [&b"$-1\r\n"[..], b"*-1\r\n", b"_\r\n"].contains(&reply);
             let is_as_wanted = match &owed.reply {
-                Reply::Is(wanted) => reply == wanted,
+                Reply::Is(wanted) => {
+                    let may_lack = |asked| is_null && self.world.may_lack(asked);
+                    reply == wanted || owed.reads.is_some_and(may_lack)
+                }
                 Reply::IsOrNull(wanted) => reply == wanted || is_null,
                 Reply::Number => reply[0] == b':',
                 Reply::Map => [b'%', b'*'].contains(&reply[0]),
@@ -316,7 +335,9 @@ impl<'a> Client<'a> {
                 return Err(format!("{:?} for a script that is known", shown()));
             } else if reply[0] == b'-' && !owed.is_sure && self.world.is_rough() {
                 self.outcome.errors += 1;
-                if let Some(id) = owed.write.filter(|_| has_not_run(reply)) {
+                // Where what may have run ends the connection, what is answered by an error has not.
+                let is_denied = self.world.ends_lost || has_not_run(reply);
+                if let Some(id) = owed.write.filter(|_| is_denied) {
                     self.world.data.denied(id);
                 }
             } else {

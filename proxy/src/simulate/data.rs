@@ -199,7 +199,7 @@ impl World {
         if key.starts_with(b"c:") {
             let count = self.data.counters.borrow().get(key).copied().unwrap_or(0);
             out.bulk(count.to_string().as_bytes());
-        } else if self.has(place, key) {
+        } else if self.has(place, key) && !self.has_left_replica(place, key) {
             out.bulk(&wire::value_of(key));
         } else {
             out.extend_from_slice(if session.is_resp3 { b"_\r\n" } else { b"$-1\r\n" });

@@ -17,7 +17,7 @@ use crate::topology::PoolId;
 use crate::topology::roster::Change;
 
 /// What the proxy is told it has taken in by then.
-const TAKEN_IN: Duration = Duration::from_millis(1);
+pub const TAKEN_IN: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 struct Group {

@@ -92,9 +92,7 @@ impl Listener<'_> {
         let is_right = what == kind
             && self.channels.contains(&*channel)
             && text.split(' ').next() == Some(&*channel);
-        // A cluster tells all its nodes: while a channel is taken from one to another, both are heard.
-        let may_be_twice = self.world.is_cluster && self.world.was_rough && !self.is_of_shard;
-        if !is_right || (!self.heard.insert(text.into_owned()) && !may_be_twice) {
+        if !is_right || !self.heard.insert(text.into_owned()) {
             return Err(format!("{:?} is said, or twice", shown()));
         }
         Ok(())

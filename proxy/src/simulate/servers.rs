@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redstart_common::net::memory::{self, MemoryStream};
-use redstart_common::slot::SLOT_COUNT;
+use redstart_common::slot::{self, SLOT_COUNT};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answers::{Mailbox, Session};
@@ -51,6 +51,8 @@ pub struct World {
     pub owners: RefCell<Vec<usize>>,
     /// The piece that is on its way, and to whom.
     pub moving: Cell<Option<(usize, usize)>>,
+    /// Since when something has been on its way, and by when the proxy knew, or it had arrived.
+    pub on_its_way: RefCell<Vec<(Instant, Option<Instant>)>>,
     /// They are nodes of a cluster.
     pub is_cluster: bool,
     /// Every second node of the cluster is a replica of the one before it.
@@ -60,6 +62,10 @@ pub struct World {
     is_rough: Cell<bool>,
     /// Whether anything has befallen anybody.
     pub was_rough: bool,
+    /// Connections end in the place of replies to writes that may have run on servers that were lost.
+    pub ends_lost: bool,
+    /// How often one has.
+    pub ended: Cell<u64>,
     /// What the servers have.
     pub data: Data,
     /// What has befallen.
@@ -92,11 +98,14 @@ impl World {
             groups: (manner.kind == Kind::Groups).then(|| Groups::new(count / 2)),
             owners: RefCell::new((0..pieces).map(owner).collect()),
             moving: Cell::new(None),
+            on_its_way: RefCell::default(),
             is_cluster: manner.kind == Kind::Cluster,
             has_replicas: manner.has_replicas,
             asks_all: manner.fallback + 1 >= manner.servers,
             is_rough: Cell::new(manner.is_rough),
             was_rough: manner.is_rough,
+            ends_lost: manner.ends_lost,
+            ended: Cell::new(0),
             data: Data::default(),
             faults: Cell::new(0),
             last: RefCell::default(),
@@ -139,6 +148,37 @@ impl World {
         }
     }
 
+    /// A piece of the slots is on its way, or not any more.
+    pub fn set_moving(&self, moving: Option<(usize, usize)>) {
+        self.knows_of_moving();
+        self.moving.set(moving);
+        if moving.is_some() {
+            self.on_its_way.borrow_mut().push((Instant::now(), None));
+        }
+    }
+
+    /// The proxy knows of the piece that is on its way, if one is.
+    pub fn knows_of_moving(&self) {
+        if let Some((_, known)) = self.on_its_way.borrow_mut().last_mut() {
+            known.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether a key that was asked for then may have been asked of a replica that has it no more: the proxy did not know that it
+    /// was on its way.
+    pub fn may_lack(&self, asked: Instant) -> bool {
+        self.has_replicas
+            && self.on_its_way.borrow().iter().any(|(_, known)| known.is_none_or(|it| asked <= it))
+    }
+
+    /// Whether a key has gone from a replica to which it has not come back, and which does not know that.
+    pub fn has_left_replica(&self, place: usize, key: &[u8]) -> bool {
+        let piece = usize::from(slot::key_slot(key) / PIECE);
+        let is_moving = self.moving.get().is_some_and(|(moving, _)| moving == piece);
+        let is_replica = self.has_replicas && self.owners.borrow()[piece] ^ 1 == place;
+        is_moving && is_replica && Self::has_gone(key)
+    }
+
     /// Yes, as often as `share` says.
     pub fn chance(&self, share: f64) -> bool {
         self.random.borrow_mut().random_bool(share)
@@ -178,7 +218,12 @@ impl World {
             let replicas = vec![(address(place + 1), is_silent)];
             Change::Replicas { shard: name(place), replicas }
         };
+        let parting = |place: usize| {
+            let owner = self.moving.get().map(|(piece, _)| self.owners.borrow()[piece]);
+            Change::Parting { shard: name(place), is_parting: owner == Some(place) }
+        };
         let changes = primaries().map(join).chain([Change::Slots(slots.collect())]);
+        let changes = changes.chain(primaries().filter(|_| self.has_replicas).map(parting));
         changes.chain(primaries().filter(|_| self.has_replicas).map(replicas)).collect()
     }
 

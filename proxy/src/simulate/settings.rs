@@ -65,6 +65,8 @@ pub struct Manner {
     pub fallback: u16,
     /// Whether anything befalls them.
     pub is_rough: bool,
+    /// A client whose write may have run on a server that was lost sees its connection end.
+    pub ends_lost: bool,
     /// The settings that vary.
     lines: Vec<String>,
 }
@@ -108,6 +110,10 @@ impl Manner {
                 _ => {}
             }
         }
+        let ends_lost = random.random_bool(0.4);
+        if ends_lost {
+            lines.push("on_lost_request: close".to_owned());
+        }
         lines.push(format!("timeout: {}", random.random_range(150..1500)));
         lines.push(format!("server_connections: {}", random.random_range(1..3)));
         lines.push(format!("heavy_connections: {}", random.random_range(0..3)));
@@ -116,7 +122,8 @@ impl Manner {
             Kind::Cluster if has_replicas => 2 * random.random_range(1..4),
             Kind::Servers | Kind::Cluster => random.random_range(2..6),
         };
-        Self { servers, kind, has_replicas, fallback, is_rough: random.random_bool(0.85), lines }
+        let is_rough = random.random_bool(0.85);
+        Self { servers, kind, has_replicas, fallback, is_rough, ends_lost, lines }
     }
 
     /// The settings of the pool, read as those of people are.

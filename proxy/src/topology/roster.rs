@@ -50,6 +50,13 @@ pub enum Change {
         /// Where the new primary is.
         primary: ServerAddress,
     },
+    /// Whether slots of a shard are on their way to others: keys of theirs may have gone, and only the primary can say where.
+    Parting {
+        /// The shard.
+        shard: Arc<str>,
+        /// Whether any are.
+        is_parting: bool,
+    },
     /// Whether those who watch a shard's primary can reach it.
     PrimaryState {
         /// The shard.
@@ -120,6 +127,7 @@ struct Group {
     primary: Server,
     replicas: Vec<Server>,
     failovers: u64,
+    is_parting: bool,
 }
 
 /// The servers of a pool.
@@ -211,6 +219,11 @@ impl Roster {
                 true
             }
             Change::Promote { shard, primary } => self.promote(&shard, primary),
+            Change::Parting { shard, is_parting } => {
+                let Some(at) = self.find(&shard) else { return false };
+                let before = std::mem::replace(&mut self.groups[at].is_parting, is_parting);
+                before != is_parting
+            }
             Change::PrimaryState { shard, is_down } => {
                 let Some(at) = self.find(&shard) else { return false };
                 let before = std::mem::replace(&mut self.groups[at].primary.is_down, is_down);
@@ -240,6 +253,7 @@ impl Roster {
             primary,
             replicas: Vec::new(),
             failovers: 0,
+            is_parting: false,
         };
         let own = (group.name.len(), group.name.as_bytes());
         let place = match self.order {
@@ -364,6 +378,7 @@ impl Roster {
                 primary: members.len(),
                 failovers: group.failovers,
                 slots: 0,
+                is_parting: group.is_parting,
             });
             members.push(member(&group.primary, place, Role::Primary, on_down));
             let replicas = group.replicas.iter();
@@ -551,7 +566,10 @@ mod tests {
             (None, Some(0))
         );
         roster.apply(join("b", 2));
+        let parting = |is_parting| Change::Parting { shard: "b".into(), is_parting };
+        assert!(!roster.apply(parting(false)) && roster.apply(parting(true)));
         let picture = roster.picture();
+        assert!(picture.shards[1].is_parting && !picture.shards[0].is_parting);
         assert_eq!(picture.distribution.shard(5), Some(1));
         assert_eq!(
             picture.shards.iter().map(|shard| shard.slots).collect::<Vec<_>>(),

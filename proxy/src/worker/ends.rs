@@ -10,7 +10,8 @@ use crate::backend::Duty;
 use crate::backend::connection::Ending;
 use crate::backend::pipeline::{Slot, Target};
 use crate::client::{forward, private};
-use crate::settings::{OnLostRequest, OnServerDown};
+use crate::settings::OnServerDown;
+use crate::stats::Lost;
 use crate::topology::{PoolId, ServerId};
 
 /// Tombstones on a connection after which it is closed.
@@ -26,7 +27,7 @@ impl Core {
         let mut text = Vec::new();
         text.error(format!("ERR {why}"));
         let it = self.up.get_mut(backend);
-        let was_needed = how != Ending::Refused
+        let was_needed = !matches!(how, Ending::Refused | Ending::Barred)
             && (!it.pipeline.is_empty() || !it.is_up() || how == Ending::Turned);
         let was_up = it.is_up();
         let since_us = it.begun_us(now_us);
@@ -42,15 +43,17 @@ impl Core {
         }
         let lane = it.lane;
         // What was never sent has not run, and what was turned away neither.
-        let on_lost = match was_up && how != Ending::Turned {
-            true => self.pools[pool].shared.settings.on_lost_request,
-            false => OnLostRequest::Error,
-        };
+        let may_have_run = was_up && how != Ending::Turned;
+        let why_lost = if how == Ending::Silence { Lost::Timeout } else { Lost::Connection };
+        let lost = (why_lost, self.pools[pool].shared.settings.on_lost_request);
         let (down, scripts) = (&mut self.down, &self.pools[pool].shared.scripts);
         // Where its shard has left, what it has not run goes to whoever has the keys now.
         let (broken, homeless) = self.up.close(backend, why, now_us, scripts, |slot: Slot| {
             unsent += u64::from(slot.target != Target::Nobody);
-            down.lose(slot, on_lost, &text, now_us);
+            match may_have_run {
+                true => down.lose((pool, slot), lost, &text, now_us),
+                false => down.answer(slot.target, &text, now_us),
+            }
         });
         if let Some(reply) = broken {
             down.break_off(&reply);
@@ -146,16 +149,17 @@ impl Core {
             let Some(deadline_us) = now_us.checked_sub(timeout_us) else { continue };
             let mut told = 0;
             let is_busy = it.streaming.is_some();
-            let on_lost = match it.is_up() {
-                true => self.pools[pool].shared.settings.on_lost_request,
-                false => OnLostRequest::Error,
-            };
+            let lost = (Lost::Timeout, self.pools[pool].shared.settings.on_lost_request);
+            let may_have_run = it.is_up();
             let mut since_us = now_us;
             let down = &mut self.down;
             it.pipeline.expire(deadline_us, is_busy, |slot| {
                 told += 1;
                 since_us = since_us.min(slot.at_us);
-                down.lose(slot, on_lost, &text, now_us);
+                match may_have_run {
+                    true => down.lose((pool, slot), lost, &text, now_us),
+                    false => down.answer(slot.target, &text, now_us),
+                }
             });
             it.counters.timed_out += told;
             it.suspect |= told > 0;

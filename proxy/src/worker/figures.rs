@@ -1,6 +1,7 @@
 //! What a worker has counted.
 
 use super::Core;
+use crate::backend::Duty;
 use crate::stats::PoolStats;
 
 impl Core {
@@ -49,6 +50,8 @@ impl Core {
             (pool.stats.client_eof, pool.stats.client_errors) = self.down.clients.gone[index];
             let won = self.down.hedges.won.get(index);
             pool.stats.hedge_wins = won.copied().unwrap_or(0);
+            pool.stats.lost = self.down.lost[index];
+            pool.stats.leaving_connections = 0;
             pool.stats.clients_unread = self.down.clients.unread[index];
             pool.stats.latency = self.down.clients.latency[index].clone();
             // What is known of servers that have left goes with them.
@@ -74,7 +77,9 @@ impl Core {
             if !self.up.is_free(backend) {
                 let it = self.up.get_mut(backend);
                 let (pool, is_heavy) = (it.pool, it.is_heavy && it.is_up());
+                let is_leaving = it.duty == Duty::Leaving;
                 self.pools[pool].stats.heavy_connections += u64::from(is_heavy);
+                self.pools[pool].stats.leaving_connections += u64::from(is_leaving);
                 self.count(backend);
             }
         }

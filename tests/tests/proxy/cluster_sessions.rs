@@ -1,10 +1,11 @@
 //! What needs a connection of its own, scripts and channels, over a Redis Cluster of real nodes.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use redstart_common::slot::key_slot;
 use redstart_tests::cluster_support::Cluster;
-use redstart_tests::proxy_support::{Client, Listening, eventually};
+use redstart_tests::proxy_support::{Client, Listening, Redis, eventually};
 
 use crate::cluster::proxy_with;
 use crate::tracking::may_cache;
@@ -273,4 +274,65 @@ fn what_is_published_is_heard_once() {
         let reply = line(listener, "PING end");
         assert!(reply.ends_with("end"), "{reply}");
     }
+    heard_once_while_its_slot_moves(&cluster, &mut client, &mut channels);
+    found_again_where_its_slot_has_gone(&cluster, &mut client, &mut shards);
+}
+
+/// How many listen to a channel at a node.
+fn listeners(node: &Redis, command: &str, channel: &str) -> u64 {
+    let reply = line(&mut node.client(), &format!("PUBSUB {command} {channel}"));
+    reply.rsplit(':').next().and_then(|count| count.parse().ok()).expect("a count")
+}
+
+/// The link moves with the slot of a channel, there and back, while it is published on without rest.
+fn heard_once_while_its_slot_moves(cluster: &Cluster, client: &mut Client, listener: &mut Client) {
+    let slot = key_slot(b"a");
+    let (mut from, mut published) = (owner(slot), 0);
+    for _ in 0..4 {
+        let to = (from + 1) % 3;
+        cluster.move_slot(slot, from, to);
+        let has_moved = || {
+            let at = |node: usize| listeners(&cluster.nodes[node], "NUMSUB", "a");
+            (at(from), at(to)) == (0, 1)
+        };
+        let mut after = 0;
+        eventually("the link has moved", || {
+            for _ in 0..10 {
+                published += 1;
+                client.call(&format!("PUBLISH a {published}"));
+            }
+            after += u32::from(has_moved());
+            after > 3
+        });
+        from = to;
+    }
+    let heard: BTreeSet<String> = (0..published).map(|_| listener.receive()).collect();
+    assert_eq!(heard.len(), published, "each was heard");
+    assert!(line(listener, "PING end").ends_with("end"), "and none of them twice");
+}
+
+/// A node says no more on a shard channel when its slot has gone: that is asked for where it is now, and others on the same link go
+/// on.
+fn found_again_where_its_slot_has_gone(
+    cluster: &Cluster,
+    client: &mut Client,
+    listener: &mut Client,
+) {
+    let slot = key_slot(b"b");
+    let (from, to) = (owner(slot), (owner(slot) + 1) % 3);
+    let same_node =
+        ('f'..='z').map(String::from).find(|name| owner(key_slot(name.as_bytes())) == from);
+    let same_node = same_node.expect("another channel of that node");
+    assert!(line(listener, &format!("SSUBSCRIBE {same_node}")).contains("ssubscribe"));
+    cluster.move_slot(slot, from, to);
+    eventually("the node has let go of it", || {
+        listeners(&cluster.nodes[from], "SHARDNUMSUB", "b") == 0
+    });
+    client.call(&format!("SPUBLISH {same_node} goes-on"));
+    assert!(listener.receive().ends_with("\r\ngoes-on\r\n"));
+    eventually("it is asked for at the other", || {
+        listeners(&cluster.nodes[to], "SHARDNUMSUB", "b") == 1
+    });
+    client.call("SPUBLISH b found");
+    assert!(listener.receive().ends_with("\r\nfound\r\n"));
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use redstart_common::slot::key_slot;
 use redstart_tests::cluster_support::Cluster;
 use redstart_tests::proxy_support::{Client, Redis, eventually};
 
@@ -58,6 +59,58 @@ fn reads_go_to_replicas_and_a_client_reads_what_it_wrote() {
     assert!(!direct.call("INFO commandstats").contains("cmdstat_mget:"));
     reader.play("> MULTI\n< +OK\n> GET k\n< +QUEUED\n> EXEC\n< *1\n< $2\n< 49");
     assert_eq!(gets(&cluster.nodes[0]), before + 51);
+}
+
+#[test]
+fn keys_on_their_way_to_another_node_are_not_missed() {
+    const KEYS: usize = 40;
+    let cluster = Cluster::start(2, 1, &[]);
+    let proxy = proxy_with(cluster.nodes[0].port, "  read_from: replica_preferred\n", 1);
+    let mut client = proxy.client();
+    let key = |number: usize| format!("{{t}}{number}");
+    for number in 0..KEYS {
+        assert_eq!(client.call(&format!("SET {} v", key(number))), "+OK\r\n");
+    }
+    let slot = key_slot(b"t");
+    let from = usize::from(slot >= 8192);
+    let to = 1 - from;
+    let is_at = |replica: usize| {
+        let mut direct = cluster.nodes[2 + replica].client();
+        assert_eq!(direct.call("READONLY"), "+OK\r\n");
+        let last = format!("STRLEN {}", key(KEYS - 1));
+        eventually("the replica has it", || direct.call(&last) == ":1\r\n");
+    };
+    let read = |client: &mut Client, times: usize| {
+        for number in 0..times {
+            assert_eq!(client.call(&format!("GET {}", key(number % KEYS))), "$1\r\nv\r\n");
+        }
+    };
+    is_at(from);
+    let served_by = |client: &mut Client, node: usize| {
+        eventually("the reads go there", || {
+            let before = gets(&cluster.nodes[node]);
+            read(client, 5);
+            gets(&cluster.nodes[node]) >= before + 5
+        });
+    };
+    served_by(&mut client, 2 + from);
+    cluster.begin_move(slot, from, to);
+    // Its primary says where keys have gone; the replica would say that they are nowhere.
+    served_by(&mut client, from);
+    let port = cluster.nodes[to].port;
+    for number in 0..KEYS / 2 {
+        let migrate = format!("MIGRATE 127.0.0.1 {port} {} 0 5000", key(number));
+        assert_eq!(cluster.nodes[from].client().call(&migrate), "+OK\r\n");
+        read(&mut client, 2);
+    }
+    read(&mut client, KEYS);
+    cluster.move_keys(slot, from, to);
+    is_at(to);
+    cluster.end_move(slot, from, to);
+    read(&mut client, KEYS);
+    let keys = (0..KEYS).map(key).collect::<Vec<_>>().join(" ");
+    assert_eq!(client.call(&format!("MGET {keys}")).matches("$1\r\nv\r\n").count(), KEYS);
+    served_by(&mut client, 2 + to);
 }
 
 #[test]

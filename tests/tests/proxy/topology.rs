@@ -196,6 +196,11 @@ impl Stage {
         self.open[0].load(Ordering::SeqCst)
     }
 
+    /// Connections to servers that have left which still owe replies, as the workers reported last.
+    pub(crate) fn leaving_connections(&self) -> u64 {
+        self.running.directory().totals().iter().map(|pool| pool.leaving_connections).sum()
+    }
+
     /// In the end one server has all shards, and nobody has a connection to the others.
     pub(crate) fn end(&self, changes: u64) {
         assert!(self.replies.load(Ordering::SeqCst) >= changes * 40);

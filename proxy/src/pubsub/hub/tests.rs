@@ -141,14 +141,17 @@ fn topics_move_with_their_shards() {
     hub.hear(server(1), &confirmation("moves"));
     asked(&mut hub, server(1));
     let homes_of = |topic: &Topic| Some(vec![server(if *topic.name == *b"moves" { 2 } else { 1 })]);
-    hub.rehome(homes_of);
-    assert_eq!(asked(&mut hub, server(1)), "unsubscribe moves");
+    assert_eq!(hub.rehome(homes_of), []);
     hub.opened(server(2));
     assert_eq!(asked(&mut hub, server(2)), "subscribe moves");
+    assert_eq!(asked(&mut hub, server(1)), "", "it is listened to until the other has confirmed");
+    hub.hear(server(2), &confirmation("moves"));
+    assert_eq!(asked(&mut hub, server(1)), "unsubscribe moves");
+    hub.lost(server(2));
     assert!(hub.is_active(&channel("stays")) && !hub.is_active(&channel("moves")));
     // The first server is replaced by a third.
-    hub.rehome(|_| None);
-    hub.rehome(|_| Some(vec![server(3)]));
+    assert_eq!(hub.rehome(|_| None), []);
+    assert_eq!(hub.rehome(|_| Some(vec![server(3)])), []);
     hub.drop_links(|it| it == server(3));
     assert!(hub.link_mut(server(1)).is_none() && hub.link_mut(server(2)).is_none());
     assert_eq!(hub.take_wanted(), [server(3)]);
@@ -218,10 +221,14 @@ proptest! {
                 3 => {
                     homes[other as usize] = one;
                     let now = homes;
-                    hub.rehome(|topic| {
+                    let active = hub.rehome(|topic| {
                         let at = usize::from(topic.name[1] - b'0');
                         Some(vec![server(now[at])])
                     });
+                    for client in active {
+                        hub.subscribe(&name(other), client);
+                        told.insert((client.index, other));
+                    }
                 }
                 // A connection is lost.
                 4 if peers[one as usize].is_up => {
@@ -277,4 +284,73 @@ fn who_is_refused_is_told() {
     hub.join(&channel("c"), &[server(1)], client(1));
     hub.opened(server(1));
     assert_eq!(hub.hear(server(1), b"-NOPERM no\r\n"), Some(News::Refused(vec![client(1)])));
+}
+
+fn frame(words: &[&str]) -> Vec<u8> {
+    let mut frame = format!("*{}\r\n", words.len());
+    words.iter().for_each(|word| frame += &format!("${}\r\n{word}\r\n", word.len()));
+    frame.into_bytes()
+}
+
+/// A hub of a cluster with a client that listens to a topic at server 1, which is at home at server 2 from now on.
+fn on_its_way(topic: &Topic) -> Hub {
+    let mut hub = Hub::new(true);
+    hub.join(topic, &[server(1)], client(1));
+    hub.opened(server(1));
+    let name = std::str::from_utf8(&topic.name).expect("text");
+    hub.hear(server(1), &frame(&[topic.kind.subscribe(), name, "1"]));
+    hub.subscribe(topic, client(1));
+    assert_eq!(hub.rehome(|_| Some(vec![server(2)])), []);
+    hub.opened(server(2));
+    asked(&mut hub, server(1));
+    hub
+}
+
+#[test]
+fn a_message_that_both_say_while_a_topic_moves_is_heard_once() {
+    let mut hub = on_its_way(&channel("c"));
+    let said = |text| frame(&["message", "c", text]);
+    let hears = |hub: &mut Hub, at, text| {
+        hub.hear(server(at), &said(text)) == Some(News::Message(&[client(1)]))
+    };
+    assert!(hears(&mut hub, 1, "a"));
+    assert_eq!(asked(&mut hub, server(2)), "subscribe c");
+    hub.hear(server(2), &confirmation("c"));
+    assert_eq!(asked(&mut hub, server(1)), "unsubscribe c");
+    assert!(hears(&mut hub, 2, "b") && !hears(&mut hub, 1, "b"));
+    assert!(!hears(&mut hub, 2, "a"));
+    assert!(hears(&mut hub, 1, "c"));
+    hub.hear(server(1), &frame(&["unsubscribe", "c", "0"]));
+    assert_eq!(asked(&mut hub, server(2)), "PING passed");
+    assert!(!hears(&mut hub, 2, "c"), "it is late");
+    assert!(hears(&mut hub, 2, "c"), "it is said once more");
+    assert_eq!(hub.hear(server(2), &frame(&["pong", "passed"])), Some(News::Nothing));
+    hub.settle(5);
+    hub.settle(5 + LAG_US);
+    assert!(hears(&mut hub, 2, "a") && !hears(&mut hub, 1, "d"));
+}
+
+#[test]
+fn a_shard_channel_whose_slot_has_gone_is_asked_for_until_it_is_found() {
+    let topic = Topic::new(Kind::Shard, b"c");
+    let mut hub = on_its_way(&topic);
+    assert_eq!(hub.rehome(|_| Some(vec![server(1)])), []);
+    let confirmed = frame(&["ssubscribe", "c", "1"]);
+    hub.hear(server(2), &confirmed);
+    hub.hear(server(2), &frame(&["sunsubscribe", "c", "0"]));
+    assert!(hub.is_active(&topic));
+    // Nobody has asked for this: the slot is another's.
+    let ended = frame(&["sunsubscribe", "c", "0"]);
+    assert_eq!(hub.hear(server(1), &ended), Some(News::Elsewhere));
+    assert!(!hub.is_active(&topic));
+    asked(&mut hub, server(1));
+    hub.ask_those_elsewhere();
+    assert_eq!(asked(&mut hub, server(1)), "ssubscribe c");
+    assert_eq!(hub.hear(server(1), b"-MOVED 7365 h:2\r\n"), Some(News::Elsewhere));
+    assert!(!hub.is_active(&topic));
+    assert_eq!(hub.rehome(|_| Some(vec![server(2)])), []);
+    asked(&mut hub, server(2));
+    assert_eq!(hub.hear(server(2), &confirmed), Some(News::Active(Vec::new())));
+    assert!(hub.is_active(&topic));
+    assert_eq!(hub.hear(server(2), &frame(&["unsubscribe", "c", "0"])), None, "that is nonsense");
 }

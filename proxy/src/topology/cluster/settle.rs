@@ -18,6 +18,9 @@ use crate::topology::roster::{Change, SlotRange};
 
 /// A primary that was replaced makes no shard of its own for so long, in milliseconds: it becomes a replica.
 const DEMOTED_MS: u64 = 5000;
+/// How long after the last sign of slots on their way out a shard is taken to be giving slots away, in milliseconds: they go one
+/// after the other, each in a moment.
+const PARTING_MS: u64 = 3000;
 /// Slots that nobody claims for so long are told to the log.
 const UNCLAIMED_MS: u64 = 2000;
 
@@ -70,12 +73,16 @@ struct Shard {
     primary: NodeId,
     address: ServerAddress,
     is_down: bool,
+    /// Until when it is taken to be giving slots away.
+    parting_until_ms: Option<u64>,
     replicas: Vec<Replica>,
 }
 
 /// What was decided so far.
 #[derive(Debug, Default)]
 pub(super) struct Books {
+    /// Whether it matters that slots are on their way: to those who read replicas.
+    tells_parting: bool,
     shards: BTreeMap<Arc<str>, Shard>,
     /// Whose each slot is.
     slots: Slots,
@@ -95,6 +102,11 @@ pub(super) struct Member {
 }
 
 impl Books {
+    /// Nothing was decided yet. `tells_parting` says whether it is to be told that slots of a shard are on their way.
+    pub(super) fn new(tells_parting: bool) -> Self {
+        Self { tells_parting, ..Self::default() }
+    }
+
     /// A node has said that a slot lies elsewhere.
     pub(super) fn note_moved(&mut self, slot: u16, to: ServerAddress, now_ms: u64) {
         self.slots.note_moved(slot, to, now_ms);
@@ -103,7 +115,8 @@ impl Books {
     /// Whether time alone may change what holds.
     pub(super) fn is_waiting(&self) -> bool {
         let has_hole = self.unclaimed.0 > 0 && !self.unclaimed.2;
-        self.slots.is_waiting() || !self.demoted.is_empty() || has_hole
+        let parts = self.shards.values().any(|shard| shard.parting_until_ms.is_some());
+        self.slots.is_waiting() || !self.demoted.is_empty() || has_hole || parts
     }
 
     /// Works out what the views come to and tells what is new. The nodes that take part are returned, those with slots
@@ -128,6 +141,9 @@ impl Books {
         self.join(&nodes, &mut changes, actions);
         for (name, shard) in &mut self.shards {
             shard.describe(name, &nodes.facts, &mut changes, actions);
+            if self.tells_parting {
+                shard.part(name, &nodes.facts, now_ms, &mut changes);
+            }
         }
         self.tell_slots(&mut changes);
         self.tell_unclaimed(now_ms, actions);
@@ -213,6 +229,7 @@ impl Books {
                 primary: Arc::clone(&row.id),
                 address: address.clone(),
                 is_down: false,
+                parting_until_ms: None,
                 replicas: Vec::new(),
             };
             self.shards.insert(name, shard);
@@ -263,6 +280,26 @@ impl Books {
 }
 
 impl Shard {
+    /// Tells whether slots are on their way elsewhere, where that is new.
+    fn part(
+        &mut self,
+        name: &Arc<str>,
+        facts: &BTreeMap<&str, Fact<'_>>,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) {
+        let says_so = facts.get(&*self.primary).is_some_and(|fact| fact.row.is_parting);
+        let before = self.parting_until_ms;
+        self.parting_until_ms = match says_so {
+            true => Some(now_ms + PARTING_MS),
+            false => before.filter(|until_ms| now_ms < *until_ms),
+        };
+        let is_parting = self.parting_until_ms.is_some();
+        if before.is_some() != is_parting {
+            changes.push(Change::Parting { shard: Arc::clone(name), is_parting });
+        }
+    }
+
     /// Tells what is new of it besides its slots.
     fn describe(
         &mut self,

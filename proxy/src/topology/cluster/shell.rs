@@ -14,7 +14,7 @@ use super::watch::{Action, Event, Watch};
 use crate::backend::control_link::ControlLink;
 use crate::backend::{error_text, probe};
 use crate::control::Directory;
-use crate::settings::ServerAddress;
+use crate::settings::{ReadFrom, ServerAddress};
 use crate::topology::links::{Links, Tell};
 use crate::topology::pool::SharedPool;
 
@@ -25,7 +25,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 pub async fn run(directory: Arc<Directory>, pool: Arc<SharedPool>) {
     let Some(settings) = &pool.settings.cluster else { return };
     let clock = directory.clock;
-    let mut watch = Watch::new(&settings.seeds, clock.ms());
+    let reads_replicas = pool.settings.read_from != ReadFrom::Master;
+    let mut watch = Watch::new(&settings.seeds, reads_replicas, clock.ms());
     let mut links: Links<PeerId, (), Event> = Links::default();
     let mut actions = Vec::new();
     let mut event = Event::Tick;

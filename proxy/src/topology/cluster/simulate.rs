@@ -145,7 +145,7 @@ impl World {
             truth: (0..PIECES).map(|piece| (owner(piece), u64::from(owner(piece)))).collect(),
             epoch: u64::from(primaries),
             next: primaries * 2 + 1,
-            watch: Watch::new(&seeds, 0),
+            watch: Watch::new(&seeds, false, 0),
             connections: BTreeMap::new(),
             connection: 0,
             due: BinaryHeap::new(),
@@ -244,6 +244,7 @@ impl World {
             Change::PrimaryState { .. }
             | Change::Replicas { .. }
             | Change::Reweigh { .. }
+            | Change::Parting { .. }
             | Change::Fitness { .. } => {}
         }
     }
@@ -283,6 +284,7 @@ impl World {
                 is_connected: !known.is_failed,
                 epoch: known.epoch,
                 slots: if known.replica_of.is_some() { Vec::new() } else { slots },
+                is_parting: false,
             }
         };
         node.known.iter().map(row).collect()

@@ -35,6 +35,8 @@ pub struct Row {
     pub epoch: u64,
     /// Its slots, both ends of each range included.
     pub slots: Vec<(u16, u16)>,
+    /// It says itself that some of them are on their way to other nodes: keys of these may have gone.
+    pub is_parting: bool,
 }
 
 impl Row {
@@ -86,6 +88,7 @@ struct Line<'a> {
     epoch: u64,
     is_connected: bool,
     slots: Vec<(u16, u16)>,
+    is_parting: bool,
 }
 
 impl<'a> Line<'a> {
@@ -102,11 +105,28 @@ impl<'a> Line<'a> {
         let hostname = facts.next().filter(|fact| !fact.contains('=')).unwrap_or_default();
         let address = address.split_once('@').map_or(address, |(address, _)| address);
         let (ip, port) = address.rsplit_once(':')?;
-        // What is in brackets is on its way in or out, and said by its owner alone.
-        let slots =
-            words.filter(|word| !word.starts_with('[')).map(range).collect::<Option<_>>()?;
+        // What is in brackets is on its way in (`[slot-<-node]`) or out (`[slot->-node]`), and said by its owner alone.
+        let (mut slots, mut is_parting) = (Vec::new(), false);
+        for word in words {
+            if word.starts_with('[') {
+                is_parting |= word.contains("->-");
+            } else {
+                slots.push(range(word)?);
+            }
+        }
         let port = port.parse().ok()?;
-        Some(Self { id, ip, port, hostname, flags, primary, epoch, is_connected, slots })
+        Some(Self {
+            id,
+            ip,
+            port,
+            hostname,
+            flags,
+            primary,
+            epoch,
+            is_connected,
+            slots,
+            is_parting,
+        })
     }
 
     fn row(
@@ -148,6 +168,7 @@ impl<'a> Line<'a> {
             is_connected: is_myself || (self.is_connected && !has("fail") && !has("fail?")),
             epoch: self.epoch,
             slots: if is_replica { Vec::new() } else { self.slots },
+            is_parting: is_myself && !is_replica && self.is_parting,
         })
     }
 }

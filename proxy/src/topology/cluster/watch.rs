@@ -1,6 +1,6 @@
 //! Watches the nodes of a cluster: whom to ask and when. Pure: events and the time in, actions out.
 //!
-//! Nodes are asked once a second, more often while something is going on, and at once when a worker has met with
+//! Nodes are asked once a second, more often while something is going on or replicas are read, and at once when a worker has met with
 //! something strange: MOVED, a lost connection, CLUSTERDOWN. Those that own slots are asked first; in a large cluster the
 //! others are known from what these say.
 
@@ -17,6 +17,8 @@ use crate::topology::roster::Change;
 
 /// Between two questions to a node, in milliseconds.
 const POLL_MS: u64 = 1000;
+/// The same where replicas are read: of a slot on its way elsewhere they do not say that keys have gone.
+const POLL_READ_MS: u64 = 250;
 /// The same while something is going on.
 const POLL_URGENT_MS: u64 = 100;
 /// The least, however much is going on.
@@ -97,6 +99,8 @@ pub struct Watch {
     peers: BTreeMap<PeerId, Peer>,
     books: Books,
     ids: u32,
+    /// Between two questions to a node while nothing is going on.
+    poll_ms: u64,
     urgent_until_ms: u64,
     told_refusal: bool,
     /// Something has been said that was not known.
@@ -104,13 +108,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch, from these nodes on.
+    /// Begins to watch, from these nodes on. `reads_replicas` says that replicas are read.
     #[must_use]
-    pub fn new(seeds: &[ServerAddress], now_ms: u64) -> Self {
+    pub fn new(seeds: &[ServerAddress], reads_replicas: bool, now_ms: u64) -> Self {
         let mut watch = Self {
             peers: BTreeMap::new(),
-            books: Books::default(),
+            books: Books::new(reads_replicas),
             ids: 0,
+            poll_ms: if reads_replicas { POLL_READ_MS } else { POLL_MS },
             urgent_until_ms: now_ms + URGENT_MS,
             told_refusal: false,
             has_news: false,
@@ -348,7 +353,7 @@ impl Watch {
             actions.push(Action::Close(id));
             self.lost(id, "it does not answer", now_ms, actions);
         }
-        let interval = if now_ms < self.urgent_until_ms { POLL_URGENT_MS } else { POLL_MS };
+        let interval = if now_ms < self.urgent_until_ms { POLL_URGENT_MS } else { self.poll_ms };
         for (id, peer) in &mut self.peers {
             match peer.link {
                 Link::Closed { retry_ms } if retry_ms <= now_ms => {

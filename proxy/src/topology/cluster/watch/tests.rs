@@ -18,7 +18,13 @@ fn primary(port: u16, epoch: u64, slots: &[(u16, u16)]) -> Row {
         is_connected: true,
         epoch,
         slots: slots.to_vec(),
+        is_parting: false,
     }
+}
+
+/// Slots of it are on their way elsewhere.
+fn parting(row: Row) -> Row {
+    Row { is_parting: true, ..row }
 }
 
 fn replica(port: u16, of: u16) -> Row {
@@ -41,9 +47,14 @@ struct Play {
 impl Play {
     /// A watch whose seeds are on these ports.
     fn new(seeds: &[u16]) -> Self {
+        Self::reading(seeds, false)
+    }
+
+    /// The same, and whether replicas are read.
+    fn reading(seeds: &[u16], reads_replicas: bool) -> Self {
         let seeds: Vec<ServerAddress> = seeds.iter().map(|port| at(*port)).collect();
         let mut play = Self {
-            watch: Watch::new(&seeds, 0),
+            watch: Watch::new(&seeds, reads_replicas, 0),
             now_ms: 0,
             actions: Vec::new(),
             open: BTreeMap::new(),
@@ -464,4 +475,30 @@ fn a_silent_node_is_given_up_and_tried_again() {
     play.actions.clear();
     play.step(Event::Tick);
     assert!(play.actions.contains(&Action::Open(id, at(1))));
+}
+
+#[test]
+fn a_shard_that_gives_slots_away_does_so_until_it_was_not_seen_for_a_while() {
+    let mut play = Play::reading(&[1, 2], true);
+    let rows = [primary(1, 1, &[(0, 8000)]), primary(2, 2, &[(8001, 16_383)])];
+    play.says(1, &rows);
+    play.says(2, &rows);
+    play.changes();
+    let is_told = |is_parting| vec![Change::Parting { shard: "1".into(), is_parting }];
+    play.says(1, &[parting(rows[0].clone()), rows[1].clone()]);
+    assert_eq!(play.changes(), is_told(true));
+    // The next slot may be on its way when it is asked next, or may have gone already.
+    for row in [&rows[0], &parting(rows[0].clone()), &rows[0]] {
+        play.says(1, &[row.clone(), rows[1].clone()]);
+        assert_eq!(play.changes(), []);
+    }
+    let since_ms = play.now_ms;
+    let mut told = Vec::new();
+    while told.is_empty() && play.now_ms < since_ms + 10_000 {
+        play.says(1, &rows);
+        play.says(2, &rows);
+        told = play.changes();
+    }
+    assert_eq!(told, is_told(false));
+    assert!(play.now_ms >= since_ms + 2500, "after {} ms", play.now_ms - since_ms);
 }
