@@ -1,17 +1,16 @@
 //! The sockets of the cluster's bus. What comes by them, and what is to be sent, [`Cluster`](crate::cluster::Cluster) decides.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use redstart_common::log;
+use redstart_common::net::link::Event as Arrived;
 use redstart_common::net::listen::Bound;
 use redstart_common::net::outward;
-use redstart_common::net::{Listener, Stream, turn};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use redstart_common::net::{Link, Listener, Stream, turn};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
@@ -25,7 +24,6 @@ const READ_BYTES: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(100);
 
 /// All links there are.
-#[derive(Default)]
 pub struct Bus {
     open: RefCell<HashMap<LinkId, Rc<BusLink>>>,
     /// Links with output, between two turns.
@@ -34,14 +32,22 @@ pub struct Bus {
     buffer: RefCell<Vec<u8>>,
 }
 
+impl Default for Bus {
+    fn default() -> Self {
+        Self {
+            open: RefCell::default(),
+            ready: RefCell::default(),
+            buffer: RefCell::new(vec![0; READ_BYTES]),
+        }
+    }
+}
+
 /// A link.
 struct BusLink {
     id: LinkId,
-    stream: OnceCell<TcpStream>,
+    stream: Link,
     is_closed: Cell<bool>,
-    /// The kernel has not taken all that was to be sent.
-    is_stuck: Cell<bool>,
-    /// It was closed, or is stuck: its task looks.
+    /// It was closed: its task looks.
     changed: Notify,
 }
 
@@ -49,9 +55,8 @@ impl BusLink {
     fn new(server: &Server, id: LinkId) -> Rc<Self> {
         let link = Rc::new(Self {
             id,
-            stream: OnceCell::new(),
+            stream: Link::default(),
             is_closed: Cell::new(false),
-            is_stuck: Cell::new(false),
             changed: Notify::new(),
         });
         server.bus.open.borrow_mut().insert(id, Rc::clone(&link));
@@ -87,10 +92,9 @@ async fn tick(server: Rc<Server>) {
 async fn accept(server: Rc<Server>, listener: Listener) {
     loop {
         match listener.accept().await {
-            Ok(Stream::Tcp(stream)) => {
+            Ok(stream) => {
                 tokio::task::spawn_local(serve_inbound(Rc::clone(&server), stream));
             }
-            Ok(Stream::Unix(_) | Stream::Memory(_)) => {}
             Err(error) => {
                 log!(Verbose, "Error accepting cluster node: {error}");
                 // Out of descriptors, most likely: the kernel keeps the queue meanwhile.
@@ -145,48 +149,31 @@ pub fn flush(server: &Server) {
 /// Sends what the kernel takes; its task sends the rest.
 fn send(server: &Server, link: &BusLink) {
     let mut engine = server.engine.borrow_mut();
-    let (Some(cluster), Some(stream)) = (&mut engine.core.cluster, link.stream.get()) else {
+    let Some(output) = engine.core.cluster.as_mut().and_then(|it| it.output(link.id)) else {
         return;
     };
-    let Some(output) = cluster.output(link.id) else { return };
-    let mut sent = 0;
-    while sent < output.len() {
-        match stream.try_write(&output[sent..]) {
-            Ok(count) => sent += count,
-            // A broken link shows at reading.
-            Err(_) => break,
-        }
-    }
+    let sent = link.stream.send(output);
     output.drain(..sent);
-    let is_stuck = !output.is_empty();
-    if is_stuck && !link.is_stuck.get() {
-        link.changed.notify_one();
-    }
-    link.is_stuck.set(is_stuck);
 }
 
 /// The addresses of the other side, and of this one, without ports.
-fn addresses(stream: &TcpStream) -> (String, String) {
-    let ip = |address: io::Result<std::net::SocketAddr>| {
-        address.map_or_else(|_| String::new(), |address| address.ip().to_canonical().to_string())
+fn addresses(stream: &Stream) -> (String, String) {
+    let ip = |address: Option<SocketAddr>| {
+        address.map_or_else(String::new, |address| address.ip().to_canonical().to_string())
     };
-    (ip(stream.peer_addr()), ip(stream.local_addr()))
+    (ip(stream.peer_address()), ip(stream.local_address()))
 }
 
 /// Dead peers are found out by the kernel, too, as in Redis.
-fn prepare(server: &Server, stream: &TcpStream) {
+fn prepare(server: &Server, stream: &Stream) {
     let timeout_ms = server.engine.borrow().core.settings.cluster.node_timeout.unsigned_abs();
-    let keepalive =
-        socket2::TcpKeepalive::new().with_time(Duration::from_secs((timeout_ms / 500).max(1)));
-    let prepared = stream
-        .set_nodelay(true)
-        .and_then(|()| socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive));
-    if let Err(error) = prepared {
+    let idle = Duration::from_secs((timeout_ms / 500).max(1));
+    if let Err(error) = stream.set_keepalive_time(idle) {
         log!(Verbose, "Preparing a cluster link: {error}");
     }
 }
 
-async fn serve_inbound(server: Rc<Server>, stream: TcpStream) {
+async fn serve_inbound(server: Rc<Server>, stream: Stream) {
     prepare(&server, &stream);
     let (peer_ip, local_ip) = addresses(&stream);
     log!(Verbose, "Accepting cluster node connection from {peer_ip}");
@@ -196,8 +183,7 @@ async fn serve_inbound(server: Rc<Server>, stream: TcpStream) {
         cluster.new_link()
     };
     let link = BusLink::new(&server, id);
-    // It is new.
-    let _ = link.stream.set(stream);
+    link.stream.open(stream);
     tell(&server, Event::Accepted { link: id, peer_ip, local_ip });
     serve(&server, &link).await;
 }
@@ -215,8 +201,7 @@ async fn serve_outbound(server: Rc<Server>, link: Rc<BusLink>, ip: String, port:
         Ok(stream) => {
             prepare(&server, &stream);
             let (peer_ip, local_ip) = addresses(&stream);
-            // It is new.
-            let _ = link.stream.set(stream);
+            link.stream.open(stream);
             tell(&server, Event::Connected { link: link.id, peer_ip, local_ip });
             serve(&server, &link).await;
         }
@@ -237,35 +222,22 @@ async fn serve(server: &Rc<Server>, link: &Rc<BusLink>) {
 }
 
 async fn serve_until_closed(server: &Rc<Server>, link: &Rc<BusLink>) -> String {
-    let Some(stream) = link.stream.get() else { return String::new() };
     loop {
         if link.is_closed.get() {
             return String::new();
         }
-        let wanted = match link.is_stuck.get() {
-            true => Interest::READABLE | Interest::WRITABLE,
-            false => Interest::READABLE,
-        };
-        let ready = tokio::select! {
-            ready = stream.ready(wanted) => ready,
+        let arrived = tokio::select! {
+            arrived = link.stream.event(&server.bus.buffer) => arrived,
             () = link.changed.notified() => continue,
         };
-        match ready {
-            Ok(ready) if ready.is_writable() && link.is_stuck.get() => send(server, link),
-            Ok(_) => {}
+        match arrived {
+            Ok(Arrived::Came(0)) => return "connection closed".to_owned(),
+            Ok(Arrived::Came(count)) => {
+                let buffer = server.bus.buffer.borrow();
+                tell(server, Event::Received(link.id, &buffer[..count]));
+            }
+            Ok(Arrived::Room) => send(server, link),
             Err(error) => return system_words(&error),
-        }
-        let mut buffer = server.bus.buffer.take();
-        buffer.resize(READ_BYTES, 0);
-        let read = stream.try_read(&mut buffer);
-        if let Ok(count @ 1..) = read {
-            tell(server, Event::Received(link.id, &buffer[..count]));
-        }
-        server.bus.buffer.replace(buffer);
-        match read {
-            Ok(0) => return "connection closed".to_owned(),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return system_words(&error),
-            _ => {}
         }
         turn::end_if_full();
     }
