@@ -110,7 +110,8 @@ impl TlsClient {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let layer = material.connected(Peer::Named("localhost")).map_err(io::Error::other)?;
-        let mut client = Self { stream, layer, input: Vec::new(), scanner: ReplyScanner::default() };
+        let mut client =
+            Self { stream, layer, input: Vec::new(), scanner: ReplyScanner::default() };
         while client.layer.is_handshaking() {
             client.flush()?;
             if client.layer.is_handshaking() {

@@ -209,7 +209,11 @@ impl Layered {
 
     // === what a stream does ===
 
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         polled(self.read(&mut Way::Poll(cx), room))
     }
 

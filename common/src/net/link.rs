@@ -93,7 +93,11 @@ impl Link {
         poll_fn(|cx| self.poll_event(cx, &mut ReadBuf::new(&mut buffer.borrow_mut()))).await
     }
 
-    fn poll_event(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Event>> {
+    fn poll_event(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Event>> {
         let mut stream = self.stream.borrow_mut();
         let Some(stream) = stream.as_mut() else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));

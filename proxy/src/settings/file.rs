@@ -12,8 +12,8 @@ use super::down;
 use super::groups::group_list;
 use super::reads::{self, CenterList};
 use super::server_list::ServerItem;
-use super::values::{self, Listen};
 use super::tls::TlsKeys;
+use super::values::{self, Listen};
 use super::{
     DistributionKind, Global, Groups, OnLostRequest, OnServerDown, PoolSettings, ReadFrom,
     SentinelSettings, ServerAddress, ServerOrder, ServerSettings, Settings, SettingsError, rows,

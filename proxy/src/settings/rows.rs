@@ -249,7 +249,11 @@ pub const POOL: &[Row] = &[
         "no",
         "Whether clients must show a certificate of tls_ca: no, optional (one that is shown must be good) or yes.",
     ),
-    row("server_tls", "false", "Whether servers with a host and port are spoken to by TLS; needs server_tls_ca."),
+    row(
+        "server_tls",
+        "false",
+        "Whether servers with a host and port are spoken to by TLS; needs server_tls_ca.",
+    ),
     row(
         "server_tls_ca",
         "none",

@@ -134,7 +134,8 @@ impl TlsKeys {
         let (ca, ca_folder) = file_or_folder(self.ca.as_deref());
         let files = Files { cert, key, ca, ca_folder, ..Files::default() };
         let material = Material::load(&files);
-        let material = material.map_err(|error| ("tls_cert", format!("cannot be used: {error}")))?;
+        let material =
+            material.map_err(|error| ("tls_cert", format!("cannot be used: {error}")))?;
         Ok(Some(ClientTls { material: Arc::new(material), auth }))
     }
 
@@ -159,8 +160,12 @@ impl TlsKeys {
             return Err((key, "needs 'server_tls_ca'".to_owned()));
         };
         match (&self.server_cert, &self.server_key) {
-            (Some(_), None) => return Err(("server_tls_cert", "needs 'server_tls_key'".to_owned())),
-            (None, Some(_)) => return Err(("server_tls_key", "needs 'server_tls_cert'".to_owned())),
+            (Some(_), None) => {
+                return Err(("server_tls_cert", "needs 'server_tls_key'".to_owned()));
+            }
+            (None, Some(_)) => {
+                return Err(("server_tls_key", "needs 'server_tls_cert'".to_owned()));
+            }
             _ => {}
         }
         let (ca, ca_folder) = file_or_folder(Some(ca));

@@ -87,9 +87,14 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
             if row.name == "bind" { value.split_ascii_whitespace().collect() } else { vec![value] };
         row.parse(&mut settings, &words).map_err(|reason| failed(name, &reason))?;
     }
-    // The files may have changed though their names have not.
-    let tls_row = changes.iter().find(|(row, ..)| row.name.starts_with("tls-"));
+    // The files may have changed though their names have not. What is asked of clients needs none, and a port only if there was none.
     let mut tls = call.core.tls.clone();
+    let reads_files = |name: &str| match name {
+        "tls-auth-clients" => false,
+        "tls-port" => tls.is_none(),
+        _ => name.starts_with("tls-"),
+    };
+    let tls_row = changes.iter().find(|(row, ..)| reads_files(row.name));
     if let Some((_, name, _)) = tls_row.filter(|_| settings.tls.is_wanted()) {
         tls = Some(settings.tls.load().map_err(|line| {
             redstart_common::log!(Warning, "{line}");

@@ -188,17 +188,20 @@ impl turn::Flush for Connection {
             // All of it waits for the disk.
             return self.check_output(&mut engine);
         }
+        let mut stream = self.stream.borrow_mut();
         if client.flags.any(Flags::CLOSE_AFTER_REPLY) {
-            self.stream.borrow().hold_for_end();
+            stream.hold_for_end();
         }
         let outcome = match output.single() {
-            Some(bytes) => self.stream.borrow_mut().try_write(bytes),
+            Some(bytes) => stream.try_write(bytes),
             None => {
                 let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
                 let count = output.pieces(&mut pieces);
-                self.stream.borrow_mut().try_write_vectored(&pieces[..count])
+                stream.try_write_vectored(&pieces[..count])
             }
         };
+        let is_behind = stream.is_behind();
+        drop(stream);
         let sent = match outcome {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -210,7 +213,6 @@ impl turn::Flush for Connection {
         };
         let is_replica = client.flags.any(Flags::REPLICA);
         core.stats.written(sent, is_replica);
-        let is_behind = self.stream.borrow().is_behind();
         let done = client.reply.output.took(sent) && !is_behind;
         // The stream took all there was: the task goes on with what the backlog still has.
         let goes_on = is_replica && done && core.replication.is_behind(client.id);

@@ -127,7 +127,8 @@ impl Layer for Awkward {
             return 0;
         }
         let most = self.until_ask.min(SEALED_MAX);
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter()).copied().take(most).collect();
+        let bytes: Vec<u8> =
+            slices.iter().flat_map(|slice| slice.iter()).copied().take(most).collect();
         if bytes.is_empty() {
             return 0;
         }
@@ -187,8 +188,11 @@ pub(crate) struct Part {
 
 pub(crate) fn part() -> impl Strategy<Value = Part> {
     let writes = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20);
-    (writes, 1usize..100, any::<bool>())
-        .prop_map(|(writes, room, tries)| Part { writes, room, tries })
+    (writes, 1usize..100, any::<bool>()).prop_map(|(writes, room, tries)| Part {
+        writes,
+        room,
+        tries,
+    })
 }
 
 struct Side {
@@ -215,7 +219,9 @@ impl Side {
             let rest = &piece[self.written..];
             let (first, second) = rest.split_at(rest.len() / 2);
             let slices = [IoSlice::new(first), IoSlice::new(second)];
-            let tried = if self.part.tries { self.stream.try_write_vectored(&slices) } else {
+            let tried = if self.part.tries {
+                self.stream.try_write_vectored(&slices)
+            } else {
                 Err(io::ErrorKind::WouldBlock.into())
             };
             let written = match tried {
@@ -268,6 +274,15 @@ impl Side {
         tokio::select! {
             () = go_on => {}
             _ = both.wait() => {}
+        }
+        // What is left unread makes an end a reset, as with TCP.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+            poll_fn(|cx| {
+                self.read(cx);
+                Poll::Ready(())
+            })
+            .await;
         }
         (self.stream, self.read)
     }

@@ -95,7 +95,9 @@ pub enum Error {
         reason: String,
     },
     /// A key is locked by a password.
-    #[error("the private key in {0} is encrypted, which is not supported: store it without a password")]
+    #[error(
+        "the private key in {0} is encrypted, which is not supported: store it without a password"
+    )]
     Encrypted(PathBuf),
     /// A version that there is not.
     #[error("'{0}' is no version of TLS that is supported: TLSv1.2 and TLSv1.3 are")]
@@ -371,10 +373,8 @@ fn server(
     let builder = if auth == ClientAuth::No {
         builder.with_no_client_auth()
     } else {
-        let verifier = WebPkiClientVerifier::builder_with_provider(
-            Arc::clone(roots),
-            Arc::clone(provider),
-        );
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
         let verifier = match auth {
             ClientAuth::Optional => verifier.allow_unauthenticated(),
             _ => verifier,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use rcgen::{BasicConstraints, CertificateParams, Issuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::*;
 use crate::net::layered::tests::{carry, part, read_all, run};
@@ -21,7 +21,8 @@ impl Drop for Papers {
 
 impl Papers {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("redstart-tls-{}-{name}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("redstart-tls-{}-{name}", std::process::id()));
         std::fs::create_dir_all(folder.join("folder")).expect("a folder");
         let write = |name: &str, text: String| {
             std::fs::write(folder.join(name), text).expect("written");
@@ -43,7 +44,8 @@ impl Papers {
         let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
         write("other.crt", params.self_signed(&key).expect("a certificate").pem());
         write("other.key", key.serialize_pem());
-        let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        let locked =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
         write("locked.key", locked.to_owned());
         Self(folder)
     }
@@ -55,7 +57,9 @@ impl Papers {
     /// What these files make; an empty name is none. `protocols` as in the settings.
     fn material(&self, cert: &str, ca: &str, protocols: &str) -> Material {
         let path = |name: &str| if name.is_empty() { String::new() } else { self.path(name) };
-        let named = |end: &str| if cert.is_empty() { String::new() } else { self.path(&format!("{cert}.{end}")) };
+        let named = |end: &str| {
+            if cert.is_empty() { String::new() } else { self.path(&format!("{cert}.{end}")) }
+        };
         let (cert, key, ca) = (named("crt"), named("key"), path(ca));
         let files = Files { cert: &cert, key: &key, ca: &ca, protocols, ..Files::default() };
         Material::load(&files).expect("good files")
