@@ -180,7 +180,8 @@ fn replicas_follow_by_tls_from_and_to_the_original() {
     let start = |is_ours: bool, more: &[String]| {
         let tls = free_port();
         let mut options = papers.options(tls);
-        options.extend(["--tls-replication", "yes"].map(str::to_owned));
+        let soon = ["--tls-replication", "yes", "--repl-diskless-sync-delay", "0"];
+        options.extend(soon.map(str::to_owned));
         options.extend_from_slice(more);
         let peer = match is_ours {
             false => Peer::Original(Redis::start_on(free_port(), &strs(&options))),
