@@ -132,6 +132,7 @@ impl TlsClient {
     fn take_in(&mut self) -> io::Result<()> {
         let mut raw = [0; 32 * 1024];
         match self.stream.read(&mut raw)? {
+            0 if self.layer.is_handshaking() => return Err(io::ErrorKind::UnexpectedEof.into()),
             0 => self.layer.take_end(),
             count => self.layer.take_in(&raw[..count])?,
         }
