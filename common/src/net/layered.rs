@@ -18,8 +18,8 @@ use std::task::{Context, Poll};
 
 use super::Stream;
 
-/// Bytes that are read of the transport at once.
-const RAW_BYTES: usize = 64 * 1024;
+/// Bytes that are read of the transport at once, and given at once.
+pub(super) const READ_BYTES: usize = 64 * 1024;
 /// Plain bytes that nobody has read, beyond which a writer that needs to hear from the other end hears no more.
 const UNREAD_MAX: usize = 256 * 1024;
 
@@ -31,7 +31,7 @@ thread_local! {
 /// Lends the thread's buffer for what is read of a transport.
 fn with_raw<R>(body: impl FnOnce(&mut [u8]) -> R) -> R {
     let mut raw = RAW.take();
-    raw.resize(RAW_BYTES, 0);
+    raw.resize(READ_BYTES, 0);
     let outcome = body(&mut raw);
     RAW.set(raw);
     outcome

@@ -13,7 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::layered::{Handshake, Layer, Layered};
+use super::layered::{self, Handshake, Layer, Layered};
 use super::memory::{self, MemoryStream};
 
 /// What is awaited of a stream.
@@ -82,7 +82,9 @@ impl Stream {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Memory(stream) => stream.poll_read(cx, buf),
             Self::Layered(stream) => {
-                let read = stream.poll_read(cx, buf.initialize_unfilled());
+                // A large buffer is not made ready for more than a read can bring.
+                let most = buf.remaining().min(layered::READ_BYTES);
+                let read = stream.poll_read(cx, buf.initialize_unfilled_to(most));
                 read.map_ok(|count| buf.advance(count))
             }
         }
