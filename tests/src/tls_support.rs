@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use redstart_common::net::Layer;
 use redstart_common::net::tls::{Files, Material, Peer};
 use redstart_common::resp::{ReplyLimits, ReplyScanner, encode};
@@ -43,6 +43,8 @@ impl Papers {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Of the same name as what it vouches for, OpenSSL would take that to vouch for itself.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         write("ca.crt", params.self_signed(&key).expect("a certificate").pem());
         let issuer = Issuer::new(params, key);
         let key = KeyPair::generate().expect("a key");
