@@ -335,7 +335,7 @@ impl Backend {
 
     /// Sends what is queued, as far as the kernel takes it. `None` when the connection is not open.
     fn write(&mut self) -> Option<io::Result<Sent>> {
-        let Link::Up(stream) = &self.link else { return None };
+        let Link::Up(stream) = &mut self.link else { return None };
         if self.keeps {
             let kept = &mut self.kept;
             self.output.each_piece(self.recorded, |piece| kept.record(piece));

@@ -35,8 +35,10 @@ impl Handed {
         Ok(match stream {
             Stream::Tcp(stream) => Self::Tcp(stream.into_std()?),
             Stream::Unix(stream) => Self::Unix(stream.into_std()?),
-            // A simulation is one thread.
-            Stream::Memory(_) => return Err(std::io::ErrorKind::Unsupported.into()),
+            // A simulation is one thread, and a layer is put on by the thread that serves the connection.
+            Stream::Memory(_) | Stream::Layered(_) => {
+                return Err(std::io::ErrorKind::Unsupported.into());
+            }
         })
     }
 

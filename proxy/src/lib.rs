@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arrivals;
 pub mod backend;
 pub mod cli;
 pub mod client;

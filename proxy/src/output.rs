@@ -26,7 +26,7 @@ const SLICES_MAX: usize = 64;
 pub enum Sent {
     /// Nothing is left.
     All,
-    /// The kernel takes no more now.
+    /// The kernel takes no more now: bytes wait here, or in the stream.
     Some,
 }
 
@@ -98,7 +98,7 @@ impl Output {
     ///
     /// # Errors
     /// When the connection is broken.
-    pub fn send(&mut self, stream: &Stream) -> io::Result<Sent> {
+    pub fn send(&mut self, stream: &mut Stream) -> io::Result<Sent> {
         while !self.is_empty() {
             let sent = if self.sealed.is_empty() {
                 stream.try_write(&self.tail[self.gone..])
@@ -114,14 +114,14 @@ impl Output {
             }
         }
         self.release();
-        Ok(Sent::All)
+        Ok(if stream.is_behind() { Sent::Some } else { Sent::All })
     }
 
     /// Sends what waits and `piece` behind it in one write, and keeps a copy of what the kernel does not take.
     ///
     /// # Errors
     /// When the connection is broken; the piece is kept then too, so that the count of what waits is right.
-    pub fn send_with(&mut self, stream: &Stream, piece: &[u8]) -> io::Result<Sent> {
+    pub fn send_with(&mut self, stream: &mut Stream, piece: &[u8]) -> io::Result<Sent> {
         let sent = if self.is_empty() {
             stream.try_write(piece)
         } else if self.sealed.len() + 2 <= SLICES_MAX {
@@ -163,7 +163,7 @@ impl Output {
             }
         }
         self.release();
-        Poll::Ready(Ok(()))
+        stream.poll_flush(cx)
     }
 
     /// Lends what waits, and `more` behind it, in the form of a vectored write.
@@ -337,7 +337,7 @@ mod tests {
                         0 => output.push(&piece),
                         1 => output.push_owned(piece),
                         _ => {
-                            let sent = output.send_with(&stream, &piece).expect("it is open");
+                            let sent = output.send_with(&mut stream, &piece).expect("it is open");
                             assert_eq!(sent == Sent::All, output.is_empty());
                         }
                     }

@@ -21,10 +21,10 @@ use redstart_common::log;
 use redstart_common::log::Level;
 use redstart_common::net::listen::{Bound, Options, bind};
 use redstart_common::net::{Address, Listener, Stream, turn};
-use redstart_common::resp::{RespWrite, error};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::arrivals;
 use crate::backend::probe;
 use crate::control::{Directory, Handed, Message};
 use crate::metrics::{self, Publisher};
@@ -302,7 +302,7 @@ fn work(
                 loop {
                     if let Some(stream) = accept(&listener, &directory, pool).await {
                         directory.loads.enter(number);
-                        worker.accept(stream, pool);
+                        arrivals::arrive(&worker, stream, pool);
                     }
                 }
             });
@@ -315,21 +315,9 @@ fn work(
 /// Accepts the next connection, or tells it that the pool is full or the process out of descriptors.
 async fn accept(listener: &Listener, directory: &Directory, pool: PoolId) -> Option<Stream> {
     match listener.accept().await {
-        Ok(stream) if !directory.is_full() && directory.pool(pool).admit_client() => Some(stream),
+        Ok(stream) if arrivals::may_come(directory, pool) => Some(stream),
         Ok(stream) => {
-            let shared = directory.pool(pool);
-            let is_full = directory.is_full();
-            if let Some(count) = shared.rejected.count(is_full, directory.clock.seconds()) {
-                let why = if is_full { "descriptors" } else { "client_connections" };
-                let name = &shared.settings.name;
-                log!(Warning, "pool '{name}': clients are refused ({why}), {count} so far");
-            }
-            let mut text = Vec::new();
-            text.error(error::MAX_CLIENTS);
-            // The first readiness may not be known yet: wait for it, but not for a peer that does not read.
-            let mut stream = stream;
-            let send = std::future::poll_fn(|cx| stream.poll_write(cx, &text));
-            let _ = tokio::time::timeout(Duration::from_millis(100), send).await;
+            arrivals::refuse(directory, pool, stream).await;
             None
         }
         Err(error) => {
@@ -360,7 +348,7 @@ async fn supervise(
                     continue;
                 };
                 let Ok(handed) = Handed::from_stream(stream) else {
-                    directory.pool(pool).release_client();
+                    arrivals::give_place_back(&directory, pool);
                     continue;
                 };
                 let worker = directory.loads.enter_least();

@@ -14,6 +14,7 @@ mod groups;
 mod reads;
 pub mod rows;
 mod server_list;
+mod tls;
 mod values;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ use redstart_common::hash::{CharSign, HashKind};
 use crate::route::lane::Lanes;
 
 pub use error::SettingsError;
+pub use tls::{ClientTls, ServerTls};
 pub use values::{Listen, ListenAddress, ServerAddress, ServerSettings, resolve_tcp as resolve};
 
 /// All settings of a process.
@@ -187,6 +189,8 @@ pub struct SentinelSettings {
     pub user: Option<String>,
     /// The password towards sentinels.
     pub password: Option<String>,
+    /// How they are spoken to, where that is by TLS.
+    pub tls: Option<ServerTls>,
 }
 
 /// Which servers of a shard reads go to.
@@ -351,6 +355,10 @@ pub struct PoolSettings {
     pub server_user: Option<String>,
     /// The password towards servers.
     pub server_password: Option<String>,
+    /// How clients are spoken to, where that is by TLS.
+    pub client_tls: Option<ClientTls>,
+    /// How servers are spoken to, where that is by TLS.
+    pub server_tls: Option<ServerTls>,
     /// How many databases clients may choose from.
     pub databases: u16,
     /// The database selected on servers.
@@ -422,6 +430,8 @@ impl PoolSettings {
             redis_auth: None,
             server_user: None,
             server_password: None,
+            client_tls: None,
+            server_tls: None,
             databases: 1,
             redis_db: 0,
             server_connections: 1,

@@ -7,6 +7,7 @@ use redstart_common::net::{buffer, turn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::arrivals;
 use crate::client::{
     Gone, absent, hedge, observe, private, redirect, session, subscribe, tracking,
 };
@@ -73,10 +74,10 @@ pub async fn listen(worker: Rc<Worker>, mut messages: UnboundedReceiver<Message>
     while let Some(message) = messages.recv().await {
         match message {
             Message::Accept(handed, pool) => match handed.into_stream() {
-                Ok(stream) => worker.accept(stream, pool),
+                Ok(stream) => arrivals::arrive(&worker, stream, pool),
                 Err(_) => {
                     let core = worker.core.borrow();
-                    core.pools[pool].shared.release_client();
+                    arrivals::give_place_back(&core.directory, pool);
                     core.directory.client_left(core.number);
                 }
             },

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use redstart_common::net::arrivals::Arrivals;
 use redstart_common::net::{Stream, turn};
 use redstart_common::resp::{Limits, RequestScanner};
 use tokio::sync::Notify;
@@ -153,6 +154,8 @@ pub struct Core {
 pub struct Worker {
     /// Its state; borrowed for a batch, never across a wait.
     pub core: RefCell<Core>,
+    /// Clients that have yet to agree on TLS.
+    pub arrivals: Arrivals,
     /// Told when output is held back: another turn must come soon.
     again: Notify,
 }
@@ -210,6 +213,7 @@ impl Worker {
                 number,
                 rest: Duration::from_micros(global.coalesce_us),
             }),
+            arrivals: Arrivals::default(),
             again: Notify::new(),
         })
     }

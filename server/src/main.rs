@@ -216,6 +216,14 @@ fn run(
     if !is_sentinel {
         logging::set_role('M');
     }
+    let tls = match settings.tls.is_wanted().then(|| settings.tls.load()).transpose() {
+        Ok(tls) => tls,
+        Err(line) => {
+            log!(Warning, "{line}");
+            log!(Warning, "Failed to configure TLS. Check logs for more info.");
+            return ExitCode::FAILURE;
+        }
+    };
     // What std's Instant reads.
     log!(Notice, "monotonic clock: POSIX clock_gettime");
     let mut settings = settings;
@@ -246,7 +254,7 @@ fn run(
     if let Err(error) = watchdog::set(&settings) {
         log!(Warning, "The watchdog cannot be started: {error}");
     }
-    let port = bound.iter().find_map(|socket| socket.local_address()).map_or(0, |at| at.port());
+    let port = bound.port();
     let interactive = settings.logfile.is_empty() && std::io::stdout().is_terminal();
     let mode = match (is_sentinel, settings.cluster.enabled) {
         (true, _) => "sentinel",
@@ -273,6 +281,7 @@ fn run(
     };
     let mut engine = Engine::new(settings, redstart_server::commands::handlers());
     engine.core.users = users;
+    engine.core.tls = tls;
     engine.core.shell = Shell {
         port,
         config_file,
@@ -355,11 +364,13 @@ fn join_cluster(engine: &mut Engine) -> Result<(), String> {
     engine.join_cluster()?;
     let core = &mut engine.core;
     let port = core.bus_port();
-    let bus = Settings { port, unixsocket: String::new(), ..core.settings.clone() };
-    core.clustering.bus = server::bind(&bus).map_err(|error| {
+    let mut bus = Settings { port, unixsocket: String::new(), ..core.settings.clone() };
+    bus.tls.port = 0;
+    let bound = server::bind(&bus).map_err(|error| {
         log!(Warning, "{}", error.warning());
         format!("Failed listening on port {port} (cluster), aborting.")
     })?;
+    core.clustering.bus = bound.plain;
     Ok(())
 }
 

@@ -11,6 +11,8 @@
 //!   repl_spill:   writes and reads what replicas have yet to be sent and does not fit in memory
 //! ```
 
+mod sockets;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
@@ -18,11 +20,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redstart_common::log;
-use redstart_common::net::listen::{self, Bound, Options};
+use redstart_common::net::arrivals::Arrivals;
+use redstart_common::net::listen::Bound;
 use redstart_common::net::timer::Timer;
-use redstart_common::net::{Address, Listener, Stream, buffer, turn};
+use redstart_common::net::tls::Peer;
+use redstart_common::net::{Listener, Stream, buffer, outward, turn};
 use tokio::sync::{Notify, Semaphore};
 
+pub use self::sockets::{BindError, Sockets, bind};
 use crate::client::{Client, Flags};
 use crate::engine::asks::Ask;
 use crate::engine::{Core, Engine};
@@ -35,7 +40,7 @@ use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
 use crate::turn::link::{self, Links};
 use crate::turn::slots::{self, SlotLinks};
-use crate::turn::{busy, relay, saving, sentinel, spill};
+use crate::turn::{arrivals, busy, relay, saving, sentinel, spill};
 
 /// Who asks the server to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,8 @@ pub struct Server {
     pub slot_links: SlotLinks,
     /// What a sentinel has open.
     pub sentinel: sentinel::Shell,
+    /// Connections that are no clients yet.
+    pub arrivals: Arrivals,
     wanted: Wanted,
     failed: Cell<bool>,
     listening: RefCell<Vec<Listening>>,
@@ -82,18 +89,19 @@ struct Wanted {
 /// A TCP socket that takes connections, and the task that does it.
 struct Listening {
     socket: std::net::TcpListener,
+    tls: bool,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
-    /// Serves `bound` sockets with `engine` on the current thread until asked to stop: by a command, or by `until`, which
+    /// Serves `sockets` with `engine` on the current thread until asked to stop: by a command, or by `until`, which
     /// is asked again when the engine does not end for what it has said.
     ///
     /// # Errors
     /// What the runtime's poller says, or that the data could not be loaded: that is `InvalidData`, and the log says why.
     pub fn run<U: Future<Output = Asked>>(
         engine: Engine,
-        bound: Vec<Bound>,
+        sockets: Sockets,
         until: impl Fn() -> U,
     ) -> io::Result<Engine> {
         let runtime = turn::runtime()?;
@@ -105,6 +113,7 @@ impl Server {
                 bus: Bus::default(),
                 slot_links: SlotLinks::default(),
                 sentinel: sentinel::Shell::default(),
+                arrivals: Arrivals::default(),
                 wanted: Wanted::default(),
                 failed: Cell::new(false),
                 listening: RefCell::default(),
@@ -134,8 +143,8 @@ impl Server {
             }
             server.add_hooks();
             sharpen_timers();
-            for socket in bound {
-                server.listen(socket)?;
+            for (socket, tls) in sockets.all() {
+                server.listen(socket, tls)?;
             }
             tokio::task::spawn_local(cron(Rc::clone(&server)));
             tokio::task::spawn_local(alarms(Rc::clone(&server)));
@@ -289,21 +298,21 @@ impl Server {
     }
 
     /// Takes connections from a socket from now on.
-    fn listen(self: &Rc<Self>, socket: Bound) -> io::Result<()> {
+    fn listen(self: &Rc<Self>, socket: Bound, tls: bool) -> io::Result<()> {
         let copy = match &socket {
             Bound::Tcp(socket) => Some(socket.try_clone()?),
             Bound::Unix(_) => None,
         };
         let listener = socket.into_listener()?;
-        let task = tokio::task::spawn_local(accept(Rc::clone(self), listener));
+        let task = tokio::task::spawn_local(accept(Rc::clone(self), listener, tls));
         if let Some(socket) = copy {
-            self.listening.borrow_mut().push(Listening { socket, task });
+            self.listening.borrow_mut().push(Listening { socket, tls, task });
         }
         Ok(())
     }
 
-    /// Takes the connections that wait for it, past the runtime, and hands them to `take`.
-    pub(crate) fn accept_now(&self, mut take: impl FnMut(Stream)) {
+    /// Takes the connections that wait for it, past the runtime, and hands them to `take`, with whether they speak TLS.
+    pub(crate) fn accept_now(&self, mut take: impl FnMut(Stream, bool)) {
         for listening in self.listening.borrow().iter() {
             while let Ok((stream, _)) = listening.socket.accept() {
                 let stream = stream
@@ -311,7 +320,7 @@ impl Server {
                     .and_then(|()| stream.set_nodelay(true))
                     .and_then(|()| tokio::net::TcpStream::from_std(stream));
                 match stream {
-                    Ok(stream) => take(Stream::Tcp(stream)),
+                    Ok(stream) => take(Stream::Tcp(stream), listening.tls),
                     Err(error) => log!(Warning, "Accepting client connection: {error}"),
                 }
             }
@@ -320,7 +329,7 @@ impl Server {
 
     /// Closes the TCP sockets that take connections.
     fn close_listeners(&self, listeners: Vec<Listening>) {
-        for Listening { socket, task } in listeners {
+        for Listening { socket, task, .. } in listeners {
             // At once, so that the address is free; the task lets go of its own handle a little later.
             if let Err(error) = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both) {
                 log!(Warning, "Closing a listening socket: {error}");
@@ -329,48 +338,87 @@ impl Server {
         }
     }
 
-    /// Binds the TCP addresses of `settings` and takes connections there. Answers the port, or nothing and changes
-    /// nothing.
-    fn listen_as(self: &Rc<Self>, settings: &Settings) -> Option<u16> {
-        let tcp_only = Settings { unixsocket: String::new(), ..settings.clone() };
-        let bound = match bind(&tcp_only) {
+    /// Binds the addresses of `settings` and takes connections there: those of the plain port, of that for TLS, or of both.
+    /// Answers whether it does; if not, nothing has changed.
+    fn listen_as(self: &Rc<Self>, settings: &Settings, which: Which) -> bool {
+        let mut wanted = Settings { unixsocket: String::new(), ..settings.clone() };
+        if which == Which::Tls {
+            (wanted.port, wanted.ephemeral_port) = (0, false);
+        } else if which == Which::Plain {
+            wanted.tls.port = 0;
+        }
+        let bound = match bind(&wanted) {
             Ok(bound) => bound,
             Err(error) => {
                 log!(Warning, "{}", error.warning());
-                return None;
+                return false;
             }
         };
-        let port = bound.iter().find_map(Bound::local_address).map_or(0, |at| at.port());
-        for socket in bound {
-            if let Err(error) = self.listen(socket) {
+        for (socket, tls) in bound.all() {
+            if let Err(error) = self.listen(socket, tls) {
                 log!(Warning, "Listening: {error}");
             }
         }
-        Some(port)
+        true
     }
 
-    /// Takes connections where `new` says instead of where `old` did. Those that are there stay.
+    /// Takes connections where `new` says instead of where `old` did. Those that are there stay. Answers the port.
     fn rebind(self: &Rc<Self>, old: &Settings, new: &Settings) -> Option<u16> {
+        if new.bind != old.bind {
+            // The new addresses may be part of those of now, on the same port: these have to go first.
+            let before = std::mem::take(&mut *self.listening.borrow_mut());
+            self.close_listeners(before);
+            let listens = self.listen_as(new, Which::Both);
+            if !listens && !self.listen_as(old, Which::Both) {
+                log!(Warning, "The addresses of before could not be bound again either.");
+            }
+            return listens.then(|| self.port());
+        }
+        let which = match (new.port != old.port, new.tls.port != old.tls.port) {
+            (true, true) => Which::Both,
+            (false, true) => Which::Tls,
+            _ => Which::Plain,
+        };
+        let goes = |listening: &Listening| match which {
+            Which::Both => true,
+            Which::Tls => listening.tls,
+            Which::Plain => !listening.tls,
+        };
         let before = std::mem::take(&mut *self.listening.borrow_mut());
-        if new.port != old.port {
-            return match self.listen_as(new) {
-                Some(port) => {
-                    self.close_listeners(before);
-                    Some(port)
-                }
-                None => {
-                    *self.listening.borrow_mut() = before;
-                    None
-                }
-            };
+        let (before, kept): (Vec<_>, Vec<_>) = before.into_iter().partition(goes);
+        self.listening.borrow_mut().extend(kept);
+        if self.listen_as(new, which) {
+            self.close_listeners(before);
+            return Some(self.port());
         }
-        // The same port on other addresses, which may be part of those of now: these have to go first.
-        self.close_listeners(before);
-        let port = self.listen_as(new);
-        if port.is_none() && self.listen_as(old).is_none() {
-            log!(Warning, "The addresses of before could not be bound again either.");
-        }
-        port
+        self.listening.borrow_mut().extend(before);
+        None
+    }
+
+    /// The port that clients are told: the plain one, or that for TLS where there is no other; 0 where there is none.
+    fn port(&self) -> u16 {
+        let listening = self.listening.borrow();
+        let plain = listening.iter().find(|listening| !listening.tls);
+        let at = plain.or(listening.first()).and_then(|it| it.socket.local_addr().ok());
+        at.map_or(0, |at| at.port())
+    }
+
+    /// Connects to another server: from the address that the settings name, and by TLS where replication goes by it.
+    ///
+    /// # Errors
+    /// What connecting says, or that the two ends do not agree. This waits for the other end.
+    pub(crate) async fn reach(&self, host: &str, port: u16) -> io::Result<Stream> {
+        let (source, tls) = {
+            let engine = self.engine.borrow();
+            let core = &engine.core;
+            let tls = core.tls.clone().filter(|_| core.settings.tls.replication);
+            (core.settings.bind_source_addr.clone(), tls)
+        };
+        let stream = outward::connect(host, port, &source).await?;
+        let Some(material) = tls else { return Ok(stream) };
+        let mut stream = stream.under(material.connected(Peer::Trusted).map_err(io::Error::other)?);
+        stream.handshake().await?;
+        Ok(stream)
     }
 
     /// Takes a connection in as a client, if there is room and the protected mode lets it. Answers whether it did.
@@ -383,7 +431,7 @@ impl Server {
 
     /// As [`admit`](Self::admit), where the engine is borrowed.
     pub(crate) fn admit_to(&self, core: &mut Core, now: i64, connection: &Rc<Connection>) -> bool {
-        let stream = connection.stream();
+        let mut stream = connection.stream();
         if core.clients.len() + core.cluster_connections() >= core.settings.maxclients {
             core.stats.rejected_connections += 1;
             // As in Redis, a best effort: the client may not read it.
@@ -399,6 +447,8 @@ impl Server {
             let _ = stream.try_write(PROTECTED);
             return false;
         }
+        // Those who have not agreed yet give way to those who have.
+        self.arrivals.keep_at_most(core.settings.maxclients - core.clients.len());
         if core.settings.tcp_keepalive > 0 {
             // A socket without keepalive still serves.
             let _ = stream.set_keepalive(Duration::from_secs(core.settings.tcp_keepalive));
@@ -438,9 +488,12 @@ server. 3) If you started the server manually just for testing, restart it with 
 no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one \
 of the above things in order for the server to start accepting connections from the outside.\r\n";
 
-async fn accept(server: Rc<Server>, listener: Listener) {
+async fn accept(server: Rc<Server>, listener: Listener, tls: bool) {
     loop {
         match listener.accept().await {
+            Ok(stream) if tls => {
+                arrivals::begin(&server, &mut server.engine.borrow_mut().core, stream);
+            }
             Ok(stream) => {
                 tokio::task::spawn_local(Connection::serve(Rc::clone(&server), stream));
             }
@@ -613,105 +666,10 @@ async fn alarms(server: Rc<Server>) {
     }
 }
 
-/// An address that could not be bound.
-#[derive(Debug)]
-pub struct BindError {
-    address: String,
-    port: u16,
-    unix: bool,
-    error: io::Error,
-}
-
-impl BindError {
-    /// The log line that says what failed.
-    #[must_use]
-    pub fn warning(&self) -> String {
-        let reason = crate::text::system_words(&self.error);
-        if self.unix {
-            format!("Failed opening Unix socket: bind: {reason}")
-        } else {
-            format!(
-                "Warning: Could not create server TCP listening socket {}:{}: bind: {reason}",
-                self.address, self.port
-            )
-        }
-    }
-
-    /// The log line that says what follows.
-    #[must_use]
-    pub fn verdict(&self) -> String {
-        if self.unix {
-            "Failed listening on the Unix socket, aborting.".to_owned()
-        } else {
-            format!("Failed listening on port {} (TCP), aborting.", self.port)
-        }
-    }
-}
-
-/// Binds what the settings name. An address with `-` in front may be missing on this machine.
-///
-/// # Errors
-/// The first address that could not be bound.
-pub fn bind(settings: &Settings) -> Result<Vec<Bound>, BindError> {
-    let options = Options { backlog: settings.tcp_backlog, reuse_port: false };
-    let mut bound = Vec::new();
-    if settings.port != 0 || settings.ephemeral_port {
-        for (name, optional) in settings.bind_addresses() {
-            let fail = |error| BindError {
-                address: name.clone(),
-                port: settings.port,
-                unix: false,
-                error,
-            };
-            let addresses = match crate::settings::resolve(&name, settings.port) {
-                Ok(addresses) => addresses,
-                Err(_) if optional => continue,
-                Err(error) => return Err(fail(error)),
-            };
-            for address in addresses {
-                match listen::bind(&Address::Tcp(address), options) {
-                    Ok(socket) => {
-                        mark(&socket, settings);
-                        bound.push(socket);
-                    }
-                    Err(error) if optional && is_missing(&error) => {}
-                    Err(error) => return Err(fail(error)),
-                }
-            }
-        }
-    }
-    if !settings.unixsocket.is_empty() {
-        let address = Address::Unix {
-            path: settings.unixsocket.clone().into(),
-            mode: (settings.unixsocketperm != 0).then_some(settings.unixsocketperm),
-        };
-        let socket = listen::bind(&address, options).map_err(|error| BindError {
-            address: settings.unixsocket.clone(),
-            port: 0,
-            unix: true,
-            error,
-        })?;
-        bound.push(socket);
-    }
-    Ok(bound)
-}
-
-/// Marks what goes out over a socket as the settings say. Without the right to do so the server serves all the same, as Redis
-/// does, and says that nothing is marked.
-fn mark(socket: &Bound, settings: &Settings) {
-    let id = settings.socket_mark_id;
-    if id != 0
-        && let Err(error) = socket.set_mark(id)
-    {
-        let reason = crate::text::system_words(&error);
-        log!(Warning, "socket-mark-id {id} has no effect: setsockopt: {reason}");
-    }
-}
-
-/// Whether the machine has no such address or protocol.
-fn is_missing(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT]
-        .into_iter()
-        .any(|known| code == Some(known))
+/// Which of the server's ports are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Plain,
+    Tls,
+    Both,
 }

@@ -5,3 +5,4 @@ pub mod faulty_disk;
 pub mod generator;
 pub mod proxy_support;
 pub mod server_support;
+pub mod tls_support;

@@ -32,6 +32,28 @@ impl Lane {
         }
     }
 
+    /// Reads what is there; `None` when nothing is.
+    fn read(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+        if self.is_reset {
+            return Some(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if self.bytes.is_empty() {
+            return self.is_written_out.then_some(Ok(()));
+        }
+        let (first, second) = self.bytes.as_slices();
+        let mut count = 0;
+        for part in [first, second] {
+            let part = &part[..part.len().min(buf.remaining())];
+            buf.put_slice(part);
+            count += part.len();
+        }
+        self.bytes.drain(..count);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+        Some(Ok(()))
+    }
+
     fn reset(&mut self) {
         self.is_reset = true;
         self.bytes.clear();
@@ -63,26 +85,37 @@ impl MemoryStream {
     /// Reads what is there, or registers the task to be woken when something is.
     pub fn poll_read(&self, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut lane = locked(&self.incoming);
-        if lane.is_reset {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if lane.bytes.is_empty() {
-            if lane.is_written_out {
-                return Poll::Ready(Ok(()));
+        match lane.read(buf) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                lane.reader = Some(cx.waker().clone());
+                Poll::Pending
             }
-            lane.reader = Some(cx.waker().clone());
-            return Poll::Pending;
         }
-        let (first, second) = lane.bytes.as_slices();
-        for part in [first, second] {
-            buf.put_slice(&part[..part.len().min(buf.remaining())]);
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is; otherwise the connection's error.
+    pub fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
+        let mut space = ReadBuf::new(room);
+        let mut lane = locked(&self.incoming);
+        match lane.read(&mut space) {
+            Some(Ok(())) => Ok(space.filled().len()),
+            Some(Err(error)) => Err(error),
+            None => Err(io::ErrorKind::WouldBlock.into()),
         }
-        let count = buf.filled().len().min(lane.bytes.len());
-        lane.bytes.drain(..count);
-        if let Some(writer) = lane.writer.take() {
-            writer.wake();
+    }
+
+    /// Waits until something can be written, or never more.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let mut lane = locked(&self.outgoing);
+        if lane.bytes.len() < lane.room || lane.is_reset || lane.is_unheard || lane.is_written_out {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        lane.writer = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Writes what there is room for.

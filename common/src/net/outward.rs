@@ -5,12 +5,24 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
+use super::Stream;
+
 /// Connects to a host, from the address `source` where it is not empty and belongs to this machine; from any otherwise, as
-/// Redis does.
+/// Redis does. Small packets are sent at once.
 ///
 /// # Errors
 /// What looking up the host and connecting to it say.
-pub async fn connect(host: &str, port: u16, source: &str) -> io::Result<TcpStream> {
+pub async fn connect(host: &str, port: u16, source: &str) -> io::Result<Stream> {
+    let stream = connect_tcp(host, port, source).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream.into())
+}
+
+/// As [`connect`], for those who do without a [`Stream`]. Small packets wait until the socket is told otherwise.
+///
+/// # Errors
+/// What looking up the host and connecting to it say.
+pub async fn connect_tcp(host: &str, port: u16, source: &str) -> io::Result<TcpStream> {
     if source.is_empty() {
         return TcpStream::connect((host, port)).await;
     }
@@ -63,7 +75,7 @@ mod tests {
             let stream = connect("127.0.0.1", port, source).await.expect("a connection");
             let (_, peer) = listener.accept().await.expect("a client");
             assert_eq!(peer.ip().to_string(), seen, "{source}");
-            assert_eq!(stream.local_addr().expect("an address"), peer);
+            assert_eq!(stream.local_address().expect("an address"), peer);
         }
         drop(listener);
         assert!(connect("127.0.0.1", port, "127.0.0.2").await.is_err());

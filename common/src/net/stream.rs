@@ -1,5 +1,6 @@
-//! A connected byte stream, TCP or Unix, as one type.
+//! A connected byte stream as one type: TCP, Unix, within the process, or a layer (TLS) over one of these.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -12,6 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::layered::{self, Handshake, Layer, Layered};
 use super::memory::{self, MemoryStream};
 
 /// What is awaited of a stream.
@@ -24,7 +26,7 @@ pub enum Awaited {
 }
 
 /// A connected stream. Reads are polled (`poll_read`), writes are tried at the end of a turn
-/// (`try_write`) and polled only when the kernel's buffer is full.
+/// (`try_write`) and polled only when the kernel's buffer is full, or when the stream [holds bytes back](Self::is_behind).
 #[derive(Debug)]
 pub enum Stream {
     /// Over TCP.
@@ -33,6 +35,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// Within the process, in a simulation.
     Memory(MemoryStream),
+    /// Over another stream, transformed.
+    Layered(Box<Layered>),
 }
 
 impl Stream {
@@ -77,6 +81,12 @@ impl Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Memory(stream) => stream.poll_read(cx, buf),
+            Self::Layered(stream) => {
+                // A large buffer is not made ready for more than a read can bring.
+                let most = buf.remaining().min(layered::READ_BYTES);
+                let read = stream.poll_read(cx, buf.initialize_unfilled_to(most));
+                read.map_ok(|count| buf.advance(count))
+            }
         }
     }
 
@@ -86,6 +96,7 @@ impl Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Memory(stream) => stream.poll_write(cx, bytes),
+            Self::Layered(stream) => stream.poll_write(cx, &[IoSlice::new(bytes)]),
         }
     }
 
@@ -99,7 +110,117 @@ impl Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Memory(stream) => stream.poll_write(cx, first_of(slices)),
+            Self::Layered(stream) => stream.poll_write(cx, slices),
         }
+    }
+
+    /// Whether bytes that were taken for writing are held back, and have to be [flushed](Self::poll_flush).
+    #[inline]
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) | Self::Memory(_) => false,
+            Self::Layered(stream) => stream.is_behind(),
+        }
+    }
+
+    /// Sends what is held back, or registers the task to be woken when the kernel takes more.
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) | Self::Memory(_) => Poll::Ready(Ok(())),
+            Self::Layered(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Waits until it takes something and holds nothing back.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Unix(stream) => stream.poll_write_ready(cx),
+            Self::Memory(stream) => stream.poll_room(cx),
+            Self::Layered(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Puts a layer over the stream. Its [handshake](Self::handshake) comes before anything else.
+    #[must_use]
+    pub fn under(self, layer: Box<dyn Layer>) -> Self {
+        Self::Layered(Box::new(Layered::new(self, layer)))
+    }
+
+    /// Carries out what both ends have to agree on first, if anything.
+    ///
+    /// # Errors
+    /// When the connection ends, or they do not agree. This waits for the other end: who calls it sets a limit.
+    pub async fn handshake(&mut self) -> io::Result<()> {
+        while let Handshake::Came(bytes) = poll_fn(|cx| self.poll_handshake(cx)).await? {
+            self.work_out(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// One step of that: waits for what the other end says.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Handshake>> {
+        match self {
+            Self::Layered(stream) => stream.poll_handshake(cx),
+            _ => Poll::Ready(Ok(Handshake::Done)),
+        }
+    }
+
+    /// As [`poll_handshake`](Self::poll_handshake), past the runtime. It does not wait.
+    ///
+    /// # Errors
+    /// As there; `WouldBlock` when the other end has not said anything.
+    pub fn handshake_now(&mut self) -> io::Result<Handshake> {
+        match self {
+            Self::Layered(stream) => stream.handshake_now(),
+            _ => Ok(Handshake::Done),
+        }
+    }
+
+    /// Works out what has come for the handshake.
+    ///
+    /// # Errors
+    /// When the ends do not agree.
+    pub fn work_out(&mut self, came: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Layered(stream) => stream.work_out(came),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there are bytes to be read that the kernel does not announce.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        matches!(self, Self::Layered(stream) if stream.has_unread())
+    }
+
+    /// Nothing is said any more, not even that it ends: another process goes on with the connection.
+    pub fn fall_silent(&mut self) {
+        if let Self::Layered(stream) = self {
+            stream.fall_silent();
+        }
+    }
+
+    /// Whether what travels is transformed.
+    #[must_use]
+    pub fn is_layered(&self) -> bool {
+        matches!(self, Self::Layered(_))
+    }
+
+    /// What the two ends of a layered stream have agreed on, for people.
+    #[must_use]
+    pub fn agreed(&self) -> Option<String> {
+        if let Self::Layered(stream) = self { Some(stream.agreed()) } else { None }
+    }
+
+    /// The stream itself, or what it travels over.
+    fn transport(&self) -> &Self {
+        if let Self::Layered(stream) = self { stream.transport() } else { self }
     }
 
     /// Writes without waiting.
@@ -107,11 +228,12 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` when the kernel takes nothing now (also before the first readiness event of a fresh
     /// stream); otherwise the connection's error.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
             Self::Memory(stream) => stream.try_write(bytes),
+            Self::Layered(stream) => stream.try_write(&[IoSlice::new(bytes)]),
         }
     }
 
@@ -119,11 +241,12 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Stream::try_write`].
-    pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write_vectored(slices),
             Self::Unix(stream) => stream.try_write_vectored(slices),
             Self::Memory(stream) => stream.try_write(first_of(slices)),
+            Self::Layered(stream) => stream.try_write(slices),
         }
     }
 
@@ -131,12 +254,12 @@ impl Stream {
     ///
     /// # Errors
     /// What recv(2) says; `WouldBlock` when nothing is there.
-    pub fn read_now(&self, room: &mut [u8]) -> io::Result<usize> {
+    pub fn read_now(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => (&*SockRef::from(stream)).read(room),
-            Self::Unix(stream) => (&*SockRef::from(stream)).read(room),
-            // A simulation has nothing that reads past its runtime.
-            Self::Memory(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Self::Tcp(stream) => (&*SockRef::from(&*stream)).read(room),
+            Self::Unix(stream) => (&*SockRef::from(&*stream)).read(room),
+            Self::Memory(stream) => stream.try_read(room),
+            Self::Layered(stream) => stream.read_now(room),
         }
     }
 
@@ -144,12 +267,21 @@ impl Stream {
     ///
     /// # Errors
     /// What send(2) says.
-    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => SockRef::from(stream).send(bytes),
-            Self::Unix(stream) => SockRef::from(stream).send(bytes),
+            Self::Tcp(stream) => SockRef::from(&*stream).send(bytes),
+            Self::Unix(stream) => SockRef::from(&*stream).send(bytes),
             Self::Memory(stream) => stream.try_write(bytes),
+            Self::Layered(stream) => stream.write_now(bytes),
         }
+    }
+
+    /// Sends what is held back, past the runtime. It does not wait.
+    ///
+    /// # Errors
+    /// As [`write_now`](Self::write_now).
+    pub fn flush_now(&mut self) -> io::Result<()> {
+        if let Self::Layered(stream) = self { stream.flush_now() } else { Ok(()) }
     }
 
     /// Waits, past the runtime, until what is awaited is so.
@@ -158,11 +290,14 @@ impl Stream {
     /// poll(2)'s; `TimedOut` behind `most`, which is rounded up to milliseconds.
     pub fn wait(&self, awaited: Awaited, most: Option<Duration>) -> io::Result<()> {
         use rustix::event::{PollFd, PollFlags, poll};
-        let fd = match self {
+        if awaited == Awaited::Input && self.has_unread() {
+            return Ok(());
+        }
+        let fd = match self.transport() {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
             // A simulation has nothing that waits past its runtime.
-            Self::Memory(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Self::Memory(_) | Self::Layered(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let flags = if awaited == Awaited::Input { PollFlags::IN } else { PollFlags::OUT };
         let most = most.map(|most| rustix::event::Timespec {
@@ -179,22 +314,26 @@ impl Stream {
     /// has read its last reply then finds the connection ended, and cannot send into it what nobody will answer. The end must be
     /// [`shut_down`](Self::shut_down).
     pub fn hold_for_end(&self) {
-        if let Self::Tcp(stream) = self {
+        if let Self::Tcp(stream) = self.transport() {
             // Without it the end arrives a little later than the bytes, which is all.
             let _ = SockRef::from(stream).set_tcp_cork(true);
         }
     }
 
     /// Ends the connection both ways, so that the peer sees it end though a task still holds the stream.
-    pub fn shut_down(&self) {
+    pub fn shut_down(&mut self) {
+        if let Self::Layered(stream) = self {
+            stream.say_goodbye();
+        }
         // It may have ended already.
-        let _ = match self {
-            Self::Tcp(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
-            Self::Unix(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+        let _ = match self.transport() {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Both),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Both),
             Self::Memory(stream) => {
                 stream.shut_down();
                 Ok(())
             }
+            Self::Layered(_) => Ok(()),
         };
     }
 
@@ -208,6 +347,7 @@ impl Stream {
             },
             Self::Unix(_) => format!("{unix_path}:0"),
             Self::Memory(_) => "memory:0".to_owned(),
+            Self::Layered(stream) => stream.transport().peer_name(unix_path),
         }
     }
 
@@ -221,15 +361,25 @@ impl Stream {
             },
             Self::Unix(_) => format!("{unix_path}:0"),
             Self::Memory(_) => "memory:0".to_owned(),
+            Self::Layered(stream) => stream.transport().local_name(unix_path),
+        }
+    }
+
+    /// This end's address, when it is TCP.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self.transport() {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) | Self::Memory(_) | Self::Layered(_) => None,
         }
     }
 
     /// The peer's address, when it is TCP and still connected.
     #[must_use]
     pub fn peer_address(&self) -> Option<SocketAddr> {
-        match self {
+        match self.transport() {
             Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) | Self::Memory(_) => None,
+            Self::Unix(_) | Self::Memory(_) | Self::Layered(_) => None,
         }
     }
 
@@ -239,11 +389,20 @@ impl Stream {
     /// # Errors
     /// What setsockopt(2) says.
     pub fn set_keepalive(&self, idle: Duration) -> io::Result<()> {
-        let Self::Tcp(stream) = self else { return Ok(()) };
+        let Self::Tcp(stream) = self.transport() else { return Ok(()) };
         let interval = (idle / 3).max(Duration::from_secs(1));
         let keepalive =
             socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
-        socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+        SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    }
+
+    /// Switches TCP keepalive on with `idle` before the first probe, and the system's own way with those that follow.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub fn set_keepalive_time(&self, idle: Duration) -> io::Result<()> {
+        let Self::Tcp(stream) = self.transport() else { return Ok(()) };
+        SockRef::from(stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle))
     }
 
     /// Whether small packets are sent at once. Nothing happens to a Unix socket.
@@ -251,21 +410,21 @@ impl Stream {
     /// # Errors
     /// What the operating system says.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        match self {
+        match self.transport() {
             Self::Tcp(stream) => stream.set_nodelay(nodelay),
-            Self::Unix(_) | Self::Memory(_) => Ok(()),
+            Self::Unix(_) | Self::Memory(_) | Self::Layered(_) => Ok(()),
         }
     }
 
     /// Whether the stream is a Unix socket.
     #[must_use]
     pub fn is_unix(&self) -> bool {
-        matches!(self, Self::Unix(_))
+        matches!(self.transport(), Self::Unix(_))
     }
 }
 
 /// The first slice that is not empty: without a system call, one at a time costs no more.
-fn first_of<'a>(slices: &'a [IoSlice<'_>]) -> &'a [u8] {
+pub(super) fn first_of<'a>(slices: &'a [IoSlice<'_>]) -> &'a [u8] {
     slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice)
 }
 
@@ -275,6 +434,7 @@ impl AsRawFd for Stream {
             Self::Tcp(stream) => stream.as_raw_fd(),
             Self::Unix(stream) => stream.as_raw_fd(),
             Self::Memory(_) => -1,
+            Self::Layered(stream) => stream.transport().as_raw_fd(),
         }
     }
 }

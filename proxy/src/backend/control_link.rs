@@ -12,7 +12,7 @@ use redstart_common::resp::{ReplyLimits, ReplyScanner};
 use tokio::io::ReadBuf;
 
 use super::resolve;
-use crate::settings::ServerAddress;
+use crate::settings::{ServerAddress, ServerTls};
 
 /// Most bytes of a reply: INFO and a list of many groups are the longest.
 const REPLY_BYTES_MAX: usize = 4 << 20;
@@ -26,14 +26,20 @@ pub struct ControlLink {
 }
 
 impl ControlLink {
-    /// Connects; it speaks RESP2 at first.
+    /// Connects, over TCP by TLS where `tls` is given; it speaks RESP2 at first.
     ///
     /// # Errors
-    /// What the resolver or connect(2) says.
-    pub async fn connect(address: &ServerAddress) -> io::Result<Self> {
+    /// What the resolver or connect(2) says, or that the two ends do not agree.
+    pub async fn connect(address: &ServerAddress, tls: Option<&ServerTls>) -> io::Result<Self> {
         let stream = match address {
             ServerAddress::Unix(path) => Stream::connect_unix(path).await?,
-            ServerAddress::Tcp { host, port } => resolve::connect_tcp(host, *port).await?,
+            ServerAddress::Tcp { host, port } => {
+                let stream = resolve::connect_tcp(host, *port).await?;
+                match tls {
+                    Some(tls) => tls.agree(stream).await?,
+                    None => stream,
+                }
+            }
         };
         Ok(Self { stream, proto: Proto::Resp2, input: Vec::new() })
     }
@@ -62,7 +68,7 @@ impl ControlLink {
         while sent < request.len() {
             sent += poll_fn(|cx| self.stream.poll_write(cx, &request[sent..])).await?;
         }
-        Ok(())
+        poll_fn(|cx| self.stream.poll_flush(cx)).await
     }
 
     /// The next reply. Nothing is lost when this is given up halfway.

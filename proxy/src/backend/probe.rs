@@ -52,7 +52,7 @@ pub async fn open(
 /// # Errors
 /// When it cannot be reached or refuses.
 pub async fn connect(pool: &PoolSettings, address: &ServerAddress) -> io::Result<ControlLink> {
-    let mut link = ControlLink::connect(address).await?;
+    let mut link = ControlLink::connect(address, pool.server_tls.as_ref()).await?;
     link.authenticate(pool.server_user.as_deref(), pool.password_of_servers()).await?;
     Ok(link)
 }
@@ -61,7 +61,7 @@ async fn authenticated(pool: &PoolSettings, server: &Endpoint) -> io::Result<Con
     match &server.address {
         Some(address) => {
             let (user, password) = pool.credentials(&server.name);
-            let mut link = ControlLink::connect(address).await?;
+            let mut link = ControlLink::connect(address, pool.server_tls.as_ref()).await?;
             link.authenticate(user, password).await?;
             Ok(link)
         }

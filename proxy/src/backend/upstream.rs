@@ -237,7 +237,8 @@ impl Upstream {
 
     fn send_direct(&mut self, backend: usize, slot: Slot, request: &[u8]) {
         let it = &mut self.backends[backend];
-        let (Link::Up(stream), true, false) = (&it.link, it.may_send(), it.keeps) else {
+        let (may_send, keeps) = (it.may_send(), it.keeps);
+        let (Link::Up(stream), true, false) = (&mut it.link, may_send, keeps) else {
             return self.send(backend, slot, |output| output.push(request));
         };
         let sent = it.output.send_with(stream, request);

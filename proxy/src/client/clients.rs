@@ -284,7 +284,7 @@ impl Clients {
             dirty.push(client.id);
         }
         if client.output.len() >= EAGER_BYTES && !client.blocked {
-            match client.output.send(&client.stream) {
+            match client.output.send(&mut client.stream) {
                 Ok(Sent::All) => {}
                 Ok(Sent::Some) => {
                     client.blocked = true;
@@ -333,7 +333,7 @@ impl Clients {
         if piece.len() < DIRECT_BYTES || client.blocked {
             client.output.push(piece);
         } else {
-            match client.output.send_with(&client.stream, piece) {
+            match client.output.send_with(&mut client.stream, piece) {
                 Ok(Sent::All) => {}
                 Ok(Sent::Some) => {
                     client.blocked = true;
@@ -500,7 +500,7 @@ impl Clients {
                 if client.closing.is_some() && client.pending.is_empty() {
                     client.stream.hold_for_end();
                 }
-                match client.output.send(&client.stream) {
+                match client.output.send(&mut client.stream) {
                     Ok(Sent::All) => {}
                     Ok(Sent::Some) => {
                         client.blocked = true;
@@ -515,6 +515,7 @@ impl Clients {
             if let Some(why) = client.closing
                 && client.pending.is_empty()
                 && client.output.is_empty()
+                && !client.stream.is_behind()
             {
                 // Closing alone would throw away what was held back, if the client has sent something that is not read.
                 client.stream.shut_down();

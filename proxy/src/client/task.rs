@@ -123,7 +123,8 @@ fn step(worker: &Rc<Worker>, id: ClientId, cx: &mut Context<'_>) -> Step {
         };
         if count == 0 {
             // It sends no more, but it may still read: what it asked for is answered first.
-            if client.pending.is_empty() && client.output.is_empty() {
+            let has_output = !client.output.is_empty() || client.stream.is_behind();
+            if client.pending.is_empty() && !has_output {
                 core.close_client(id, Gone::Left);
                 return Step::End;
             }

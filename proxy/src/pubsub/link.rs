@@ -199,7 +199,7 @@ impl Open {
         }
         *out = Vec::new();
         self.sent = 0;
-        Poll::Ready(Ok(()))
+        self.stream.poll_flush(cx)
     }
 
     /// Takes in every whole frame. Says whether they were any.

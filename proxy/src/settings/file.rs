@@ -12,6 +12,7 @@ use super::down;
 use super::groups::group_list;
 use super::reads::{self, CenterList};
 use super::server_list::ServerItem;
+use super::tls::TlsKeys;
 use super::values::{self, Listen};
 use super::{
     DistributionKind, Global, Groups, OnLostRequest, OnServerDown, PoolSettings, ReadFrom,
@@ -291,6 +292,8 @@ fn pool(source: &Source<'_>, section: Section) -> Result<PoolSettings, SettingsE
         return Err(source.error(name, Some(LIST_KEY), &problem));
     }
     finish(source, &mut pool, seen.hash.take())?;
+    let tls = std::mem::take(&mut seen.tls);
+    tls.finish(&mut pool).map_err(|(key, problem)| source.error(name, Some(key), &problem))?;
     Ok(pool)
 }
 
@@ -336,6 +339,7 @@ pub(super) struct Seen {
     groups: Option<Groups>,
     sentinel_user: Option<String>,
     sentinel_password: Option<String>,
+    tls: TlsKeys,
 }
 
 /// Puts together what belongs to sentinels, if that is what the pool is made of.
@@ -376,6 +380,7 @@ fn sentinels(
         groups: seen.groups.take().unwrap_or(Groups::All),
         user: seen.sentinel_user.take(),
         password: seen.sentinel_password.take(),
+        tls: None,
     });
     Ok(true)
 }
@@ -487,6 +492,7 @@ fn set_pool(pool: &mut PoolSettings, seen: &mut Seen, key: &str, text: &str) -> 
             pool.server_failure_limit =
                 u32::try_from(values::number(text, MS_MAX)?.max(1)).unwrap_or(2);
         }
+        _ if seen.tls.set(key, text)? => {}
         _ => return Err(unknown(key, rows::POOL)),
     }
     Ok(())

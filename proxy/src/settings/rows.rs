@@ -233,6 +233,44 @@ pub const POOL: &[Row] = &[
     ),
     row("sentinel_user", "none", "ACL user towards the sentinels; needs sentinel_password."),
     row("sentinel_password", "none", "Password towards the sentinels."),
+    row(
+        "tls_cert",
+        "none",
+        "Certificate in PEM, those that vouch for it behind it: with it clients connect by TLS; needs tls_key.",
+    ),
+    row("tls_key", "none", "Its private key in PEM, not encrypted."),
+    row(
+        "tls_ca",
+        "none",
+        "Authorities that vouch for clients: a file in PEM or a folder of them; needs tls_auth_clients.",
+    ),
+    row(
+        "tls_auth_clients",
+        "no",
+        "Whether clients must show a certificate of tls_ca: no, optional (one that is shown must be good) or yes.",
+    ),
+    row(
+        "server_tls",
+        "false",
+        "Whether servers with a host and port are spoken to by TLS; needs server_tls_ca.",
+    ),
+    row(
+        "server_tls_ca",
+        "none",
+        "Authorities that vouch for servers and sentinels: a file in PEM or a folder of them.",
+    ),
+    row(
+        "server_tls_cert",
+        "none",
+        "Certificate in PEM that is shown to servers and sentinels which ask; needs server_tls_key.",
+    ),
+    row("server_tls_key", "none", "Its private key in PEM, not encrypted."),
+    row(
+        "server_tls_name",
+        "none",
+        "Name or address that the certificates of servers and sentinels must be for; without it any of server_tls_ca is taken, as between servers of Redis.",
+    ),
+    row("sentinel_tls", "false", "Whether sentinels are spoken to by TLS; needs server_tls_ca."),
 ];
 
 #[cfg(test)]

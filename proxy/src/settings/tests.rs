@@ -484,3 +484,42 @@ fn servers_have_credentials_of_their_own_or_the_pools() {
         assert!(text.contains(wanted), "{text}");
     }
 }
+
+#[test]
+fn keys_of_tls_go_together_or_are_refused() {
+    let pool = |keys: &str| {
+        let text =
+            format!("p:\n  listen: 127.0.0.1:1\n  redis: true\n{keys}  servers:\n    - h:1:1\n");
+        Settings::parse("p.yml", &text).map(|settings| settings.pools[0].clone())
+    };
+    let plain = pool("  server_tls: false\n  sentinel_tls: false\n").expect("good");
+    assert!(plain.client_tls.is_none() && plain.server_tls.is_none());
+    for (keys, wanted) in [
+        ("  tls_cert: a\n", "'tls_cert' needs 'tls_key'"),
+        ("  tls_key: a\n", "'tls_key' needs 'tls_cert'"),
+        ("  tls_ca: a\n", "'tls_ca' needs 'tls_cert'"),
+        ("  tls_auth_clients: yes\n", "'tls_auth_clients' needs 'tls_cert'"),
+        ("  tls_cert: a\n  tls_key: b\n  tls_auth_clients: yes\n", "needs 'tls_ca'"),
+        ("  tls_cert: a\n  tls_key: b\n  tls_ca: c\n", "'tls_ca' goes with 'tls_auth_clients"),
+        ("  tls_auth_clients: maybe\n", "is not no, optional or yes"),
+        (
+            "  tls_cert: none\n  tls_key: b\n",
+            "cannot be used: a certificate cannot be read from none",
+        ),
+        ("  server_tls: true\n", "'server_tls' needs 'server_tls_ca'"),
+        ("  server_tls_ca: a\n", "'server_tls_ca' needs 'server_tls: true'"),
+        ("  server_tls_name: a\n", "'server_tls_name' needs 'server_tls: true'"),
+        (
+            "  server_tls: true\n  server_tls_ca: none\n",
+            "authorities (CA) cannot be read from none",
+        ),
+        (
+            "  server_tls: true\n  server_tls_ca: a\n  server_tls_cert: b\n",
+            "'server_tls_cert' needs 'server_tls_key'",
+        ),
+        ("  sentinel_tls: true\n", "'sentinel_tls' needs 'sentinels'"),
+    ] {
+        let text = pool(keys).expect_err(keys).to_string();
+        assert!(text.contains(wanted), "{keys}: {text}");
+    }
+}

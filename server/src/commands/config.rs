@@ -87,17 +87,37 @@ pub fn set(call: &mut Call<'_>) -> CommandResult {
             if row.name == "bind" { value.split_ascii_whitespace().collect() } else { vec![value] };
         row.parse(&mut settings, &words).map_err(|reason| failed(name, &reason))?;
     }
+    // The files may have changed though their names have not. What is asked of clients needs none, and a port only if there was none.
+    let mut tls = call.core.tls.clone();
+    let reads_files = |name: &str| match name {
+        "tls-auth-clients" => false,
+        "tls-port" => tls.is_none(),
+        _ => name.starts_with("tls-"),
+    };
+    let tls_row = changes.iter().find(|(row, ..)| reads_files(row.name));
+    if let Some((_, name, _)) = tls_row.filter(|_| settings.tls.is_wanted()) {
+        tls = Some(settings.tls.load().map_err(|line| {
+            redstart_common::log!(Warning, "{line}");
+            failed(name, "Unable to update TLS configuration. Check server logs.")
+        })?);
+    }
     let (new, old) = (&settings, &call.core.settings);
-    let moved = match (new.port != old.port, new.bind != old.bind) {
-        (true, _) => Some(("port", "Unable to listen on this port. Check server logs.")),
-        (false, true) => Some(("bind", "Failed to bind to specified addresses.")),
-        (false, false) => None,
+    const TAKEN: &str = "Unable to listen on this port. Check server logs.";
+    let moved = if new.port != old.port {
+        Some(("port", TAKEN))
+    } else if new.tls.port != old.tls.port {
+        Some(("tls-port", TAKEN))
+    } else if new.bind != old.bind {
+        Some(("bind", "Failed to bind to specified addresses."))
+    } else {
+        None
     };
     if let Some((name, reason)) = moved
         && !call.core.listen_as(&settings)
     {
         return Err(failed(name, reason));
     }
+    call.core.tls = tls;
     if settings.maxclients > call.core.settings.maxclients
         && let Err(most) = crate::process::files::allow_clients(settings.maxclients)
     {

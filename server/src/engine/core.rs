@@ -1,10 +1,12 @@
 //! Everything of an engine but its databases.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rand::rngs::SmallRng;
 use redstart_common::command::{self, CommandId};
+use redstart_common::net::tls::Material;
 use redstart_common::resp::Args;
 
 use super::armed::Armed;
@@ -134,6 +136,8 @@ pub struct Core {
     pub scripting: Scripting,
     /// Who watches primaries, where the process acts as a sentinel. It is out of its place while it decides.
     pub sentinel: Option<Box<Sentinel>>,
+    /// What TLS needs, where anything goes by it.
+    pub tls: Option<Arc<Material>>,
     pub(super) others: Option<ServeOthers>,
     pub(super) rebind: Option<Rebind>,
 }

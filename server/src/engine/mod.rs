@@ -125,6 +125,7 @@ impl Engine {
                 reports: None,
                 asks: Vec::new(),
                 rebind: None,
+                tls: None,
                 sentinel: None,
                 settings,
             },

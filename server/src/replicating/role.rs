@@ -36,6 +36,9 @@ impl Core {
             primary_user: text(&settings.masteruser).map(String::into_bytes),
             primary_password: text(&settings.masterauth).map(String::into_bytes),
             announced_port: match settings.replica_announce_port {
+                0 if self.settings.tls.replication && self.settings.tls.port != 0 => {
+                    self.settings.tls.port
+                }
                 0 => self.shell.port,
                 port => port,
             },

@@ -12,6 +12,7 @@ mod row;
 pub mod rows;
 pub mod saving;
 pub(crate) mod title;
+pub mod tls;
 pub mod watching;
 
 use std::io;
@@ -284,6 +285,8 @@ pub struct Settings {
     pub replication: replication::Replication,
     /// Redis Cluster.
     pub cluster: cluster::Cluster,
+    /// TLS.
+    pub tls: tls::Tls,
     /// Parameters of features that are off, by the names of their rows.
     pub dormant: std::collections::BTreeMap<&'static str, String>,
     /// The `sentinel` lines, where the program acts as a sentinel.
@@ -402,6 +405,7 @@ impl Default for Settings {
             saving: saving::Saving::default(),
             replication: replication::Replication::default(),
             cluster: cluster::Cluster::default(),
+            tls: tls::Tls::default(),
             dormant: std::collections::BTreeMap::new(),
             sentinel: None,
         }

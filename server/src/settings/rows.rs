@@ -13,6 +13,7 @@ use super::own::*;
 use super::replication::{DisklessLoad, PropagationError};
 pub use super::row::{Kind, Row, Shape, When};
 use super::saving::{Fsync, Sanitize};
+use super::tls::AUTH;
 use super::{Policy, Protected};
 use crate::processors::Work;
 use crate::settings::process::Adjustment;
@@ -479,26 +480,26 @@ pub static ROWS: &[Row] = &[
         },
     ),
     // TLS.
-    row("tls-port", Start, Kind::Only("0", "TLS")),
-    row("tls-cluster", Live, Kind::Only("no", "TLS")),
-    row("tls-replication", Live, Kind::Only("no", "TLS")),
-    row("tls-auth-clients", Live, Kind::Dormant("yes", Shape::Words(&["no", "yes", "optional"]))),
-    row("tls-ca-cert-dir", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-ca-cert-file", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-cert-file", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-ciphers", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-ciphersuites", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-client-cert-file", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-client-key-file", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-client-key-file-pass", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-dh-params-file", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-key-file", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-key-file-pass", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-prefer-server-ciphers", Live, Kind::Dormant("no", Shape::Flag)),
-    row("tls-protocols", Live, Kind::Dormant("", Shape::Text)),
-    row("tls-session-cache-size", Live, Kind::Dormant("20480", Shape::Number(0, INT_MAX))),
-    row("tls-session-cache-timeout", Live, Kind::Dormant("300", Shape::Number(0, INT_MAX))),
-    row("tls-session-caching", Live, Kind::Dormant("yes", Shape::Flag)),
+    row("tls-port", Live, number!(tls.port, 0, 65_535)),
+    row("tls-cluster", Live, Kind::Only("no", "TLS between the nodes of a cluster")),
+    row("tls-replication", Live, flag!(tls.replication)),
+    row("tls-auth-clients", Live, word!(tls.auth_clients, AUTH)),
+    row("tls-ca-cert-dir", Live, text!(tls.ca_cert_dir)),
+    row("tls-ca-cert-file", Live, text!(tls.ca_cert_file)),
+    row("tls-cert-file", Live, text!(tls.cert_file)),
+    row("tls-ciphers", Live, text!(tls.ciphers)),
+    row("tls-ciphersuites", Live, text!(tls.ciphersuites)),
+    row("tls-client-cert-file", Live, text!(tls.client_cert_file)),
+    row("tls-client-key-file", Live, text!(tls.client_key_file)),
+    row("tls-client-key-file-pass", Live, Kind::Only("", "private keys that are encrypted")),
+    row("tls-dh-params-file", Live, Kind::Only("", "key exchange by finite-field Diffie-Hellman")),
+    row("tls-key-file", Live, text!(tls.key_file)),
+    row("tls-key-file-pass", Live, Kind::Only("", "private keys that are encrypted")),
+    row("tls-prefer-server-ciphers", Live, flag!(tls.prefer_server_ciphers)),
+    row("tls-protocols", Live, text!(tls.protocols)),
+    row("tls-session-cache-size", Live, number!(tls.session_cache_size, 0, INT_MAX)),
+    row("tls-session-cache-timeout", Live, number!(tls.session_cache_timeout, 0, INT_MAX)),
+    row("tls-session-caching", Live, flag!(tls.session_caching)),
 ];
 
 /// Rows that CONFIG GET shows only when asked by their full names: they are for tests.
@@ -552,7 +553,11 @@ mod tests {
             ("port", "70000", "argument must be between 0 and 65535 inclusive"),
             ("protected-mode", "maybe", "argument must be 'yes' or 'no'"),
             ("maxmemory", "10x", "argument must be a memory value"),
-            ("tls-cluster", "yes", "Redstart does not support TLS yet"),
+            (
+                "tls-cluster",
+                "yes",
+                "Redstart does not support TLS between the nodes of a cluster yet",
+            ),
         ] {
             let row = find(name).expect("known");
             assert_eq!(row.parse(&mut settings, &[value]), Err(text.to_owned()));

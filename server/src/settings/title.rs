@@ -27,9 +27,10 @@ pub fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> Option<St
 pub fn value(settings: &Settings, title: &str, config_file: &str, name: &str) -> Option<String> {
     Some(match name {
         "title" => title.to_owned(),
-        "listen-addr" if settings.port != 0 => {
+        "listen-addr" if settings.port != 0 || settings.tls.port != 0 => {
             let host = settings.bind.first().map_or("*", String::as_str);
-            format!("{host}:{}", settings.port)
+            let port = if settings.port != 0 { settings.port } else { settings.tls.port };
+            format!("{host}:{port}")
         }
         "listen-addr" => format!("unixsocket:{}", settings.unixsocket),
         "server-mode" if settings.cluster.enabled => "[cluster]".to_owned(),
@@ -37,7 +38,7 @@ pub fn value(settings: &Settings, title: &str, config_file: &str, name: &str) ->
         "server-mode" => String::new(),
         "config-file" => config_file.to_owned(),
         "port" => settings.port.to_string(),
-        "tls-port" => "0".to_owned(),
+        "tls-port" => settings.tls.port.to_string(),
         "unixsocket" => settings.unixsocket.clone(),
         _ => return None,
     })

@@ -101,7 +101,8 @@ async fn accept(server: Rc<Server>, listener: Listener) {
                 Ok(stream) => take(&server, stream),
                 Err(error) => log!(Verbose, "Error accepting cluster node: {error}"),
             },
-            Ok(Stream::Unix(_) | Stream::Memory(_)) => {}
+            // It listens on TCP, and without TLS.
+            Ok(Stream::Unix(_) | Stream::Memory(_) | Stream::Layered(_)) => {}
             Err(error) => {
                 log!(Verbose, "Error accepting cluster node: {error}");
                 // Out of descriptors, most likely: the kernel keeps the queue meanwhile.
@@ -223,7 +224,7 @@ fn take(server: &Server, stream: TcpStream) {
 /// Makes a link.
 async fn connect(server: Rc<Server>, id: LinkId, ip: String, port: u16) {
     let source = server.engine.borrow().core.settings.bind_source_addr.clone();
-    let connected = outward::connect(&ip, port, &source).await;
+    let connected = outward::connect_tcp(&ip, port, &source).await;
     let made = connected.and_then(tokio::net::TcpStream::into_std).and_then(|stream| {
         prepare(&server, &stream);
         let addresses = addresses(&stream);

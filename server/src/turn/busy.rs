@@ -16,6 +16,7 @@ use crate::client::Flags;
 use crate::engine::Core;
 use crate::keyspace::Keyspace;
 use crate::server::Server;
+use crate::turn::arrivals;
 use crate::turn::connection::Connection;
 
 /// Between two looks at the sockets.
@@ -47,7 +48,11 @@ pub fn serve(server: &Rc<Server>, looks: &Looks, keyspace: &mut Keyspace, core: 
         }
         hears
     });
-    server.accept_now(|stream| take_in(server, core, keyspace, stream));
+    server.accept_now(|stream, tls| match tls {
+        true => arrivals::begin(server, core, stream),
+        false => take_in(server, core, keyspace, stream),
+    });
+    arrivals::go_on_while_busy(server, |stream| take_in(server, core, keyspace, stream));
     for connection in connections(core) {
         connection.serve_while_busy(keyspace, core, &[]);
     }

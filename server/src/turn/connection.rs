@@ -114,14 +114,15 @@ impl client::Connection for Connection {
 
     fn gather_packets(&self) {
         // A socket that cannot do it sends at once, as before.
-        let _ = self.stream().set_nodelay(false);
+        let _ = self.stream.borrow().set_nodelay(false);
     }
 
     fn read_waiting(&self, room: &mut [u8]) -> io::Result<usize> {
+        let mut stream = self.stream.borrow_mut();
         loop {
-            match self.stream().read_now(room) {
+            match stream.read_now(room) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream().wait(Awaited::Input, None)?;
+                    stream.wait(Awaited::Input, None)?;
                 }
                 outcome => return outcome,
             }
@@ -129,11 +130,16 @@ impl client::Connection for Connection {
     }
 
     fn write_waiting(&self, mut bytes: &[u8], most: Duration) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.stream().write_now(bytes) {
+        let mut stream = self.stream.borrow_mut();
+        while !bytes.is_empty() || stream.is_behind() {
+            let written = match bytes {
+                [] => stream.flush_now().map(|()| 0),
+                _ => stream.write_now(bytes),
+            };
+            match written {
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream().wait(Awaited::Room, Some(most))?;
+                    stream.wait(Awaited::Room, Some(most))?;
                 }
                 Err(error) => return Err(error),
             }
@@ -142,6 +148,7 @@ impl client::Connection for Connection {
     }
 
     fn let_go(&self) {
+        self.stream.borrow_mut().fall_silent();
         self.broken.set(true);
         client::Connection::wake(self);
     }
@@ -181,17 +188,20 @@ impl turn::Flush for Connection {
             // All of it waits for the disk.
             return self.check_output(&mut engine);
         }
+        let mut stream = self.stream.borrow_mut();
         if client.flags.any(Flags::CLOSE_AFTER_REPLY) {
-            self.stream.borrow().hold_for_end();
+            stream.hold_for_end();
         }
         let outcome = match output.single() {
-            Some(bytes) => self.stream.borrow().try_write(bytes),
+            Some(bytes) => stream.try_write(bytes),
             None => {
                 let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
                 let count = output.pieces(&mut pieces);
-                self.stream.borrow().try_write_vectored(&pieces[..count])
+                stream.try_write_vectored(&pieces[..count])
             }
         };
+        let is_behind = stream.is_behind();
+        drop(stream);
         let sent = match outcome {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -203,11 +213,11 @@ impl turn::Flush for Connection {
         };
         let is_replica = client.flags.any(Flags::REPLICA);
         core.stats.written(sent, is_replica);
-        let done = client.reply.output.took(sent);
-        // The socket took all there was: the task goes on with what the backlog still has.
+        let done = client.reply.output.took(sent) && !is_behind;
+        // The stream took all there was: the task goes on with what the backlog still has.
         let goes_on = is_replica && done && core.replication.is_behind(client.id);
         let limits = core.settings.client_output_buffer_limit.of(client);
-        if !done && !client.reply.output.may_send() {
+        if !done && !is_behind && !client.reply.output.may_send() {
             self.check_output(&mut engine);
         } else if !done {
             self.stuck.set(true);
@@ -306,7 +316,11 @@ impl Connection {
             pending.extend_from_slice(fresh);
             if fresh.is_empty() && !client.flags.any(STOP) {
                 let mut room = [0; BUSY_READ_BYTES];
-                let read = self.stream.borrow().read_now(&mut room);
+                let read = self.stream.borrow_mut().read_now(&mut room);
+                if self.stream.borrow().has_unread() {
+                    // The kernel does not announce it again.
+                    client::Connection::wake(&**self);
+                }
                 if client.flags.any(Flags::REPLICA) && is_end(&read) {
                     // The script may ask who follows.
                     core.replica_gone(keyspace, client.id);
@@ -332,6 +346,15 @@ impl Connection {
     /// Sends what the client is owed while a script of another runs: what may leave, as at the end of a turn.
     pub(crate) fn send_while_busy(&self, core: &mut Core) {
         let slot = self.slot.get();
+        let mut stream = self.stream.borrow_mut();
+        if stream.is_behind() {
+            // It shows at reading if it has failed. What is left then, the task sends.
+            let _ = stream.flush_now();
+            if stream.is_behind() {
+                self.stuck.set(true);
+                return client::Connection::wake(self);
+            }
+        }
         if core.clients.at(slot).is_none_or(|client| client.reply.pending() == 0) {
             return;
         }
@@ -344,12 +367,16 @@ impl Connection {
             let count = output.pieces(&mut pieces);
             let Some(piece) = pieces[..count].first() else { break };
             let length = piece.len();
-            let Ok(sent) = self.stream.borrow().write_now(piece) else { break };
+            let Ok(sent) = stream.write_now(piece) else { break };
             output.took(sent);
             total += sent;
             if sent < length {
                 break;
             }
+        }
+        if stream.is_behind() {
+            self.stuck.set(true);
+            client::Connection::wake(self);
         }
         let is_replica = client.flags.any(Flags::REPLICA);
         if total > 0 {
@@ -357,9 +384,9 @@ impl Connection {
         }
     }
 
-    /// The stream, for the server to look at when it takes the connection in.
-    pub(crate) fn stream(&self) -> std::cell::Ref<'_, Stream> {
-        self.stream.borrow()
+    /// The stream, for the server when it takes the connection in.
+    pub(crate) fn stream(&self) -> std::cell::RefMut<'_, Stream> {
+        self.stream.borrow_mut()
     }
 
     /// Sets the connection's place among the clients.
@@ -370,7 +397,7 @@ impl Connection {
     /// Ends the connection in this turn: whoever sees it end finds no trace of it among the clients. The task follows.
     fn close(&self, engine: &mut Engine) {
         engine.forget_client(self.slot.replace(usize::MAX));
-        self.stream.borrow().shut_down();
+        self.stream.borrow_mut().shut_down();
         client::Connection::wake(self);
     }
 
@@ -462,6 +489,11 @@ impl Connection {
                 Poll::Ready(Err(_)) => return Break(()),
                 Poll::Pending => return Continue(()),
             }
+        }
+        match self.stream.borrow_mut().poll_flush(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Break(()),
+            Poll::Pending => return Continue(()),
         }
         if let Some(client) = core.clients.at(slot) {
             client.soft_limit_since_ms = 0;

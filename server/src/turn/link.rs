@@ -11,11 +11,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use redstart_common::log;
-use redstart_common::net::outward;
-use redstart_common::net::turn;
+use redstart_common::net::{Link as Wire, turn};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
 use crate::client::{Client, Flags, Origin};
@@ -47,7 +44,7 @@ pub struct Links {
 /// A link.
 struct Link {
     id: LinkId,
-    write: RefCell<Option<OwnedWriteHalf>>,
+    wire: Wire,
     /// What the kernel has not taken yet.
     unsent: RefCell<Vec<u8>>,
     /// The address of the primary, and our own.
@@ -95,20 +92,12 @@ impl Drop for Arriving {
 }
 
 impl Link {
-    /// Answers how many bytes the kernel took.
+    /// Answers how many bytes the stream took.
     fn send(&self, bytes: &[u8]) -> usize {
         let mut unsent = self.unsent.borrow_mut();
         unsent.extend_from_slice(bytes);
-        let write = self.write.borrow();
-        let Some(write) = write.as_ref() else { return 0 };
-        let mut sent = 0;
-        while sent < unsent.len() {
-            match write.try_write(&unsent[sent..]) {
-                Ok(count) => sent += count,
-                // What is sent is small and regular: the next time takes it along. A broken link shows at reading.
-                Err(_) => break,
-            }
-        }
+        // What is sent is small and regular: the next time takes along what is left.
+        let sent = self.wire.send(&unsent);
         unsent.drain(..sent);
         sent
     }
@@ -148,7 +137,7 @@ impl Link {
         self.closed.set(true);
         self.receiving.take();
         self.replay.take();
-        self.write.take();
+        self.wire.close();
         self.changed.notify_one();
         self.loads.notify_one();
     }
@@ -161,7 +150,7 @@ pub fn carry_out(server: &Rc<Server>, action: Action) {
         Action::Connect { link, host, port } => {
             let link = Rc::new(Link {
                 id: link,
-                write: RefCell::new(None),
+                wire: Wire::default(),
                 unsent: RefCell::default(),
                 addresses: RefCell::default(),
                 closed: Cell::new(false),
@@ -285,40 +274,31 @@ pub fn tell(server: &Rc<Server>, event: Event<'_>) {
     server.carry_out_asks();
 }
 
-async fn connect(server: &Server, host: &str, port: u16) -> io::Result<TcpStream> {
-    let source = server.engine.borrow().core.settings.bind_source_addr.clone();
-    let stream = outward::connect(host, port, &source).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 /// Makes the connection, and reads from it until it ends.
 async fn serve(server: Rc<Server>, link: Rc<Link>, host: String, port: u16) {
     let connected = tokio::select! {
-        connected = connect(&server, &host, port) => connected,
+        connected = server.reach(&host, port) => connected,
         () = link.changed.notified() => return,
     };
     if link.closed.get() {
         return;
     }
-    let read = match connected {
+    match connected {
         Ok(stream) => {
-            let name = |address: io::Result<std::net::SocketAddr>| {
-                address.map_or_else(|_| String::new(), |address| address.to_string())
+            let name = |address: Option<std::net::SocketAddr>| {
+                address.map_or_else(String::new, |address| address.to_string())
             };
-            link.addresses.replace((name(stream.peer_addr()), name(stream.local_addr())));
-            let (read, write) = stream.into_split();
-            link.write.replace(Some(write));
-            read
+            link.addresses.replace((name(stream.peer_address()), name(stream.local_address())));
+            link.wire.open(stream);
         }
         Err(error) => {
             server.links.open.borrow_mut().remove(&link.id);
             tell(&server, Event::ConnectFailed(link.id, &system_words(&error)));
             return;
         }
-    };
+    }
     tell(&server, Event::Connected(link.id));
-    let reason = read_until_closed(&server, &link, read).await;
+    let reason = read_until_closed(&server, &link).await;
     link.end().await;
     if !link.closed.get() {
         server.links.open.borrow_mut().remove(&link.id);
@@ -328,11 +308,7 @@ async fn serve(server: Rc<Server>, link: Rc<Link>, host: String, port: u16) {
     }
 }
 
-async fn read_until_closed(
-    server: &Rc<Server>,
-    link: &Rc<Link>,
-    mut read: OwnedReadHalf,
-) -> String {
+async fn read_until_closed(server: &Rc<Server>, link: &Rc<Link>) -> String {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     loop {
         if link.closed.get() {
@@ -353,7 +329,7 @@ async fn read_until_closed(
         }
         buffer.reserve(READ_BYTES);
         let outcome = tokio::select! {
-            outcome = read.read_buf(&mut buffer) => outcome,
+            outcome = read_some(&link.wire, &mut buffer) => outcome,
             () = link.changed.notified() => continue,
             () = tokio::time::sleep(LOOK_AT_PAUSE_EVERY), if link.waiting() > 0 => {
                 execute(server, link, Bytes::new());
@@ -375,6 +351,10 @@ async fn read_until_closed(
         }
         turn::end_if_full();
     }
+}
+
+async fn read_some(wire: &Wire, buffer: &mut BytesMut) -> io::Result<usize> {
+    wire.input().read_buf(buffer).await
 }
 
 /// Prepares for a snapshot that is about to come, as it comes. `beside` says that it goes into new databases, and whether the

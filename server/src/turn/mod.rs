@@ -2,6 +2,7 @@
 //! regular work is here as well.
 
 pub mod ahead;
+pub mod arrivals;
 pub mod bus;
 pub mod busy;
 pub mod connection;

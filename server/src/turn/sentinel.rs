@@ -12,11 +12,10 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redstart_common::command::id_of;
-use redstart_common::net::outward;
-use redstart_common::net::turn;
+use redstart_common::net::link::Event as Arrived;
+use redstart_common::net::{Link, turn};
 use redstart_common::resp::{ReplyLimits, ReplyScanner, encode};
 use redstart_common::{clock, log};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::client::Flags;
@@ -43,6 +42,8 @@ const NOT_RUN: i32 = 2;
 #[derive(Default)]
 pub struct Shell {
     conns: RefCell<HashMap<ConnId, Rc<Conn>>>,
+    /// What one connection reads at a time.
+    buffer: RefCell<Vec<u8>>,
     resolving: RefCell<HashSet<String>>,
     scripts: RefCell<Vec<(u64, Child)>>,
 }
@@ -50,6 +51,7 @@ pub struct Shell {
 /// A connection.
 #[derive(Default)]
 struct Conn {
+    stream: Link,
     unsent: RefCell<Vec<u8>>,
     is_closed: Cell<bool>,
     /// There is more to send, or it is to be closed.
@@ -246,8 +248,7 @@ async fn connect_and_talk(
     port: u16,
 ) -> io::Result<()> {
     let stream = {
-        let source = server.engine.borrow().core.settings.bind_source_addr.clone();
-        let connecting = outward::connect(ip, port, &source);
+        let connecting = server.reach(ip, port);
         tokio::pin!(connecting);
         loop {
             tokio::select! {
@@ -260,8 +261,8 @@ async fn connect_and_talk(
             }
         }
     };
-    stream.set_nodelay(true)?;
-    let local = stream.local_addr()?.ip().to_string();
+    let local = stream.local_address().ok_or(io::ErrorKind::NotConnected)?.ip().to_string();
+    conn.stream.open(stream);
     tell(server, Event::Connected(id, local));
     let mut input = Vec::new();
     let mut scanner = ReplyScanner::new();
@@ -269,43 +270,25 @@ async fn connect_and_talk(
         if conn.is_closed.get() {
             return Ok(());
         }
-        send(&stream, &mut conn.unsent.borrow_mut())?;
-        let is_behind = !conn.unsent.borrow().is_empty();
-        tokio::select! {
-            ready = stream.readable() => {
-                ready?;
-                read(&stream, &mut input)?;
+        if !conn.stream.is_stuck() {
+            let mut unsent = conn.unsent.borrow_mut();
+            let sent = conn.stream.send(&unsent);
+            unsent.drain(..sent);
+        }
+        let buffer = &server.sentinel.buffer;
+        buffer.borrow_mut().resize(READ_BYTES, 0);
+        let arrived = tokio::select! {
+            arrived = conn.stream.event(buffer) => arrived?,
+            () = conn.changed.notified() => continue,
+        };
+        match arrived {
+            Arrived::Room => {}
+            Arrived::Came(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Arrived::Came(count) => {
+                input.extend_from_slice(&buffer.borrow()[..count]);
                 take_replies(server, id, conn, &mut input, &mut scanner)?;
             }
-            ready = stream.writable(), if is_behind => ready?,
-            () = conn.changed.notified() => {}
         }
-    }
-}
-
-fn send(stream: &TcpStream, unsent: &mut Vec<u8>) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < unsent.len() {
-        match stream.try_write(&unsent[sent..]) {
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
-    }
-    unsent.drain(..sent);
-    Ok(())
-}
-
-fn read(stream: &TcpStream, input: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = [0; READ_BYTES];
-    match stream.try_read(&mut piece) {
-        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(count) => {
-            input.extend_from_slice(&piece[..count]);
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-        Err(error) => Err(error),
     }
 }
 
@@ -391,7 +374,8 @@ impl Outside for System {
 /// The first line that is wrong.
 pub fn configured(settings: &Settings) -> Result<Sentinel, ConfigError> {
     let mut sentinel = Sentinel::new(clock::unix_ms(), SmallRng::from_os_rng());
-    sentinel.port = settings.port;
+    let by_tls = settings.tls.replication && settings.tls.port != 0;
+    sentinel.port = if by_tls { settings.tls.port } else { settings.port };
     let password = &settings.requirepass;
     sentinel.own_password = (!password.is_empty()).then(|| password.clone());
     let lines: Vec<&SentinelLine> = settings.sentinel.iter().flatten().collect();

@@ -1,7 +1,7 @@
 //! The links by which slots go to other nodes as one step, and the removal of keys of slots that have left. What is sent, and
 //! what an answer means, is decided elsewhere: see [`crate::clustering::moves`].
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redstart_common::log;
-use redstart_common::net::turn;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use redstart_common::net::link::Event;
+use redstart_common::net::{Link, Stream, outward, turn};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
@@ -30,18 +29,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const EMPTYING_STEP: Duration = Duration::from_micros(300);
 
 /// All links there are.
-#[derive(Default)]
 pub struct SlotLinks {
     open: RefCell<HashMap<Name, Rc<SlotLink>>>,
+    /// What one link reads at a time.
+    buffer: RefCell<Vec<u8>>,
+}
+
+impl Default for SlotLinks {
+    fn default() -> Self {
+        Self { open: RefCell::default(), buffer: RefCell::new(vec![0; READ_BYTES]) }
+    }
 }
 
 /// A link.
 struct SlotLink {
     name: Name,
-    stream: OnceCell<TcpStream>,
+    stream: Link,
     is_closed: Cell<bool>,
-    /// The kernel has not taken all that was to be sent.
-    is_stuck: Cell<bool>,
     /// Something has changed: its task looks.
     changed: Notify,
 }
@@ -50,9 +54,8 @@ struct SlotLink {
 pub fn open(server: &Rc<Server>, name: Name, ip: String, port: u16) {
     let link = Rc::new(SlotLink {
         name,
-        stream: OnceCell::new(),
+        stream: Link::default(),
         is_closed: Cell::new(false),
-        is_stuck: Cell::new(false),
         changed: Notify::new(),
     });
     server.slot_links.open.borrow_mut().insert(name, Rc::clone(&link));
@@ -82,7 +85,7 @@ pub fn flush(server: &Server) {
     let ready: Vec<Name> = server.engine.borrow().core.clustering.moving.ready().collect();
     for name in ready {
         let link = server.slot_links.open.borrow().get(&name).cloned();
-        if let Some(link) = link.filter(|link| !link.is_stuck.get()) {
+        if let Some(link) = link.filter(|link| !link.stream.is_stuck()) {
             send(server, &link);
         }
     }
@@ -90,20 +93,13 @@ pub fn flush(server: &Server) {
 
 /// Sends what the kernel takes; the link's task sends the rest.
 fn send(server: &Server, link: &SlotLink) {
-    let Some(stream) = link.stream.get() else { return };
     let mut engine = server.engine.borrow_mut();
     let Some(it) = engine.core.clustering.moving.outgoing(&link.name) else { return };
-    let mut sent = 0;
-    while sent < it.pending.len() {
-        match stream.try_write(&it.pending[sent..]) {
-            Ok(count) => sent += count,
-            // A broken link shows at reading.
-            Err(_) => break,
-        }
-    }
+    let had_room = it.pending.len() < WAITING_MAX;
+    let sent = link.stream.send(&it.pending);
     it.pending.drain(..sent);
-    let is_stuck = !it.pending.is_empty();
-    if is_stuck != link.is_stuck.replace(is_stuck) {
+    if !had_room && it.pending.len() < WAITING_MAX {
+        // It takes more of the snapshot.
         link.changed.notify_one();
     }
 }
@@ -118,10 +114,8 @@ fn tell(server: &Rc<Server>, name: Name, heard: Heard<'_>) {
     server.carry_out_asks();
 }
 
-async fn connect(ip: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((ip, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+async fn connect(ip: &str, port: u16) -> io::Result<Stream> {
+    outward::connect(ip, port, "").await
 }
 
 async fn serve(server: Rc<Server>, link: Rc<SlotLink>, ip: String, port: u16) {
@@ -133,8 +127,7 @@ async fn serve(server: Rc<Server>, link: Rc<SlotLink>, ip: String, port: u16) {
     let reason = match connected {
         _ if link.is_closed.get() => return,
         Ok(stream) => {
-            // It is new.
-            let _ = link.stream.set(stream);
+            link.stream.open(stream);
             tell(&server, link.name, Heard::Connected);
             serve_until_closed(&server, &link).await
         }
@@ -156,9 +149,7 @@ async fn next_chunk(chunks: &mut Option<Receiver<Bytes>>, has_room: bool) -> Opt
 }
 
 async fn serve_until_closed(server: &Rc<Server>, link: &Rc<SlotLink>) -> String {
-    let Some(stream) = link.stream.get() else { return String::new() };
     let mut chunks = None;
-    let mut buffer = vec![0; READ_BYTES];
     loop {
         if link.is_closed.get() {
             return String::new();
@@ -170,12 +161,8 @@ async fn serve_until_closed(server: &Rc<Server>, link: &Rc<SlotLink>) -> String 
             chunks = chunks.or_else(|| it.chunks.take());
             it.pending.len() < WAITING_MAX
         };
-        let wanted = match link.is_stuck.get() {
-            true => Interest::READABLE | Interest::WRITABLE,
-            false => Interest::READABLE,
-        };
-        let ready = tokio::select! {
-            ready = stream.ready(wanted) => ready,
+        let event = tokio::select! {
+            event = link.stream.event(&server.slot_links.buffer) => event,
             chunk = next_chunk(&mut chunks, has_room) => {
                 if chunk.is_none() {
                     chunks = None;
@@ -187,7 +174,7 @@ async fn serve_until_closed(server: &Rc<Server>, link: &Rc<SlotLink>) -> String 
                     let name = &link.name;
                     engine.core.send_chunk(&mut engine.keyspace, name, chunk.as_ref());
                 }
-                if !link.is_stuck.get() {
+                if !link.stream.is_stuck() {
                     send(server, link);
                 }
                 turn::end();
@@ -197,24 +184,20 @@ async fn serve_until_closed(server: &Rc<Server>, link: &Rc<SlotLink>) -> String 
             }
             () = link.changed.notified() => continue,
         };
-        match ready {
-            Ok(ready) if ready.is_writable() && link.is_stuck.get() => send(server, link),
-            Ok(_) => {}
-            Err(error) => return system_words(&error),
-        }
-        match stream.try_read(&mut buffer) {
-            Ok(0) => return "connection closed".to_owned(),
-            Ok(count) => {
+        match event {
+            Ok(Event::Room) => send(server, link),
+            Ok(Event::Came(0)) => return "connection closed".to_owned(),
+            Ok(Event::Came(count)) => {
                 {
                     let mut engine = server.engine.borrow_mut();
                     engine.refresh();
                     let engine = &mut *engine;
-                    engine.core.hear_target(&mut engine.keyspace, &link.name, &buffer[..count]);
+                    let said = &server.slot_links.buffer.borrow()[..count];
+                    engine.core.hear_target(&mut engine.keyspace, &link.name, said);
                 }
                 server.carry_out_asks();
             }
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return system_words(&error),
-            Err(_) => {}
+            Err(error) => return system_words(&error),
         }
         turn::end_if_full();
     }

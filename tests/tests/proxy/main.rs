@@ -27,5 +27,6 @@ mod scripts;
 mod sentinels;
 mod sessions;
 mod statistics;
+mod tls;
 mod topology;
 mod tracking;

@@ -35,6 +35,7 @@ mod snapshots;
 mod spill;
 mod start;
 mod streams;
+mod tls;
 mod users;
 mod waiting;
 mod watching;

@@ -115,7 +115,7 @@ async fn open(
     address: &ServerAddress,
 ) -> io::Result<(ControlLink, ControlLink)> {
     let one = || async {
-        let mut link = ControlLink::connect(address).await?;
+        let mut link = ControlLink::connect(address, settings.tls.as_ref()).await?;
         link.authenticate(settings.user.as_deref(), settings.password.as_deref()).await?;
         io::Result::Ok(link)
     };

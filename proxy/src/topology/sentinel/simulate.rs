@@ -115,6 +115,7 @@ impl World {
             groups: Groups::Named(vec![("g".into(), 1)]),
             user: None,
             password: None,
+            tls: None,
         };
         let mut world = Self {
             random,

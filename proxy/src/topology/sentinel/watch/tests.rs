@@ -14,6 +14,7 @@ fn settings(sentinels: u16, groups: Groups) -> SentinelSettings {
         groups,
         user: None,
         password: None,
+        tls: None,
     }
 }
 

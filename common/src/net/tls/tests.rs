@@ -1,0 +1,241 @@
+//! TLS over pipes within the process, with certificates made for it.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use super::*;
+use crate::net::layered::tests::{carry, part, read_all, run};
+use crate::net::{Stream, memory};
+
+/// A folder with an authority `ca.crt`, what it vouches for (`own.crt`, `own.key`, for `localhost`), and a stranger who vouches for
+/// himself (`other.crt`, `other.key`).
+struct Papers(PathBuf);
+
+impl Drop for Papers {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Papers {
+    fn new(name: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("redstart-tls-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(folder.join("folder")).expect("a folder");
+        let write = |name: &str, text: String| {
+            std::fs::write(folder.join(name), text).expect("written");
+        };
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = params.self_signed(&key).expect("a certificate");
+        write("ca.crt", ca.pem());
+        write("folder/ca.pem", ca.pem());
+        write("folder/readme.txt", "no certificate".to_owned());
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        let own = params.signed_by(&key, &issuer).expect("a certificate");
+        write("own.crt", own.pem());
+        write("own.key", key.serialize_pem());
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        write("other.crt", params.self_signed(&key).expect("a certificate").pem());
+        write("other.key", key.serialize_pem());
+        let locked =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        write("locked.key", locked.to_owned());
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// What these files make; an empty name is none. `protocols` as in the settings.
+    fn material(&self, cert: &str, ca: &str, protocols: &str) -> Material {
+        let path = |name: &str| if name.is_empty() { String::new() } else { self.path(name) };
+        let named = |end: &str| {
+            if cert.is_empty() { String::new() } else { self.path(&format!("{cert}.{end}")) }
+        };
+        let (cert, key, ca) = (named("crt"), named("key"), path(ca));
+        let files = Files { cert: &cert, key: &key, ca: &ca, protocols, ..Files::default() };
+        Material::load(&files).expect("good files")
+    }
+}
+
+/// Both ends of a connection over a pipe with so much room.
+fn ends(
+    server: &Material,
+    auth: ClientAuth,
+    client: &Material,
+    peer: Peer<'_>,
+    room: usize,
+) -> [Stream; 2] {
+    let (near, far) = memory::pair(room);
+    let accepted = server.accepted(auth).expect("a certificate");
+    let connected = client.connected(peer).expect("a name");
+    [Stream::Memory(near).under(accepted), Stream::Memory(far).under(connected)]
+}
+
+/// What each end of a connection comes to.
+fn outcomes(mut ends: [Stream; 2]) -> [Result<String, String>; 2] {
+    run(async {
+        let [near, far] = &mut ends;
+        // The client of TLS 1.3 learns whether it is accepted when it reads.
+        let server = async {
+            near.handshake().await?;
+            near.try_write(b"hi")?;
+            near.shut_down();
+            io::Result::Ok(near.agreed().unwrap_or_default())
+        };
+        let client = async {
+            far.handshake().await?;
+            assert_eq!(read_all(far).await?, b"hi");
+            io::Result::Ok(far.agreed().unwrap_or_default())
+        };
+        let (server, client) = tokio::join!(server, client);
+        [server, client].map(|outcome| outcome.map_err(|error| error.to_string()))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn tls_carries_what_a_plain_stream_does(
+        near in part(),
+        far in part(),
+        room in prop::sample::select(vec![1usize, 7, 100, 5000, 100_000]),
+        protocols in prop::sample::select(vec!["TLSv1.2", "TLSv1.3", ""]),
+    ) {
+        let papers = Papers::new(&format!("carries-{room}-{protocols}"));
+        let both = papers.material("own", "ca.crt", protocols);
+        let ends = ends(&both, ClientAuth::Required, &both, Peer::Named("localhost"), room);
+        carry(ends, [near, far], room >= 100);
+    }
+}
+
+#[test]
+fn much_goes_through_in_both_directions() {
+    let papers = Papers::new("much");
+    let both = papers.material("own", "ca.crt", "");
+    let [mut near, mut far] = ends(&both, ClientAuth::No, &both, Peer::Trusted, 50_000);
+    let said: Vec<u8> = (0..3_000_000u32).flat_map(u32::to_le_bytes).collect();
+    run(async {
+        let talk = async {
+            near.handshake().await.expect("they agree");
+            let mut sent = 0;
+            while sent < said.len() {
+                let rest = &said[sent..];
+                sent += std::future::poll_fn(|cx| near.poll_write(cx, rest)).await.expect("open");
+            }
+            std::future::poll_fn(|cx| near.poll_flush(cx)).await.expect("open");
+            near
+        };
+        let hear = async {
+            far.handshake().await.expect("they agree");
+            let mut heard = Vec::new();
+            let mut room = vec![0; 100_000];
+            while heard.len() < said.len() {
+                let mut space = tokio::io::ReadBuf::new(&mut room);
+                std::future::poll_fn(|cx| far.poll_read(cx, &mut space)).await.expect("open");
+                heard.extend_from_slice(space.filled());
+            }
+            heard
+        };
+        let (_near, heard) = tokio::join!(talk, hear);
+        assert!(heard == said);
+    });
+}
+
+#[test]
+fn who_vouches_for_whom_decides() {
+    let papers = Papers::new("vouches");
+    let own = papers.material("own", "ca.crt", "");
+    let stranger = papers.material("other", "ca.crt", "");
+    let nobody = papers.material("", "ca.crt", "");
+    let by_folder = {
+        let folder = papers.path("folder");
+        Material::load(&Files { ca_folder: &folder, ..Files::default() }).expect("a folder")
+    };
+    let trusts_other = papers.material("own", "other.crt", "");
+    use ClientAuth::{No, Optional, Required};
+    for (server, auth, client, peer, good) in [
+        (&own, Required, &own, Peer::Trusted, true),
+        (&own, Required, &nobody, Peer::Trusted, false),
+        (&own, Required, &stranger, Peer::Trusted, false),
+        (&own, Optional, &nobody, Peer::Trusted, true),
+        (&own, Optional, &stranger, Peer::Trusted, false),
+        (&own, No, &stranger, Peer::Trusted, true),
+        (&own, No, &by_folder, Peer::Named("localhost"), true),
+        (&own, No, &nobody, Peer::Named("elsewhere"), false),
+        (&own, No, &trusts_other, Peer::Trusted, false),
+        (&stranger, No, &nobody, Peer::Trusted, false),
+    ] {
+        let outcomes = outcomes(ends(server, auth, client, peer, 100_000));
+        let is_good = outcomes.iter().all(Result::is_ok);
+        assert_eq!(is_good, good, "{auth:?} {peer:?}: {outcomes:?}");
+    }
+    let agreed = outcomes(ends(&own, No, &nobody, Peer::Trusted, 100_000));
+    assert_eq!(agreed[0], agreed[1]);
+    assert!(agreed[0].as_ref().is_ok_and(|text| text.starts_with("TLSv1.3 with TLS13_")));
+    let old = papers.material("own", "ca.crt", "TLSv1.2");
+    let agreed = outcomes(ends(&own, No, &old, Peer::Trusted, 100_000));
+    assert!(agreed[0].as_ref().is_ok_and(|text| text.starts_with("TLSv1.2 with TLS_ECDHE_")));
+    let new = papers.material("own", "ca.crt", "TLSv1.3");
+    assert!(outcomes(ends(&new, No, &old, Peer::Trusted, 100_000)).iter().all(Result::is_err));
+}
+
+#[test]
+fn an_end_without_a_word_is_no_clean_end() {
+    let papers = Papers::new("end");
+    let both = papers.material("own", "ca.crt", "");
+    let [mut near, mut far] = ends(&both, ClientAuth::No, &both, Peer::Trusted, 100_000);
+    run(async {
+        let (one, other) = tokio::join!(near.handshake(), far.handshake());
+        one.and(other).expect("they agree");
+        near.try_write(b"abc").expect("room");
+        near.fall_silent();
+        drop(near);
+        let cut = read_all(&mut far).await.expect_err("nothing was said of an end");
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+    });
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_with_a_reason() {
+    let papers = Papers::new("refused");
+    let (cert, key, ca) = (papers.path("own.crt"), papers.path("own.key"), papers.path("ca.crt"));
+    let [other, locked, none] = ["other.key", "locked.key", "none.crt"].map(|it| papers.path(it));
+    let good = Files { cert: &cert, key: &key, ca: &ca, ..Files::default() };
+    assert!(Material::load(&good).is_ok());
+    let suites = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
+    let chosen = Files { ciphers: suites, suites: "TLS_AES_128_GCM_SHA256", ..good };
+    let chosen = Material::load(&chosen).expect("suites that there are");
+    let agreed = outcomes(ends(&chosen, ClientAuth::No, &chosen, Peer::Trusted, 100_000));
+    assert!(agreed[0].as_ref().is_ok_and(|text| text.ends_with("TLS13_AES_128_GCM_SHA256")));
+    for (files, reason) in [
+        (Files { cert: &none, ..good }, "a certificate cannot be read from"),
+        (Files { cert: &key, ..good }, "it holds no certificate in PEM"),
+        (Files { key: &cert, ..good }, "a private key cannot be read from"),
+        (Files { key: &other, ..good }, "does not belong to the certificate"),
+        (Files { key: &locked, ..good }, "is encrypted, which is not supported"),
+        (Files { ca: &none, ..good }, "authorities (CA) cannot be read from"),
+        (Files { protocols: "TLSv1.1 TLSv1.2", ..good }, "'TLSv1.1' is no version"),
+        (Files { ciphers: "HIGH:!aNULL", ..good }, "'HIGH' is no cipher suite"),
+        (Files { suites: "TLS_AES_128_CCM_SHA256", ..good }, "TLS_AES_256_GCM_SHA384, TLS_AES"),
+    ] {
+        let error = Material::load(&files).expect_err(reason).to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let without = Files { ca: "", ..good };
+    let without = Material::load(&without).expect("an authority is not needed");
+    assert!(matches!(without.accepted(ClientAuth::Required), Err(Error::NoAuthority)));
+    let nothing = Material::load(&Files::default()).expect("a client may show nothing");
+    assert!(matches!(nothing.accepted(ClientAuth::No), Err(Error::NoCertificate)));
+    assert!(matches!(nothing.connected(Peer::Named("a b")), Err(Error::Name(_))));
+    assert!(Path::new(&cert).exists());
+}

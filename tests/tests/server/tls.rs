@@ -1,0 +1,245 @@
+//! Clients and replicas by TLS, beside the original's.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use redstart_tests::proxy_support::{Client, Redis, eventually, free_port};
+use redstart_tests::server_support::{Peer, Server, run};
+use redstart_tests::tls_support::{Papers, TlsClient, silent};
+
+fn strs(options: &[String]) -> Vec<&str> {
+    options.iter().map(String::as_str).collect()
+}
+
+/// What redis-cli says by TLS, with a certificate to show.
+fn cli(papers: &Papers, port: u16, words: &[&str]) -> String {
+    let port = port.to_string();
+    let [cert, key, ca] = ["own.crt", "own.key", "ca.crt"].map(|name| papers.path(name));
+    let mut args = vec!["--tls", "-h", "localhost", "-p", &port];
+    args.extend(["--cert", &cert, "--key", &key, "--cacert", &ca]);
+    args.extend(words);
+    let said = run("redis-cli", &args);
+    String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned()
+}
+
+/// Much at once, in both directions: what the transport holds back, and what the kernel does not announce.
+fn says_much(client: &mut TlsClient) {
+    let value = vec![b'v'; 3_000_000];
+    client.send(&[b"SET".as_slice(), b"large", &value]).expect("sent");
+    assert_eq!(client.receive().expect("a reply"), b"+OK\r\n");
+    let gets = b"*2\r\n$3\r\nGET\r\n$5\r\nlarge\r\n".repeat(20);
+    client.send_raw(&gets).expect("sent");
+    for _ in 0..20 {
+        let reply = client.receive().expect("a reply");
+        assert!(reply.len() == value.len() + 12 && reply[100..200] == value[..100]);
+    }
+    let pings = b"*2\r\n$4\r\nECHO\r\n$3\r\nabc\r\n".repeat(50_000);
+    client.send_raw(&pings).expect("sent");
+    for _ in 0..50_000 {
+        assert_eq!(client.receive().expect("a reply"), b"$3\r\nabc\r\n");
+    }
+}
+
+#[test]
+fn clients_are_served_by_tls_as_by_the_original() {
+    for is_ours in [false, true] {
+        let (papers, tls) = (Papers::new(), free_port());
+        let shows = papers.material(true);
+        let options = papers.options(tls);
+        let peer = match is_ours {
+            false => Peer::Original(Redis::start_on(free_port(), &strs(&options))),
+            true => Peer::Ours(Server::start(&strs(&options))),
+        };
+        let name = peer.name();
+        assert_eq!(cli(&papers, tls, &["SET", "k", "by tls"]), "OK\n", "{name}");
+        let mut plain = peer.client();
+        assert_eq!(plain.call("GET k"), "$6\r\nby tls\r\n", "{name}");
+        let mut client = TlsClient::connect(tls, &shows).expect("they agree");
+        assert_eq!(client.call("CLIENT SETNAME secret").expect("a reply"), "+OK\r\n");
+        says_much(&mut client);
+        let list = plain.call("CLIENT LIST");
+        let line = list.lines().find(|line| line.contains("name=secret")).expect("a line");
+        assert!(line.contains(&format!("laddr=127.0.0.1:{tls} ")), "{name}: {line}");
+
+        // Without a certificate nobody is served, until that is not asked for.
+        let hides = papers.material(false);
+        let call = |words: &str| TlsClient::connect(tls, &hides)?.call(words);
+        assert!(call("PING").is_err(), "{name}");
+        assert_eq!(plain.call("CONFIG SET tls-auth-clients no"), "+OK\r\n", "{name}");
+        assert_eq!(call("PING").expect("a reply"), "+PONG\r\n", "{name}");
+        assert_eq!(plain.call("CONFIG SET tls-auth-clients optional"), "+OK\r\n", "{name}");
+        assert_eq!(call("PING").expect("a reply"), "+PONG\r\n", "{name}");
+        // Nor whoever does not speak it.
+        let mut wrong = TcpStream::connect(("127.0.0.1", tls)).expect("connected");
+        wrong.write_all(b"*1\r\n$4\r\nPING\r\n").expect("sent");
+        let mut said = Vec::new();
+        // It ends, by a reset perhaps, and at most with an alert.
+        let _ = wrong.read_to_end(&mut said);
+        assert!(said.is_empty() || said[0] == 21, "{name}: {said:?}");
+
+        // Another certificate in the same place counts from now on; what there was goes on.
+        let bad = format!("CONFIG SET tls-cert-file {}", papers.path("none"));
+        assert_eq!(
+            plain.call(&bad),
+            "-ERR CONFIG SET failed (possibly related to argument 'tls-cert-file') - Unable to update \
+             TLS configuration. Check server logs.\r\n",
+            "{name}"
+        );
+        let old = papers.material(false);
+        papers.write_again();
+        assert_eq!(call("PING").expect("a reply"), "+PONG\r\n", "{name}: files are not watched");
+        let again = format!("CONFIG SET tls-cert-file {}", papers.path("own.crt"));
+        assert_eq!(plain.call(&again), "+OK\r\n", "{name}");
+        assert!(TlsClient::connect(tls, &old).is_err(), "{name}: it is another's");
+        let new = papers.material(true);
+        let mut other = TlsClient::connect(tls, &new).expect("they agree");
+        assert_eq!(other.call("GET k").expect("a reply"), "$6\r\nby tls\r\n", "{name}");
+        assert_eq!(client.call("GET k").expect("a reply"), "$6\r\nby tls\r\n", "{name}");
+        // An end is told, by those who are told to leave too.
+        let killed = other.call("CLIENT KILL TYPE normal SKIPME yes").expect("a reply");
+        assert!(killed.starts_with(':') && killed != ":0\r\n", "{name}: {killed}");
+        assert_eq!(client.receive().expect_err("closed").kind(), ErrorKind::ConnectionAborted);
+        assert_eq!(other.call("QUIT").expect("a reply"), "+OK\r\n", "{name}");
+        assert_eq!(other.receive().expect_err("closed").kind(), ErrorKind::ConnectionAborted);
+
+        // The port moves, and may go.
+        let mut plain = peer.client();
+        let moved = free_port();
+        assert_eq!(plain.call(&format!("CONFIG SET tls-port {moved}")), "+OK\r\n", "{name}");
+        assert_eq!(cli(&papers, moved, &["GET", "k"]), "by tls\n", "{name}");
+        assert!(TlsClient::connect(tls, &new).is_err(), "{name}");
+        assert_eq!(plain.call("CONFIG SET tls-port 0"), "+OK\r\n", "{name}");
+        assert!(TlsClient::connect(moved, &new).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_silent_crowd_keeps_nobody_out() {
+    let (papers, tls) = (Papers::new(), free_port());
+    let mut options = papers.options(tls);
+    options.extend(["--maxclients", "40"].map(str::to_owned));
+    let server = Server::start(&strs(&options));
+    let shows = papers.material(true);
+    let mut early = TlsClient::connect(tls, &shows).expect("they agree");
+    // With TLS 1.3 it may think so before the server does.
+    assert_eq!(early.call("PING").expect("a reply"), "+PONG\r\n");
+    let crowd: Vec<_> = (0..100).map(|_| silent(tls)).collect();
+    let mut plain = Client::connect(server.port);
+    assert_eq!(plain.call("PING"), "+PONG\r\n");
+    let others: Vec<_> = (0..30)
+        .map(|_| {
+            let mut client = TlsClient::connect(tls, &shows).expect("they agree");
+            assert_eq!(client.call("PING").expect("a reply"), "+PONG\r\n");
+            client
+        })
+        .collect();
+    assert_eq!(early.call("PING").expect("a reply"), "+PONG\r\n");
+    let count = plain.call("CLIENT LIST").matches("id=").count();
+    assert_eq!(count, others.len() + 2, "those who have not agreed are no clients");
+    // Full is full: then even the handshake is not begun.
+    let plains: Vec<_> = (count..40)
+        .map(|_| {
+            let mut client = Client::connect(server.port);
+            assert_eq!(client.call("PING"), "+PONG\r\n");
+            client
+        })
+        .collect();
+    assert!(TlsClient::connect(tls, &shows).is_err());
+    drop((others, plains, crowd));
+    eventually("there is room again", || {
+        TlsClient::connect(tls, &shows).is_ok_and(|mut client| client.call("PING").is_ok())
+    });
+}
+
+#[test]
+fn who_comes_while_a_script_runs_is_heard() {
+    let (papers, tls) = (Papers::new(), free_port());
+    let mut options = papers.options(tls);
+    options.extend(["--busy-reply-threshold", "10"].map(str::to_owned));
+    let server = Server::start(&strs(&options));
+    let shows = papers.material(true);
+    let mut early = TlsClient::connect(tls, &shows).expect("they agree");
+    let mut caller = TlsClient::connect(tls, &shows).expect("they agree");
+    caller.send(&["EVAL", "while true do end", "0"]).expect("sent");
+    let mut plain = Client::connect(server.port);
+    eventually("the script is slow", || plain.call("PING").starts_with("-BUSY"));
+    // What takes several records, and more than is read at once.
+    let many = b"*1\r\n$4\r\nPING\r\n".repeat(5000);
+    early.send_raw(&many).expect("sent");
+    for _ in 0..5000 {
+        assert!(early.receive().expect("a reply").starts_with(b"-BUSY"));
+    }
+    let waits = silent(tls);
+    let mut late = TlsClient::connect(tls, &shows).expect("they agree");
+    assert!(late.call("PING").expect("a reply").starts_with("-BUSY"));
+    assert_eq!(late.call("SCRIPT KILL").expect("a reply"), "+OK\r\n");
+    let told = String::from_utf8(caller.receive().expect("a reply")).expect("text");
+    assert!(told.starts_with("-ERR") && told.contains("killed by user"), "{told}");
+    for client in [&mut early, &mut caller, &mut late] {
+        assert_eq!(client.call("PING").expect("a reply"), "+PONG\r\n");
+    }
+    drop(waits);
+}
+
+#[test]
+fn replicas_follow_by_tls_from_and_to_the_original() {
+    let papers = Papers::new();
+    let start = |is_ours: bool, more: &[String]| {
+        let tls = free_port();
+        let mut options = papers.options(tls);
+        let soon = ["--tls-replication", "yes", "--repl-diskless-sync-delay", "0"];
+        options.extend(soon.map(str::to_owned));
+        options.extend_from_slice(more);
+        let peer = match is_ours {
+            false => Peer::Original(Redis::start_on(free_port(), &strs(&options))),
+            true => Peer::Ours(Server::start(&strs(&options))),
+        };
+        (peer, tls)
+    };
+    for (primary_is_ours, replica_is_ours) in [(false, true), (true, false), (true, true)] {
+        let (primary, tls) = start(primary_is_ours, &[]);
+        let mut client = primary.client();
+        let value = "v".repeat(2_000_000);
+        client.send(&["SET", "large", &value]);
+        assert_eq!(client.receive(), "+OK\r\n");
+        let more = ["--replicaof", "localhost", &tls.to_string()].map(str::to_owned);
+        let (replica, own_tls) = start(replica_is_ours, &more);
+        let mut follower = replica.client();
+        let who = format!("{} of {}", replica.name(), primary.name());
+        eventually(&format!("{who}: it has the data"), || {
+            follower.call("INFO replication").contains("master_link_status:up")
+                && follower.call("STRLEN large") == ":2000000\r\n"
+        });
+        assert_eq!(client.call("SET k streamed"), "+OK\r\n");
+        eventually(&format!("{who}: it follows"), || {
+            follower.call("GET k") == "$8\r\nstreamed\r\n"
+        });
+        let told = client.call("INFO replication");
+        assert!(told.contains(&format!(",port={own_tls},state=online")), "{who}: {told}");
+        assert_eq!(client.call("WAIT 1 20000"), ":1\r\n", "{who}");
+    }
+}
+
+#[test]
+fn what_cannot_be_had_keeps_the_server_from_starting() {
+    let papers = Papers::new();
+    let port = free_port().to_string();
+    let good = papers.options(free_port());
+    for (option, value, reason) in [
+        ("--tls-cert-file", "none.crt", "Failed to load certificate: none.crt"),
+        ("--tls-key-file", "", "No tls-key-file configured!"),
+        ("--tls-ca-cert-file", "", "Either tls-ca-cert-file or tls-ca-cert-dir must be specified"),
+        ("--tls-protocols", "TLSv1.1", "'TLSv1.1' is no version of TLS that is supported"),
+        ("--tls-ciphers", "HIGH", "'HIGH' is no cipher suite that is supported"),
+        ("--tls-key-file-pass", "secret", "does not support private keys that are encrypted"),
+        ("--tls-cluster", "yes", "does not support TLS between the nodes of a cluster"),
+    ] {
+        let mut args = vec!["--port", &port];
+        args.extend(strs(&good));
+        args.extend([option, value]);
+        let binary = redstart_tests::server_support::server_binary().display().to_string();
+        let said = run(&binary, &args);
+        let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+        assert!(!said.status.success() && text.contains(reason), "{option} {value}: {text}");
+    }
+}
