@@ -11,6 +11,11 @@ fn strs(options: &[String]) -> Vec<&str> {
     options.iter().map(String::as_str).collect()
 }
 
+/// Waits for a port beside the one that was waited for at the start: it is bound a moment later.
+fn await_port(port: u16) {
+    eventually("it listens for TLS too", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+}
+
 /// What redis-cli says by TLS, with a certificate to show.
 fn cli(papers: &Papers, port: u16, words: &[&str]) -> String {
     let port = port.to_string();
@@ -50,6 +55,7 @@ fn clients_are_served_by_tls_as_by_the_original() {
             false => Peer::Original(Redis::start_on(free_port(), &strs(&options))),
             true => Peer::Ours(Server::start(&strs(&options))),
         };
+        await_port(tls);
         let name = peer.name();
         assert_eq!(cli(&papers, tls, &["SET", "k", "by tls"]), "OK\n", "{name}");
         let mut plain = peer.client();
@@ -119,6 +125,7 @@ fn a_silent_crowd_keeps_nobody_out() {
     let mut options = papers.options(tls);
     options.extend(["--maxclients", "40"].map(str::to_owned));
     let server = Server::start(&strs(&options));
+    await_port(tls);
     let shows = papers.material(true);
     let mut early = TlsClient::connect(tls, &shows).expect("they agree");
     // With TLS 1.3 it may think so before the server does.
@@ -157,6 +164,7 @@ fn who_comes_while_a_script_runs_is_heard() {
     let mut options = papers.options(tls);
     options.extend(["--busy-reply-threshold", "10"].map(str::to_owned));
     let server = Server::start(&strs(&options));
+    await_port(tls);
     let shows = papers.material(true);
     let mut early = TlsClient::connect(tls, &shows).expect("they agree");
     let mut caller = TlsClient::connect(tls, &shows).expect("they agree");
