@@ -105,8 +105,8 @@ fn keys_on_their_way_to_another_node_are_not_missed() {
     }
     read(&mut client, KEYS);
     cluster.move_keys(slot, from, to);
-    is_at(to);
     cluster.end_move(slot, from, to);
+    is_at(to);
     read(&mut client, KEYS);
     let keys = (0..KEYS).map(key).collect::<Vec<_>>().join(" ");
     assert_eq!(client.call(&format!("MGET {keys}")).matches("$1\r\nv\r\n").count(), KEYS);
