@@ -209,7 +209,7 @@ impl Client {
     #[must_use]
     pub fn must_wait(&self, in_flight_max: usize) -> bool {
         self.closing.is_some()
-            || (self.barrier && !self.pending.is_empty())
+            || (self.barrier && !self.pending.is_empty() && !self.only_joins())
             || self.pending.len() >= in_flight_max.min(self.window as usize)
             || (self.asked_bytes > ASKED_BYTES_PAUSE && !self.pending.is_empty())
             || self.unsent_bytes() > UNREAD_BYTES_PAUSE
@@ -266,6 +266,14 @@ impl Client {
     #[must_use]
     pub fn is_listening(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.counts() != [0; 3])
+    }
+
+    /// Whether all that it waits for is to hear that it has subscribed.
+    #[must_use]
+    pub fn only_joins(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|subscriptions| {
+            subscriptions.is_joining() && subscriptions.joining_count() == self.pending.len()
+        })
     }
 
     /// Whether nothing it sends is looked at until something has happened, which may take any time.

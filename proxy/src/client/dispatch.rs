@@ -215,6 +215,9 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
         forward::request(core, id, shard, &request);
         return Next::Taken;
     }
+    if client.only_joins() && !matches!(plan, Plan::Subscribe(_)) {
+        return Next::Later;
+    }
     uncommon(core, id, Request { args, raw, row, now_us }, plan)
 }
 

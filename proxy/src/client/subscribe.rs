@@ -1,9 +1,10 @@
 //! Subscribing: what clients say about channels, and what is said to them there.
 //!
 //! A client hears that it has subscribed once the servers have confirmed it, so that nothing published after that is missed.
-//! Until then nothing else it sends is looked at.
+//! Until then nothing else it sends is looked at but further subscriptions, which are passed on at once: libraries send several
+//! without waiting, and what is published meanwhile is to be heard.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use redstart_common::command::CommandSpec;
@@ -55,7 +56,8 @@ pub struct Subscriptions {
     channels: Vec<Topic>,
     patterns: Vec<Topic>,
     shards: Vec<Topic>,
-    joining: Option<Joining>,
+    /// Those under way, in the order in which they were asked for.
+    joining: VecDeque<Joining>,
     /// Bytes of the names of all of them.
     bytes: usize,
     /// It keeps a cache of its own, and is told of keys that change.
@@ -95,7 +97,7 @@ impl Subscriptions {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts() == [0; 3]
-            && self.joining.is_none()
+            && self.joining.is_empty()
             && self.tracking.is_none()
             && !self.is_monitor
     }
@@ -103,7 +105,13 @@ impl Subscriptions {
     /// Whether it waits for a confirmation.
     #[must_use]
     pub fn is_joining(&self) -> bool {
-        self.joining.is_some()
+        !self.joining.is_empty()
+    }
+
+    /// For how many it waits.
+    #[must_use]
+    pub fn joining_count(&self) -> usize {
+        self.joining.len()
     }
 }
 
@@ -177,7 +185,7 @@ fn homes(core: &mut Core, pool: PoolId, topic: &Topic) -> Option<Vec<ServerId>> 
 /// SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE.
 pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>, kind: Kind) -> Next {
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
-    if !client.pending.is_empty() {
+    if !client.pending.is_empty() && !client.only_joins() {
         return Next::Later;
     }
     let (pool, now_us) = (client.pool, request.now_us);
@@ -201,7 +209,10 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>, kind: Kind) ->
     let sequence = client.begin(now_us);
     client.barrier = true;
     let subscriptions = client.subscriptions.get_or_insert_default();
-    let before: HashSet<Topic> = subscriptions.of(kind).iter().cloned().collect();
+    let mut before: HashSet<Topic> = subscriptions.of(kind).iter().cloned().collect();
+    for joining in subscriptions.joining.iter().filter(|joining| joining.kind == kind) {
+        before.extend(joining.names.iter().cloned());
+    }
     let mut asked = HashSet::new();
     let mut missing = 0;
     let hub = &mut core.hubs[pool.place()];
@@ -211,23 +222,31 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>, kind: Kind) ->
             missing += usize::from(!hub.join(topic, &homes, id));
         }
     }
-    subscriptions.joining = Some(Joining { sequence, kind, names, missing, since_us: now_us });
-    if missing == 0 {
-        confirm(core, id);
-    } else {
-        core.joiners.push(id);
+    let is_first = subscriptions.joining.is_empty();
+    let joining = Joining { sequence, kind, names, missing, since_us: now_us };
+    subscriptions.joining.push_back(joining);
+    match (is_first, missing) {
+        (true, 0) => confirm(core, id),
+        (true, _) => core.joiners.push(id),
+        // Its turn comes behind those before it.
+        (false, _) => {}
     }
     Next::Taken
 }
 
-/// Tells a client that it has subscribed, if all it asked for is there.
+/// Tells a client that it has subscribed to what is there of what it asked for, in order.
 fn confirm(core: &mut Core, id: ClientId) {
+    while confirm_first(core, id) {}
+}
+
+/// Confirms the subscription that was asked for first. Answers whether all of it was there.
+fn confirm_first(core: &mut Core, id: ClientId) -> bool {
     let now_us = core.clock.now_us();
-    let Some(client) = core.down.clients.get_mut(id) else { return };
+    let Some(client) = core.down.clients.get_mut(id) else { return false };
     let proto = proto(client);
     let hub = &mut core.hubs[client.pool.place()];
-    let Some(subscriptions) = &mut client.subscriptions else { return };
-    let Some(joining) = &mut subscriptions.joining else { return };
+    let Some(subscriptions) = &mut client.subscriptions else { return false };
+    let Some(joining) = subscriptions.joining.front_mut() else { return false };
     let kind = joining.kind;
     let has = match kind {
         Kind::Channel => &subscriptions.channels,
@@ -239,9 +258,9 @@ fn confirm(core: &mut Core, id: ClientId) {
     let is_missing = |topic: &&Topic| !has.contains(*topic) && !hub.is_active(topic);
     joining.missing = joining.names.iter().filter(is_missing).count();
     if joining.missing > 0 {
-        return;
+        return false;
     }
-    let Some(joining) = subscriptions.joining.take() else { return };
+    let Some(joining) = subscriptions.joining.pop_front() else { return false };
     let mut reply = Vec::new();
     for topic in joining.names {
         hub.subscribe(&topic, id);
@@ -255,29 +274,33 @@ fn confirm(core: &mut Core, id: ClientId) {
     }
     core.down.clients.restart_clock(id, now_us);
     core.down.clients.answer_owned(id, joining.sequence, reply, now_us);
+    true
 }
 
-/// Tells a client that it cannot subscribe to what it asked for, and takes all of that back.
+/// Tells a client that it cannot subscribe to what it asked for and waits for, and takes all of that back.
 fn fail(core: &mut Core, id: ClientId, text: &[u8]) {
     let now_us = core.clock.now_us();
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = client.pool;
     let hub = &mut core.hubs[pool.place()];
     let Some(subscriptions) = &mut client.subscriptions else { return };
-    let Some(joining) = subscriptions.joining.take() else { return };
-    let kept = std::mem::take(subscriptions.of(joining.kind));
-    let asked: HashSet<&Topic> = joining.names.iter().collect();
-    let before: HashSet<&Topic> = kept.iter().collect();
-    for topic in asked.difference(&before) {
+    let failed = std::mem::take(&mut subscriptions.joining);
+    let mut kept = HashSet::new();
+    for list in [&subscriptions.channels, &subscriptions.patterns, &subscriptions.shards] {
+        kept.extend(list.iter().cloned());
+    }
+    let asked: HashSet<&Topic> = failed.iter().flat_map(|joining| &joining.names).collect();
+    for topic in asked.into_iter().filter(|topic| !kept.contains(*topic)) {
         hub.leave(topic, id);
         subscriptions.bytes = subscriptions.bytes.saturating_sub(cost(topic));
     }
-    *subscriptions.of(joining.kind) = kept;
     if subscriptions.is_empty() {
         client.subscriptions = None;
     }
-    core.pools[pool].stats.forward_errors += 1;
-    core.down.clients.answer(id, joining.sequence, text, now_us);
+    for joining in failed {
+        core.pools[pool].stats.forward_errors += 1;
+        core.down.clients.answer(id, joining.sequence, text, now_us);
+    }
 }
 
 /// UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE.
@@ -343,7 +366,7 @@ pub fn departed(core: &mut Core, id: ClientId, pool: PoolId, subscriptions: Subs
     let hub = &mut core.hubs[pool.place()];
     let Subscriptions { channels, patterns, shards, joining, is_monitor, tracking, .. } =
         subscriptions;
-    let joining = joining.map_or_else(Vec::new, |joining| joining.names);
+    let joining = joining.into_iter().flat_map(|joining| joining.names).collect();
     for topic in [channels, patterns, shards, joining].iter().flatten() {
         hub.leave(topic, id);
     }
@@ -406,7 +429,7 @@ pub fn lost(core: &mut Core, pool: PoolId, server: &Endpoint, why: &str) {
 
 fn joining_since(core: &mut Core, id: ClientId) -> Option<u64> {
     let client = core.down.clients.get_mut(id)?;
-    Some(client.subscriptions.as_ref()?.joining.as_ref()?.since_us)
+    Some(client.subscriptions.as_ref()?.joining.front()?.since_us)
 }
 
 /// Takes in what a server says. Says whether it made sense.
@@ -455,14 +478,14 @@ pub fn hear(core: &mut Core, pool: PoolId, server: &Endpoint, frame: &[u8]) -> b
         }
         News::Active(clients) => {
             for id in clients {
-                let joining = core
-                    .down
-                    .clients
-                    .get_mut(id)
-                    .and_then(|client| client.subscriptions.as_mut()?.joining.as_mut());
-                let Some(joining) = joining else { continue };
+                let subscriptions =
+                    core.down.clients.get_mut(id).and_then(|client| client.subscriptions.as_mut());
+                let Some(subscriptions) = subscriptions else { continue };
+                // Of several it is not known which one had it missing: the first is counted again.
+                let is_one = subscriptions.joining.len() == 1;
+                let Some(joining) = subscriptions.joining.front_mut() else { continue };
                 joining.missing = joining.missing.saturating_sub(1);
-                if joining.missing == 0 {
+                if joining.missing == 0 || !is_one {
                     confirm(core, id);
                 }
             }
