@@ -158,7 +158,8 @@ Made by `redstart-proxy --describe-commands` from what the proxy goes by; a test
 | own | the proxy answers, about itself and its clients |
 | refused | `ERR command '…' is not supported through the proxy`; the connection stays |
 
-Several servers are fixed ones or sentinel groups, by `hash` or `distribution`; MOVE, COPY with DB, SELECT and SWAPDB need `databases`.
+Several servers are fixed ones or sentinel groups, by `hash` or `distribution`; MOVE, COPY with DB, SELECT and SWAPDB need `databases`. The
+keys that SORT finds by patterns (BY, GET) are keys of the request: a `hash_tag` in the pattern says where they lie.
 ";
 
 /// The document: the legend, how many commands are served, and the table.

@@ -1,8 +1,11 @@
 //! Channels through the proxy.
 
+use std::io::Write;
 use std::time::Duration;
 
-use redstart_tests::proxy_support::{Client, Proxy, Redis, eventually, free_port, within};
+use redstart_tests::proxy_support::{
+    Client, Fake, Proxy, Redis, each_request, eventually, free_port, within,
+};
 
 use crate::failover::{Sentinel, follow, pair, proxy as over_sentinel};
 
@@ -179,6 +182,39 @@ fn messages_come_to_whoever_listens() {
                 && direct.call("PUBSUB NUMPAT") == ":0\r\n"
         })
     });
+}
+
+/// A server that confirms nothing before it has been asked for three channels.
+#[test]
+fn subscriptions_that_are_sent_at_once_are_passed_on_at_once() {
+    let server = Fake::start(|mut stream| {
+        let mut asked: Vec<Vec<u8>> = Vec::new();
+        each_request(&mut stream, |stream, args| {
+            if !args[0].eq_ignore_ascii_case(b"SUBSCRIBE") {
+                return stream.write_all(b"+PONG\r\n").is_ok();
+            }
+            asked.extend(args[1..].iter().map(|name| name.to_vec()));
+            if asked.len() < 3 {
+                return true;
+            }
+            let confirmed: String = (1..)
+                .zip(&asked)
+                .map(|(count, name)| subscribed("subscribe", &String::from_utf8_lossy(name), count))
+                .collect();
+            stream.write_all(confirmed.as_bytes()).is_ok()
+        });
+    });
+    let proxy = Proxy::start_with("", &[server.port], ONE_WORKER);
+    let mut client = proxy.client();
+    // One by one, and the last behind what has to wait for its turn.
+    client.send(&["SUBSCRIBE", "one"]);
+    client.send(&["SUBSCRIBE", "two", "one"]);
+    client.send(&["SUBSCRIBE", "three"]);
+    client.send(&["PING"]);
+    for (name, count) in [("one", 1), ("two", 2), ("one", 2), ("three", 3)] {
+        assert_eq!(client.receive(), subscribed("subscribe", name, count));
+    }
+    assert_eq!(client.receive(), format!("*2\r\n{}{}", bulk("pong"), bulk("")));
 }
 
 #[test]
