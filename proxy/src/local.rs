@@ -6,6 +6,7 @@ mod cluster;
 mod config;
 mod hello;
 mod info;
+pub mod keyspace;
 mod pubsub;
 mod replicas;
 

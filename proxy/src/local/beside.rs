@@ -2,13 +2,16 @@
 //! carried it, and with it whoever asked to end it there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redstart_common::resp::RespWrite;
+use redstart_common::resp::encode::Proto;
 
 use crate::backend::{error_text, probe};
 use crate::client::ClientId;
 use crate::client::request::Request;
 use crate::local::{later, proto};
+use crate::topology::pool::SharedPool;
 use crate::worker::Core;
 
 /// Answers SCRIPT KILL, FUNCTION KILL and FUNCTION STATS.
@@ -19,35 +22,47 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
     let merge = if request.row.name == "function|stats" { running } else { one_succeeded };
     let words: Vec<Vec<u8>> = request.args.iter().map(<[u8]>::to_vec).collect();
     later(core, id, request.now_us, async move {
-        let topology = shared.topology.load_full();
         let limit = probe::connect_timeout(&shared.settings);
-        let asking = topology.live.iter().map(|shard| {
-            let shard = &topology.shards[usize::from(*shard)];
-            let endpoint = Arc::clone(&topology.primary(shard).endpoint);
-            let (shared, words) = (Arc::clone(&shared), words.clone());
-            tokio::task::spawn_local(async move {
-                let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-                let asking = async {
-                    let mut link = probe::open_beside(&shared.settings, &endpoint, proto).await?;
-                    link.send(&words).await?;
-                    link.receive_raw().await
-                };
-                let reply = tokio::time::timeout(limit, asking).await;
-                let reply = reply.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-                reply.unwrap_or_else(|error| {
-                    let mut text = Vec::new();
-                    text.error(format!("ERR {}", error_text(&error)));
-                    text
-                })
-            })
-        });
-        let asking: Vec<_> = asking.collect();
-        let mut replies = Vec::with_capacity(asking.len());
-        for reply in asking {
-            replies.extend(reply.await);
-        }
+        let replies = ask_primaries(&shared, proto, words, limit).await;
         merge(&replies).unwrap_or_else(|| b"-ERR Connection refused\r\n".to_vec())
     });
+}
+
+/// Asks the primary of each live shard, all at the same time. One that has not answered within `limit` counts as one that
+/// answers with an error.
+pub async fn ask_primaries(
+    shared: &Arc<SharedPool>,
+    proto: Proto,
+    words: Vec<Vec<u8>>,
+    limit: Duration,
+) -> Vec<Vec<u8>> {
+    let topology = shared.topology.load_full();
+    let asking = topology.live.iter().map(|shard| {
+        let shard = &topology.shards[usize::from(*shard)];
+        let endpoint = Arc::clone(&topology.primary(shard).endpoint);
+        let (shared, words) = (Arc::clone(shared), words.clone());
+        tokio::task::spawn_local(async move {
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let asking = async {
+                let mut link = probe::open_beside(&shared.settings, &endpoint, proto).await?;
+                link.send(&words).await?;
+                link.receive_raw().await
+            };
+            let reply = tokio::time::timeout(limit, asking).await;
+            let reply = reply.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+            reply.unwrap_or_else(|error| {
+                let mut text = Vec::new();
+                text.error(format!("ERR {}", error_text(&error)));
+                text
+            })
+        })
+    });
+    let asking: Vec<_> = asking.collect();
+    let mut replies = Vec::with_capacity(asking.len());
+    for reply in asking {
+        replies.extend(reply.await);
+    }
+    replies
 }
 
 /// What one of the servers did, if any did; else that a script may not be ended; else the first error.

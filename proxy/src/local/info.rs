@@ -12,7 +12,7 @@ use super::REDIS_VERSION;
 use crate::backend::Redirects;
 use crate::client::ClientId;
 use crate::client::request::Request;
-use crate::local::proto;
+use crate::local::{keyspace, proto};
 use crate::settings::ListenAddress;
 use crate::stats::{PoolStats, ServerStats};
 use crate::topology::{PoolId, Role};
@@ -72,9 +72,13 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
         };
         let _ = write(core, pool, &totals, &mut text);
     }
-    core.down
-        .clients
-        .reply(id, request.now_us, |out| out.verbatim(*b"txt", text.as_bytes(), proto));
+    match is_wanted("keyspace") {
+        true => keyspace::answer(core, id, text, request.now_us),
+        false => core
+            .down
+            .clients
+            .reply(id, request.now_us, |out| out.verbatim(*b"txt", text.as_bytes(), proto)),
+    }
 }
 
 fn server(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {

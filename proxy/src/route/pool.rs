@@ -14,6 +14,7 @@ use super::lane::Lanes;
 use super::plan::{Plan, plans};
 use crate::client::observe::Pause;
 use crate::client::reads::Reads;
+use crate::local::keyspace::Keys;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId, Topology};
@@ -51,6 +52,8 @@ pub struct Pool {
     pub pause: Option<Pause>,
     /// What happened in it.
     pub stats: PoolStats,
+    /// How many keys its servers have told of.
+    pub keys: Keys,
 }
 
 impl std::fmt::Debug for Pool {
@@ -83,6 +86,7 @@ impl Pool {
             chance: seed | 1,
             pause: None,
             stats: PoolStats::default(),
+            keys: Keys::default(),
             shared: Arc::clone(&shared),
         }
     }

@@ -228,6 +228,19 @@ fn the_proxy_answers_for_itself() {
     ] {
         assert!(info.contains(&format!("{line}\r\n")), "{line} in {info}");
     }
+    let keys = |client: &mut Client| -> usize {
+        let info = client.call("INFO keyspace");
+        let (_, after) = info.split_once("\r\ndb0:keys=").unwrap_or(("", "0,"));
+        after.split(',').next().and_then(|count| count.parse().ok()).expect("a count")
+    };
+    for number in 0..20 {
+        client.call(&format!("SET counted:{number} v EX 100"));
+    }
+    let held: usize =
+        client.call("DBSIZE").trim_matches([':', '\r', '\n']).parse().expect("a count");
+    eventually("the keys of all servers are told, at most a second late", || {
+        held >= 20 && keys(&mut client) == held
+    });
     let hello = client.call("HELLO 2");
     assert!(hello.starts_with("*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n"), "{hello}");
     assert_eq!(client.call("HELLO 4"), "-NOPROTO unsupported protocol version\r\n");
