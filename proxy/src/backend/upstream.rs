@@ -430,7 +430,7 @@ impl Upstream {
     ) -> u64 {
         let it = &mut self.backends[backend];
         let mut told = 0;
-        if !it.keeps || it.is_up() {
+        if it.is_up() {
             return told;
         }
         let why = match &it.link {

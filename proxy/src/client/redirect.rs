@@ -182,7 +182,10 @@ fn park(core: &mut Core, waiting: Waiting) {
         Target::Hedged { number, .. } => core.down.client_of_hedge(number),
         Target::Copy { .. } | Target::Nobody => None,
     };
-    let Some(client) = client.and_then(|id| core.down.clients.get_mut(id)) else { return };
+    let Some(client) = client.and_then(|id| core.down.clients.get_mut(id)) else {
+        // Nobody hears it, and what is put together for a client that is gone is let go of.
+        return core.down.answer(waiting.slot.target, &waiting.reply, now_us);
+    };
     client.barrier = true;
     let parking = &mut core.parking;
     let pause_us = if waiting.redirect == Redirect::Down { PAUSE_DOWN_US } else { PAUSE_US };

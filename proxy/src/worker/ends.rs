@@ -147,6 +147,17 @@ impl Core {
             let Some(timeout_ms) = self.pools[pool].shared.settings.timeout_ms else { continue };
             let timeout_us = timeout_ms * 1000;
             let Some(deadline_us) = now_us.checked_sub(timeout_us) else { continue };
+            if !it.is_up() && matches!(it.duty, Duty::Shared { .. }) {
+                // What was never sent is not to run when its client has been told otherwise.
+                let (down, scripts) = (&mut self.down, &self.pools[pool].shared.scripts);
+                let told = self.up.give_up_waiting(index, deadline_us, scripts, |slot, _| {
+                    down.answer(slot.target, &text, now_us);
+                });
+                let it = self.up.get_mut(index);
+                it.counters.timed_out += told;
+                it.suspect |= told > 0;
+                continue;
+            }
             let mut told = 0;
             let is_busy = it.streaming.is_some();
             let lost = (Lost::Timeout, self.pools[pool].shared.settings.on_lost_request);
