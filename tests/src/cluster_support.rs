@@ -124,8 +124,11 @@ impl Cluster {
                 self.nodes.iter().all(|other| nodes.contains(&format!(":{}@", other.port)))
             });
             eventually("the cluster is up", || {
+                // Without a link to another node, what is published does not reach that.
+                let nodes = client.call("CLUSTER NODES");
                 client.call("CLUSTER INFO").contains("cluster_state:ok")
-                    && !client.call("CLUSTER NODES").contains("handshake")
+                    && !nodes.contains("handshake")
+                    && !nodes.contains(" disconnected")
             });
             eventually("the replicas follow", || {
                 let info = client.call("INFO replication");
