@@ -40,8 +40,13 @@ fn the_sample_files_load_and_explain_every_key() {
     // Where output goes is for the command line, mostly.
     let elsewhere = ["log_file", "pid_file"];
     for row in rows::GLOBAL.iter().chain(rows::POOL) {
-        let is_shown =
-            text.lines().any(|line| line.trim_start().starts_with(&format!("{}:", row.name)));
+        let shown = format!("{}:", row.name);
+        let is_shown = text.lines().any(|line| {
+            let line = line.trim_start();
+            // What goes with files is shown as it would stand there: the samples come without certificates.
+            let line = if row.name.contains("tls") { line.trim_start_matches("# ") } else { line };
+            line.starts_with(&shown)
+        });
         assert!(is_shown || elsewhere.contains(&row.name), "no sample shows '{}'", row.name);
     }
 }
