@@ -106,13 +106,25 @@ fn later(
     now_us: u64,
     reply: impl Future<Output = Vec<u8>> + 'static,
 ) {
+    later_by(core, id, now_us, reply, |_, reply| reply);
+}
+
+/// As [`later`], where the reply is made of what `work` has found, and the worker takes note of that.
+fn later_by<T: 'static>(
+    core: &mut Core,
+    id: ClientId,
+    now_us: u64,
+    work: impl Future<Output = T> + 'static,
+    reply: impl FnOnce(&mut Core, T) -> Vec<u8> + 'static,
+) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let sequence = client.begin(now_us);
     let Some(worker) = core.me.upgrade() else { return };
     tokio::task::spawn_local(async move {
-        let reply = reply.await;
+        let found = work.await;
         let core = &mut *worker.core.borrow_mut();
         let now_us = core.clock.now_us();
+        let reply = reply(core, found);
         core.down.clients.answer_owned(id, sequence, reply, now_us);
     });
 }

@@ -1,4 +1,4 @@
-//! A stream that one task reads, and that others write to while it waits: the links between servers.
+//! A stream that one task reads, and that others write to while it waits: links of replication, of sentinels, and of slots on their way.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

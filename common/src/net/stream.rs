@@ -396,15 +396,6 @@ impl Stream {
         SockRef::from(stream).set_tcp_keepalive(&keepalive)
     }
 
-    /// Switches TCP keepalive on with `idle` before the first probe, and the system's own way with those that follow.
-    ///
-    /// # Errors
-    /// What setsockopt(2) says.
-    pub fn set_keepalive_time(&self, idle: Duration) -> io::Result<()> {
-        let Self::Tcp(stream) = self.transport() else { return Ok(()) };
-        SockRef::from(stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle))
-    }
-
     /// Whether small packets are sent at once. Nothing happens to a Unix socket.
     ///
     /// # Errors

@@ -21,21 +21,21 @@ use crate::worker::Core;
 type Section = (&'static str, fn(&Core, PoolId, &[PoolStats], &mut String) -> std::fmt::Result);
 
 const SECTIONS: &[Section] = &[
-    ("server", server),
-    ("clients", clients),
-    ("memory", memory),
-    ("persistence", persistence),
-    ("stats", stats),
-    ("replication", replication),
-    ("cpu", cpu),
-    ("commandstats", commandstats),
-    ("cluster", cluster),
-    ("pool", pool),
-    ("servers", servers),
+    ("Server", server),
+    ("Clients", clients),
+    ("Memory", memory),
+    ("Persistence", persistence),
+    ("Stats", stats),
+    ("Replication", replication),
+    ("CPU", cpu),
+    ("Commandstats", commandstats),
+    ("Cluster", cluster),
+    ("Pool", pool),
+    ("Servers", servers),
 ];
 
 /// Shown only when asked for by name, or by `all`.
-const ON_REQUEST: &[&str] = &["commandstats"];
+const ON_REQUEST: &[&str] = &["Commandstats"];
 
 /// `INFO [section …]`
 pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
@@ -54,7 +54,7 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
             || wanted.iter().any(|word| match word.as_slice() {
                 b"all" | b"everything" => true,
                 b"default" => by_default,
-                other => other == name.as_bytes(),
+                other => other.eq_ignore_ascii_case(name.as_bytes()),
             })
     };
     let mut text = String::new();
@@ -63,16 +63,10 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
             text.push_str("\r\n");
         }
         // Writing to a string does not fail.
-        let _ = match *name {
-            "cpu" => write!(text, "# CPU\r\n"),
-            name => {
-                let (first, rest) = name.split_at(1);
-                write!(text, "# {}{rest}\r\n", first.to_ascii_uppercase())
-            }
-        };
+        let _ = write!(text, "# {name}\r\n");
         let _ = write(core, pool, &totals, &mut text);
     }
-    match is_wanted("keyspace") {
+    match is_wanted("Keyspace") {
         true => keyspace::answer(core, id, text, request.now_us),
         false => core
             .down

@@ -9,7 +9,7 @@ use redstart_common::resp::RespWrite;
 use redstart_common::resp::encode::Proto;
 
 use super::beside::ask_primaries;
-use super::proto;
+use super::{later_by, proto};
 use crate::client::ClientId;
 use crate::settings::PoolSettings;
 use crate::worker::Core;
@@ -46,19 +46,17 @@ pub fn answer(core: &mut Core, id: ClientId, text: String, now_us: u64) {
             .clients
             .reply(id, now_us, |out| out.verbatim(*b"txt", text.as_bytes(), proto));
     }
-    let sequence = client.begin(now_us);
     let shared = Arc::clone(&core.pools[pool].shared);
-    let Some(worker) = core.me.upgrade() else { return };
-    tokio::task::spawn_local(async move {
+    let asking = async move {
         let words = vec![b"INFO".to_vec(), b"keyspace".to_vec()];
         let replies = ask_primaries(&shared, Proto::Resp2, words, LIMIT).await;
-        let section = section(&replies, &shared.settings);
-        let core = &mut *worker.core.borrow_mut();
-        let now_us = core.clock.now_us();
+        section(&replies, &shared.settings)
+    };
+    later_by(core, id, now_us, asking, move |core, section| {
         let mut reply = Vec::new();
         reply.verbatim(*b"txt", joined(text, &section).as_bytes(), proto);
-        core.pools[pool].keys.0 = Some((now_us, section));
-        core.down.clients.answer_owned(id, sequence, reply, now_us);
+        core.pools[pool].keys.0 = Some((core.clock.now_us(), section));
+        reply
     });
 }
 
