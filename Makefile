@@ -75,8 +75,9 @@ fuzz:
 		for target in $$(cd $$crate && cargo +nightly fuzz list); do \
 			echo "$$crate: $$target"; \
 			corpus=$$PWD/target/fuzz/corpus/$$target; found=$$PWD/target/fuzz/found/$$target/; \
+			seeds=fuzz/seeds/$$target; test -d $$crate/$$seeds || seeds=; \
 			mkdir -p $$corpus $$found; \
-			(cd $$crate && cargo +nightly fuzz run --target-dir ../target/fuzz $$target $$corpus -- \
+			(cd $$crate && cargo +nightly fuzz run --target-dir ../target/fuzz $$target $$corpus $$seeds -- \
 				-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -malloc_limit_mb=256 -artifact_prefix=$$found); \
 		done; \
 	done

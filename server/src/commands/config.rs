@@ -187,8 +187,12 @@ fn is_local(call: &Call<'_>) -> bool {
 
 /// `CONFIG RESETSTAT`
 pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
-    call.core.stats.reset();
-    call.core.replication.reset_counts();
+    let core = &mut *call.core;
+    core.stats.reset();
+    core.rates = crate::observe::rates::Rates::default();
+    core.replication.reset_counts();
+    core.saved.saves = 0;
+    core.logging.forget_counts();
     if let Some(costs) = &mut call.core.slot_costs {
         costs.reset();
     }
@@ -196,6 +200,7 @@ pub fn resetstat(call: &mut Call<'_>) -> CommandResult {
     shared.hits.set(0);
     shared.misses.set(0);
     shared.expired_keys.set(0);
+    shared.expired_fields.set(0);
     shared.expiry_cut_short.set(0);
     shared.expiry_time.take();
     shared.stale_percent.set(0.0);

@@ -94,6 +94,16 @@ pub fn policy(saving: &Saving) -> Policy {
 }
 
 impl Logging {
+    /// Counts from nought on, as CONFIG RESETSTAT does; in Redis too rewrites that failed are forgotten with it, so
+    /// that the next one waits for nothing.
+    pub fn forget_counts(&mut self) {
+        self.rewrites = 0;
+        self.back_off.reset();
+        if let Some(log) = &mut self.log {
+            log.state_mut().reset_delayed_syncs();
+        }
+    }
+
     /// The log's clock, in milliseconds.
     #[must_use]
     pub fn now_ms(&self) -> u64 {

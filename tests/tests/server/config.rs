@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use redstart_tests::proxy_support::{Client, Folder, Process, eventually, free_port};
-use redstart_tests::server_support::{Server, server_binary};
+use redstart_tests::server_support::{Peer, Server, figure, server_binary};
 
 /// A server of either make with a configuration file.
 struct Run {
@@ -276,4 +276,53 @@ fn writes_under_new_names_wait_for_the_end_of_a_pause() {
     assert_eq!(client.call("CLIENT UNPAUSE"), "+OK\r\n");
     assert_eq!(other.receive(), "+OK\r\n");
     assert_eq!(client.call("GET k"), "$1\r\nv\r\n");
+}
+
+/// Fields of INFO that CONFIG RESETSTAT sets to nought, with the commands that make them grow first.
+#[test]
+fn resetstat_counts_from_nought_on() {
+    let counted = [
+        "rdb_saves",
+        "aof_rewrites",
+        "expired_keys",
+        "keyspace_hits",
+        "keyspace_misses",
+        "total_error_replies",
+    ];
+    for peer in Peer::both(&["--save", "", "--appendonly", "yes"]) {
+        let mut client = peer.client();
+        let settled = |client: &mut Client| {
+            eventually("the rewrite is done", || {
+                let under_way = ["loading", "aof_rewrite_in_progress", "aof_rewrite_scheduled"];
+                under_way.iter().all(|field| figure(client, field) == 0)
+            });
+        };
+        settled(&mut client);
+        client.call("BGREWRITEAOF");
+        settled(&mut client);
+        let conversation = ["SET k v PX 1", "SAVE", "GET none", "SET l v", "GET l", "NOSUCH"];
+        for words in conversation {
+            client.call(words);
+        }
+        eventually("the key is gone", || figure(&mut client, "expired_keys") == 1);
+        let is_ours = matches!(peer, Peer::Ours(_));
+        if is_ours {
+            // Redis 7.0 has no fields that expire.
+            client.call("HSET h f v g w");
+            client.call("HPEXPIREAT h 1 FIELDS 1 f");
+            client.call("HPEXPIRE h 1 FIELDS 1 g");
+            eventually("the field is gone", || client.call("EXISTS h") == ":0\r\n");
+            assert_ne!(figure(&mut client, "expired_subkeys"), 0);
+        }
+        for field in counted {
+            assert_ne!(figure(&mut client, field), 0, "{}: {field}", peer.name());
+        }
+        assert_eq!(client.call("CONFIG RESETSTAT"), "+OK\r\n");
+        for field in counted {
+            assert_eq!(figure(&mut client, field), 0, "{}: {field}", peer.name());
+        }
+        if is_ours {
+            assert_eq!(figure(&mut client, "expired_subkeys"), 0);
+        }
+    }
 }
