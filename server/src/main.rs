@@ -349,7 +349,7 @@ fn run(
 fn join_cluster(engine: &mut Engine) -> Result<(), String> {
     let core = &mut engine.core;
     let settings = &core.settings;
-    if settings.cluster.port == 0 && core.shell.port > u16::MAX - 10_000 {
+    if settings.cluster.port == 0 && core.cluster_port() > u16::MAX - 10_000 {
         return Err(
             "Redis port number too high. Cluster communication port is 10,000 port numbers \
                     higher than your Redis port. Your Redis port number must be 55535 or less."

@@ -35,6 +35,7 @@ use crate::migrate::transfer::{self, Job, Outcome};
 use crate::replication::Action;
 use crate::saving::shutdown::Manner;
 use crate::settings::Settings;
+use crate::settings::tls::Tls;
 use crate::turn::bus::{self, Bus};
 use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
@@ -403,15 +404,21 @@ impl Server {
         at.map_or(0, |at| at.port())
     }
 
-    /// Connects to another server: from the address that the settings name, and by TLS where replication goes by it.
+    /// Connects to another server: from the address that the settings name, and by TLS where `goes_by_tls` finds that in the
+    /// settings.
     ///
     /// # Errors
     /// What connecting says, or that the two ends do not agree. This waits for the other end.
-    pub(crate) async fn reach(&self, host: &str, port: u16) -> io::Result<Stream> {
+    pub(crate) async fn reach(
+        &self,
+        host: &str,
+        port: u16,
+        goes_by_tls: fn(&Tls) -> bool,
+    ) -> io::Result<Stream> {
         let (source, tls) = {
             let engine = self.engine.borrow();
             let core = &engine.core;
-            let tls = core.tls.clone().filter(|_| core.settings.tls.replication);
+            let tls = core.tls.clone().filter(|_| goes_by_tls(&core.settings.tls));
             (core.settings.bind_source_addr.clone(), tls)
         };
         let stream = outward::connect(host, port, &source).await?;
@@ -461,6 +468,9 @@ impl Server {
         core.become_user(&mut client, b"default");
         if stream.is_unix() {
             client.flags.set(Flags::UNIX);
+        }
+        if stream.is_layered() {
+            client.flags.set(Flags::BY_TLS);
         }
         client.connection = Some(Rc::clone(connection) as Rc<dyn crate::client::Connection>);
         connection.set_slot(core.clients.add(client));

@@ -2,6 +2,7 @@
 //! loop, the crowd of clients it serves, sockets that are rarely used, and timers.
 
 pub mod arrivals;
+pub mod blocking;
 pub mod buffer;
 pub mod crowd;
 mod descriptor;

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -284,6 +284,16 @@ impl Stream {
         if let Self::Layered(stream) = self { stream.flush_now() } else { Ok(()) }
     }
 
+    /// The kernel's descriptor of it, or of what it travels over; a stream within the process has none.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self.transport() {
+            Self::Tcp(stream) => Some(stream.as_fd()),
+            Self::Unix(stream) => Some(stream.as_fd()),
+            Self::Memory(_) | Self::Layered(_) => None,
+        }
+    }
+
     /// Waits, past the runtime, until what is awaited is so.
     ///
     /// # Errors
@@ -293,12 +303,8 @@ impl Stream {
         if awaited == Awaited::Input && self.has_unread() {
             return Ok(());
         }
-        let fd = match self.transport() {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-            // A simulation has nothing that waits past its runtime.
-            Self::Memory(_) | Self::Layered(_) => return Err(io::ErrorKind::Unsupported.into()),
-        };
+        // A simulation has nothing that waits past its runtime.
+        let Some(fd) = self.descriptor() else { return Err(io::ErrorKind::Unsupported.into()) };
         let flags = if awaited == Awaited::Input { PollFlags::IN } else { PollFlags::OUT };
         let most = most.map(|most| rustix::event::Timespec {
             tv_sec: most.as_secs() as i64,

@@ -91,6 +91,9 @@ impl Flags {
     /// SCRIPT DEBUG SYNC: they are so in the server itself, not in a child.
     pub const DEBUGS_HERE: Self = Self(1 << 30);
 
+    /// Came by TLS.
+    pub const BY_TLS: Self = Self(1 << 31);
+
     /// Whether any of `other`'s flags is set.
     #[inline]
     #[must_use]
@@ -215,10 +218,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Whether it came by IPv6.
+    /// How it came, which decides by what addresses it finds the nodes of a cluster.
     #[must_use]
-    pub fn is_by_ipv6(&self) -> bool {
-        self.address.starts_with('[')
+    pub fn came(&self) -> crate::cluster::Came {
+        crate::cluster::Came {
+            by_ipv6: self.address.starts_with('['),
+            by_tls: self.flags.any(Flags::BY_TLS),
+        }
     }
 
     /// Whether it waits for the end of the server.

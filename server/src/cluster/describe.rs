@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Cluster;
 use super::node::{Flags, Handle, Node};
+use super::{Came, Cluster};
 
 impl Flags {
     /// The flags as CLUSTER NODES has them.
@@ -16,15 +16,9 @@ impl Flags {
 }
 
 impl Cluster {
-    /// Appends the line of a node, without its end. `wall_ahead_ms` is how far the wall clock is ahead of the cluster's, `by_ipv6`
-    /// by what the client came, if it is for one.
-    fn describe_into(
-        &self,
-        node: &Node,
-        wall_ahead_ms: i64,
-        by_ipv6: Option<bool>,
-        out: &mut String,
-    ) {
+    /// Appends the line of a node, without its end. `wall_ahead_ms` is how far the wall clock is ahead of the cluster's, `came`
+    /// how the client came, if it is for one.
+    fn describe_into(&self, node: &Node, wall_ahead_ms: i64, came: Option<Came>, out: &mut String) {
         let shown = |ms: i64| if ms == 0 { 0 } else { ms + wall_ahead_ms };
         let primary = node.primary.map(|primary| &self.nodes[primary]);
         let epoch = match primary.filter(|_| node.is_replica()) {
@@ -38,8 +32,8 @@ impl Cluster {
             out,
             "{} {}:{}@{}{hostname}{} {} {} {} {} {epoch} {}",
             node.name,
-            by_ipv6.map_or(&*node.ip, |by_ipv6| node.client_ip(by_ipv6)),
-            node.port,
+            came.map_or(&*node.ip, |came| node.client_ip(came.by_ipv6)),
+            came.map_or(node.port, |came| self.port_for(node, came)),
             node.bus_port,
             node.hostname(),
             node.flags.describe(),
@@ -72,22 +66,22 @@ impl Cluster {
         }
     }
 
-    /// The line of a node, for a client that came by IPv6 or by IPv4.
+    /// The line of a node, for a client that came so.
     #[must_use]
-    pub fn describe_node(&self, node: Handle, wall_ahead_ms: i64, by_ipv6: bool) -> String {
+    pub fn describe_node(&self, node: Handle, wall_ahead_ms: i64, came: Came) -> String {
         let mut line = String::new();
         if let Some(node) = self.nodes.get(node) {
-            self.describe_into(node, wall_ahead_ms, Some(by_ipv6), &mut line);
+            self.describe_into(node, wall_ahead_ms, Some(came), &mut line);
         }
         line
     }
 
-    /// The lines of all nodes, for a client that came by IPv6 or by IPv4.
+    /// The lines of all nodes, for a client that came so.
     #[must_use]
-    pub fn describe(&self, wall_ahead_ms: i64, by_ipv6: bool) -> String {
+    pub fn describe(&self, wall_ahead_ms: i64, came: Came) -> String {
         let mut lines = String::new();
         for node in self.nodes() {
-            self.describe_into(node, wall_ahead_ms, Some(by_ipv6), &mut lines);
+            self.describe_into(node, wall_ahead_ms, Some(came), &mut lines);
             lines.push('\n');
         }
         lines

@@ -37,6 +37,7 @@ impl Cluster {
             primary: primary.map(|primary| primary.name),
             ip: self.options.announced_ip.as_deref().unwrap_or_default(),
             port: self.options.port,
+            plain_port: self.options.plain_port,
             bus_port: self.options.bus_port,
             flags: myself.flags,
             is_up: self.is_up,

@@ -51,7 +51,7 @@ use self::memory::Mutual;
 use self::moves::{Act, Moves};
 pub use self::node::{Called, Flags, Handle, LinkId, NAME_BYTES, Name, Node};
 pub use self::operator::{BUS_PORT_ABOVE, FailoverKind, Refusal, SetSlot};
-pub use self::options::{Endpoint, Options};
+pub use self::options::{Came, Endpoint, Options};
 pub use self::slots::{SLOT_BYTES, SLOT_WORDS, SlotSet};
 use self::table::Table;
 
@@ -132,7 +132,8 @@ impl Cluster {
         node.flags.put(Flags::NO_FAILOVER, options.no_failover);
         node.ip = options.announced_ip.as_deref().unwrap_or_default().into();
         node.call(Called::Hostname, &options.hostname);
-        (node.port, node.bus_port) = (options.port, options.bus_port);
+        (node.port, node.plain_port, node.bus_port) =
+            (options.port, options.plain_port, options.bus_port);
         let myself = nodes.add(node);
         Self {
             nodes,
@@ -237,16 +238,22 @@ impl Cluster {
     }
 
     /// Where clients are sent to find a node: a host, and the port. The host is empty where they are to use the one that they
-    /// know. `is_ipv6` says by what the client came.
+    /// know.
     #[must_use]
-    pub fn endpoint<'n>(&self, node: &'n Node, is_ipv6: bool) -> (&'n str, u16) {
+    pub fn endpoint<'n>(&self, node: &'n Node, came: Came) -> (&'n str, u16) {
         let host = match self.options.endpoint {
-            Endpoint::Ip => node.client_ip(is_ipv6),
+            Endpoint::Ip => node.client_ip(came.by_ipv6),
             Endpoint::Hostname if node.hostname().is_empty() => "?",
             Endpoint::Hostname => node.hostname(),
             Endpoint::Unknown => "",
         };
-        (host, node.port)
+        (host, self.port_for(node, came))
+    }
+
+    /// The port by which a client finds a node.
+    fn port_for(&self, node: &Node, came: Came) -> u16 {
+        let is_plain = self.options.by_tls && !came.by_tls && node.plain_port != 0;
+        if is_plain { node.plain_port } else { node.port }
     }
 
     /// A node by its name.

@@ -406,7 +406,8 @@ impl Cluster {
         myself.call(Called::Human, &options.human_name);
         myself.call(Called::ClientIpv4, ipv4);
         myself.call(Called::ClientIpv6, ipv6);
-        (myself.port, myself.bus_port) = (options.port, options.bus_port);
+        (myself.port, myself.plain_port, myself.bus_port) =
+            (options.port, options.plain_port, options.bus_port);
         self.touch();
     }
 

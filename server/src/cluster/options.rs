@@ -12,6 +12,15 @@ pub enum Endpoint {
     Unknown,
 }
 
+/// How a client came, which decides by what addresses it finds the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Came {
+    /// By IPv6, not IPv4.
+    pub by_ipv6: bool,
+    /// By TLS.
+    pub by_tls: bool,
+}
+
 /// The settings as the cluster knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -43,8 +52,12 @@ pub struct Options {
     pub client_ips: [String; 2],
     /// `cluster-ping-interval`, in milliseconds.
     pub ping_ms: u64,
-    /// The port that clients are told.
+    /// Whether nodes speak TLS with each other (`tls-cluster`).
+    pub by_tls: bool,
+    /// The port that other nodes are told, and clients who speak as nodes do.
     pub port: u16,
+    /// The port that clients without TLS are told where nodes speak it; 0 is none.
+    pub plain_port: u16,
     /// The port of the bus that other nodes are told.
     pub bus_port: u16,
     /// `cluster-allow-reads-when-down`
@@ -84,7 +97,9 @@ impl Default for Options {
             human_name: String::new(),
             client_ips: [String::new(), String::new()],
             ping_ms: 1000,
+            by_tls: false,
             port: 6379,
+            plain_port: 0,
             bus_port: 16_379,
             reads_when_down: false,
             shard_channels_when_down: true,

@@ -49,6 +49,16 @@ impl Core {
     fn cluster_options(&self) -> Options {
         let settings = &self.settings.cluster;
         let or = |announced: u16, own: u16| if announced == 0 { own } else { announced };
+        let by_tls = self.settings.tls.cluster;
+        // As in Redis: with a port for TLS announced, the plain one is what is announced too, if anything.
+        let (port, plain_port) = match (by_tls, settings.announce_tls_port) {
+            (false, _) => (or(settings.announce_port, self.shell.port), 0),
+            (true, 0) => {
+                let plain = if self.settings.listens_plainly() { self.shell.port } else { 0 };
+                (or(settings.announce_port, self.cluster_port()), plain)
+            }
+            (true, announced) => (announced, settings.announce_port),
+        };
         Options {
             node_timeout_ms: settings.node_timeout,
             validity_factor: i64::from(settings.replica_validity_factor),
@@ -67,7 +77,9 @@ impl Core {
                 settings.announce_client_ipv6.clone(),
             ],
             ping_ms: settings.ping_interval.unsigned_abs(),
-            port: or(settings.announce_port, self.shell.port),
+            by_tls,
+            port,
+            plain_port,
             bus_port: or(settings.announce_bus_port, self.bus_port()),
             reads_when_down: settings.allow_reads_when_down,
             shard_channels_when_down: settings.allow_pubsubshard_when_down,
@@ -81,13 +93,19 @@ impl Core {
         }
     }
 
+    /// The port by which nodes reach this one's data: that for TLS where they speak it.
+    #[must_use]
+    pub fn cluster_port(&self) -> u16 {
+        if self.settings.tls.cluster { self.settings.tls.port } else { self.shell.port }
+    }
+
     /// The port that the bus listens on: it stays though that for clients may change.
     #[must_use]
     pub fn bus_port(&self) -> u16 {
         match (self.clustering.bus_port, self.settings.cluster.port) {
             // Whoever starts the server sees to it that this is a port.
             (0, 0) => {
-                u16::try_from(i64::from(self.shell.port) + BUS_PORT_ABOVE).unwrap_or(u16::MAX)
+                u16::try_from(i64::from(self.cluster_port()) + BUS_PORT_ABOVE).unwrap_or(u16::MAX)
             }
             (0, port) | (port, _) => port,
         }

@@ -69,7 +69,8 @@ pub fn migrate(call: &mut Call<'_>) -> CommandResult {
     let link = call.core.migrations.take_link(&target);
     let timeout = Duration::from_millis(ms);
     let asking = call.is_in_cluster();
-    let job = Job { asking, target, db, timeout, auth, replace, items, link };
+    let tls = call.core.tls.clone().filter(|_| call.core.settings.tls.cluster);
+    let job = Job { asking, target, tls, db, timeout, auth, replace, items, link };
     call.propagate_nothing();
     if call.may_block() && call.core.migrations.has_carrier() {
         call.migrate(job, copy);

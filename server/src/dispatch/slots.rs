@@ -39,7 +39,7 @@ impl Elsewhere {
     pub(crate) fn error(self, cluster: &Cluster, client: &Client) -> CommandError {
         let way = |word: &str, slot: u16, node: Option<&Node>| match node {
             Some(node) => {
-                let (host, port) = cluster.endpoint(node, client.is_by_ipv6());
+                let (host, port) = cluster.endpoint(node, client.came());
                 CommandError::made(format!("{word} {slot} {host}:{port}"))
             }
             None => CommandError::new(error::SLOT_UNBOUND),

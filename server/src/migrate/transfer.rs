@@ -1,11 +1,14 @@
 //! The way to another server: connects, sends RESTOREs, reads their answers. Blocks, so it runs on a thread of its
 //! own, or in the engine's where a command may not wait.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redstart_common::clock;
+use redstart_common::net::blocking::Blocking;
+use redstart_common::net::tls::{Material, Peer};
 use redstart_common::resp::RespWrite;
 
 /// Bytes sent within one timeout, as in Redis.
@@ -34,7 +37,7 @@ pub struct Item {
 
 /// A connection to a target that can be used again.
 pub struct Link {
-    stream: TcpStream,
+    stream: Blocking,
     input: Vec<u8>,
     /// The database that is selected there, if that is known.
     selected: Option<i64>,
@@ -46,6 +49,8 @@ pub struct Job {
     pub asking: bool,
     /// Where to.
     pub target: Target,
+    /// What TLS needs, where the target speaks it.
+    pub tls: Option<Arc<Material>>,
     /// The database there.
     pub db: i64,
     /// How long a connection, a chunk sent or a reply may take.
@@ -109,16 +114,25 @@ impl Failure {
 }
 
 impl Link {
-    fn connect(target: &Target, timeout: Duration) -> io::Result<Self> {
+    fn connect(job: &Job) -> io::Result<Self> {
+        let Job { target, timeout, tls, .. } = job;
+        let until = Instant::now() + *timeout;
         let host = std::str::from_utf8(&target.host).map_err(io::Error::other)?;
         let digits = target.port.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let port = std::str::from_utf8(&target.port[..digits]).map_err(io::Error::other)?;
         let port: u16 = port.parse().map_err(io::Error::other)?;
         let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, timeout) {
+            match TcpStream::connect_timeout(&address, *timeout) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
+                    let stream = match tls {
+                        None => Blocking::plain(stream),
+                        Some(material) => {
+                            let layer = material.connected(Peer::Trusted);
+                            Blocking::under(stream, layer.map_err(io::Error::other)?, until)?
+                        }
+                    };
                     return Ok(Self { stream, input: Vec::new(), selected: None });
                 }
                 Err(error) => last = error,
@@ -132,12 +146,9 @@ impl Link {
             let until = Instant::now() + timeout;
             let mut rest = chunk;
             while !rest.is_empty() {
-                self.stream.set_write_timeout(Some(left(until)?))?;
-                match self.stream.write(rest) {
-                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                    Ok(sent) => rest = &rest[sent..],
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
+                match self.stream.write(rest, until)? {
+                    0 => return Err(ErrorKind::WriteZero.into()),
+                    sent => rest = &rest[sent..],
                 }
             }
         }
@@ -159,22 +170,13 @@ impl Link {
             if self.input.len() > LINE_BYTES_MAX {
                 return Err(ErrorKind::InvalidData.into());
             }
-            self.stream.set_read_timeout(Some(left(until)?))?;
             let mut piece = [0; 4096];
-            match self.stream.read(&mut piece) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.input.extend_from_slice(&piece[..count]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match self.stream.read(&mut piece, until)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                count => self.input.extend_from_slice(&piece[..count]),
             }
         }
     }
-}
-
-/// The time until `until`; an error once it is over, for a socket takes no timeout of zero.
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 fn request(out: &mut Vec<u8>, words: &[&[u8]]) {
@@ -241,7 +243,7 @@ pub fn carry(mut job: Job) -> Outcome {
     loop {
         let link = match job.link.take() {
             Some(link) => Ok(link),
-            None => Link::connect(&job.target, job.timeout),
+            None => Link::connect(&job),
         };
         let failure = match link {
             // Redis waits until it may write, and learns from writing that nobody wanted the connection.

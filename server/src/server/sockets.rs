@@ -81,7 +81,7 @@ impl BindError {
 /// The first address that could not be bound.
 pub fn bind(settings: &Settings) -> Result<Sockets, BindError> {
     let mut bound = Sockets::default();
-    if settings.port != 0 || settings.ephemeral_port {
+    if settings.listens_plainly() {
         bound.plain = bind_port(settings, settings.port, false)?;
     }
     if settings.tls.port != 0 {

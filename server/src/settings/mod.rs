@@ -419,6 +419,12 @@ impl Settings {
         if self.sentinel.is_some() { Mode::Sentinel } else { Mode::Server }
     }
 
+    /// Whether there is a TCP port without TLS.
+    #[must_use]
+    pub fn listens_plainly(&self) -> bool {
+        self.port != 0 || self.ephemeral_port
+    }
+
     /// The addresses to bind, and whether one may be missing on this machine (`-` in front).
     pub fn bind_addresses(&self) -> impl Iterator<Item = (String, bool)> + '_ {
         self.bind.iter().map(|name| match name.strip_prefix('-') {

@@ -481,7 +481,7 @@ pub static ROWS: &[Row] = &[
     ),
     // TLS.
     row("tls-port", Live, number!(tls.port, 0, 65_535)),
-    row("tls-cluster", Live, Kind::Only("no", "TLS between the nodes of a cluster")),
+    row("tls-cluster", Live, flag!(tls.cluster)),
     row("tls-replication", Live, flag!(tls.replication)),
     row("tls-auth-clients", Live, word!(tls.auth_clients, AUTH)),
     row("tls-ca-cert-dir", Live, text!(tls.ca_cert_dir)),
@@ -554,9 +554,9 @@ mod tests {
             ("protected-mode", "maybe", "argument must be 'yes' or 'no'"),
             ("maxmemory", "10x", "argument must be a memory value"),
             (
-                "tls-cluster",
-                "yes",
-                "Redstart does not support TLS between the nodes of a cluster yet",
+                "tls-key-file-pass",
+                "secret",
+                "Redstart does not support private keys that are encrypted yet",
             ),
         ] {
             let row = find(name).expect("known");

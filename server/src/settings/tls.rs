@@ -14,6 +14,7 @@ pub const AUTH: [(&str, ClientAuth); 3] =
 #[allow(missing_docs, reason = "the rows of the settings say what each is")]
 pub struct Tls {
     pub port: u16,
+    pub cluster: bool,
     pub replication: bool,
     pub auth_clients: ClientAuth,
     pub cert_file: String,
@@ -35,6 +36,7 @@ impl Default for Tls {
     fn default() -> Self {
         Self {
             port: 0,
+            cluster: false,
             replication: false,
             auth_clients: ClientAuth::Required,
             cert_file: String::new(),
@@ -58,7 +60,7 @@ impl Tls {
     /// Whether anything goes by TLS.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.port != 0 || self.replication
+        self.port != 0 || self.replication || self.cluster
     }
 
     /// Reads the files and tries what they hold.
@@ -72,7 +74,8 @@ impl Tls {
         if self.key_file.is_empty() {
             return Err("No tls-key-file configured!".to_owned());
         }
-        let needs_authority = self.auth_clients != ClientAuth::No || self.replication;
+        let needs_authority =
+            self.auth_clients != ClientAuth::No || self.replication || self.cluster;
         if needs_authority && self.ca_cert_file.is_empty() && self.ca_cert_dir.is_empty() {
             return Err("Either tls-ca-cert-file or tls-ca-cert-dir must be specified when \
                         tls-cluster, tls-replication or tls-auth-clients are enabled!"

@@ -1,18 +1,24 @@
 //! The sockets of the cluster's bus. What comes by them, and what is to be sent, [`Cluster`](crate::cluster::Cluster) decides.
 //!
-//! A node has two links with each other one, which are rarely used: one task watches them all.
+//! A node has two links with each other one, which are rarely used: one task watches them all. Those that go by TLS are known to the
+//! runtime besides, which carries out their handshakes.
 
 use std::cell::{OnceCell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redstart_common::log;
+use redstart_common::net::arrivals::{Arrival, Arrivals, HANDSHAKE_TIMEOUT};
 use redstart_common::net::listen::Bound;
 use redstart_common::net::outward;
+use redstart_common::net::tls::{ClientAuth, Material, Peer};
 use redstart_common::net::watch::Watch;
 use redstart_common::net::{Listener, Stream, turn};
+use socket2::{SockAddr, SockRef};
 use tokio::task::AbortHandle;
 
 use crate::cluster::{Action, ById, Event, LinkId};
@@ -34,6 +40,8 @@ pub struct Bus {
     ready: RefCell<Vec<LinkId>>,
     /// What one link reads at a time.
     buffer: RefCell<Vec<u8>>,
+    /// Connections of other nodes that have to agree on TLS first.
+    arrivals: Arrivals,
 }
 
 /// A link.
@@ -42,27 +50,87 @@ enum Link {
     Coming(AbortHandle),
     /// It stands.
     Open {
-        stream: TcpStream,
+        socket: Socket,
         /// The kernel has not taken all that was to be sent.
         is_stuck: bool,
     },
 }
 
+/// What a link goes over. None of it waits.
+enum Socket {
+    Plain(TcpStream),
+    /// By TLS. The two ends have agreed.
+    Layered(Stream),
+}
+
+impl Socket {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(room),
+            Self::Layered(stream) => stream.read_now(room),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Layered(stream) => stream.write_now(bytes),
+        }
+    }
+
+    /// Whether there is something to be read that the kernel does not announce.
+    fn has_unread(&self) -> bool {
+        matches!(self, Self::Layered(stream) if stream.has_unread())
+    }
+
+    /// Sends what was taken and held back; whether some of it still is.
+    fn is_behind(&mut self) -> bool {
+        let Self::Layered(stream) = self else { return false };
+        // A broken link shows at reading.
+        let _ = stream.flush_now();
+        stream.is_behind()
+    }
+
+    fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        match self {
+            Self::Plain(stream) => Ok(stream.as_fd()),
+            Self::Layered(stream) => stream.descriptor().ok_or(ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Self::Layered(stream) = self {
+            stream.shut_down();
+        }
+    }
+}
+
 impl Bus {
     /// Has a link that stands watched.
-    fn admit(&self, id: LinkId, stream: TcpStream) -> io::Result<()> {
+    fn admit(&self, id: LinkId, socket: Socket) -> io::Result<()> {
         let Some(watch) = self.watch.get() else { return Err(ErrorKind::NotConnected.into()) };
-        watch.add(&stream, id.0.get())?;
-        self.open.borrow_mut().insert(id, Link::Open { stream, is_stuck: false });
+        watch.add(socket.descriptor()?, id.0.get())?;
+        self.open.borrow_mut().insert(id, Link::Open { socket, is_stuck: false });
         Ok(())
     }
 
-    /// Does something with the socket of a link that stands.
-    fn with<R>(&self, id: LinkId, act: impl FnOnce(&TcpStream, &mut bool) -> R) -> Option<R> {
-        match self.open.borrow_mut().get_mut(id)? {
-            Link::Coming(_) => None,
-            Link::Open { stream, is_stuck } => Some(act(stream, is_stuck)),
+    /// Does something with the socket of a link that stands, and has it told of when there is room if `act` answers that something is left.
+    fn with<R>(&self, id: LinkId, act: impl FnOnce(&mut Socket) -> (R, bool)) -> Option<R> {
+        let mut open = self.open.borrow_mut();
+        let Link::Open { socket, is_stuck } = open.get_mut(id)? else { return None };
+        let (outcome, is_left) = act(socket);
+        let wants_room = is_left | socket.is_behind();
+        if std::mem::replace(is_stuck, wants_room) != wants_room
+            && let Some(watch) = self.watch.get()
+            && let Err(error) = socket
+                .descriptor()
+                .and_then(|descriptor| watch.want_room(descriptor, id.0.get(), wants_room))
+        {
+            log!(Verbose, "Watching a cluster link: {error}");
         }
+        Some(outcome)
     }
 }
 
@@ -97,11 +165,12 @@ pub fn tick(server: &Server) {
 async fn accept(server: Rc<Server>, listener: Listener) {
     loop {
         match listener.accept().await {
-            Ok(Stream::Tcp(stream)) => match stream.into_std() {
-                Ok(stream) => take(&server, stream),
-                Err(error) => log!(Verbose, "Error accepting cluster node: {error}"),
-            },
-            // It listens on TCP, and without TLS.
+            Ok(Stream::Tcp(stream)) => {
+                if let Err(error) = received(&server, stream) {
+                    log!(Verbose, "Error accepting cluster node: {error}");
+                }
+            }
+            // It listens on TCP.
             Ok(Stream::Unix(_) | Stream::Memory(_) | Stream::Layered(_)) => {}
             Err(error) => {
                 log!(Verbose, "Error accepting cluster node: {error}");
@@ -162,61 +231,89 @@ fn send(server: &Server, id: LinkId) {
     let mut engine = server.engine.borrow_mut();
     let Some(cluster) = &mut engine.core.cluster else { return };
     let Some(output) = cluster.output(id) else { return };
-    let sent = server.bus.with(id, |mut stream, is_stuck| {
+    let sent = server.bus.with(id, |socket| {
         let mut sent = 0;
         while sent < output.len() {
-            match stream.write(&output[sent..]) {
+            match socket.write(&output[sent..]) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // A broken link shows at reading.
                 Err(_) => break,
             }
         }
-        let wants_room = sent < output.len();
-        if std::mem::replace(is_stuck, wants_room) != wants_room
-            && let Some(watch) = server.bus.watch.get()
-            && let Err(error) = watch.want_room(stream, id.0.get(), wants_room)
-        {
-            log!(Verbose, "Watching a cluster link: {error}");
-        }
-        sent
+        (sent, sent < output.len())
     });
     cluster.sent(id, sent.unwrap_or(0));
 }
 
 /// The addresses of the other side, and of this one, without ports.
-fn addresses(stream: &TcpStream) -> (String, String) {
-    let ip = |address: io::Result<std::net::SocketAddr>| {
-        address.map_or_else(|_| String::new(), |address| address.ip().to_canonical().to_string())
+type Ends = (String, String);
+
+fn ends(socket: &SockRef<'_>) -> Ends {
+    let ip = |address: io::Result<SockAddr>| {
+        let address = address.ok().and_then(|address| address.as_socket());
+        address.map_or_else(String::new, |address| address.ip().to_canonical().to_string())
     };
-    (ip(stream.peer_addr()), ip(stream.local_addr()))
+    (ip(socket.peer_addr()), ip(socket.local_addr()))
 }
 
 /// Dead peers are found out by the kernel, too, as in Redis.
-fn prepare(server: &Server, stream: &TcpStream) {
+fn prepare(server: &Server, socket: &SockRef<'_>) {
     let timeout_ms = server.engine.borrow().core.settings.cluster.node_timeout.unsigned_abs();
     let keepalive =
         socket2::TcpKeepalive::new().with_time(Duration::from_secs((timeout_ms / 500).max(1)));
-    let prepared = stream
-        .set_nodelay(true)
-        .and_then(|()| socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive));
+    let prepared = socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive));
     if let Err(error) = prepared {
         log!(Verbose, "Preparing a cluster link: {error}");
     }
 }
 
+/// What TLS needs, where nodes speak it.
+fn material(server: &Server) -> Option<Arc<Material>> {
+    let engine = server.engine.borrow();
+    engine.core.tls.clone().filter(|_| engine.core.settings.tls.cluster)
+}
+
+/// Another node has made a connection.
+fn received(server: &Rc<Server>, stream: tokio::net::TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(&stream);
+    prepare(server, &socket);
+    let ends = ends(&socket);
+    log!(Verbose, "Accepting cluster node connection from {}", ends.0);
+    let Some(material) = material(server) else {
+        take(server, Socket::Plain(stream.into_std()?), ends);
+        return Ok(());
+    };
+    // Who joins a cluster has to show that it belongs there, whatever is asked of clients.
+    let layer = material.accepted(ClientAuth::Required).map_err(io::Error::other)?;
+    let arrival = server.bus.arrivals.enter(Stream::Tcp(stream).under(layer));
+    tokio::task::spawn_local(agree(Rc::clone(server), arrival, ends));
+    Ok(())
+}
+
+/// Agrees on TLS with a node that has made a connection.
+async fn agree(server: Rc<Server>, arrival: Rc<Arrival>, ends: Ends) {
+    match server.bus.arrivals.agree(&arrival).await {
+        Ok(Some(stream)) => take(&server, Socket::Layered(stream), ends),
+        Ok(None) => {}
+        Err(why) => {
+            log!(Verbose, "Error accepting cluster node connection from {}: {}", ends.0, why.error);
+        }
+    }
+}
+
 /// Takes a connection that another node has made.
-fn take(server: &Server, stream: TcpStream) {
-    prepare(server, &stream);
-    let (peer_ip, local_ip) = addresses(&stream);
-    log!(Verbose, "Accepting cluster node connection from {peer_ip}");
+fn take(server: &Server, socket: Socket, (peer_ip, local_ip): Ends) {
     let id = {
         let mut engine = server.engine.borrow_mut();
         let Some(cluster) = &mut engine.core.cluster else { return };
         cluster.new_link()
     };
-    match server.bus.admit(id, stream) {
-        Ok(()) => tell(server, Event::Accepted { link: id, peer_ip, local_ip }),
+    match server.bus.admit(id, socket) {
+        Ok(()) => {
+            tell(server, Event::Accepted { link: id, peer_ip, local_ip });
+            read(server, id);
+        }
         Err(error) => log!(Verbose, "Error accepting cluster node: {error}"),
     }
 }
@@ -224,15 +321,28 @@ fn take(server: &Server, stream: TcpStream) {
 /// Makes a link.
 async fn connect(server: Rc<Server>, id: LinkId, ip: String, port: u16) {
     let source = server.engine.borrow().core.settings.bind_source_addr.clone();
-    let connected = outward::connect_tcp(&ip, port, &source).await;
-    let made = connected.and_then(tokio::net::TcpStream::into_std).and_then(|stream| {
-        prepare(&server, &stream);
-        let addresses = addresses(&stream);
-        server.bus.admit(id, stream)?;
-        Ok(addresses)
-    });
-    match made {
-        Ok((peer_ip, local_ip)) => tell(&server, Event::Connected { link: id, peer_ip, local_ip }),
+    let made = async {
+        let stream = outward::connect_tcp(&ip, port, &source).await?;
+        let socket = SockRef::from(&stream);
+        prepare(&server, &socket);
+        let ends = ends(&socket);
+        let socket = match material(&server) {
+            None => Socket::Plain(stream.into_std()?),
+            Some(material) => {
+                let layer = material.connected(Peer::Trusted).map_err(io::Error::other)?;
+                let mut stream = Stream::Tcp(stream).under(layer);
+                tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.handshake()).await??;
+                Socket::Layered(stream)
+            }
+        };
+        server.bus.admit(id, socket)?;
+        io::Result::Ok(ends)
+    };
+    match made.await {
+        Ok((peer_ip, local_ip)) => {
+            tell(&server, Event::Connected { link: id, peer_ip, local_ip });
+            read(&server, id);
+        }
         Err(error) => lost(&server, id, &system_words(&error)),
     }
 }
@@ -266,10 +376,17 @@ async fn serve(server: Rc<Server>) {
 fn read(server: &Server, id: LinkId) {
     let mut buffer = server.bus.buffer.take();
     buffer.resize(READ_BYTES, 0);
-    let read = server.bus.with(id, |mut stream, _| stream.read(&mut buffer));
-    if let Some(Ok(count @ 1..)) = read {
+    let read = loop {
+        let read = server.bus.with(id, |socket| {
+            let read = socket.read(&mut buffer);
+            ((read, socket.has_unread()), false)
+        });
+        let Some((Ok(count @ 1..), goes_on)) = read else { break read.map(|(read, _)| read) };
         tell(server, Event::Received(id, &buffer[..count]));
-    }
+        if !goes_on {
+            break Some(Ok(count));
+        }
+    };
     server.bus.buffer.replace(buffer);
     match read {
         Some(Ok(0)) => lost(server, id, "connection closed"),

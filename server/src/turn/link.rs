@@ -277,7 +277,7 @@ pub fn tell(server: &Rc<Server>, event: Event<'_>) {
 /// Makes the connection, and reads from it until it ends.
 async fn serve(server: Rc<Server>, link: Rc<Link>, host: String, port: u16) {
     let connected = tokio::select! {
-        connected = server.reach(&host, port) => connected,
+        connected = server.reach(&host, port, |tls| tls.replication) => connected,
         () = link.changed.notified() => return,
     };
     if link.closed.get() {

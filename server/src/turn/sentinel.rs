@@ -248,7 +248,7 @@ async fn connect_and_talk(
     port: u16,
 ) -> io::Result<()> {
     let stream = {
-        let connecting = server.reach(ip, port);
+        let connecting = server.reach(ip, port, |tls| tls.replication);
         tokio::pin!(connecting);
         loop {
             tokio::select! {

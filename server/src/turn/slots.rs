@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redstart_common::log;
 use redstart_common::net::link::Event;
-use redstart_common::net::{Link, Stream, outward, turn};
+use redstart_common::net::{Link, turn};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
@@ -114,13 +114,9 @@ fn tell(server: &Rc<Server>, name: Name, heard: Heard<'_>) {
     server.carry_out_asks();
 }
 
-async fn connect(ip: &str, port: u16) -> io::Result<Stream> {
-    outward::connect(ip, port, "").await
-}
-
 async fn serve(server: Rc<Server>, link: Rc<SlotLink>, ip: String, port: u16) {
     let connected = tokio::select! {
-        connected = connect(&ip, port) => connected,
+        connected = server.reach(&ip, port, |tls| tls.cluster) => connected,
         () = link.changed.notified() => return,
         () = tokio::time::sleep(CONNECT_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
     };

@@ -240,7 +240,6 @@ fn what_cannot_be_had_keeps_the_server_from_starting() {
         ("--tls-protocols", "TLSv1.1", "'TLSv1.1' is no version of TLS that is supported"),
         ("--tls-ciphers", "HIGH", "'HIGH' is no cipher suite that is supported"),
         ("--tls-key-file-pass", "secret", "does not support private keys that are encrypted"),
-        ("--tls-cluster", "yes", "does not support TLS between the nodes of a cluster"),
     ] {
         let mut args = vec!["--port", &port];
         args.extend(strs(&good));

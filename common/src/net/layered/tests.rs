@@ -169,6 +169,10 @@ pub(crate) fn awkward(stream: MemoryStream, hellos: u32, ask_every: usize, piece
     Stream::Memory(stream).under(Awkward::new(hellos, ask_every, piece))
 }
 
+pub(crate) fn awkward_layer(hellos: u32, ask_every: usize, piece: usize) -> Box<dyn Layer> {
+    Awkward::new(hellos, ask_every, piece)
+}
+
 pub(crate) fn run<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime").block_on(async {

@@ -20,6 +20,7 @@ fn header(slots: &SlotSet) -> Header<'_> {
         primary: Some(name('b')),
         ip: "10.0.0.1",
         port: 7000,
+        plain_port: 6999,
         bus_port: 17_000,
         flags: Flags::REPLICA.or(Flags::MYSELF),
         is_up: false,
@@ -63,10 +64,11 @@ fn what_is_written_lies_where_redis_looks() {
     assert_eq!((packet[80], packet[2127]), (1, 128));
     assert_eq!(&packet[2168..2177], b"10.0.0.1\0");
     assert_eq!(&packet[2214..2216], [0, 1]);
-    assert_eq!(&packet[2246..2256], [0, 0, 0x42, 0x68, 0, 18, 1, 5, 0, 1]);
+    assert_eq!(&packet[2246..2256], [0x1b, 0x57, 0x42, 0x68, 0, 18, 1, 5, 0, 1]);
     assert_eq!(&packet[2256 + 44..2256 + 48], [0, 0, 0, 11]);
     assert_eq!(&packet[2256 + 104..2256 + 112], [0, 0, 0, 24, 0, 0, 0, 0]);
     let read = read(&packet).expect("a packet");
+    assert_eq!((read.port, read.plain_port, read.bus_port), (7000, 6999, 17_000));
     assert_eq!(
         (read.sender, read.primary, read.is_replica),
         (Some(name('a')), Some(name('b')), true)

@@ -18,6 +18,7 @@ pub(in crate::cluster) struct Header<'h> {
     pub(in crate::cluster) primary: Option<Name>,
     pub(in crate::cluster) ip: &'h str,
     pub(in crate::cluster) port: u16,
+    pub(in crate::cluster) plain_port: u16,
     pub(in crate::cluster) bus_port: u16,
     pub(in crate::cluster) flags: Flags,
     pub(in crate::cluster) is_up: bool,
@@ -61,6 +62,7 @@ impl Header<'_> {
             put(packet, at::PRIMARY, primary.as_bytes());
         }
         put(packet, at::IP, ip(self.ip));
+        put(packet, at::PLAIN_PORT, &self.plain_port.to_be_bytes());
         put(packet, at::BUS_PORT, &self.bus_port.to_be_bytes());
         put(packet, at::FLAGS, &self.flags.0.to_be_bytes());
         packet[at::STATE] = u8::from(!self.is_up);

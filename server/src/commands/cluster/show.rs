@@ -9,7 +9,7 @@ use super::{cluster, node};
 use crate::client::Reply;
 use crate::cluster::moves::Move;
 use crate::cluster::packet::Kind;
-use crate::cluster::{Cluster, Endpoint, Handle, Node};
+use crate::cluster::{Came, Cluster, Endpoint, Handle, Node};
 use crate::commands::options::{Options, integer};
 use crate::engine::Call;
 use crate::engine::{CommandError, CommandResult, SYNTAX};
@@ -18,8 +18,8 @@ use crate::engine::{CommandError, CommandResult, SYNTAX};
 pub fn nodes(call: &mut Call<'_>) -> CommandResult {
     cluster(call)?;
     let wall_ahead_ms = call.core.wall_ahead_ms();
-    let by_ipv6 = call.client.is_by_ipv6();
-    let text = cluster(call)?.describe(wall_ahead_ms, by_ipv6);
+    let came = call.client.came();
+    let text = cluster(call)?.describe(wall_ahead_ms, came);
     call.client.reply.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
@@ -173,7 +173,7 @@ pub fn count_failure_reports(call: &mut Call<'_>) -> CommandResult {
 /// `CLUSTER REPLICAS node-id`, `CLUSTER SLAVES node-id`
 pub fn replicas(call: &mut Call<'_>) -> CommandResult {
     let primary = node(call, 2)?;
-    let by_ipv6 = call.client.is_by_ipv6();
+    let came = call.client.came();
     let wall_ahead_ms = call.core.wall_ahead_ms();
     let cluster = cluster(call)?;
     let Some(primary) = cluster.at(primary).filter(|node| !node.is_replica()) else {
@@ -182,7 +182,7 @@ pub fn replicas(call: &mut Call<'_>) -> CommandResult {
     let lines: Vec<String> = primary
         .replicas
         .iter()
-        .map(|replica| cluster.describe_node(*replica, wall_ahead_ms, by_ipv6))
+        .map(|replica| cluster.describe_node(*replica, wall_ahead_ms, came))
         .collect();
     let reply = &mut call.client.reply;
     reply.array(lines.len());
@@ -294,7 +294,7 @@ fn place(node: &Node, own: i64) -> i64 {
 pub fn slots(call: &mut Call<'_>) -> CommandResult {
     cluster(call)?;
     let own = call.core.replication.place();
-    let by_ipv6 = call.client.is_by_ipv6();
+    let came = call.client.came();
     let Some(cluster) = call.core.cluster.as_deref() else { return Ok(()) };
     let reply = &mut call.client.reply;
     let ranges = owned_ranges(cluster);
@@ -306,16 +306,16 @@ pub fn slots(call: &mut Call<'_>) -> CommandResult {
         reply.array(3 + replicas.len());
         reply.integer(i64::from(first));
         reply.integer(i64::from(last));
-        reply_node(reply, cluster, owner, by_ipv6);
-        replicas.into_iter().for_each(|replica| reply_node(reply, cluster, replica, by_ipv6));
+        reply_node(reply, cluster, owner, came);
+        replicas.into_iter().for_each(|replica| reply_node(reply, cluster, replica, came));
     }
     Ok(())
 }
 
 /// A node as CLUSTER SLOTS has it: where clients find it, its name, and what else is known of where it is.
-fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node, by_ipv6: bool) {
+fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node, came: Came) {
     let endpoint = cluster.options().endpoint;
-    let (host, port) = cluster.endpoint(node, by_ipv6);
+    let (host, port) = cluster.endpoint(node, came);
     reply.array(4);
     match endpoint {
         Endpoint::Unknown => reply.null(),
@@ -323,7 +323,7 @@ fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node, by_ipv6: bool) 
     }
     reply.integer(i64::from(port));
     reply.bulk(node.name.as_bytes());
-    let ip = Some(("ip", node.client_ip(by_ipv6))).filter(|_| endpoint != Endpoint::Ip);
+    let ip = Some(("ip", node.client_ip(came.by_ipv6))).filter(|_| endpoint != Endpoint::Ip);
     let hostname = Some(("hostname", node.hostname()))
         .filter(|(_, name)| endpoint != Endpoint::Hostname && !name.is_empty());
     reply.map(ip.iter().chain(&hostname).count());
@@ -337,7 +337,7 @@ fn reply_node(reply: &mut Reply, cluster: &Cluster, node: &Node, by_ipv6: bool) 
 pub fn shards(call: &mut Call<'_>) -> CommandResult {
     cluster(call)?;
     let own = call.core.replication.place();
-    let by_ipv6 = call.client.is_by_ipv6();
+    let came = call.client.came();
     let Some(cluster) = call.core.cluster.as_deref() else { return Ok(()) };
     let reply = &mut call.client.reply;
     let primaries: Vec<&Node> = cluster.nodes().filter(|node| node.is_primary()).collect();
@@ -352,17 +352,17 @@ pub fn shards(call: &mut Call<'_>) -> CommandResult {
         }
         reply.bulk(b"nodes");
         reply.array(1 + primary.replicas.len());
-        reply_shard_node(reply, cluster, primary, own, by_ipv6);
+        reply_shard_node(reply, cluster, primary, own, came);
         let replicas = primary.replicas.iter().filter_map(|replica: &Handle| cluster.at(*replica));
-        replicas.for_each(|replica| reply_shard_node(reply, cluster, replica, own, by_ipv6));
+        replicas.for_each(|replica| reply_shard_node(reply, cluster, replica, own, came));
     }
     Ok(())
 }
 
-fn reply_shard_node(reply: &mut Reply, cluster: &Cluster, node: &Node, own: i64, by_ipv6: bool) {
+fn reply_shard_node(reply: &mut Reply, cluster: &Cluster, node: &Node, own: i64, came: Came) {
     let offset = place(node, own);
     let is_named = !node.hostname().is_empty();
-    let (endpoint, _) = cluster.endpoint(node, by_ipv6);
+    let (endpoint, _) = cluster.endpoint(node, came);
     let health = if node.has_failed() {
         "fail"
     } else if node.is_replica() && offset == 0 {
@@ -370,18 +370,22 @@ fn reply_shard_node(reply: &mut Reply, cluster: &Cluster, node: &Node, own: i64,
     } else {
         "online"
     };
-    let has_port = node.port != 0;
-    reply.map(6 + usize::from(has_port) + usize::from(is_named));
+    let options = cluster.options();
+    let (plain, by_tls) =
+        if options.by_tls { (node.plain_port, node.port) } else { (node.port, 0) };
+    let ports = [("port", plain), ("tls-port", by_tls)];
+    let ports = ports.into_iter().filter(|(_, port)| *port != 0);
+    reply.map(6 + ports.clone().count() + usize::from(is_named));
     let text = |reply: &mut Reply, name: &str, value: &str| {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     };
     text(reply, "id", node.name.as_str());
-    if has_port {
-        reply.bulk(b"port");
-        reply.integer(i64::from(node.port));
+    for (name, port) in ports {
+        reply.bulk(name.as_bytes());
+        reply.integer(i64::from(port));
     }
-    text(reply, "ip", node.client_ip(by_ipv6));
+    text(reply, "ip", node.client_ip(came.by_ipv6));
     text(reply, "endpoint", endpoint);
     if is_named {
         text(reply, "hostname", node.hostname());

@@ -2,6 +2,7 @@
 
 mod moves;
 mod nodes;
+mod tls;
 mod tools;
 
 use std::process::Command;
