@@ -11,37 +11,32 @@
 //!   repl_spill:   writes and reads what replicas have yet to be sent and does not fit in memory
 //! ```
 
+mod listening;
 mod sockets;
+mod tasks;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use redstart_common::log;
 use redstart_common::net::arrivals::Arrivals;
-use redstart_common::net::listen::Bound;
-use redstart_common::net::timer::Timer;
-use redstart_common::net::tls::Peer;
-use redstart_common::net::{Listener, Stream, buffer, outward, turn};
+use redstart_common::net::turn;
 use tokio::sync::{Notify, Semaphore};
 
+use self::listening::Listening;
 pub use self::sockets::{BindError, Sockets, bind};
-use crate::client::{Client, Flags};
+use self::tasks::{MIGRATIONS_MAX, alarms, cron, evictions, log, migrate};
+use crate::engine::Engine;
 use crate::engine::asks::Ask;
-use crate::engine::{Core, Engine};
-use crate::migrate::transfer::{self, Job, Outcome};
 use crate::replication::Action;
 use crate::saving::shutdown::Manner;
-use crate::settings::Settings;
-use crate::settings::tls::Tls;
 use crate::turn::bus::{self, Bus};
-use crate::turn::connection::Connection;
 use crate::turn::intake::Intake;
 use crate::turn::link::{self, Links};
 use crate::turn::slots::{self, SlotLinks};
-use crate::turn::{arrivals, busy, relay, saving, sentinel, spill};
+use crate::turn::{busy, relay, saving, sentinel, spill};
 
 /// Who asks the server to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,13 +80,6 @@ struct Wanted {
     empty: Rc<Notify>,
     /// The log's thread has synced.
     logged: Arc<Notify>,
-}
-
-/// A TCP socket that takes connections, and the task that does it.
-struct Listening {
-    socket: std::net::TcpListener,
-    tls: bool,
-    task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
@@ -297,185 +285,6 @@ impl Server {
         self.failed.set(true);
         self.wanted.stop.notify_one();
     }
-
-    /// Takes connections from a socket from now on.
-    fn listen(self: &Rc<Self>, socket: Bound, tls: bool) -> io::Result<()> {
-        let copy = match &socket {
-            Bound::Tcp(socket) => Some(socket.try_clone()?),
-            Bound::Unix(_) => None,
-        };
-        let listener = socket.into_listener()?;
-        let task = tokio::task::spawn_local(accept(Rc::clone(self), listener, tls));
-        if let Some(socket) = copy {
-            self.listening.borrow_mut().push(Listening { socket, tls, task });
-        }
-        Ok(())
-    }
-
-    /// Takes the connections that wait for it, past the runtime, and hands them to `take`, with whether they speak TLS.
-    pub(crate) fn accept_now(&self, mut take: impl FnMut(Stream, bool)) {
-        for listening in self.listening.borrow().iter() {
-            while let Ok((stream, _)) = listening.socket.accept() {
-                let stream = stream
-                    .set_nonblocking(true)
-                    .and_then(|()| stream.set_nodelay(true))
-                    .and_then(|()| tokio::net::TcpStream::from_std(stream));
-                match stream {
-                    Ok(stream) => take(Stream::Tcp(stream), listening.tls),
-                    Err(error) => log!(Warning, "Accepting client connection: {error}"),
-                }
-            }
-        }
-    }
-
-    /// Closes the TCP sockets that take connections.
-    fn close_listeners(&self, listeners: Vec<Listening>) {
-        for Listening { socket, task, .. } in listeners {
-            // At once, so that the address is free; the task lets go of its own handle a little later.
-            if let Err(error) = socket2::SockRef::from(&socket).shutdown(std::net::Shutdown::Both) {
-                log!(Warning, "Closing a listening socket: {error}");
-            }
-            task.abort();
-        }
-    }
-
-    /// Binds the addresses of `settings` and takes connections there: those of the plain port, of that for TLS, or of both.
-    /// Answers whether it does; if not, nothing has changed.
-    fn listen_as(self: &Rc<Self>, settings: &Settings, which: Which) -> bool {
-        let mut wanted = Settings { unixsocket: String::new(), ..settings.clone() };
-        if which == Which::Tls {
-            (wanted.port, wanted.ephemeral_port) = (0, false);
-        } else if which == Which::Plain {
-            wanted.tls.port = 0;
-        }
-        let bound = match bind(&wanted) {
-            Ok(bound) => bound,
-            Err(error) => {
-                log!(Warning, "{}", error.warning());
-                return false;
-            }
-        };
-        for (socket, tls) in bound.all() {
-            if let Err(error) = self.listen(socket, tls) {
-                log!(Warning, "Listening: {error}");
-            }
-        }
-        true
-    }
-
-    /// Takes connections where `new` says instead of where `old` did. Those that are there stay. Answers the port.
-    fn rebind(self: &Rc<Self>, old: &Settings, new: &Settings) -> Option<u16> {
-        if new.bind != old.bind {
-            // The new addresses may be part of those of now, on the same port: these have to go first.
-            let before = std::mem::take(&mut *self.listening.borrow_mut());
-            self.close_listeners(before);
-            let listens = self.listen_as(new, Which::Both);
-            if !listens && !self.listen_as(old, Which::Both) {
-                log!(Warning, "The addresses of before could not be bound again either.");
-            }
-            return listens.then(|| self.port());
-        }
-        let which = match (new.port != old.port, new.tls.port != old.tls.port) {
-            (true, true) => Which::Both,
-            (false, true) => Which::Tls,
-            _ => Which::Plain,
-        };
-        let goes = |listening: &Listening| match which {
-            Which::Both => true,
-            Which::Tls => listening.tls,
-            Which::Plain => !listening.tls,
-        };
-        let before = std::mem::take(&mut *self.listening.borrow_mut());
-        let (before, kept): (Vec<_>, Vec<_>) = before.into_iter().partition(goes);
-        self.listening.borrow_mut().extend(kept);
-        if self.listen_as(new, which) {
-            self.close_listeners(before);
-            return Some(self.port());
-        }
-        self.listening.borrow_mut().extend(before);
-        None
-    }
-
-    /// The port that clients are told: the plain one, or that for TLS where there is no other; 0 where there is none.
-    fn port(&self) -> u16 {
-        let listening = self.listening.borrow();
-        let plain = listening.iter().find(|listening| !listening.tls);
-        let at = plain.or(listening.first()).and_then(|it| it.socket.local_addr().ok());
-        at.map_or(0, |at| at.port())
-    }
-
-    /// Connects to another server: from the address that the settings name, and by TLS where `goes_by_tls` finds that in the
-    /// settings.
-    ///
-    /// # Errors
-    /// What connecting says, or that the two ends do not agree. This waits for the other end.
-    pub(crate) async fn reach(
-        &self,
-        host: &str,
-        port: u16,
-        goes_by_tls: fn(&Tls) -> bool,
-    ) -> io::Result<Stream> {
-        let (source, tls) = {
-            let engine = self.engine.borrow();
-            let core = &engine.core;
-            let tls = core.tls.clone().filter(|_| goes_by_tls(&core.settings.tls));
-            (core.settings.bind_source_addr.clone(), tls)
-        };
-        let stream = outward::connect(host, port, &source).await?;
-        let Some(material) = tls else { return Ok(stream) };
-        let mut stream = stream.under(material.connected(Peer::Trusted).map_err(io::Error::other)?);
-        stream.handshake().await?;
-        Ok(stream)
-    }
-
-    /// Takes a connection in as a client, if there is room and the protected mode lets it. Answers whether it did.
-    pub(crate) fn admit(&self, connection: &Rc<Connection>) -> bool {
-        let mut engine = self.engine.borrow_mut();
-        engine.refresh();
-        let now = engine.keyspace.shared.now_ms.get();
-        self.admit_to(&mut engine.core, now, connection)
-    }
-
-    /// As [`admit`](Self::admit), where the engine is borrowed.
-    pub(crate) fn admit_to(&self, core: &mut Core, now: i64, connection: &Rc<Connection>) -> bool {
-        let mut stream = connection.stream();
-        if core.clients.len() + core.cluster_connections() >= core.settings.maxclients {
-            core.stats.rejected_connections += 1;
-            // As in Redis, a best effort: the client may not read it.
-            let text: &[u8] = match core.cluster {
-                Some(_) => b"-ERR max number of clients + cluster connections reached\r\n",
-                None => b"-ERR max number of clients reached\r\n",
-            };
-            let _ = stream.try_write(text);
-            return false;
-        }
-        if core.users.open_to_all() && core.settings.protects_from(&stream) {
-            core.stats.rejected_connections += 1;
-            let _ = stream.try_write(PROTECTED);
-            return false;
-        }
-        // Those who have not agreed yet give way to those who have.
-        self.arrivals.keep_at_most(core.settings.maxclients - core.clients.len());
-        if core.settings.tcp_keepalive > 0 {
-            // A socket without keepalive still serves.
-            let _ = stream.set_keepalive(Duration::from_secs(core.settings.tcp_keepalive));
-        }
-        core.stats.connections += 1;
-        let mut client = Box::new(Client::new(core.clients.new_id(), now));
-        client.address = stream.peer_name(&core.settings.unixsocket);
-        client.local_address = stream.local_name(&core.settings.unixsocket);
-        client.authenticated = core.users.open_to_all();
-        core.become_user(&mut client, b"default");
-        if stream.is_unix() {
-            client.flags.set(Flags::UNIX);
-        }
-        if stream.is_layered() {
-            client.flags.set(Flags::BY_TLS);
-        }
-        client.connection = Some(Rc::clone(connection) as Rc<dyn crate::client::Connection>);
-        connection.set_slot(core.clients.add(client));
-        true
-    }
 }
 
 /// Has short waits of this thread end when they should, rather than up to 50 microseconds later.
@@ -485,93 +294,6 @@ fn sharpen_timers() {
         log!(Verbose, "The timer slack cannot be set: {error}");
     }
 }
-
-const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
-enabled and no password is set for the default user. In this mode connections are only accepted from \
-the loopback interface. If you want to connect from external computers to Redis you may adopt one of \
-the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode \
-no' from the loopback interface by connecting to Redis from the same host the server is running, \
-however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to \
-make this change permanent. 2) Alternatively you can just disable the protected mode by editing the \
-Redis configuration file, and setting the protected mode option to 'no', and then restarting the \
-server. 3) If you started the server manually just for testing, restart it with the '--protected-mode \
-no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one \
-of the above things in order for the server to start accepting connections from the outside.\r\n";
-
-async fn accept(server: Rc<Server>, listener: Listener, tls: bool) {
-    loop {
-        match listener.accept().await {
-            Ok(stream) if tls => {
-                arrivals::begin(&server, &mut server.engine.borrow_mut().core, stream);
-            }
-            Ok(stream) => {
-                tokio::task::spawn_local(Connection::serve(Rc::clone(&server), stream));
-            }
-            Err(error) => {
-                log!(Warning, "Accepting client connection: {error}");
-                // Out of descriptors, most likely: the kernel keeps the queue meanwhile.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-/// How often spare buffers for replies are given back, but for a few.
-const TRIM_EVERY: Duration = Duration::from_secs(1);
-
-/// The regular work, `hz` times a second, and that of the cluster's bus, which shares its turns where both are as often.
-async fn cron(server: Rc<Server>) {
-    let timer = Timer::default();
-    let mut now = Instant::now();
-    let (mut trimmed, mut due, mut bus_due) = (now, now, now);
-    loop {
-        if now - trimmed >= TRIM_EVERY {
-            trimmed = now;
-            buffer::trim();
-        }
-        if now >= due {
-            let mut engine = server.engine.borrow_mut();
-            engine.refresh();
-            crate::turn::cron::tick(&mut engine);
-            let hz = engine.core.settings.hz.max(1);
-            due = now + Duration::from_micros(1_000_000 / u64::from(hz));
-        }
-        let mut next = due;
-        if bus::works(&server) {
-            if now >= bus_due {
-                bus::tick(&server);
-                bus_due = now + bus::TICK;
-            }
-            next = next.min(bus_due);
-        }
-        timer.sleep(next.saturating_duration_since(Instant::now())).await;
-        now = Instant::now();
-    }
-}
-
-/// Looks after the log when no turn does: the end of each turn writes and syncs what is due.
-async fn log(server: Rc<Server>) {
-    let timer = Timer::default();
-    loop {
-        let pause = {
-            let core = &server.engine.borrow().core;
-            // Where there is none, the turns that the regular work ends do until its first sync wakes this task.
-            core.logging.log.as_ref().map(|_| {
-                let pause = core.log_wakes_in().unwrap_or(LOOK_AT_LOG_EVERY);
-                pause.clamp(LOG_PAUSE_MIN, LOOK_AT_LOG_EVERY)
-            })
-        };
-        // Whichever it is, a turn ends after it.
-        tokio::select! {
-            () = server.wanted.logged.notified() => {}
-            () = timer.sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-        }
-    }
-}
-
-/// How often the log is looked at at least, and at most.
-const LOOK_AT_LOG_EVERY: Duration = Duration::from_millis(500);
-const LOG_PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Loads the data, and says that the server is ready.
 async fn start(server: Rc<Server>) {
@@ -608,78 +330,4 @@ async fn start(server: Rc<Server>) {
         supervisor.tell("STATUS=Ready to accept connections\n");
         supervisor.tell("READY=1\n");
     }
-}
-
-/// Evicts what one command had no time for, a little at each turn.
-async fn evictions(server: Rc<Server>) {
-    loop {
-        server.wanted.evict.notified().await;
-        {
-            let mut engine = server.engine.borrow_mut();
-            engine.refresh();
-            engine.make_room(None);
-            crate::turn::cron::settle(&mut engine);
-        }
-        // If there is more to do this task is woken already, so that the loop does not come to wait.
-        turn::end();
-        tokio::task::yield_now().await;
-    }
-}
-
-/// MIGRATEs that are carried out at the same time; more wait.
-const MIGRATIONS_MAX: usize = 32;
-
-/// Has a thread do a job of MIGRATE, and tells the engine how it ended.
-async fn migrate(server: Weak<Server>, room: Rc<Semaphore>, ticket: u64, job: Job) {
-    // The semaphore is never closed.
-    let _place = room.acquire().await;
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().name("migrate".to_owned());
-    let started = thread.spawn(move || {
-        // Nobody is left to hear it when the server has ended meanwhile.
-        let _ = sender.send(transfer::carry(job));
-    });
-    let outcome = match started {
-        Ok(_) => receiver.await.ok(),
-        Err(error) => {
-            log!(Warning, "Can't start a thread for MIGRATE: {error}");
-            None
-        }
-    };
-    let Some(server) = server.upgrade() else { return };
-    let mut engine = server.engine.borrow_mut();
-    engine.refresh();
-    engine.finish_migration(ticket, outcome.unwrap_or_else(Outcome::failed));
-}
-
-/// Tells clients that wait in blocking commands when their time is over, to the millisecond.
-async fn alarms(server: Rc<Server>) {
-    loop {
-        let wait = {
-            let mut engine = server.engine.borrow_mut();
-            engine.refresh();
-            engine.expire_waiters();
-            let now = engine.keyspace.shared.now_ms.get();
-            let next = engine.core.blocking.next_deadline();
-            next.map(|deadline| deadline.saturating_sub(now).max(1))
-        };
-        match wait {
-            Some(ms) => {
-                let pause = Duration::from_millis(ms.unsigned_abs());
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = server.wanted.alarm.notified() => {}
-                }
-            }
-            None => server.wanted.alarm.notified().await,
-        }
-    }
-}
-
-/// Which of the server's ports are meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
-    Plain,
-    Tls,
-    Both,
 }
