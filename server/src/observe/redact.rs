@@ -7,7 +7,13 @@ use redstart_common::resp::Args;
 pub const REDACTED: &[u8] = b"(redacted)";
 
 /// Settings whose values are secrets.
-const SECRET_SETTINGS: [&[u8]; 3] = [b"requirepass", b"masterauth", b"masteruser"];
+const SECRET_SETTINGS: [&[u8]; 5] = [
+    b"requirepass",
+    b"masterauth",
+    b"masteruser",
+    b"tls-key-file-pass",
+    b"tls-client-key-file-pass",
+];
 
 /// The places of secrets among a call's arguments.
 #[must_use]

@@ -491,10 +491,10 @@ pub static ROWS: &[Row] = &[
     row("tls-ciphersuites", Live, text!(tls.ciphersuites)),
     row("tls-client-cert-file", Live, text!(tls.client_cert_file)),
     row("tls-client-key-file", Live, text!(tls.client_key_file)),
-    row("tls-client-key-file-pass", Live, Kind::Only("", "private keys that are encrypted")),
+    row("tls-client-key-file-pass", Live, text!(tls.client_key_file_pass)),
     row("tls-dh-params-file", Live, Kind::Only("", "key exchange by finite-field Diffie-Hellman")),
     row("tls-key-file", Live, text!(tls.key_file)),
-    row("tls-key-file-pass", Live, Kind::Only("", "private keys that are encrypted")),
+    row("tls-key-file-pass", Live, text!(tls.key_file_pass)),
     row("tls-prefer-server-ciphers", Live, flag!(tls.prefer_server_ciphers)),
     row("tls-protocols", Live, text!(tls.protocols)),
     row("tls-session-cache-size", Live, number!(tls.session_cache_size, 0, INT_MAX)),
@@ -554,9 +554,9 @@ mod tests {
             ("protected-mode", "maybe", "argument must be 'yes' or 'no'"),
             ("maxmemory", "10x", "argument must be a memory value"),
             (
-                "tls-key-file-pass",
-                "secret",
-                "Redstart does not support private keys that are encrypted yet",
+                "tls-dh-params-file",
+                "dh.pem",
+                "Redstart does not support key exchange by finite-field Diffie-Hellman yet",
             ),
         ] {
             let row = find(name).expect("known");

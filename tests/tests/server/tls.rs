@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use redstart_tests::proxy_support::{Client, Redis, eventually, free_port};
-use redstart_tests::server_support::{Peer, Server, run};
+use redstart_tests::server_support::{Peer, Server, run, workspace};
 use redstart_tests::tls_support::{Papers, TlsClient, silent};
 
 fn strs(options: &[String]) -> Vec<&str> {
@@ -238,8 +238,8 @@ fn what_cannot_be_had_keeps_the_server_from_starting() {
         ("--tls-key-file", "", "No tls-key-file configured!"),
         ("--tls-ca-cert-file", "", "Either tls-ca-cert-file or tls-ca-cert-dir must be specified"),
         ("--tls-protocols", "TLSv1.1", "'TLSv1.1' is no version of TLS that is supported"),
-        ("--tls-ciphers", "HIGH", "'HIGH' is no cipher suite that is supported"),
-        ("--tls-key-file-pass", "secret", "does not support private keys that are encrypted"),
+        ("--tls-ciphers", "AES128-SHA", "'AES128-SHA' is no cipher suite that is supported"),
+        ("--tls-dh-params-file", "dh.pem", "does not support key exchange by finite-field"),
     ] {
         let mut args = vec!["--port", &port];
         args.extend(strs(&good));
@@ -248,5 +248,56 @@ fn what_cannot_be_had_keeps_the_server_from_starting() {
         let said = run(&binary, &args);
         let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
         assert!(!said.status.success() && text.contains(reason), "{option} {value}: {text}");
+    }
+}
+
+/// A file that OpenSSL has made: certificates of X.509 version 1, as Redis's own recipe makes them, and keys that are locked.
+fn sample(name: &str) -> String {
+    let path = workspace().join("common/src/net/tls/samples").join(name);
+    path.display().to_string()
+}
+
+#[test]
+fn certificates_of_version_1_and_locked_keys_are_good() {
+    for is_ours in [false, true] {
+        let port = free_port();
+        let text = port.to_string();
+        let [cert, key, ca] = ["ec.crt", "locked.key", "ca.crt"].map(sample);
+        let options = [
+            ["--tls-port", &text],
+            ["--tls-cert-file", &cert],
+            ["--tls-key-file", &key],
+            ["--tls-key-file-pass", "secret"],
+            ["--tls-ca-cert-file", &ca],
+            ["--tls-replication", "yes"],
+            ["--repl-diskless-sync-delay", "0"],
+        ];
+        let peer = match is_ours {
+            false => Peer::Original(Redis::start_on(free_port(), &options.concat())),
+            true => Peer::Ours(Server::start(&options.concat())),
+        };
+        await_port(port);
+        let name = peer.name();
+        let [cert, key] = ["rsa.crt", "rsa.key"].map(sample);
+        for protocol in ["TLSv1.2", "TLSv1.3"] {
+            let set = format!("CONFIG SET tls-protocols {protocol}");
+            assert_eq!(peer.client().call(&set), "+OK\r\n", "{name}");
+            let args =
+                ["--tls", "-p", &text, "--cert", &cert, "--key", &key, "--cacert", &ca, "ping"];
+            let said = run("redis-cli", &args);
+            let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+            assert_eq!(said, "PONG\n", "{name} {protocol}");
+        }
+        let wrong = "CONFIG SET tls-key-file-pass wrong";
+        assert!(peer.client().call(wrong).starts_with("-ERR CONFIG SET failed"), "{name}");
+        // Ours follows either.
+        let own = free_port().to_string();
+        let mut options = options;
+        options[0][1] = &own;
+        let options = [&options.concat()[..], &["--replicaof", "127.0.0.1", &text]].concat();
+        let replica = Server::start(&options);
+        eventually("it follows", || {
+            replica.client().call("INFO replication").contains("master_link_status:up")
+        });
     }
 }

@@ -5,24 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, InconsistentKeys, RootCertStore,
-    ServerConfig, ServerConnection, SignatureScheme, SupportedCipherSuite,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, InconsistentKeys, RootCertStore, ServerConfig,
+    ServerConnection, SupportedProtocolVersion,
 };
 use thiserror::Error as ThisError;
 
-use super::Tls;
 use super::sessions::Store;
+use super::verify::{Clients, Trust, Trusting};
+use super::{Tls, suites};
 use crate::net::Layer;
 
 /// Whether a server asks its clients for certificates.
@@ -61,19 +60,23 @@ pub struct Files<'a> {
     pub cert: &'a str,
     /// Its key, in PEM.
     pub key: &'a str,
+    /// The password that the key is locked by, if it is.
+    pub key_password: &'a str,
     /// Another certificate to show as a client.
     pub client_cert: &'a str,
     /// Its key.
     pub client_key: &'a str,
+    /// The password of that.
+    pub client_key_password: &'a str,
     /// Authorities that are trusted, in PEM.
     pub ca: &'a str,
     /// A folder of them.
     pub ca_folder: &'a str,
     /// Versions, as in `TLSv1.2 TLSv1.3`.
     pub protocols: &'a str,
-    /// Suites of TLS 1.2 by OpenSSL's names, with colons between.
+    /// Suites of TLS 1.2, as a list of OpenSSL's.
     pub ciphers: &'a str,
-    /// Suites of TLS 1.3, likewise.
+    /// Suites of TLS 1.3 by their names, with colons between.
     pub suites: &'a str,
     /// Whether the server's order of suites counts, not the client's.
     pub prefers_own_suites: bool,
@@ -94,9 +97,10 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// A key is locked by a password.
+    /// A key is locked by a password, in a way that is not supported.
     #[error(
-        "the private key in {0} is encrypted, which is not supported: store it without a password"
+        "the private key in {0} is encrypted in OpenSSL's old way: have it in PKCS#8, as by \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc`"
     )]
     Encrypted(PathBuf),
     /// A version that there is not.
@@ -148,35 +152,41 @@ impl Material {
     pub fn load(files: &Files<'_>) -> Result<Self, Error> {
         let versions = versions(files.protocols)?;
         let provider = Arc::new(provider(files.ciphers, files.suites)?);
-        let own = pair(&provider, files.cert, files.key)?;
-        let shown = match pair(&provider, files.client_cert, files.client_key)? {
+        let own = pair(&provider, files.cert, files.key, files.key_password)?;
+        let Files { client_cert, client_key, client_key_password, .. } = *files;
+        let shown = match pair(&provider, client_cert, client_key, client_key_password)? {
             Some(shown) => Some(shown),
             None => own.clone(),
         };
-        let roots = Arc::new(authorities(files.ca, files.ca_folder)?);
+        let authorities = authorities(files.ca, files.ca_folder)?;
+        let mut roots = RootCertStore::empty();
+        for cert in &authorities {
+            roots.add(cert.clone()).map_err(|error| {
+                let path = if files.ca.is_empty() { files.ca_folder } else { files.ca };
+                unreadable(AUTHORITIES, Path::new(path), error)
+            })?;
+        }
+        let roots = Arc::new(roots);
+        let algorithms = provider.signature_verification_algorithms;
+        let trust = Arc::new(Trust { roots: Arc::clone(&roots), authorities, algorithms });
         let mut servers = [None, None, None];
         if let Some(own) = own {
             for auth in [ClientAuth::No, ClientAuth::Optional, ClientAuth::Required] {
                 if auth == ClientAuth::No || !roots.is_empty() {
-                    let config = server(&provider, &versions, &own, auth, &roots, files)?;
+                    let config = server(&provider, &versions, &own, auth, &trust, files)?;
                     servers[auth as usize] = Some(Arc::new(config));
                 }
             }
         }
-        let trusting = Trusting {
-            roots: Arc::clone(&roots),
-            algorithms: provider.signature_verification_algorithms,
-        };
-        let trusting = client(&provider, &versions, Arc::new(trusting), shown.as_ref())?;
+        let trusting = Arc::new(Trusting(trust));
+        let unnamed = Arc::clone(&trusting);
         let naming: Arc<dyn ServerCertVerifier> = match roots.is_empty() {
-            true => Arc::new(Trusting {
-                roots: Arc::clone(&roots),
-                algorithms: provider.signature_verification_algorithms,
-            }),
+            true => unnamed,
             false => WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(other)?,
         };
+        let trusting = client(&provider, &versions, trusting, shown.as_ref())?;
         let naming = client(&provider, &versions, naming, shown.as_ref())?;
         Ok(Self { servers, trusting: Arc::new(trusting), naming: Arc::new(naming) })
     }
@@ -227,55 +237,12 @@ fn versions(text: &str) -> Result<Versions, Error> {
     Ok(if found.is_empty() { rustls::ALL_VERSIONS.to_vec() } else { found })
 }
 
-/// OpenSSL's names of the suites of TLS 1.2 that there are.
-const NAMES: [(&str, &str); 6] = [
-    ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
-    ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
-    ("ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"),
-    ("ECDHE-RSA-AES256-GCM-SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"),
-    ("ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
-    ("ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
-];
-
-/// What a suite is called in a configuration.
-fn name_of(suite: &SupportedCipherSuite) -> &'static str {
-    let name = suite.suite().as_str().unwrap_or_default();
-    if let Some((short, _)) = NAMES.iter().find(|(_, long)| *long == name) {
-        return short;
-    }
-    // OpenSSL calls those of TLS 1.3 what the standard calls them.
-    match name {
-        "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
-        "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
-        "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
-        other => other,
-    }
-}
-
-/// The suites that a list names, in its order; all of them where it is empty.
-fn chosen(
-    list: &str,
-    known: Vec<SupportedCipherSuite>,
-) -> Result<Vec<SupportedCipherSuite>, Error> {
-    let mut found = Vec::new();
-    for word in list.split(':').filter(|word| !word.is_empty()) {
-        match known.iter().find(|suite| name_of(suite).eq_ignore_ascii_case(word)) {
-            Some(suite) => found.push(*suite),
-            None => {
-                let names: Vec<&str> = known.iter().map(name_of).collect();
-                return Err(Error::Suite(word.to_owned(), names.join(", ")));
-            }
-        }
-    }
-    Ok(if found.is_empty() { known } else { found })
-}
-
-fn provider(ciphers: &str, suites: &str) -> Result<CryptoProvider, Error> {
+fn provider(ciphers: &str, new_suites: &str) -> Result<CryptoProvider, Error> {
     let mut provider = rustls::crypto::ring::default_provider();
     let (new, old): (Vec<_>, Vec<_>) =
         provider.cipher_suites.iter().copied().partition(|suite| suite.tls13().is_some());
-    provider.cipher_suites = chosen(suites, new)?;
-    provider.cipher_suites.extend(chosen(ciphers, old)?);
+    provider.cipher_suites = suites::named(new_suites, new)?;
+    provider.cipher_suites.extend(suites::listed(ciphers, old)?);
     Ok(provider)
 }
 
@@ -294,14 +261,32 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     Ok(found)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+fn private_key(path: &Path, password: &str) -> Result<PrivateKeyDer<'static>, Error> {
     const WHAT: &str = "a private key";
     let text = std::fs::read(path).map_err(|error| unreadable(WHAT, path, error))?;
     let has = |word: &str| memchr::memmem::find(&text, word.as_bytes()).is_some();
-    if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
+    if has("Proc-Type: 4,ENCRYPTED") {
         return Err(Error::Encrypted(path.to_owned()));
     }
+    if has("BEGIN ENCRYPTED PRIVATE KEY") {
+        let unlocked = unlock(&text, password).map_err(|error| unreadable(WHAT, path, error))?;
+        return Ok(PrivatePkcs8KeyDer::from(unlocked.as_bytes().to_vec()).into());
+    }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| unreadable(WHAT, path, error))
+}
+
+/// A key in PEM that is locked by a password, without it.
+fn unlock(text: &[u8], password: &str) -> Result<SecretDocument, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    let start = text.find("-----BEGIN ENCRYPTED").unwrap_or_default();
+    let (_, locked) =
+        SecretDocument::from_pem(&text[start..]).map_err(|error| error.to_string())?;
+    let locked = EncryptedPrivateKeyInfoRef::try_from(locked.as_bytes())
+        .map_err(|error| error.to_string())?;
+    if password.is_empty() {
+        return Err("it is locked by a password, and none is given".to_owned());
+    }
+    locked.decrypt(password).map_err(|error| format!("it cannot be unlocked: {error}"))
 }
 
 /// A certificate and its key; `None` where none is named.
@@ -309,6 +294,7 @@ fn pair(
     provider: &CryptoProvider,
     cert: &str,
     key: &str,
+    password: &str,
 ) -> Result<Option<Arc<CertifiedKey>>, Error> {
     if cert.is_empty() || key.is_empty() {
         return Ok(None);
@@ -317,7 +303,7 @@ fn pair(
     let chain = certificates("a certificate", cert)?;
     let signing = provider
         .key_provider
-        .load_private_key(private_key(key)?)
+        .load_private_key(private_key(key, password)?)
         .map_err(|error| unreadable("a private key", key, error))?;
     let pair = CertifiedKey::new(chain, signing);
     match pair.keys_match() {
@@ -329,22 +315,22 @@ fn pair(
     }
 }
 
+const AUTHORITIES: &str = "authorities (CA)";
+
 /// Everybody who is trusted to vouch for others.
-fn authorities(file: &str, folder: &str) -> Result<RootCertStore, Error> {
-    const WHAT: &str = "authorities (CA)";
-    let mut roots = RootCertStore::empty();
+fn authorities(file: &str, folder: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let mut roots = Vec::new();
     let mut add = |path: &Path| {
-        for cert in certificates(WHAT, path)? {
-            roots.add(cert).map_err(|error| unreadable(WHAT, path, error))?;
-        }
-        Ok(())
+        roots.extend(certificates(AUTHORITIES, path)?);
+        Ok::<(), Error>(())
     };
     if !file.is_empty() {
         add(Path::new(file))?;
     }
     if !folder.is_empty() {
         let path = Path::new(folder);
-        let entries = std::fs::read_dir(path).map_err(|error| unreadable(WHAT, path, error))?;
+        let entries =
+            std::fs::read_dir(path).map_err(|error| unreadable(AUTHORITIES, path, error))?;
         let mut found = 0;
         for entry in entries.flatten() {
             // A folder of authorities may hold other things.
@@ -353,7 +339,7 @@ fn authorities(file: &str, folder: &str) -> Result<RootCertStore, Error> {
             }
         }
         if found == 0 && file.is_empty() {
-            return Err(unreadable(WHAT, path, "no file in it holds a certificate in PEM"));
+            return Err(unreadable(AUTHORITIES, path, "no file in it holds a certificate in PEM"));
         }
     }
     Ok(roots)
@@ -364,7 +350,7 @@ fn server(
     versions: &Versions,
     own: &Arc<CertifiedKey>,
     auth: ClientAuth,
-    roots: &Arc<RootCertStore>,
+    trust: &Arc<Trust>,
     files: &Files<'_>,
 ) -> Result<ServerConfig, Error> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
@@ -373,13 +359,14 @@ fn server(
     let builder = if auth == ClientAuth::No {
         builder.with_no_client_auth()
     } else {
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
+        let roots = Arc::clone(&trust.roots);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
         let verifier = match auth {
             ClientAuth::Optional => verifier.allow_unauthenticated(),
             _ => verifier,
         };
-        builder.with_client_cert_verifier(verifier.build().map_err(other)?)
+        let known = verifier.build().map_err(other)?;
+        builder.with_client_cert_verifier(Arc::new(Clients { known, trust: Arc::clone(trust) }))
     };
     let resolver = SingleCertAndKey::from(CertifiedKey::clone(own));
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
@@ -417,54 +404,4 @@ fn client(
     // Servers know each other by their certificates, not by names.
     config.enable_sni = true;
     Ok(config)
-}
-
-/// Takes whoever has a certificate of a trusted authority, whatever name it is for: the way of Redis between servers.
-#[derive(Debug)]
-struct Trusting {
-    roots: Arc<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let cert = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &cert,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

@@ -5,8 +5,10 @@
 
 mod material;
 mod sessions;
+mod suites;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::io::{self, IoSlice, Read, Write};
 
@@ -28,11 +30,16 @@ pub struct Tls {
     plain: usize,
     /// What has come made no sense; what came before it can still be read.
     failure: Option<io::Error>,
+    /// Nothing has come.
+    is_fresh: bool,
 }
+
+/// What the first record of either end may begin with: an alert, or a handshake.
+const KINDS: [u8; 2] = [21, 22];
 
 impl Tls {
     fn new(connection: Connection) -> Self {
-        Self { connection, raw: Vec::new(), plain: 0, failure: None }
+        Self { connection, raw: Vec::new(), plain: 0, failure: None, is_fresh: true }
     }
 
     /// Hands on as many of `bytes` as rustls has room for. Answers how many that are.
@@ -65,6 +72,12 @@ impl Tls {
 
 impl Layer for Tls {
     fn take_in(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if std::mem::take(&mut self.is_fresh)
+            && bytes.first().is_some_and(|kind| !KINDS.contains(kind))
+        {
+            // Who does not speak TLS is not told in TLS why the connection ends, as by OpenSSL.
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not speak TLS"));
+        }
         if !self.raw.is_empty() {
             self.raw.extend_from_slice(bytes);
             return Ok(());

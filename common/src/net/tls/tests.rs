@@ -222,10 +222,10 @@ fn what_cannot_be_had_is_refused_with_a_reason() {
         (Files { cert: &key, ..good }, "it holds no certificate in PEM"),
         (Files { key: &cert, ..good }, "a private key cannot be read from"),
         (Files { key: &other, ..good }, "does not belong to the certificate"),
-        (Files { key: &locked, ..good }, "is encrypted, which is not supported"),
+        (Files { key: &locked, ..good }, "a private key cannot be read from"),
         (Files { ca: &none, ..good }, "authorities (CA) cannot be read from"),
         (Files { protocols: "TLSv1.1 TLSv1.2", ..good }, "'TLSv1.1' is no version"),
-        (Files { ciphers: "HIGH:!aNULL", ..good }, "'HIGH' is no cipher suite"),
+        (Files { ciphers: "AES128-SHA", ..good }, "'AES128-SHA' is no cipher suite"),
         (Files { suites: "TLS_AES_128_CCM_SHA256", ..good }, "TLS_AES_256_GCM_SHA384, TLS_AES"),
     ] {
         let error = Material::load(&files).expect_err(reason).to_string();
@@ -238,4 +238,81 @@ fn what_cannot_be_had_is_refused_with_a_reason() {
     assert!(matches!(nothing.accepted(ClientAuth::No), Err(Error::NoCertificate)));
     assert!(matches!(nothing.connected(Peer::Named("a b")), Err(Error::Name(_))));
     assert!(Path::new(&cert).exists());
+}
+
+/// The path of a file that OpenSSL has made: `ca.crt`, certificates of version 1 that it vouches for, and their keys.
+fn sample(name: &str) -> String {
+    format!("{}/src/net/tls/samples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn of_version_1(kind: &str, protocols: &str) -> Material {
+    let [cert, key] = ["crt", "key"].map(|end| sample(&format!("{kind}.{end}")));
+    let ca = sample("ca.crt");
+    let files = Files { cert: &cert, key: &key, ca: &ca, protocols, ..Files::default() };
+    Material::load(&files).expect("good files")
+}
+
+#[test]
+fn certificates_of_version_1_are_good_where_their_authority_is_trusted() {
+    let papers = Papers::new("version-1");
+    for protocols in ["TLSv1.2", "TLSv1.3"] {
+        for kind in ["ec", "rsa"] {
+            let old = of_version_1(kind, protocols);
+            let agreed = outcomes(ends(&old, ClientAuth::Required, &old, Peer::Trusted, 100_000));
+            let text = agreed[0].as_ref().expect("they agree");
+            assert!(text.starts_with(protocols), "{kind}: {text}");
+            assert_eq!(agreed[0], agreed[1]);
+        }
+        // Each shows what the other does not trust.
+        let new = papers.material("own", "ca.crt", protocols);
+        let old = of_version_1("ec", protocols);
+        for [server, client] in [[&new, &old], [&old, &new]] {
+            let ends = ends(server, ClientAuth::Required, client, Peer::Trusted, 100_000);
+            assert!(outcomes(ends).iter().any(Result::is_err));
+        }
+        // A client of version 1 is refused by those who do not know its authority.
+        let ca = sample("ca.crt");
+        let trusts_all = Files { ca: &ca, protocols, ..Files::default() };
+        let shows = [sample("ec.crt"), sample("ec.key")];
+        let shows =
+            Files { cert: &shows[0], key: &shows[1], ca: &papers.path("ca.crt"), ..trusts_all };
+        let client = Material::load(&shows).expect("good files");
+        let [server, _] =
+            outcomes(ends(&new, ClientAuth::Optional, &client, Peer::Trusted, 100_000));
+        assert!(server.is_err_and(|error| error.contains("UnknownIssuer")));
+    }
+}
+
+#[test]
+fn locked_keys_are_opened_by_their_passwords() {
+    let [cert, key, ca] = ["ec.crt", "locked.key", "ca.crt"].map(sample);
+    let files = Files { cert: &cert, key: &key, key_password: "secret", ..Files::default() };
+    let server = Material::load(&Files { ca: &ca, ..files }).expect("the password fits");
+    let client = Files { client_cert: &cert, client_key: &key, ..Files::default() };
+    let client = Files { client_key_password: "secret", ca: &ca, ..client };
+    let client = Material::load(&client).expect("the password fits");
+    let ends = ends(&server, ClientAuth::Required, &client, Peer::Trusted, 100_000);
+    assert!(outcomes(ends).iter().all(Result::is_ok));
+    let in_the_old_way = sample("locked-old.key");
+    for (files, reason) in [
+        (Files { key_password: "", ..files }, "it is locked by a password, and none is given"),
+        (Files { key_password: "wrong", ..files }, "it cannot be unlocked"),
+        (Files { key: &in_the_old_way, ..files }, "is encrypted in OpenSSL's old way"),
+    ] {
+        let error = Material::load(&files).expect_err(reason).to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn who_does_not_speak_tls_is_told_nothing() {
+    let papers = Papers::new("plain");
+    let server = papers.material("own", "ca.crt", "");
+    for (said, is_answered) in
+        [(b"*1\r\n$4\r\nPING\r\n".as_slice(), false), (&[22, 3, 1, 0, 0], true)]
+    {
+        let mut layer = server.accepted(ClientAuth::No).expect("a certificate");
+        assert!(layer.take_in(said).is_err());
+        assert_eq!(layer.has_to_send(), is_answered, "{said:?}");
+    }
 }
