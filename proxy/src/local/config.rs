@@ -85,7 +85,7 @@ fn facts(core: &Core, pool: PoolId) -> Vec<(&'static str, String)> {
         ("pidfile", global.pid_file.clone().unwrap_or_default()),
         ("io-threads", core.directory.workers.len().to_string()),
         ("redstart-pool", settings.name.clone()),
-        ("redstart-hash", settings.hash.name().to_owned()),
+        ("redstart-hash", settings.hash_name().to_owned()),
         ("redstart-distribution", settings.distribution.name().to_owned()),
         ("redstart-servers", core.pools[pool].topology.members.len().to_string()),
     ]

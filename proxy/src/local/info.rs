@@ -336,7 +336,7 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
          waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
-        settings.hash.name(),
+        settings.hash_name(),
         settings.distribution.name(),
         settings.databases,
         it.topology.members.len(),

@@ -82,7 +82,8 @@ impl Pool {
             plans: plans(settings.read_fallback > 0),
             lanes: settings.lanes(),
             heavies: Heavies::default(),
-            hash: settings.hash,
+            // Where keys lie in slots, or anywhere, it is not asked.
+            hash: settings.hash.unwrap_or_default(),
             char_sign: settings.char_sign,
             hash_tag: settings.hash_tag,
             chance: seed | 1,
