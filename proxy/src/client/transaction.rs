@@ -30,6 +30,8 @@ use crate::worker::Core;
 
 /// Bytes a transaction may gather.
 const BYTES_MAX: usize = 1 << 30;
+/// Said where it would gather more.
+const TOO_LARGE: &[u8] = b"ERR the transaction is too large";
 
 /// A command of a transaction that the proxy carries out.
 #[derive(Debug)]
@@ -331,8 +333,10 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> 
         Whose::Refused(text) => Some(text),
         Whose::Server(_) if is_other_slot => Some(error::CROSS_SLOT.into()),
         Whose::Server(Some(shard)) if is_elsewhere(shard) => Some(error::CROSS_SLOT.into()),
-        _ if transaction.bytes() + bytes > BYTES_MAX => {
-            Some(b"ERR the transaction is too large".to_vec())
+        _ if transaction.bytes() + bytes > BYTES_MAX => Some(TOO_LARGE.to_vec()),
+        // They are all under way at once when their turn has come.
+        Whose::Own if transaction.beside.own.len() >= core.limits.in_flight_max => {
+            Some(TOO_LARGE.to_vec())
         }
         Whose::Own => {
             transaction.keep(request);

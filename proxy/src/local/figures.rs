@@ -192,10 +192,13 @@ struct Said {
 #[derive(Debug, Default)]
 pub struct Figures {
     by_shard: HashMap<ShardId, Said>,
-    asked_us: Option<u64>,
+    /// When they had answered last.
+    heard_us: Option<u64>,
+    /// They are being asked.
+    is_asking: bool,
 }
 
-/// Asks the servers, unless that was done just now, and answers a client with what `write` makes then.
+/// Asks the servers, unless that was done just now or is under way, and answers a client with what `write` makes then.
 pub fn ask(
     core: &mut Core,
     id: ClientId,
@@ -204,11 +207,14 @@ pub fn ask(
 ) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = client.pool;
-    let asked_us = core.pools[pool].figures.asked_us;
-    if asked_us.is_some_and(|us| now_us.saturating_sub(us) < FRESH_US) {
+    let figures = &mut core.pools[pool].figures;
+    if let Some(heard_us) = figures.heard_us
+        && (figures.is_asking || now_us.saturating_sub(heard_us) < FRESH_US)
+    {
         let reply = write(core);
         return core.down.clients.reply(id, now_us, |out| out.extend_from_slice(&reply));
     }
+    figures.is_asking = true;
     let shared = Arc::clone(&core.pools[pool].shared);
     let asking =
         async move { ask_primaries(&shared, Proto::Resp2, vec![b"INFO".to_vec()], LIMIT).await };
@@ -222,7 +228,7 @@ pub fn ask(
                 it.figures.by_shard.insert(shard, said);
             }
         }
-        it.figures.asked_us = Some(now_us);
+        (it.figures.heard_us, it.figures.is_asking) = (Some(now_us), false);
         write(core)
     });
 }

@@ -245,6 +245,14 @@ fn own_replies_stand_in_their_places_over_several_servers() {
     }
     let piece = format!("$300000\r\n{large}\r\n");
     assert!(client.call("EXEC") == format!("*3\r\n{piece}$-1\r\n{piece}"));
+    // They are as many as a client may have under way, and no more.
+    for (count, wanted) in [(4096, "*4096\r\n+PONG\r\n"), (4097, "-EXECABORT ")] {
+        client.send_raw(format!("MULTI\r\n{}EXEC\r\n", "PING\r\n".repeat(count)).as_bytes());
+        let replies: Vec<String> = (0..count + 2).map(|_| client.receive()).collect();
+        assert_eq!(replies[4096], "+QUEUED\r\n");
+        assert!(replies[count + 1].starts_with(wanted), "{}", replies[count + 1]);
+        assert_eq!(replies[count].starts_with("-ERR the transaction is too large"), count > 4096);
+    }
     // What changes all servers cannot take its place among other changes.
     for request in [
         "FLUSHALL",
