@@ -10,6 +10,7 @@ pub mod chores;
 pub mod clients;
 pub mod databases;
 pub mod dispatch;
+pub mod exec;
 pub mod fate;
 pub mod fill;
 pub mod forward;
@@ -39,6 +40,7 @@ use redstart_common::net::crowd::LastAsked;
 use redstart_common::resp::RequestScanner;
 
 pub use self::clients::Clients;
+use self::exec::Executing;
 use self::pending::Pending;
 use self::private::Wait;
 use self::reads::Wrote;
@@ -49,6 +51,7 @@ use self::transaction::Transaction;
 use self::watch::Watch;
 use crate::output::Output;
 use crate::route::lane::{Lanes, Manner};
+use crate::tally::Which;
 use crate::topology::PoolId;
 
 /// A client of a worker; the generation tells it from others that had the same place before.
@@ -153,6 +156,8 @@ pub struct Client {
     pub session: Box<Session>,
     /// The transaction it is composing.
     pub transaction: Option<Box<Transaction>>,
+    /// The transaction of which its server runs a part and the proxy another.
+    pub executing: Option<Box<Executing>>,
     /// When it wrote last, where that counts for its reads.
     pub wrote: Option<Box<Wrote>>,
     /// Its scans that may go on to another server within their calls.
@@ -201,7 +206,8 @@ impl Client {
                 true
             }
         };
-        self.pending.push_tagged(now_us as u32, muted, std::mem::take(&mut self.tag))
+        let which = Which::of(self.command);
+        self.pending.push(now_us as u32, muted, std::mem::take(&mut self.tag), which)
     }
 
     /// Whether no further request may be parsed now.
@@ -254,6 +260,12 @@ impl Client {
     /// Whether it leaves more unread than it may, beside the reply at hand.
     fn is_overdrawn(&self, most: usize) -> bool {
         self.unsent_bytes().saturating_sub(self.at_hand) > most
+    }
+
+    /// Whether this request is a transaction whose reply the proxy has a part in.
+    #[must_use]
+    pub fn executes(&self, sequence: u32) -> bool {
+        self.executing.as_ref().is_some_and(|it| it.sequence == sequence)
     }
 
     /// Whether it waits for something to happen.

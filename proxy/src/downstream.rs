@@ -151,6 +151,11 @@ impl Downstream {
             }
             client.scans.swap_remove(at);
         }
+        if self.clients.get_mut(id).is_some_and(|client| client.executes(sequence)) {
+            self.clients.gathered(id, merged.parts_bytes);
+            let reply = std::mem::take(&mut merged.reply);
+            return self.chores.push(Chore::Executed { id, sequence, reply });
+        }
         self.clients.answer_gathered(merged, now_us);
     }
 
@@ -231,7 +236,9 @@ impl Downstream {
     }
 
     fn answer_private(&mut self, id: ClientId, sequence: u32, reply: &[u8], now_us: u64) {
-        let wait = self.clients.get_mut(id).and_then(|client| client.wait.as_ref());
+        let client = self.clients.get_mut(id);
+        let executes = client.as_ref().is_some_and(|client| client.executes(sequence));
+        let wait = client.and_then(|client| client.wait.as_ref());
         let is_deposed = wait.is_some_and(|wait| wait.is_deposed());
         let chore = if is_deposed {
             Chore::Late { id, sequence, reply: reply.to_vec() }
@@ -239,7 +246,11 @@ impl Downstream {
             Chore::Lost { id, sequence, loss: Loss::Refused, why: reply.to_vec() }
         } else {
             self.clients.restart_clock(id, now_us);
-            self.clients.answer(id, sequence, reply, now_us);
+            if executes {
+                self.chores.push(Chore::Executed { id, sequence, reply: reply.to_vec() });
+            } else {
+                self.clients.answer(id, sequence, reply, now_us);
+            }
             Chore::Settled { id, sequence, is_error: reply.starts_with(b"-") }
         };
         self.chores.push(chore);

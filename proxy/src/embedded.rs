@@ -60,7 +60,7 @@ pub fn pool(
     pool.distribution = DistributionKind::Ketama;
     // The default of a pool, fnv1a_64, puts keys that differ in their last letters only (`k1`, `k2`) close to each
     // other on the ring, so a first handful of keys would all be in one engine.
-    pool.hash = HashKind::Murmur;
+    pool.hash = Some(HashKind::Murmur);
     pool.hash_tag = Some(*b"{}");
     pool.preconnect = true;
     pool.embedded = true;

@@ -32,13 +32,15 @@ pub enum Merge {
     Values,
     /// The sum of the numbers.
     Sum,
+    /// The least of the numbers.
+    Least,
     /// The first reply: all say the same.
     First,
     /// One array of all elements.
     Concatenate,
     /// Any of the replies that are not null, chosen by this number.
     Any(u32),
-    /// Arrays of 0 and 1: 1 where all are 1.
+    /// Arrays of 0 and 1: 1 where all are 1, or where it is known.
     And,
     /// The cursor of a scan over several shards; see [`scan`](crate::route::scan).
     Scan {
@@ -63,7 +65,7 @@ struct Gather {
     sequence: u32,
     missing: u32,
     parts: Vec<Part>,
-    /// For each key, the part that holds its value.
+    /// For each key, the part that holds its value; for each element of [`Merge::And`], whether it is known to be 1.
     order: Vec<u16>,
     bytes: Vec<u8>,
     /// Its parts go out as they come.
@@ -105,11 +107,11 @@ pub struct Gathers {
 }
 
 /// The text of an error for replies that do not fit together.
-const MISFIT: &[u8] = b"-ERR a server of this pool sent a reply of an unexpected shape\r\n";
+pub const MISFIT: &[u8] = b"-ERR a server of this pool sent a reply of an unexpected shape\r\n";
 
 impl Gathers {
-    /// Begins a request of `parts` parts. `order` names for each key the part that holds its value; it is empty
-    /// unless the merge is [`Merge::Values`].
+    /// Begins a request of `parts` parts. `order` names for each key the part that holds its value where the merge is
+    /// [`Merge::Values`], may say 1 of elements of [`Merge::And`] that are known to be, and is empty otherwise.
     pub fn begin(
         &mut self,
         merge: Merge,
@@ -320,6 +322,7 @@ impl Gather {
         let merged = match self.merge {
             Some(Merge::Values) => self.values(out),
             Some(Merge::Sum) => self.sum(out),
+            Some(Merge::Least) => self.least(out),
             Some(Merge::First) | None => {
                 out.extend_from_slice(self.reply(0));
                 Some(())
@@ -372,6 +375,13 @@ impl Gather {
         Some(())
     }
 
+    fn least(&self, out: &mut Vec<u8>) -> Option<()> {
+        let numbers: Option<Vec<i64>> = self.replies().map(integer).collect();
+        let least = numbers?.into_iter().min()?;
+        out.extend_from_slice(format!(":{least}\r\n").as_bytes());
+        Some(())
+    }
+
     fn concatenate(&self, out: &mut Vec<u8>) -> Option<()> {
         let mut total = 0;
         for reply in self.replies() {
@@ -406,7 +416,7 @@ impl Gather {
             places.push(at);
         }
         header(out, b'*', count);
-        for _ in 0..count {
+        for number in 0..count as usize {
             let mut all = true;
             for (part, at) in places.iter_mut().enumerate() {
                 let rest = &self.reply(part)[*at..];
@@ -414,6 +424,7 @@ impl Gather {
                 all &= integer(&rest[..len])? == 1;
                 *at += len;
             }
+            all |= self.order.get(number) == Some(&1);
             out.extend_from_slice(if all { b":1\r\n" } else { b":0\r\n" });
         }
         Some(())
@@ -475,7 +486,8 @@ fn line_number(bytes: &[u8]) -> Option<(i64, usize)> {
 }
 
 /// Count of an array (or set) and where its elements begin.
-fn array(reply: &[u8]) -> Option<(u64, usize)> {
+#[must_use]
+pub fn array(reply: &[u8]) -> Option<(u64, usize)> {
     if !matches!(reply.first(), Some(b'*' | b'~')) {
         return None;
     }
@@ -498,9 +510,10 @@ fn bulk(reply: &[u8]) -> Option<&[u8]> {
     reply.get(at..at + usize::try_from(len).ok()?)
 }
 
-/// The length of the first element of `bytes`.
+/// The length of the first element of `bytes`; `None` where it is not there whole.
 #[inline]
-fn element(bytes: &[u8]) -> Option<usize> {
+#[must_use]
+pub fn element(bytes: &[u8]) -> Option<usize> {
     if bytes.first() == Some(&b'$') {
         let (len, at) = line_number(bytes)?;
         let end = if len < 0 { at } else { at + usize::try_from(len).ok()? + 2 };
@@ -553,6 +566,15 @@ mod tests {
         let merged =
             merge(Merge::Concatenate, &[], &["*1\r\n$1\r\na\r\n", "*0\r\n", "*1\r\n$1\r\nb\r\n"]);
         assert_eq!(merged, "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+        assert_eq!(merge(Merge::Least, &[], &[":7\r\n", ":-2\r\n", ":5\r\n"]), ":-2\r\n");
+        assert_eq!(
+            merge(
+                Merge::And,
+                &[0, 1, 0],
+                &["*3\r\n:1\r\n:0\r\n:0\r\n", "*3\r\n:1\r\n:1\r\n:1\r\n"]
+            ),
+            "*3\r\n:1\r\n:1\r\n:0\r\n"
+        );
         assert_eq!(
             merge(Merge::And, &[], &["*2\r\n:1\r\n:0\r\n", "*2\r\n:1\r\n:1\r\n"]),
             "*2\r\n:1\r\n:0\r\n"

@@ -30,6 +30,7 @@ pub mod settings;
 mod simulate;
 pub mod stats;
 pub mod stats_page;
+pub mod tally;
 pub mod texts;
 mod tick;
 pub mod topology;

@@ -4,9 +4,9 @@ mod beside;
 mod client_command;
 mod cluster;
 mod config;
+pub mod figures;
 mod hello;
 mod info;
-pub mod keyspace;
 mod pubsub;
 mod replicas;
 
@@ -15,6 +15,8 @@ use redstart_common::command::{Mode, reply};
 use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{RespWrite, error};
 
+pub use self::config::serves as serves_config;
+pub use self::hello::would_speak;
 pub use self::replicas::wait;
 use crate::client::dispatch::refuse;
 use crate::client::request::Request;

@@ -59,6 +59,7 @@ fn describe() {
         "redstart_proxy_refused_total",
         "Requests the proxy refused with an error of its own."
     );
+    describe_counter!("redstart_proxy_errors_total", "Errors that clients were answered, by code.");
     describe_counter!(
         "redstart_proxy_forward_errors_total",
         "Requests that could not be sent to a server."
@@ -363,6 +364,7 @@ struct PoolHandles {
     /// As [`LostRequests::named`](crate::stats::LostRequests::named) has them.
     lost: [Counter; 6],
     commands: HashMap<usize, Counter>,
+    errors: HashMap<Box<str>, Counter>,
     latency: Seen,
     /// By name: a server that comes back goes on counting.
     servers: HashMap<Box<str>, ServerHandles>,
@@ -414,6 +416,7 @@ impl PoolHandles {
                 counter!("redstart_proxy_lost_requests_total", labels)
             }),
             commands: HashMap::new(),
+            errors: HashMap::new(),
             latency: Seen::new(histogram!(REQUEST_SECONDS, labels.to_vec())),
             servers: HashMap::new(),
         }
@@ -481,6 +484,16 @@ impl PoolHandles {
                     counter!("redstart_proxy_commands_total", "pool" => pool.clone(), "command" => command)
                 })
                 .absolute(*calls);
+        }
+        for (code, count) in stats.tallies.codes() {
+            if !self.errors.contains_key(code) {
+                let labels = [("pool", self.name.clone()), ("code", code.to_owned())];
+                let counter = counter!("redstart_proxy_errors_total", &labels);
+                self.errors.insert(code.into(), counter);
+            }
+            if let Some(counter) = self.errors.get(code) {
+                counter.absolute(count);
+            }
         }
         self.latency.push(&stats.latency);
     }

@@ -182,11 +182,10 @@ impl Proxy {
                 .map_or_else(|| pool.listen.text.clone(), |address| address.to_string());
             log!(
                 Notice,
-                "pool '{}' listens on {place}: {}, {} over {}",
+                "pool '{}' listens on {place}: {}, {}",
                 pool.name,
                 pool.made_of(),
-                pool.distribution.name(),
-                pool.hash.name()
+                pool.placement()
             );
             for warning in pool.warnings() {
                 log!(Warning, "{warning}");

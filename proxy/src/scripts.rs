@@ -95,6 +95,12 @@ impl Scripts {
         self.bodies().by_digest.get(digest).cloned()
     }
 
+    /// Whether the body of a script is known.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.bodies().by_digest.contains_key(digest)
+    }
+
     /// Forgets all of them.
     pub fn forget(&self) {
         *self.bodies() = Bodies::default();

@@ -327,8 +327,8 @@ pub struct PoolSettings {
     pub name: String,
     /// Where it listens.
     pub listen: Listen,
-    /// The hash of a key.
-    pub hash: HashKind,
+    /// The hash of a key. A cluster has none: its nodes say which slots they have, and a key's slot is the same everywhere.
+    pub hash: Option<HashKind>,
     /// How the hashes that read `char` take bytes from 0x80 on.
     pub char_sign: CharSign,
     /// How servers are numbered.
@@ -416,7 +416,7 @@ impl PoolSettings {
         Self {
             name: name.to_owned(),
             listen,
-            hash: HashKind::default(),
+            hash: Some(HashKind::default()),
             char_sign: CharSign::Signed,
             server_order: ServerOrder::Sorted,
             hash_tag: None,
@@ -504,6 +504,20 @@ impl PoolSettings {
         self.server_password.as_deref().or(self.redis_auth.as_deref())
     }
 
+    /// The name of its hash, `none` in a cluster.
+    #[must_use]
+    pub fn hash_name(&self) -> &'static str {
+        self.hash.map_or("none", HashKind::name)
+    }
+
+    /// How keys are placed, in words.
+    #[must_use]
+    pub fn placement(&self) -> String {
+        let distribution = self.distribution.name();
+        self.hash
+            .map_or(distribution.to_owned(), |hash| format!("{distribution} over {}", hash.name()))
+    }
+
     /// What it is made of, in words.
     #[must_use]
     pub fn made_of(&self) -> String {
@@ -519,7 +533,7 @@ impl PoolSettings {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.hash == HashKind::Crc32
+        if self.hash == Some(HashKind::Crc32)
             && self.distribution == DistributionKind::Ketama
             && self.shard_count() > 1
         {

@@ -6,6 +6,7 @@ use redstart_common::command;
 use redstart_common::metric::Histogram;
 
 use crate::backend::Redirects;
+use crate::tally::Tallies;
 use crate::topology::ServerId;
 
 /// Why nobody knows whether a request has run.
@@ -194,6 +195,10 @@ pub struct PoolStats {
     pub refused: u64,
     /// Requests, by command.
     pub commands: Box<[u64]>,
+    /// Requests of the last second.
+    pub requests_per_s: u64,
+    /// What clients were answered.
+    pub tallies: Tallies,
     /// Time from reading a request to its reply being on its way.
     pub latency: Histogram,
     /// Its servers. One that has nothing to tell may be missing.
@@ -237,6 +242,8 @@ impl Default for PoolStats {
             requests: 0,
             refused: 0,
             commands: vec![0; command::count()].into_boxed_slice(),
+            requests_per_s: 0,
+            tallies: Tallies::default(),
             latency: Histogram::default(),
             servers: BTreeMap::new(),
         }
@@ -284,6 +291,8 @@ impl PoolStats {
         for (mine, theirs) in self.commands.iter_mut().zip(other.commands.iter()) {
             *mine += theirs;
         }
+        self.requests_per_s += other.requests_per_s;
+        self.tallies.merge(&other.tallies);
         self.latency.merge(&other.latency);
         for (server, theirs) in &other.servers {
             self.servers.entry(*server).or_default().merge(theirs);

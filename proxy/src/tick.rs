@@ -60,7 +60,11 @@ pub async fn run(worker: Rc<Worker>) {
             hedge::run(core);
         }
         if reported.elapsed() >= REPORT - TICK_MIN {
+            let ms = reported.elapsed().as_millis().max(1) as u64;
             reported = Instant::now();
+            for pool in core.pools.iter_mut() {
+                pool.note_rate(ms);
+            }
             let report = core.snapshot();
             core.directory.report(core.number, report);
             core.trim();

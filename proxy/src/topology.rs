@@ -61,6 +61,12 @@ impl ServerId {
 pub struct ShardId(u32);
 
 impl ShardId {
+    /// The identity of the `number`th shard of a pool. A roster gives them out.
+    #[cfg(test)]
+    pub(crate) fn new(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The number that was given it: later ones are greater.
     #[must_use]
     pub fn number(self) -> u32 {

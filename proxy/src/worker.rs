@@ -25,6 +25,7 @@ use crate::backend::private::Privates;
 use crate::backend::{Upstream, error_text};
 use crate::client::absent::Waiters;
 use crate::client::chores;
+use crate::client::exec::{self, Finishing};
 use crate::client::redirect::Parking;
 use crate::client::session::Session;
 use crate::client::split::Scratch;
@@ -104,6 +105,8 @@ pub struct Core {
     pub privates: Privates,
     /// Clients whose requests have lost their servers and look for others.
     pub homeless: Vec<ClientId>,
+    /// Transactions of which the proxy carries out its part.
+    pub finishing: Vec<Finishing>,
     /// Clients whose requests nobody can serve at present.
     pub absent: Waiters,
     /// Since when clients wait on servers that have no say any more.
@@ -186,6 +189,7 @@ impl Worker {
                 up: Upstream::new(global.backend_queue_bytes_max),
                 privates: Privates::default(),
                 homeless: Vec::new(),
+                finishing: Vec::new(),
                 absent: Waiters::default(),
                 deposed_us: None,
                 hubs: pools.iter().map(|pool| Hub::new(pool.settings.cluster.is_some())).collect(),
@@ -275,6 +279,9 @@ impl Worker {
         loop {
             if core.down.has_chores() {
                 chores::run(core);
+            }
+            if !core.finishing.is_empty() {
+                exec::finish(core);
             }
             if core.is_observed {
                 observe::deliver(core);

@@ -46,7 +46,7 @@ pub fn needs_servers(plan: Plan, is_queued: bool, has_slots: bool) -> bool {
         | Plan::SwapDatabases
         | Plan::Subscribe(_)
         | Plan::Watch
-        | Plan::Script(Script::Load | Script::Flush)
+        | Plan::Script(Script::Exists | Script::Load | Script::Flush)
         | Plan::Local(Local::Wait | Local::Beside) => !is_queued,
         Plan::Anywhere | Plan::Unsubscribe(_) | Plan::Local(_) | Plan::Refuse => false,
     }

@@ -2,7 +2,7 @@
 //! waits here until the end of the turn, which is before anything is sent.
 
 use super::fate::Loss;
-use super::{ClientId, fill, private, scan, script};
+use super::{ClientId, exec, fill, private, scan, script};
 use crate::worker::Core;
 use redstart_common::net::buffer;
 
@@ -42,6 +42,15 @@ pub enum Chore {
         id: ClientId,
         /// The request's number in the client's queue.
         sequence: u32,
+    },
+    /// The server of a transaction has answered EXEC, and the proxy has a part in the reply.
+    Executed {
+        /// The client.
+        id: ClientId,
+        /// The number of EXEC in the client's queue.
+        sequence: u32,
+        /// What the server said.
+        reply: Vec<u8>,
     },
     /// All that was asked about a value on its way home is answered.
     Copied {
@@ -96,6 +105,9 @@ pub fn run(core: &mut Core) {
                 }
                 Chore::Missed { id, sequence, reply } => fill::missed(core, id, sequence, reply),
                 Chore::Found { id, sequence } => fill::found(core, id, sequence),
+                Chore::Executed { id, sequence, reply } => {
+                    exec::answered(core, id, sequence, reply);
+                }
                 Chore::Scanned { id, sequence } => scan::go_on(core, id, sequence),
                 Chore::Copied { number } => fill::copied(core, number),
                 Chore::Settled { id, sequence, is_error } => {

@@ -1,6 +1,5 @@
 //! The clients of a worker: handing them replies, sending, letting them go.
 
-use redstart_common::metric::Histogram;
 use redstart_common::net::crowd::{Crowd, LastAsked};
 use redstart_common::net::{Stream, buffer};
 use redstart_common::resp::RequestScanner;
@@ -13,6 +12,7 @@ use super::{Client, ClientId, FIRST_WINDOW, Gone, ReplyMode};
 use crate::gather::Merged;
 use crate::output::{DIRECT_BYTES, EAGER_BYTES, LARGE_BYTES, Output, Sent};
 use crate::route::lane::{Lanes, Manner};
+use crate::tally::{Tallies, Which};
 use crate::topology::PoolId;
 
 /// Turns for which output may be held back: one in nine clients with 16 requests in flight over two servers still lacked
@@ -38,8 +38,8 @@ pub struct Clients {
     doomed: Vec<(ClientId, Gone)>,
     /// Those that ask at present.
     pub crowd: Crowd,
-    /// Time from reading a request to its reply being on its way, by pool.
-    pub latency: Vec<Histogram>,
+    /// What they were answered, by pool.
+    pub tallies: Vec<Tallies>,
     /// Reply bytes a client may leave unread.
     pub output_bytes_max: usize,
     /// What clients that are gone have left behind.
@@ -58,7 +58,7 @@ impl Clients {
     #[must_use]
     pub fn new(pools: usize, output_bytes_max: usize) -> Self {
         Self {
-            latency: vec![Histogram::default(); pools],
+            tallies: vec![Tallies::default(); pools],
             gone: vec![(0, 0); pools],
             unread: vec![0; pools],
             large: vec![0; pools],
@@ -116,6 +116,7 @@ impl Clients {
             command: None,
             session: Box::new(session),
             transaction: None,
+            executing: None,
             wrote: None,
             scans: Vec::new(),
             watch: None,
@@ -189,8 +190,8 @@ impl Clients {
             }
             return self.end_stream(id, now_us);
         }
-        let latency = &mut self.latency[client.pool.place()];
-        client.pending.answer(sequence, reply, &mut client.output, now_us as u32, latency);
+        let tallies = &mut self.tallies[client.pool.place()];
+        client.pending.answer(sequence, reply, &mut client.output, now_us as u32, tallies);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
 
@@ -206,8 +207,8 @@ impl Clients {
             let large = &mut self.large[client.pool.place()];
             *large = (*large).max(client.large_bytes.min(LARGE_MAX));
         }
-        let latency = &mut self.latency[client.pool.place()];
-        client.pending.answer_owned(sequence, reply, &mut client.output, now_us as u32, latency);
+        let tallies = &mut self.tallies[client.pool.place()];
+        client.pending.answer_owned(sequence, reply, &mut client.output, now_us as u32, tallies);
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
     }
 
@@ -259,14 +260,17 @@ impl Clients {
         };
         client.tag = 0;
         if client.pending.is_empty() && client.reply_mode == ReplyMode::On {
-            write(client.output.tail());
-            self.latency[client.pool.place()].record(0);
+            let out = client.output.tail();
+            let start = out.len();
+            write(out);
+            let which = Which::of(client.command);
+            self.tallies[client.pool.place()].answered(which, 0, &out[start..]);
         } else {
             let mut reply = buffer::take();
             write(&mut reply);
             let sequence = client.begin(now_us);
-            let latency = &mut self.latency[client.pool.place()];
-            client.pending.answer(sequence, &reply, &mut client.output, now_us as u32, latency);
+            let tallies = &mut self.tallies[client.pool.place()];
+            client.pending.answer(sequence, &reply, &mut client.output, now_us as u32, tallies);
             buffer::give(reply);
         }
         Self::after_answer(client, &mut self.dirty, &mut self.doomed, self.output_bytes_max);
@@ -298,6 +302,14 @@ impl Clients {
         }
     }
 
+    /// Counts the request at hand of a client as one that is not carried out.
+    #[cold]
+    pub fn reject(&mut self, id: ClientId) {
+        if let Some(client) = self.slab.get(id.index as usize).filter(|client| client.id == id) {
+            self.tallies[client.pool.place()].reject(Which::of(client.command));
+        }
+    }
+
     /// What a request is known by that may turn out to be heavy; 0 where it is not known.
     #[must_use]
     pub fn tag_of(&self, id: ClientId, sequence: u32) -> u16 {
@@ -308,9 +320,9 @@ impl Clients {
     /// Whether the reply to `sequence` may go out piece by piece: it is its turn.
     #[must_use]
     pub fn may_stream(&self, id: ClientId, sequence: u32) -> bool {
-        self.slab
-            .get(id.index as usize)
-            .is_some_and(|client| client.id == id && client.pending.is_first(sequence))
+        self.slab.get(id.index as usize).is_some_and(|client| {
+            client.id == id && client.pending.is_first(sequence) && !client.executes(sequence)
+        })
     }
 
     /// Begins a reply that goes out piece by piece; says whether the client wants to hear it.
@@ -353,8 +365,8 @@ impl Clients {
         else {
             return;
         };
-        let latency = &mut self.latency[client.pool.place()];
-        client.pending.end_stream(&mut client.output, now_us as u32, latency);
+        let tallies = &mut self.tallies[client.pool.place()];
+        client.pending.end_stream(&mut client.output, now_us as u32, tallies);
         if let Some(subscriptions) = &mut client.subscriptions {
             client.output.push_owned(std::mem::take(&mut subscriptions.parked));
         }

@@ -13,28 +13,35 @@ use super::{ClientId, forward};
 use crate::route::lane::Manner;
 use crate::settings::PoolSettings;
 use crate::texts;
+use crate::topology::PoolId;
 use crate::worker::Core;
 
 const INVALID_FIRST: &str = "ERR invalid first DB index";
 const INVALID_SECOND: &str = "ERR invalid second DB index";
 const NOT_AT_ONCE: &str =
     "ERR SWAPDB is not supported over several servers, which would not swap at the same moment";
-const WHILE_WATCHING: &str = "ERR SELECT between WATCH and EXEC is not supported through the proxy";
+const WHILE_WATCHING: &str =
+    "ERR SELECT between WATCH and MULTI is not supported through the proxy";
 
 fn number(word: Option<&[u8]>) -> Option<i64> {
     std::str::from_utf8(word?).ok()?.parse().ok()
+}
+
+/// The database that SELECT chooses, or what is wrong with it.
+pub fn selected(settings: &PoolSettings, args: Args<'_>) -> Result<u16, &'static str> {
+    let index = number(args.get(1)).ok_or(error::NOT_AN_INTEGER)?;
+    let index = u16::try_from(index).ok().filter(|index| *index < settings.databases);
+    index.ok_or(error::DB_INDEX_OUT_OF_RANGE)
 }
 
 /// `SELECT index`
 pub fn select(core: &mut Core, id: ClientId, request: Request<'_>) {
     let now_us = request.now_us;
     let Some(client) = core.down.clients.get_mut(id) else { return };
-    let databases = i64::from(core.pools[client.pool].shared.settings.databases);
-    let problem = match number(request.args.get(1)) {
-        None => error::NOT_AN_INTEGER,
-        Some(index) if !(0..databases).contains(&index) => error::DB_INDEX_OUT_OF_RANGE,
-        Some(index) => {
-            let manner = Manner { db: index as u16, ..client.manner() };
+    let problem = match selected(&core.pools[client.pool].shared.settings, request.args) {
+        Err(problem) => problem,
+        Ok(db) => {
+            let manner = Manner { db, ..client.manner() };
             if client.watch.is_some() && manner != client.manner() {
                 return refuse(core, id, now_us, |out| out.error(WHILE_WATCHING));
             }
@@ -83,6 +90,21 @@ fn misfit(settings: &PoolSettings, shards: usize, args: Args<'_>) -> Option<&'st
         return Some(error::DB_INDEX_OUT_OF_RANGE);
     }
     (shards != 1).then_some(NOT_AT_ONCE)
+}
+
+/// Whether the databases of a pool have the numbers that they have at its servers.
+#[must_use]
+pub fn are_the_servers(core: &Core, pool: PoolId) -> bool {
+    core.pools[pool].shared.settings.redis_db == 0
+}
+
+/// Whether a SWAPDB is one that its server may carry out.
+#[must_use]
+pub fn may_swap(core: &Core, pool: PoolId, request: Request<'_>) -> bool {
+    let it = &core.pools[pool];
+    let settings = &it.shared.settings;
+    are_the_servers(core, pool)
+        && misfit(settings, it.topology.shards.len(), request.args).is_none()
 }
 
 /// `SWAPDB first second`, where there is one server.

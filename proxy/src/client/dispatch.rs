@@ -173,6 +173,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     let pool = &mut core.pools[client.pool];
     pool.stats.requests += 1;
     let Some(command) = command_named(args.at(0)) else {
+        client.command = None;
         if is_http(args.at(0)) {
             hang_up(core, id);
         } else {
@@ -187,6 +188,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
         match command::lookup_sub(Mode::Proxy, command, name) {
             Some(sub) => row = sub.spec(),
             None => {
+                client.command = None;
                 refuse(core, id, now_us, |out| {
                     out.error(error::unknown_subcommand(row.name.as_bytes(), name));
                 });
@@ -197,7 +199,7 @@ fn request(core: &mut Core, id: ClientId, args: Args<'_>, raw: &[u8], now_us: u6
     pool.stats.commands[row.id.index()] += 1;
     client.command = Some(row.id);
     if !row.accepts_count(args.len()) {
-        refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
+        reject(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
         return Next::Taken;
     }
     let plan = pool.plans[row.id.index()];
@@ -258,7 +260,7 @@ fn untracked(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) ->
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let now_us = request.now_us;
     if !client.authenticated && !request.row.flags.contains(command::spec::Flags::NO_AUTH) {
-        refuse(core, id, now_us, |out| out.error(error::NO_AUTH));
+        reject(core, id, now_us, |out| out.error(error::NO_AUTH));
         return Next::Taken;
     }
     if client.is_listening() && !client.resp3 {
@@ -296,6 +298,12 @@ fn untracked(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) ->
     {
         return Next::Later;
     }
+    carry_out(core, id, request, plan)
+}
+
+/// Does what the plan says, or refuses what it has no place for.
+pub fn carry_out(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) -> Next {
+    let now_us = request.now_us;
     let Some(client) = core.down.clients.get_mut(id) else { return Next::Taken };
     let pool = client.pool;
     match plan {
@@ -328,7 +336,7 @@ fn untracked(core: &mut Core, id: ClientId, request: Request<'_>, plan: Plan) ->
         }
         Plan::Script(what) => script::take(core, id, request, what),
         Plan::Local(local) => local::answer(core, id, request, local),
-        Plan::Refuse => refuse(core, id, now_us, |out| texts::not_shared(out, request.row)),
+        Plan::Refuse => reject(core, id, now_us, |out| texts::not_shared(out, request.row)),
     }
     Next::Taken
 }
@@ -348,7 +356,7 @@ fn by_keys(core: &mut Core, id: ClientId, request: Request<'_>) {
         Place::Shard(shard) => shard,
         Place::NoKeys => whichever(core, id, request.row),
         Place::Several => {
-            return refuse(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
+            return reject(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
         }
     };
     forward::request(core, id, shard, &request);
@@ -375,6 +383,13 @@ fn hang_up(core: &mut Core, id: ClientId) {
         );
     }
     core.down.clients.mark(id);
+}
+
+/// As [`refuse`], of a request that is not carried out at all.
+#[cold]
+pub fn reject(core: &mut Core, id: ClientId, now_us: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    core.down.clients.reject(id);
+    refuse(core, id, now_us, write);
 }
 
 /// Answers with an error of the proxy's own.

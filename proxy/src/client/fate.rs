@@ -9,6 +9,7 @@
 //!                                                 answers nil
 //!   EXEC after WATCH  nil: what was watched       nil                   an error: it may have run
 //!                     may have changed
+//!   another EXEC      an error                    an error              an error: it may have run
 //!   waiting, reads    again, elsewhere            again, there          again, elsewhere; an error where it asked
 //!                                                                       for what is new only
 //!   waiting, takes    again, elsewhere            again, there          an error: it may have taken
@@ -29,8 +30,11 @@ pub enum Doing {
         /// Whether it is the first since the last transaction: what others watch is lost with their connection.
         first: bool,
     },
-    /// EXEC of a transaction that watches keys.
-    Exec,
+    /// EXEC of a transaction.
+    Exec {
+        /// Whether it watches keys.
+        watches: bool,
+    },
     /// It waits for something to happen.
     Wait {
         /// Whether it only reads, and would find later what it missed.
@@ -78,10 +82,10 @@ pub enum Fate {
 pub fn fate(doing: Doing, loss: Loss, may_wait: bool) -> Fate {
     match (doing, loss) {
         // What a server says itself of a transaction is the client's to hear.
-        (Doing::Exec, Loss::Unsent | Loss::Redirected) => Fate::Nil,
+        (Doing::Exec { watches: true }, Loss::Unsent | Loss::Redirected) => Fate::Nil,
         (Doing::Watch { first: false }, Loss::Redirected) => Fate::Void,
         (Doing::Watch { first: true } | Doing::Wait { .. }, Loss::Redirected) => Fate::Again,
-        (Doing::Exec, Loss::Refused | Loss::Sent) => Fate::Told,
+        (Doing::Exec { .. }, _) => Fate::Told,
         (Doing::Wait { repeatable: false }, Loss::Sent) => Fate::Told,
         (Doing::Watch { first: true } | Doing::Wait { .. }, _) if may_wait => Fate::Again,
         (Doing::Watch { .. } | Doing::Wait { .. }, _) => Fate::Told,
@@ -176,7 +180,8 @@ mod tests {
         for (doing, unsent, refused, redirected, sent) in [
             (Doing::Watch { first: true }, Fate::Again, Fate::Again, Fate::Again, Fate::Again),
             (Doing::Watch { first: false }, Fate::Told, Fate::Told, Fate::Void, Fate::Told),
-            (Doing::Exec, Fate::Nil, Fate::Told, Fate::Nil, Fate::Told),
+            (Doing::Exec { watches: true }, Fate::Nil, Fate::Told, Fate::Nil, Fate::Told),
+            (Doing::Exec { watches: false }, Fate::Told, Fate::Told, Fate::Told, Fate::Told),
             (takes, Fate::Again, Fate::Again, Fate::Again, Fate::Told),
             (reads, Fate::Again, Fate::Again, Fate::Again, Fate::Again),
         ] {

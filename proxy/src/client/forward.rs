@@ -91,6 +91,7 @@ pub fn refused(core: &mut Core, id: ClientId, now_us: u64, refusal: &Refusal) {
         core.pools[client.pool].stats.forward_errors += 1;
         client.spoil_transaction();
     }
+    core.down.clients.reject(id);
     core.down.clients.reply(id, now_us, |out| out.error(refusal.text()));
 }
 

@@ -7,10 +7,10 @@
 
 use std::collections::VecDeque;
 
-use redstart_common::metric::Histogram;
 use redstart_common::net::buffer;
 
 use crate::output::{LARGE_BYTES, Output};
+use crate::tally::{Tallies, Which};
 
 /// Dead bytes among the parked ones after which the living are moved together.
 const DEAD_BYTES_MAX: usize = 64 * 1024;
@@ -33,10 +33,25 @@ struct Entry {
     state: State,
     /// When the request was read, in microseconds of the worker's clock.
     at_us: u32,
-    /// The client asked not to be told (`CLIENT REPLY`).
-    muted: bool,
+    /// What it asked for, and [`MUTED`].
+    what: u16,
     /// What it is known by, if it may turn out to be heavy.
     tag: u16,
+}
+
+/// Set where the client asked not to be told (`CLIENT REPLY`).
+const MUTED: u16 = 1 << 15;
+
+impl Entry {
+    #[inline]
+    fn is_muted(&self) -> bool {
+        self.what & MUTED != 0
+    }
+
+    #[inline]
+    fn which(&self) -> Which {
+        Which::from_bits(self.what)
+    }
 }
 
 // One is kept for every request in flight.
@@ -74,17 +89,12 @@ impl Pending {
         self.parked.len() + self.large_bytes
     }
 
-    /// Adds a request and gives its sequence number.
+    /// Adds a request, with what it is known by, and gives its sequence number.
     #[inline]
-    pub fn push(&mut self, at_us: u32, muted: bool) -> u32 {
-        self.push_tagged(at_us, muted, 0)
-    }
-
-    /// As [`Pending::push`], with what the request is known by.
-    #[inline]
-    pub fn push_tagged(&mut self, at_us: u32, muted: bool, tag: u16) -> u32 {
+    pub fn push(&mut self, at_us: u32, muted: bool, tag: u16, which: Which) -> u32 {
         let sequence = self.next_sequence();
-        self.ring.push_back(Entry { state: State::Waiting, at_us, muted, tag });
+        let what = which.bits() | if muted { MUTED } else { 0 };
+        self.ring.push_back(Entry { state: State::Waiting, at_us, what, tag });
         sequence
     }
 
@@ -112,6 +122,15 @@ impl Pending {
         (sequence.wrapping_sub(self.head) as usize) < self.ring.len()
     }
 
+    /// Whether the replies to all requests from `first` on, up to `end`, have come early and wait for their turn.
+    #[must_use]
+    pub fn are_parked(&self, first: u32, end: u32) -> bool {
+        let from = first.wrapping_sub(self.head) as usize;
+        let count = end.wrapping_sub(first) as usize;
+        let mut entries = self.ring.iter().skip(from).take(count);
+        entries.all(|entry| matches!(entry.state, State::Parked { .. } | State::Large(_)))
+    }
+
     /// Whether the reply to `sequence` may go out now.
     #[inline]
     #[must_use]
@@ -128,7 +147,7 @@ impl Pending {
     /// Whether a reply is being passed on piece by piece, and its pieces are wanted.
     #[must_use]
     pub fn hears_stream(&self) -> bool {
-        self.is_streaming() && self.ring.front().is_some_and(|entry| !entry.muted)
+        self.is_streaming() && self.ring.front().is_some_and(|entry| !entry.is_muted())
     }
 
     /// Whether nothing was asked after `sequence`.
@@ -158,17 +177,18 @@ impl Pending {
         reply: &[u8],
         output: &mut Output,
         now_us: u32,
-        latency: &mut Histogram,
+        tallies: &mut Tallies,
     ) {
         if self.is_first(sequence) {
             if let Some(entry) = self.ring.pop_front() {
                 self.head = self.head.wrapping_add(1);
-                if !entry.muted {
+                if !entry.is_muted() {
                     output.push(reply);
                 }
-                latency.record(u64::from(now_us.wrapping_sub(entry.at_us)));
+                let us = u64::from(now_us.wrapping_sub(entry.at_us));
+                tallies.answered(entry.which(), us, reply);
             }
-            self.settle(output, now_us, latency);
+            self.settle(output, now_us, tallies);
         } else if reply.len() >= LARGE_BYTES {
             self.park_owned(sequence, reply.to_vec());
         } else {
@@ -183,15 +203,15 @@ impl Pending {
         reply: Vec<u8>,
         output: &mut Output,
         now_us: u32,
-        latency: &mut Histogram,
+        tallies: &mut Tallies,
     ) {
         if reply.len() < LARGE_BYTES {
-            self.answer(sequence, &reply, output, now_us, latency);
+            self.answer(sequence, &reply, output, now_us, tallies);
             buffer::give(reply);
             return;
         }
         self.park_owned(sequence, reply);
-        self.settle(output, now_us, latency);
+        self.settle(output, now_us, tallies);
     }
 
     fn park(&mut self, sequence: u32, reply: &[u8]) {
@@ -229,41 +249,47 @@ impl Pending {
     pub fn begin_stream(&mut self) -> bool {
         self.ring.front_mut().is_some_and(|entry| {
             entry.state = State::Streaming;
-            !entry.muted
+            !entry.is_muted()
         })
     }
 
     /// Ends the streamed reply: the next requests have their turn.
-    pub fn end_stream(&mut self, output: &mut Output, now_us: u32, latency: &mut Histogram) {
+    pub fn end_stream(&mut self, output: &mut Output, now_us: u32, tallies: &mut Tallies) {
         if let Some(entry) = self.ring.pop_front() {
             self.head = self.head.wrapping_add(1);
-            latency.record(u64::from(now_us.wrapping_sub(entry.at_us)));
+            let us = u64::from(now_us.wrapping_sub(entry.at_us));
+            // What goes out piece by piece is no error.
+            tallies.answered(entry.which(), us, b"");
         }
-        self.settle(output, now_us, latency);
+        self.settle(output, now_us, tallies);
     }
 
     /// Sends every reply whose turn has come.
-    fn settle(&mut self, output: &mut Output, now_us: u32, latency: &mut Histogram) {
+    fn settle(&mut self, output: &mut Output, now_us: u32, tallies: &mut Tallies) {
         while let Some(entry) = self.ring.front_mut() {
-            let muted = entry.muted;
+            let muted = entry.is_muted();
+            let us = u64::from(now_us.wrapping_sub(entry.at_us));
+            let which = entry.which();
             match &mut entry.state {
                 State::Waiting | State::Streaming => break,
                 State::Parked { start, len } => {
                     let (start, len) = (*start as usize, *len as usize);
                     self.parked_live -= len;
+                    let reply = &self.parked[start..start + len];
+                    tallies.answered(which, us, reply);
                     if !muted {
-                        output.push(&self.parked[start..start + len]);
+                        output.push(reply);
                     }
                 }
                 State::Large(reply) => {
                     let reply = std::mem::take(&mut **reply);
                     self.large_bytes -= reply.len();
+                    tallies.answered(which, us, &reply);
                     if !muted {
                         output.push_owned(reply);
                     }
                 }
             }
-            latency.record(u64::from(now_us.wrapping_sub(entry.at_us)));
             self.ring.pop_front();
             self.head = self.head.wrapping_add(1);
         }
@@ -307,15 +333,15 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_not_answered() {
-        let (mut pending, mut output, mut latency) =
-            (Pending::default(), Output::default(), Histogram::default());
-        let sequences: Vec<u32> = (0..4).map(|_| pending.push(0, false)).collect();
-        pending.answer(sequences[3], b"+late\r\n", &mut output, 0, &mut latency);
-        pending.answer_owned(sequences[2], vec![b'x'; LARGE_BYTES], &mut output, 0, &mut latency);
+        let (mut pending, mut output, mut tallies) =
+            (Pending::default(), Output::default(), Tallies::default());
+        let sequences: Vec<u32> = (0..4).map(|_| pending.push(0, false, 0, Which::NONE)).collect();
+        pending.answer(sequences[3], b"+late\r\n", &mut output, 0, &mut tallies);
+        pending.answer_owned(sequences[2], vec![b'x'; LARGE_BYTES], &mut output, 0, &mut tallies);
         pending.cut(sequences[1]);
         assert!(!pending.awaits(sequences[1]) && pending.awaits(sequences[0]));
         for sequence in [sequences[2], sequences[1], sequences[0]] {
-            pending.answer(sequence, b"+one\r\n", &mut output, 0, &mut latency);
+            pending.answer(sequence, b"+one\r\n", &mut output, 0, &mut tallies);
         }
         assert!(pending.is_empty() && pending.parked_bytes() == 0);
         assert_eq!(output.len(), b"+one\r\n".len());
@@ -323,52 +349,81 @@ mod tests {
 
     #[test]
     fn early_replies_wait_for_their_turn() {
-        let (mut pending, mut output, mut latency) =
-            (Pending::default(), Output::default(), Histogram::default());
-        let sequences: Vec<u32> = (0..3).map(|_| pending.push(0, false)).collect();
-        pending.answer(sequences[2], b"+c\r\n", &mut output, 5, &mut latency);
-        pending.answer(sequences[1], b"+b\r\n", &mut output, 5, &mut latency);
+        let (mut pending, mut output, mut tallies) =
+            (Pending::default(), Output::default(), Tallies::default());
+        let sequences: Vec<u32> = (0..3).map(|_| pending.push(0, false, 0, Which::NONE)).collect();
+        pending.answer(sequences[2], b"+c\r\n", &mut output, 5, &mut tallies);
+        pending.answer(sequences[1], b"+b\r\n", &mut output, 5, &mut tallies);
         assert!(output.is_empty());
-        pending.answer(sequences[0], b"+a\r\n", &mut output, 7, &mut latency);
+        pending.answer(sequences[0], b"+a\r\n", &mut output, 7, &mut tallies);
         assert_eq!(output.contents(), b"+a\r\n+b\r\n+c\r\n");
         assert!(pending.is_empty());
+        let latency = tallies.latency();
         assert_eq!((latency.count(), latency.sum_us()), (3, 21));
     }
 
     #[test]
     fn what_is_answered_is_awaited_no_more() {
-        let (mut output, mut latency) = (Output::default(), Histogram::default());
+        let (mut output, mut tallies) = (Output::default(), Tallies::default());
         let mut pending = Pending { head: u32::MAX, ..Pending::default() };
         let next = pending.next_sequence();
-        let sequences: Vec<u32> = (0..2).map(|_| pending.push(0, false)).collect();
+        let sequences: Vec<u32> = (0..2).map(|_| pending.push(0, false, 0, Which::NONE)).collect();
         assert_eq!(sequences, [next, next.wrapping_add(1)]);
-        pending.answer(sequences[0], b"+a\r\n", &mut output, 0, &mut latency);
+        pending.answer(sequences[0], b"+a\r\n", &mut output, 0, &mut tallies);
         assert!(!pending.awaits(sequences[0]) && pending.awaits(sequences[1]));
         assert!(!pending.awaits(pending.next_sequence()));
     }
 
     #[test]
     fn a_muted_request_is_answered_with_silence() {
-        let (mut pending, mut output, mut latency) =
-            (Pending::default(), Output::default(), Histogram::default());
-        let muted = pending.push(0, true);
-        let heard = pending.push(0, false);
-        pending.answer(heard, b"+b\r\n", &mut output, 0, &mut latency);
-        pending.answer(muted, b"+a\r\n", &mut output, 0, &mut latency);
+        let (mut pending, mut output, mut tallies) =
+            (Pending::default(), Output::default(), Tallies::default());
+        let muted = pending.push(0, true, 0, Which::NONE);
+        let heard = pending.push(0, false, 0, Which::NONE);
+        pending.answer(heard, b"+b\r\n", &mut output, 0, &mut tallies);
+        pending.answer(muted, b"+a\r\n", &mut output, 0, &mut tallies);
         assert_eq!(output.contents(), b"+b\r\n");
     }
 
     #[test]
+    fn what_was_asked_is_known_until_it_is_answered() {
+        let (mut pending, mut output, mut tallies) =
+            (Pending::default(), Output::default(), Tallies::default());
+        let get = Which::of(redstart_common::command::lookup(b"get"));
+        let set = Which::of(redstart_common::command::lookup(b"set"));
+        let first = pending.push(0, true, 3, set);
+        let second = pending.push(0, false, 0, get);
+        let third = pending.push(0, false, 0, get);
+        assert!(!pending.are_parked(second, third.wrapping_add(1)));
+        pending.answer_owned(third, vec![b'x'; LARGE_BYTES], &mut output, 5, &mut tallies);
+        pending.answer(second, b"-WRONGTYPE x\r\n", &mut output, 5, &mut tallies);
+        assert!(pending.are_parked(second, third.wrapping_add(1)));
+        assert!(!pending.are_parked(first, second) && pending.are_parked(second, second));
+        pending.answer(first, b"-OOM x\r\n", &mut output, 7, &mut tallies);
+        let seen: Vec<(u64, u64, u64)> = tallies
+            .commands()
+            .map(|(_, it)| (it.latency.count(), it.latency.sum_us(), it.errors))
+            .collect();
+        let of = |which: Which| {
+            let place = usize::from(which.bits());
+            let at = tallies.commands().position(|(other, _)| other == place);
+            seen[at.expect("it was counted")]
+        };
+        assert_eq!((of(set), of(get)), ((1, 7, 1), (2, 14, 1)));
+        assert_eq!(tallies.codes().collect::<Vec<_>>(), [("OOM", 1), ("WRONGTYPE", 1)]);
+    }
+
+    #[test]
     fn a_streamed_reply_holds_the_others_back() {
-        let (mut pending, mut output, mut latency) =
-            (Pending::default(), Output::default(), Histogram::default());
-        let streamed = pending.push(0, false);
-        let behind = pending.push(0, false);
+        let (mut pending, mut output, mut tallies) =
+            (Pending::default(), Output::default(), Tallies::default());
+        let streamed = pending.push(0, false, 0, Which::NONE);
+        let behind = pending.push(0, false, 0, Which::NONE);
         assert!(pending.is_first(streamed) && pending.begin_stream());
         output.push(b"$4\r\nab");
-        pending.answer(behind, b"+b\r\n", &mut output, 0, &mut latency);
+        pending.answer(behind, b"+b\r\n", &mut output, 0, &mut tallies);
         output.push(b"cd\r\n");
-        pending.end_stream(&mut output, 0, &mut latency);
+        pending.end_stream(&mut output, 0, &mut tallies);
         assert_eq!(output.contents(), b"$4\r\nabcd\r\n+b\r\n");
     }
 
@@ -381,23 +436,23 @@ mod tests {
             start in any::<u32>(),
         ) {
             let mut pending = Pending { head: start, ..Pending::default() };
-            let (mut output, mut latency) = (Output::default(), Histogram::default());
+            let (mut output, mut tallies) = (Output::default(), Tallies::default());
             let mut waiting: Vec<(u32, Vec<u8>)> = Vec::new();
             let mut expected = Vec::new();
             let mut chance = seed;
             for (number, size) in sizes.iter().enumerate() {
                 let reply = vec![number as u8; *size];
                 expected.extend_from_slice(&reply);
-                waiting.push((pending.push(0, false), reply));
+                waiting.push((pending.push(0, false, 0, Which::NONE), reply));
                 chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 if chance >> 62 != 0 {
                     let place = (chance >> 32) as usize % waiting.len();
                     let (sequence, reply) = waiting.swap_remove(place);
-                    pending.answer(sequence, &reply, &mut output, 0, &mut latency);
+                    pending.answer(sequence, &reply, &mut output, 0, &mut tallies);
                 }
             }
             for (sequence, reply) in waiting.into_iter().rev() {
-                pending.answer_owned(sequence, reply, &mut output, 0, &mut latency);
+                pending.answer_owned(sequence, reply, &mut output, 0, &mut tallies);
             }
             prop_assert!(pending.is_empty());
             prop_assert_eq!(pending.parked_bytes(), 0);

@@ -13,7 +13,7 @@ use redstart_common::resp::{Args, Limits, RequestScanner, RespWrite, encode, err
 use tokio::task::AbortHandle;
 
 use super::choose::{Place, anywhere, place, slot_of_first};
-use super::dispatch::{Next, refuse};
+use super::dispatch::{Next, reject};
 use super::fate::{Doing, Fate, Loss, Patience, fate, patience, still_waiting};
 use super::held::{ask_first, discard, give_back, is_held, open, shard_id, unblock};
 use super::request::{Request, write_args};
@@ -139,7 +139,7 @@ pub fn wait(core: &mut Core, id: ClientId, request: Request<'_>) -> Next {
         Place::Shard(shard) => shard,
         Place::NoKeys => anywhere(core, id),
         Place::Several => {
-            refuse(core, id, now_us, |out| out.error(error::CROSS_SLOT));
+            reject(core, id, now_us, |out| out.error(error::CROSS_SLOT));
             return Next::Taken;
         }
     };
@@ -206,13 +206,17 @@ pub fn settled(core: &mut Core, id: ClientId, sequence: u32, is_error: bool) {
                 watch.lose();
             }
         }
-        Doing::Exec | Doing::Wait { .. } => give_back(core, held),
+        Doing::Exec { .. } | Doing::Wait { .. } => give_back(core, held),
     }
 }
 
 /// Answers a request that is on no connection (any more).
 fn answer(core: &mut Core, id: ClientId, sequence: u32, reply: &[u8]) {
     let now_us = core.clock.now_us();
+    if let Some(client) = core.down.clients.get_mut(id) {
+        // What the proxy was to do beside its server is not done.
+        client.executing = None;
+    }
     core.down.clients.restart_clock(id, now_us);
     core.down.clients.answer(id, sequence, reply, now_us);
 }
@@ -273,7 +277,7 @@ pub fn lost(core: &mut Core, id: ClientId, sequence: u32, loss: Loss, why: &[u8]
             match doing {
                 Doing::Watch { first: true } => client.watch = None,
                 Doing::Watch { first: false } => client.watch.iter_mut().for_each(|it| it.lose()),
-                Doing::Exec | Doing::Wait { .. } => {}
+                Doing::Exec { .. } | Doing::Wait { .. } => {}
             }
             if may_have_run {
                 let is_replaced = why == DEPOSED.as_bytes();
@@ -297,6 +301,9 @@ fn told_of_loss(doing: Doing, loss: Loss, why: &[u8]) -> Vec<u8> {
     let mut reply = Vec::new();
     match (loss, doing) {
         (Loss::Refused, _) => reply.extend_from_slice(why),
+        (Loss::Redirected, Doing::Exec { .. }) => {
+            reply.error("TRYAGAIN the keys of the transaction have moved, and it has not run");
+        }
         (Loss::Sent, Doing::Wait { .. }) if why != DEPOSED.as_bytes() => {
             let why = String::from_utf8_lossy(why);
             reply.error(format!(
@@ -449,7 +456,7 @@ fn send_again(core: &mut Core, id: ClientId, now_us: u64) -> bool {
             Patience::Endless => {}
             Patience::Unknown => due_us = now_us,
         },
-        Doing::Watch { .. } | Doing::Exec => due_us = now_us,
+        Doing::Watch { .. } | Doing::Exec { .. } => due_us = now_us,
     }
     wait.at = At::Server(held);
     wait.sent_us = now_us;

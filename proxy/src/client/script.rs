@@ -12,7 +12,7 @@ use redstart_common::command;
 use redstart_common::resp::{Args, Limits, RequestScanner, RespWrite, encode, error};
 
 use super::choose::{Place, place, whichever};
-use super::dispatch::refuse;
+use super::dispatch::reject;
 use super::request::{Request, write_args};
 use super::{ClientId, forward, split};
 use crate::backend::pipeline::{Kind, Slot, Target};
@@ -29,6 +29,7 @@ pub fn take(core: &mut Core, id: ClientId, request: Request<'_>, what: Script) {
     match what {
         Script::Eval => eval(core, id, request),
         Script::EvalSha => eval_sha(core, id, request),
+        Script::Exists => exists(core, id, request),
         Script::Load => load(core, id, request),
         Script::Flush => flush(core, id, request),
     }
@@ -47,7 +48,7 @@ fn shard(core: &mut Core, id: ClientId, request: Request<'_>) -> Option<Option<S
         Place::Shard(shard) => Some(shard),
         Place::NoKeys => Some(whichever(core, id, request.row)),
         Place::Several => {
-            refuse(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
+            reject(core, id, request.now_us, |out| out.error(error::CROSS_SLOT));
             None
         }
     }
@@ -127,9 +128,21 @@ pub fn within_transaction(
     request: Request<'_>,
     what: Script,
 ) -> Option<Vec<u8>> {
-    if what == Script::Eval {
-        note(core, id, request.args.at(1))?;
-        return None;
+    match what {
+        Script::Eval => {
+            note(core, id, request.args.at(1))?;
+            return None;
+        }
+        Script::Load => {
+            note(core, id, request.args.at(2))?;
+            return None;
+        }
+        Script::Flush => {
+            forget(core, id);
+            return None;
+        }
+        Script::EvalSha => {}
+        Script::Exists => return None,
     }
     let body = shared(core, id)?.scripts.body(&read_digest(request.args.at(1))?)?;
     let mut output = Output::default();
@@ -137,6 +150,20 @@ pub fn within_transaction(
     let mut bytes = Vec::new();
     output.drain_into(&mut bytes);
     Some(bytes)
+}
+
+/// A script whose body is known can be called wherever its keys lie; of others the servers are asked.
+fn exists(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let Some(shared) = shared(core, id) else { return };
+    let is_known = |word: &[u8]| read_digest(word).is_some_and(|it| shared.scripts.has(&it));
+    let known: Vec<u16> = request.args.iter().skip(2).map(|it| u16::from(is_known(it))).collect();
+    if known.contains(&0) {
+        return split::to_every_server_or(core, id, request, Merge::And, &known);
+    }
+    core.down.clients.reply(id, request.now_us, |out| {
+        out.array_len(known.len());
+        known.iter().for_each(|_| out.integer(1));
+    });
 }
 
 fn load(core: &mut Core, id: ClientId, request: Request<'_>) {
@@ -152,13 +179,18 @@ fn load(core: &mut Core, id: ClientId, request: Request<'_>) {
 }
 
 fn flush(core: &mut Core, id: ClientId, request: Request<'_>) {
+    forget(core, id);
+    split::to_every_server(core, id, request, Merge::First);
+}
+
+/// Forgets all scripts of a client's pool.
+fn forget(core: &mut Core, id: ClientId) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = client.pool;
     core.pools[pool].shared.scripts.forget();
     for (_, it) in core.up.iter_mut().filter(|(_, it)| it.pool == pool) {
         it.carried.clear();
     }
-    split::to_every_server(core, id, request, Merge::First);
 }
 
 /// A server has answered that it lacks the script of an EVALSHA. Sends the request again with the body, or hands `reply` on.

@@ -6,7 +6,7 @@ use redstart_common::resp::{Args, RespWrite, error};
 
 use super::ClientId;
 use super::choose::anywhere;
-use super::dispatch::refuse;
+use super::dispatch::reject;
 use super::request::Request;
 use super::{forward, reads};
 use crate::backend::Refusal;
@@ -76,7 +76,7 @@ pub fn by_key(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge,
     }
     let Request { args, now_us, row, .. } = request;
     if !(args.len() - 1).is_multiple_of(step) {
-        return refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
+        return reject(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
     }
     let mut scratch = std::mem::take(&mut core.split);
     let found = assign(core, id, args, step, &mut scratch);
@@ -193,6 +193,18 @@ fn fail_part(core: &mut Core, gather: GatherId, part: u32, text: &[u8], now_us: 
 
 /// Sends a request as it is to every live server.
 pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge) {
+    to_every_server_or(core, id, request, merge, &[]);
+}
+
+/// As [`to_every_server`], where the merge is [`Merge::And`] and elements are known already to be 1: those that are 1 in
+/// `known`, unless that is empty.
+pub fn to_every_server_or(
+    core: &mut Core,
+    id: ClientId,
+    request: Request<'_>,
+    merge: Merge,
+    known: &[u16],
+) {
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let now_us = request.now_us;
     let pool_index = client.pool;
@@ -201,7 +213,7 @@ pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merg
     if topology.live.is_empty() {
         return forward::refused(core, id, now_us, &Refusal::nobody());
     }
-    if topology.live.len() == 1 {
+    if topology.live.len() == 1 && !known.contains(&1) {
         let shard = anywhere(core, id);
         return forward::request(core, id, shard, &request);
     }
@@ -212,7 +224,7 @@ pub fn to_every_server(core: &mut Core, id: ClientId, request: Request<'_>, merg
     pool.stats.fragments += topology.live.len() as u64;
     let sequence = client.begin(now_us);
     let lane = client.lane;
-    let gather = core.down.gathers.begin(merge, id, sequence, topology.live.len(), &[]);
+    let gather = core.down.gathers.begin(merge, id, sequence, topology.live.len(), known);
     for (part, shard) in topology.live.iter().enumerate() {
         let backend = core.pools[pool_index].backend(*shard, lane);
         send_part(core, backend, gather, part as u32, pool_index, request);

@@ -7,13 +7,13 @@ use redstart_common::resp::encode::Proto;
 use redstart_common::resp::{RespWrite, error};
 
 use super::choose::{Place, place, slot_of_first};
-use super::dispatch::{Next, refuse};
+use super::dispatch::{Next, reject};
 use super::fate::Doing;
 use super::held::{self, discard, give_back, is_held, shard_id};
 use super::private::{self, At, Wait};
 use super::request::{Request, write_args};
 use super::transaction::Transaction;
-use super::{ClientId, absent, forward};
+use super::{ClientId, absent, exec, forward};
 use crate::backend::Duty;
 use crate::backend::pipeline::{Kind, Slot, Target};
 use crate::backend::private::Held;
@@ -66,15 +66,17 @@ pub fn begin(core: &mut Core, id: ClientId, request: Request<'_>) -> Next {
         Place::Shard(shard) => shard,
         Place::NoKeys => None,
         Place::Several => {
-            refuse(core, id, now_us, |out| out.error(error::CROSS_SLOT));
+            reject(core, id, now_us, |out| out.error(error::CROSS_SLOT));
             return Next::Taken;
         }
     };
     let Some(shard) = shard else { return absent::nobody(core, id, now_us) };
     let identity = shard_id(core, pool, shard);
+    // Where the first key decides, it does so for all that is watched, and for the transaction.
+    let first_key_decides = core.pools[pool].shared.settings.first_key_decides;
     let held = match before {
-        Some((_, other)) if other != identity => {
-            refuse(core, id, now_us, |out| out.error(error::CROSS_SLOT));
+        Some((_, other)) if other != identity && !first_key_decides => {
+            reject(core, id, now_us, |out| out.error(error::CROSS_SLOT));
             return Next::Taken;
         }
         // What was watched before is lost, which EXEC will tell; what is watched now makes no difference.
@@ -164,8 +166,20 @@ pub fn exec(core: &mut Core, id: ClientId, now_us: u64, watch: &Watch, transacti
     if watch.is_asked {
         held::ask_first(core, held, now_us);
     }
+    send(core, id, now_us, held, true, transaction);
+}
+
+/// Sends a transaction on a connection of its client's own, whose keys are watched there (`watches`) or are not.
+pub fn send(
+    core: &mut Core,
+    id: ClientId,
+    now_us: u64,
+    held: Held,
+    watches: bool,
+    mut transaction: Transaction,
+) {
     let kind = transaction.kind();
-    for _ in 0..=transaction.len() {
+    for _ in 0..=transaction.asked() {
         core.up.send(held.place as usize, Slot::new(Target::Nobody, kind, now_us), |_| {});
     }
     let Some(client) = core.down.clients.get_mut(id) else { return discard(core, held) };
@@ -173,8 +187,15 @@ pub fn exec(core: &mut Core, id: ClientId, now_us: u64, watch: &Watch, transacti
     client.barrier = true;
     let row = redstart_common::command::lookup(b"exec").map(|id| id.spec());
     let Some(row) = row else { return discard(core, held) };
-    let wait = Wait::new(sequence, Doing::Exec, At::Server(held), row, Vec::new(), now_us);
+    let doing = Doing::Exec { watches };
+    let wait = Wait::new(sequence, doing, At::Server(held), row, Vec::new(), now_us);
     client.wait = Some(Box::new(wait));
+    exec::begin(core, id, sequence, transaction.take_beside());
+    let way_back = transaction.way_back();
     let slot = Slot::new(Target::Private { id, sequence }, kind, now_us);
     core.up.send(held.place as usize, slot, |output| transaction.write(output));
+    for request in way_back {
+        let slot = Slot::new(Target::Nobody, Kind::Read, now_us);
+        core.up.send(held.place as usize, slot, |output| output.push(&request));
+    }
 }

@@ -11,6 +11,7 @@ use crate::backend::{error_text, probe};
 use crate::client::ClientId;
 use crate::client::request::Request;
 use crate::local::{later, proto};
+use crate::topology::ShardId;
 use crate::topology::pool::SharedPool;
 use crate::worker::Core;
 
@@ -24,6 +25,7 @@ pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
     later(core, id, request.now_us, async move {
         let limit = probe::connect_timeout(&shared.settings);
         let replies = ask_primaries(&shared, proto, words, limit).await;
+        let replies: Vec<Vec<u8>> = replies.into_iter().map(|(_, reply)| reply).collect();
         merge(&replies).unwrap_or_else(|| b"-ERR Connection refused\r\n".to_vec())
     });
 }
@@ -35,11 +37,11 @@ pub async fn ask_primaries(
     proto: Proto,
     words: Vec<Vec<u8>>,
     limit: Duration,
-) -> Vec<Vec<u8>> {
+) -> Vec<(ShardId, Vec<u8>)> {
     let topology = shared.topology.load_full();
     let asking = topology.live.iter().map(|shard| {
         let shard = &topology.shards[usize::from(*shard)];
-        let endpoint = Arc::clone(&topology.primary(shard).endpoint);
+        let (id, endpoint) = (shard.id, Arc::clone(&topology.primary(shard).endpoint));
         let (shared, words) = (Arc::clone(shared), words.clone());
         tokio::task::spawn_local(async move {
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
@@ -50,11 +52,12 @@ pub async fn ask_primaries(
             };
             let reply = tokio::time::timeout(limit, asking).await;
             let reply = reply.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-            reply.unwrap_or_else(|error| {
+            let reply = reply.unwrap_or_else(|error| {
                 let mut text = Vec::new();
                 text.error(format!("ERR {}", error_text(&error)));
                 text
-            })
+            });
+            (id, reply)
         })
     });
     let asking: Vec<_> = asking.collect();

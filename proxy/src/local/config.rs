@@ -1,5 +1,6 @@
 //! `CONFIG GET`: what tools ask before they begin, answered truthfully for a proxy.
 
+use redstart_common::command::CommandSpec;
 use redstart_common::glob;
 use redstart_common::resp::RespWrite;
 
@@ -11,6 +12,12 @@ use crate::settings::ListenAddress;
 use crate::texts;
 use crate::topology::PoolId;
 use crate::worker::Core;
+
+/// Whether this one of CONFIG's sub-commands is answered.
+#[must_use]
+pub fn serves(row: &CommandSpec) -> bool {
+    matches!(row.name, "config|get" | "config|help")
+}
 
 /// Answers `CONFIG …`.
 pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
@@ -63,6 +70,8 @@ fn facts(core: &Core, pool: PoolId) -> Vec<(&'static str, String)> {
         ("maxmemory-policy", "noeviction".to_owned()),
         ("databases", settings.databases.to_string()),
         ("timeout", "0".to_owned()),
+        ("slowlog-log-slower-than", "-1".to_owned()),
+        ("slowlog-max-len", "0".to_owned()),
         ("notify-keyspace-events", String::new()),
         ("cluster-enabled", if settings.cluster.is_some() { "yes" } else { "no" }.to_owned()),
         ("bind", bind),
@@ -76,7 +85,7 @@ fn facts(core: &Core, pool: PoolId) -> Vec<(&'static str, String)> {
         ("pidfile", global.pid_file.clone().unwrap_or_default()),
         ("io-threads", core.directory.workers.len().to_string()),
         ("redstart-pool", settings.name.clone()),
-        ("redstart-hash", settings.hash.name().to_owned()),
+        ("redstart-hash", settings.hash_name().to_owned()),
         ("redstart-distribution", settings.distribution.name().to_owned()),
         ("redstart-servers", core.pools[pool].topology.members.len().to_string()),
     ]

@@ -8,6 +8,7 @@ use crate::client::ClientId;
 use crate::client::dispatch::refuse;
 use crate::client::request::Request;
 use crate::route::lane::Manner;
+use crate::settings::PoolSettings;
 use crate::worker::Core;
 
 /// The one user there is.
@@ -20,11 +21,16 @@ fn is_right(wanted: &str, given: &[u8]) -> bool {
     differences == 0 && wanted.len() == given.len()
 }
 
+/// Whether a user and password are the pool's.
+fn is_known(settings: &PoolSettings, user: &[u8], password: &[u8]) -> bool {
+    let wanted = settings.redis_auth.as_deref();
+    user == USER && wanted.is_none_or(|wanted| is_right(wanted, password))
+}
+
 /// Checks a user and password against the pool's.
 fn check(core: &mut Core, id: ClientId, user: &[u8], password: &[u8]) -> bool {
     let Some(client) = core.down.clients.get_mut(id) else { return false };
-    let wanted = core.pools[client.pool].shared.settings.redis_auth.as_deref();
-    let right = user == USER && wanted.is_none_or(|wanted| is_right(wanted, password));
+    let right = is_known(&core.pools[client.pool].shared.settings, user, password);
     client.authenticated |= right;
     right
 }
@@ -85,6 +91,15 @@ fn options<'a>(args: Args<'a>) -> Result<Options<'a>, Vec<u8>> {
         }
     }
     Ok(options)
+}
+
+/// Whether a client that is known already speaks RESP3 after a HELLO; `None` where that changes nothing.
+#[must_use]
+pub fn would_speak(settings: &PoolSettings, args: Args<'_>) -> Option<bool> {
+    let options = options(args).ok()?;
+    let is_well = options.auth.is_none_or(|(user, password)| is_known(settings, user, password))
+        && options.name.is_none_or(|name| super::client_command::checked_name(name).is_ok());
+    options.resp3.filter(|_| is_well)
 }
 
 /// `HELLO [version [AUTH user password] [SETNAME name]]`

@@ -1,78 +1,134 @@
 //! `INFO`: the fields that tools look for, as a single standalone server would show them, and the proxy's own
-//! sections about pools and servers.
+//! sections about pools and servers. What only servers can say is put together from what they say.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use redstart_common::clock;
-use redstart_common::number::human_memory;
+use redstart_common::command;
 use redstart_common::resp::RespWrite;
 
 use super::REDIS_VERSION;
 use crate::backend::Redirects;
 use crate::client::ClientId;
 use crate::client::request::Request;
-use crate::local::{keyspace, proto};
+use crate::local::figures::{self, MEMORY, PERSISTENCE, STATS};
+use crate::local::proto;
 use crate::settings::ListenAddress;
 use crate::stats::{PoolStats, ServerStats};
 use crate::topology::{PoolId, Role};
 use crate::worker::Core;
 
-type Section = (&'static str, fn(&Core, PoolId, &[PoolStats], &mut String) -> std::fmt::Result);
+/// A section.
+struct Section {
+    name: &'static str,
+    write: fn(&Core, PoolId, &[PoolStats], &mut String) -> std::fmt::Result,
+    /// Servers have to be asked for parts of it.
+    asks: bool,
+    /// It is shown only when it is asked for by name, or by `all`.
+    on_request: bool,
+}
+
+const fn own(
+    name: &'static str,
+    write: fn(&Core, PoolId, &[PoolStats], &mut String) -> std::fmt::Result,
+) -> Section {
+    Section { name, write, asks: false, on_request: false }
+}
 
 const SECTIONS: &[Section] = &[
-    ("Server", server),
-    ("Clients", clients),
-    ("Memory", memory),
-    ("Persistence", persistence),
-    ("Stats", stats),
-    ("Replication", replication),
-    ("CPU", cpu),
-    ("Commandstats", commandstats),
-    ("Cluster", cluster),
-    ("Pool", pool),
-    ("Servers", servers),
+    own("Server", server),
+    own("Clients", clients),
+    Section { asks: true, ..own("Memory", memory) },
+    Section { asks: true, ..own("Persistence", persistence) },
+    Section { asks: true, ..own("Stats", stats) },
+    own("Replication", replication),
+    own("CPU", cpu),
+    own("Modules", |_, _, _, _| Ok(())),
+    Section { on_request: true, ..own("Commandstats", commandstats) },
+    own("Errorstats", errorstats),
+    Section { on_request: true, ..own("Latencystats", latencystats) },
+    own("Cluster", cluster),
+    Section { asks: true, ..own("Keyspace", keyspace) },
+    own("Pool", pool),
+    own("Servers", servers),
 ];
 
-/// Shown only when asked for by name, or by `all`.
-const ON_REQUEST: &[&str] = &["Commandstats"];
+impl Section {
+    /// Whether it is among those that these words ask for.
+    fn is_wanted(&self, words: &[Vec<u8>]) -> bool {
+        let by_default = !self.on_request;
+        (words.is_empty() && by_default)
+            || words.iter().any(|word| match word.as_slice() {
+                b"all" | b"everything" => true,
+                b"default" => by_default,
+                other => other.eq_ignore_ascii_case(self.name.as_bytes()),
+            })
+    }
+}
 
 /// `INFO [section …]`
 pub fn answer(core: &mut Core, id: ClientId, request: Request<'_>) {
+    let now_us = request.now_us;
     let proto = proto(core, id);
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool = client.pool;
+    let words: Vec<Vec<u8>> = request.args.iter().skip(1).map(<[u8]>::to_ascii_lowercase).collect();
+    let asks = SECTIONS.iter().any(|section| section.asks && section.is_wanted(&words));
+    let write = move |core: &mut Core| {
+        let mut reply = Vec::new();
+        reply.verbatim(*b"txt", text(core, pool, &words).as_bytes(), proto);
+        reply
+    };
+    if asks {
+        figures::ask(core, id, now_us, write);
+    } else {
+        let reply = write(core);
+        core.down.clients.reply(id, now_us, |out| out.extend_from_slice(&reply));
+    }
+}
+
+fn text(core: &mut Core, pool: PoolId, words: &[Vec<u8>]) -> String {
     // Other workers' figures are at most a second old; one's own are of this moment.
     let report = core.snapshot();
     core.directory.report(core.number, report);
     let totals = core.directory.totals();
-    let wanted: Vec<Vec<u8>> =
-        request.args.iter().skip(1).map(<[u8]>::to_ascii_lowercase).collect();
-    let is_wanted = |name: &str| {
-        let by_default = !ON_REQUEST.contains(&name);
-        (wanted.is_empty() && by_default)
-            || wanted.iter().any(|word| match word.as_slice() {
-                b"all" | b"everything" => true,
-                b"default" => by_default,
-                other => other.eq_ignore_ascii_case(name.as_bytes()),
-            })
-    };
     let mut text = String::new();
-    for (name, write) in SECTIONS.iter().filter(|(name, _)| is_wanted(name)) {
+    for section in SECTIONS.iter().filter(|section| section.is_wanted(words)) {
         if !text.is_empty() {
             text.push_str("\r\n");
         }
         // Writing to a string does not fail.
-        let _ = write!(text, "# {name}\r\n");
-        let _ = write(core, pool, &totals, &mut text);
+        let _ = write!(text, "# {}\r\n", section.name);
+        let _ = (section.write)(core, pool, &totals, &mut text);
     }
-    match is_wanted("Keyspace") {
-        true => keyspace::answer(core, id, text, request.now_us),
-        false => core
-            .down
-            .clients
-            .reply(id, request.now_us, |out| out.verbatim(*b"txt", text.as_bytes(), proto)),
-    }
+    text
+}
+
+/// The number of this run of the process, as Redis has one: forty hexadecimal digits.
+fn run_id() -> &'static str {
+    static RUN_ID: OnceLock<String> = OnceLock::new();
+    RUN_ID.get_or_init(|| {
+        let bytes: [u8; 20] = rand::random();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    })
+}
+
+/// The operating system, as `uname` names it.
+fn system() -> &'static str {
+    static SYSTEM: OnceLock<String> = OnceLock::new();
+    SYSTEM.get_or_init(|| {
+        let kernel = |what: &str| {
+            let text = std::fs::read_to_string(format!("/proc/sys/kernel/{what}"));
+            text.unwrap_or_default().trim().to_owned()
+        };
+        let (name, release) = (kernel("ostype"), kernel("osrelease"));
+        if name.is_empty() {
+            return std::env::consts::OS.to_owned();
+        }
+        format!("{name} {release} {}", std::env::consts::ARCH)
+    })
 }
 
 fn server(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
@@ -84,13 +140,15 @@ fn server(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::
     write!(
         out,
         "redis_version:{REDIS_VERSION}\r\nredstart_version:{}\r\nredis_mode:{}\r\nredstart_mode:proxy\r\n\
-         os:{}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\ntcp_port:{port}\r\n\
-         uptime_in_seconds:{seconds}\r\nuptime_in_days:{}\r\nworkers:{}\r\n",
+         os:{}\r\narch_bits:{}\r\nmultiplexing_api:epoll\r\nprocess_id:{}\r\nrun_id:{}\r\ntcp_port:{port}\r\n\
+         server_time_usec:{}\r\nuptime_in_seconds:{seconds}\r\nuptime_in_days:{}\r\nworkers:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         if core.pools[pool].has_slots() { "cluster" } else { "standalone" },
-        std::env::consts::OS,
+        system(),
         usize::BITS,
         std::process::id(),
+        run_id(),
+        clock::unix_us(),
         seconds / 86_400,
         core.directory.workers.len(),
     )
@@ -115,16 +173,16 @@ fn clients(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) ->
     )
 }
 
-fn memory(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+fn memory(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let said = &core.pools[pool].figures;
+    said.write(MEMORY, out);
+    let (used, resident) = (said.sum("used_memory"), said.sum("used_memory_rss"));
+    if used > 0 {
+        write!(out, "mem_fragmentation_ratio:{:.2}\r\n", resident as f64 / used as f64)?;
+    }
     let rss = resident_bytes().unwrap_or(0);
     let peak = peak_bytes().unwrap_or(rss).max(rss);
-    let (rss_human, peak_human) = (human_memory(rss), human_memory(peak));
-    write!(
-        out,
-        "used_memory:{rss}\r\nused_memory_human:{rss_human}\r\nused_memory_rss:{rss}\r\n\
-         used_memory_rss_human:{rss_human}\r\nused_memory_peak:{peak}\r\nused_memory_peak_human:{peak_human}\r\n\
-         maxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\nmem_allocator:jemalloc\r\n"
-    )
+    write!(out, "redstart_memory_rss:{rss}\r\nredstart_memory_rss_peak:{peak}\r\n")
 }
 
 /// Resident memory of the process.
@@ -143,16 +201,11 @@ fn peak_bytes() -> Option<u64> {
     u64::try_from(kibibytes).ok()?.checked_mul(1024)
 }
 
-fn persistence(core: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
-    // A proxy has nothing to load; clients that wait for the first line may begin. Nor has it anything to save, so
-    // that nothing is ever due: tools that watch the rest see what a server without data of its own would show.
-    let started_s = clock::unix_us() / 1_000_000 - core.directory.clock.seconds() as i64;
-    write!(
-        out,
-        "loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n\
-         rdb_last_save_time:{started_s}\r\nrdb_last_bgsave_status:ok\r\naof_enabled:0\r\n\
-         aof_rewrite_in_progress:0\r\n"
-    )
+fn persistence(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    // A proxy has nothing to load; clients that wait for the first line may begin.
+    out.push_str("loading:0\r\n");
+    core.pools[pool].figures.write(PERSISTENCE, out);
+    Ok(())
 }
 
 fn stats(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
@@ -164,20 +217,21 @@ fn stats(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> s
     }
     write!(
         out,
-        "total_connections_received:{}\r\nrejected_connections:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{sent}\r\n\
-         total_net_output_bytes:{received}\r\ntotal_error_replies:{}\r\n\
+        "total_connections_received:{}\r\nrejected_connections:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{}\r\n\
+         total_net_input_bytes:{sent}\r\ntotal_net_output_bytes:{received}\r\ntotal_error_replies:{}\r\n\
          pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\ntracking_total_keys:{}\r\n",
         total.clients_total,
         core.pools[pool].shared.rejected.total(),
         total.requests,
-        total.refused
-            + total.forward_errors
-            + total.servers.values().map(|server| server.error_responses).sum::<u64>(),
+        total.requests_per_s,
+        total.tallies.errors(),
         total.topics[0],
         total.topics[1],
         total.topics[2],
         total.tracked_keys,
-    )
+    )?;
+    core.pools[pool].figures.write(STATS, out);
+    Ok(())
 }
 
 fn replication(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
@@ -190,7 +244,8 @@ fn cpu(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Resu
     let (system, user) = (usage.system_time(), usage.user_time());
     write!(
         out,
-        "used_cpu_sys:{}.{:06}\r\nused_cpu_user:{}.{:06}\r\n",
+        "used_cpu_sys:{}.{:06}\r\nused_cpu_user:{}.{:06}\r\n\
+         used_cpu_sys_children:0.000000\r\nused_cpu_user_children:0.000000\r\n",
         system.tv_sec(),
         system.tv_usec(),
         user.tv_sec(),
@@ -198,19 +253,68 @@ fn cpu(_: &Core, _: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Resu
     )
 }
 
+/// By command: how often it was carried out, and how long a reply took from the request on, servers and network included.
 fn commandstats(
     _: &Core,
     pool: PoolId,
     totals: &[PoolStats],
     out: &mut String,
 ) -> std::fmt::Result {
-    for (spec, calls) in
-        redstart_common::command::all().iter().zip(totals[pool.place()].commands.iter())
-    {
-        if *calls > 0 {
-            write!(out, "cmdstat_{}:calls={calls}\r\n", spec.name)?;
-        }
+    let total = &totals[pool.place()];
+    for (place, tally) in total.tallies.commands() {
+        let (Some(spec), Some(asked)) = (command::all().get(place), total.commands.get(place))
+        else {
+            continue;
+        };
+        let calls = asked.saturating_sub(tally.rejected);
+        let us = tally.latency.sum_us();
+        let per_call = us.checked_div(calls).map_or(0.0, |_| us as f64 / calls as f64);
+        write!(
+            out,
+            "cmdstat_{}:calls={calls},usec={us},usec_per_call={per_call:.2},rejected_calls={},failed_calls={}\r\n",
+            spec.name,
+            tally.rejected,
+            tally.failed(),
+        )?;
     }
+    Ok(())
+}
+
+/// How often clients were answered each kind of error.
+fn errorstats(_: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    for (code, count) in totals[pool.place()].tallies.codes() {
+        write!(out, "errorstat_{code}:count={count}\r\n")?;
+    }
+    Ok(())
+}
+
+fn latencystats(
+    _: &Core,
+    pool: PoolId,
+    totals: &[PoolStats],
+    out: &mut String,
+) -> std::fmt::Result {
+    for (place, tally) in totals[pool.place()].tallies.commands() {
+        let Some(spec) = command::all().get(place) else { continue };
+        if tally.latency.count() <= tally.rejected {
+            continue;
+        }
+        let of = |share| tally.latency.percentile_us(share) as f64;
+        write!(
+            out,
+            "latency_percentiles_usec_{}:p50={:.3},p99={:.3},p99.9={:.3}\r\n",
+            spec.name,
+            of(0.5),
+            of(0.99),
+            of(0.999),
+        )?;
+    }
+    Ok(())
+}
+
+fn keyspace(core: &Core, pool: PoolId, _: &[PoolStats], out: &mut String) -> std::fmt::Result {
+    let it = &core.pools[pool];
+    it.figures.write_databases(&it.shared.settings, out);
     Ok(())
 }
 
@@ -232,7 +336,7 @@ fn pool(core: &Core, pool: PoolId, totals: &[PoolStats], out: &mut String) -> st
          waiting_requests:{}\r\nheld_requests:{}\r\nresent_requests:{}\r\n",
         settings.name,
         settings.listen.text,
-        settings.hash.name(),
+        settings.hash_name(),
         settings.distribution.name(),
         settings.databases,
         it.topology.members.len(),

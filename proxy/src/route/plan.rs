@@ -64,6 +64,8 @@ pub enum Script {
     Eval,
     /// It names one by its digest.
     EvalSha,
+    /// It asks which of them may be called.
+    Exists,
     /// It gives all servers a body.
     Load,
     /// It takes all bodies from all servers.
@@ -179,11 +181,11 @@ pub fn plan(spec: &CommandSpec) -> Plan {
     match spec.name {
         "mget" => return Plan::Split { merge: Merge::Values, step: 1 },
         "scan" => return Plan::Scan,
+        "lastsave" => return Plan::Every(Merge::Least),
         "randomkey" => return Plan::Every(Merge::Any(0)),
-        // Its tip says that it changes every primary, but the merge is the row's.
-        "script|exists" => return Plan::Every(Merge::And),
         "eval" | "eval_ro" => return Plan::Script(Script::Eval),
         "evalsha" | "evalsha_ro" => return Plan::Script(Script::EvalSha),
+        "script|exists" => return Plan::Script(Script::Exists),
         "script|load" => return Plan::Script(Script::Load),
         "script|flush" => return Plan::Script(Script::Flush),
         "xread" | "xreadgroup" => return Plan::KeysUnlessBlocking,

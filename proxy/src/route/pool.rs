@@ -14,7 +14,7 @@ use super::lane::Lanes;
 use super::plan::{Plan, plans};
 use crate::client::observe::Pause;
 use crate::client::reads::Reads;
-use crate::local::keyspace::Keys;
+use crate::local::figures::Figures;
 use crate::stats::PoolStats;
 use crate::topology::pool::SharedPool;
 use crate::topology::{PoolId, ServerId, Topology};
@@ -52,8 +52,10 @@ pub struct Pool {
     pub pause: Option<Pause>,
     /// What happened in it.
     pub stats: PoolStats,
-    /// How many keys its servers have told of.
-    pub keys: Keys,
+    /// Requests at the last look at how many there are in a second.
+    requests_before: u64,
+    /// What its servers have told of themselves.
+    pub figures: Figures,
 }
 
 impl std::fmt::Debug for Pool {
@@ -80,15 +82,24 @@ impl Pool {
             plans: plans(settings.read_fallback > 0),
             lanes: settings.lanes(),
             heavies: Heavies::default(),
-            hash: settings.hash,
+            // Where keys lie in slots, or anywhere, it is not asked.
+            hash: settings.hash.unwrap_or_default(),
             char_sign: settings.char_sign,
             hash_tag: settings.hash_tag,
             chance: seed | 1,
             pause: None,
             stats: PoolStats::default(),
-            keys: Keys::default(),
+            requests_before: 0,
+            figures: Figures::default(),
             shared: Arc::clone(&shared),
         }
+    }
+
+    /// Takes note of how many requests there are in a second, `ms` after it did so last.
+    pub fn note_rate(&mut self, ms: u64) {
+        let before = std::mem::replace(&mut self.requests_before, self.stats.requests);
+        let requests = self.stats.requests.saturating_sub(before);
+        self.stats.requests_per_s = requests.saturating_mul(1000) / ms.max(1);
     }
 
     /// Whether there is another picture than the one in use.

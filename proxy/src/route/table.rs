@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use redstart_common::command::{CommandSpec, Mode, commands};
 
+use crate::local;
+
 use super::plan::{Local, Plan, Script, plan};
 
 /// What becomes of a command.
@@ -55,7 +57,7 @@ pub type Fates = [Fate; 3];
 
 fn answered_here(row: &CommandSpec, local: Local) -> Fates {
     match local {
-        Local::Config if !matches!(row.name, "config|get" | "config|help") => [REFUSED; 3],
+        Local::Config if !local::serves_config(row) => [REFUSED; 3],
         Local::Cluster => {
             let is_served = matches!(
                 row.own_name(),
@@ -118,7 +120,9 @@ pub fn fates(row: &CommandSpec) -> Fates {
         | Plan::Watch
         | Plan::Script(Script::Eval | Script::EvalSha) => then(Fate::Together),
         Plan::Split { .. } => then(Fate::Cut),
-        Plan::Every(_) | Plan::Scan | Plan::Script(Script::Load | Script::Flush) => then(Fate::All),
+        Plan::Every(_)
+        | Plan::Scan
+        | Plan::Script(Script::Exists | Script::Load | Script::Flush) => then(Fate::All),
         Plan::Anywhere => then(Fate::One),
         Plan::SwapDatabases => {
             [Fate::Alike, Fate::Refused("refused: not at one moment"), OUT_OF_RANGE]

@@ -1,7 +1,5 @@
 //! What belongs to a Redis Cluster, and what does not go with it.
 
-use redstart_common::hash::HashKind;
-
 use super::document::{LIST_KEY, SENTINELS_KEY};
 use super::file::Seen;
 use super::{ClusterSettings, DistributionKind, PoolSettings, ServerOrder};
@@ -53,8 +51,7 @@ pub(super) fn cluster(
         return Err((key, problem));
     }
     pool.distribution = DistributionKind::Slots;
-    // A key's slot is the lower bits of its CRC.
-    pool.hash = HashKind::PredixyCrc16;
+    pool.hash = None;
     pool.hash_tag = Some(*b"{}");
     pool.server_order = ServerOrder::File;
     pool.cluster = Some(ClusterSettings { seeds });

@@ -505,9 +505,10 @@ fn finish(
     hash: Option<String>,
 ) -> Result<(), SettingsError> {
     if let Some(hash) = hash {
-        pool.hash = hash_named(&hash, pool.server_order).ok_or_else(|| {
+        let named = hash_named(&hash, pool.server_order).ok_or_else(|| {
             source.error(&pool.name, Some("hash"), &format!("'{hash}' is not a valid hash"))
         })?;
+        pool.hash = Some(named);
     }
     if pool.server_order == ServerOrder::Sorted {
         sort_by_name(&mut pool.servers);

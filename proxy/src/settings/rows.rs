@@ -131,7 +131,7 @@ pub const POOL: &[Row] = &[
     row(
         "cross_server",
         "refuse",
-        "What becomes of a request that is not cut by key and whose keys lie on several servers: refuse (CROSSSLOT), or first_key, which sends it to the server of the first, as nutcracker does.",
+        "What becomes of a request that is not cut by key and whose keys lie on several servers: refuse (CROSSSLOT), or first_key, which sends it to the server of the first, as nutcracker does; so it does a transaction.",
     ),
     row(
         "subscribe_everywhere",

@@ -54,8 +54,8 @@ fn the_sample_files_load_and_explain_every_key() {
 #[test]
 fn defaults_are_twemproxys() {
     let pool = pool("");
-    assert_eq!(pool.hash, HashKind::default());
-    assert_eq!(pool.hash.name(), "fnv1a_64");
+    assert_eq!(pool.hash, Some(HashKind::default()));
+    assert_eq!((pool.hash_name(), pool.placement().as_str()), ("fnv1a_64", "ketama over fnv1a_64"));
     assert_eq!(pool.distribution, DistributionKind::Ketama);
     assert_eq!((pool.timeout_ms, pool.backlog, pool.client_connections), (None, 512, 0));
     assert_eq!((pool.server_retry_timeout_ms, pool.server_failure_limit), (30_000, 2));
@@ -123,6 +123,7 @@ fn reads_have_priorities_and_data_centers() {
     let both = both.expect("a good file");
     assert_eq!(both.read_from, ReadFrom::Priorities { master: 10, replica: 100 });
     assert_eq!(both.max_load, Some(Load::WaitsUs(20_000)));
+    assert_eq!((both.hash, both.hash_name(), both.placement().as_str()), (None, "none", "slots"));
     assert_eq!((both.hedge_after_ms, both.hedge_percent), (Some(5), 5));
     let centers = both.data_centers.expect("they are");
     let said = centers.0.iter().map(|it| (it.name.as_str(), it.priority, it.weight));
@@ -207,10 +208,10 @@ fn listeners_are_addresses_or_paths_with_a_mode() {
 
 #[test]
 fn crc16_follows_the_order_of_the_servers() {
-    assert_eq!(pool("  hash: crc16\n").hash, HashKind::Crc16);
-    assert_eq!(pool("  hash: crc16\n  server_order: file\n").hash, HashKind::PredixyCrc16);
-    assert_eq!(pool("  hash: crc16_predixy\n").hash, HashKind::PredixyCrc16);
-    assert_eq!(pool("  server_order: file\n  hash: crc16_twemproxy\n").hash, HashKind::Crc16);
+    assert_eq!(pool("  hash: crc16\n").hash, Some(HashKind::Crc16));
+    assert_eq!(pool("  hash: crc16\n  server_order: file\n").hash, Some(HashKind::PredixyCrc16));
+    assert_eq!(pool("  hash: crc16_predixy\n").hash, Some(HashKind::PredixyCrc16));
+    assert_eq!(pool("  server_order: file\n  hash: crc16_twemproxy\n").hash, Some(HashKind::Crc16));
 }
 
 /// predixy's rule on the keys of the hash-tag transcript.
@@ -223,7 +224,8 @@ fn hash_tags_choose_the_group_as_predixy_does() {
     );
     let distribution = Distribution::build(pool.distribution, &pool.servers, &[0, 1]);
     for (key, group) in [("k1", 0), ("k2", 1), ("{oo}k1", 1), ("{oo}k2", 1)] {
-        let hash = hash_of(pool.hash, pool.char_sign, pool.hash_tag, key.as_bytes());
+        let hash =
+            hash_of(pool.hash.expect("a hash"), pool.char_sign, pool.hash_tag, key.as_bytes());
         assert_eq!(distribution.shard(hash), Some(group), "{key}");
     }
 }

@@ -53,7 +53,8 @@ impl Core {
             pool.stats.lost = self.down.lost[index];
             pool.stats.leaving_connections = 0;
             pool.stats.clients_unread = self.down.clients.unread[index];
-            pool.stats.latency = self.down.clients.latency[index].clone();
+            pool.stats.tallies = self.down.clients.tallies[index].clone();
+            pool.stats.latency = pool.stats.tallies.latency();
             // What is known of servers that have left goes with them.
             let topology = &pool.topology;
             pool.stats.servers.retain(|server, _| topology.member(*server).is_some());

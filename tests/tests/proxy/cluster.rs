@@ -162,13 +162,20 @@ fn a_slot_that_moves_is_followed() {
          < c
          > MULTI
          < +OK
+         > CLIENT SETNAME me
+         < +QUEUED
          > APPEND {t}3 d
+         < +QUEUED
+         > CLIENT GETNAME
          < +QUEUED
          > GET {t}3
          < +QUEUED
          > EXEC
-         < *2
+         < *4
+         < +OK
          < :2
+         < $2
+         < me
          < $2
          < cd",
     );
@@ -203,9 +210,13 @@ fn a_slot_that_moves_is_followed() {
          < +OK
          > INCR {t}n
          < +QUEUED
+         > CLIENT GETNAME
+         < +QUEUED
          > EXEC
-         < *1
-         < :2",
+         < *2
+         < :2
+         < $2
+         < me",
     );
     eventually("the map is right again", || {
         let moved = fact(&mut client, "pool", "redirects_moved");

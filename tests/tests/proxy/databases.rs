@@ -62,7 +62,7 @@ fn each_client_has_its_database() {
             ),
             // What is watched is watched in its database.
             ("WATCH a", "+OK"),
-            ("SELECT 2", "-ERR SELECT between WATCH and EXEC is not supported through the proxy"),
+            ("SELECT 2", "-ERR SELECT between WATCH and MULTI is not supported through the proxy"),
             ("SELECT 1", "+OK"),
         ],
     );

@@ -98,7 +98,11 @@ fn what_bad_clients_cost_is_bounded_and_nothing_stays() {
         });
         assert!(most_private <= 8, "{most_private} connections of clients' own");
         assert!(fact(&mut good, "pool", "private_refused") > 0);
-        assert!(fact(&mut good, "pool", "subscribers_dropped") > 0);
+        // How much is published in that time depends on how busy the machine is.
+        eventually("who listens and does not read is dropped", || {
+            assert!(publisher.call(&noise).starts_with(':'));
+            fact(&mut good, "pool", "subscribers_dropped") > 0
+        });
         eventually("nobody is held longer than he may", || {
             fact(&mut good, "pool", "waiting_requests") == 0
         });

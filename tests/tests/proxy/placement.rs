@@ -104,7 +104,7 @@ fn ours(pool: &PoolSettings, keys: &[Vec<u8>]) -> Vec<u16> {
     let distribution = Distribution::build(pool.distribution, &pool.servers, &live);
     keys.iter()
         .map(|key| {
-            let hash = hash_of(pool.hash, pool.char_sign, pool.hash_tag, key);
+            let hash = hash_of(pool.hash.expect("a hash"), pool.char_sign, pool.hash_tag, key);
             let server = distribution.shard(hash).expect("a server");
             match &pool.servers[usize::from(server)].address {
                 ServerAddress::Tcp { port, .. } => *port,

@@ -122,8 +122,17 @@ fn all_servers_are_told_of_scripts_and_functions() {
         assert_eq!(server.client().call(&format!("SCRIPT EXISTS {sha}")), "*1\r\n:1\r\n");
     }
     assert_eq!(servers[1].client().call("SCRIPT FLUSH"), "+OK\r\n");
-    assert_eq!(client.call(&format!("SCRIPT EXISTS {sha}")), "*1\r\n:0\r\n", "not everywhere");
+    // A script exists where it can be called: one that a server lacks is given it, and so is one that was only seen in EVAL.
+    assert_eq!(client.call(&format!("SCRIPT EXISTS {sha}")), "*1\r\n:1\r\n");
+    assert_eq!(client.call("EVAL return(7) 0"), ":7\r\n");
+    let seen = load(&mut Redis::start().client(), "return(7)").to_uppercase();
+    let own = load(&mut servers[0].client(), "return(8)");
+    let exists = format!("SCRIPT EXISTS {seen} nonsense {sha} {own}");
+    assert_eq!(client.call(&exists), "*4\r\n:1\r\n:0\r\n:1\r\n:0\r\n", "one server has the last");
+    load(&mut servers[1].client(), "return(8)");
+    assert_eq!(client.call(&exists), "*4\r\n:1\r\n:0\r\n:1\r\n:1\r\n");
     assert_eq!(client.call("SCRIPT FLUSH ASYNC"), "+OK\r\n");
+    assert_eq!(client.call(&exists), "*4\r\n:0\r\n:0\r\n:0\r\n:0\r\n");
     assert_eq!(client.call(&format!("EVALSHA {sha} 0")), NO_SCRIPT, "it is forgotten here as well");
     assert!(client.call("SCRIPT FLUSH NONSENSE").starts_with("-ERR SCRIPT FLUSH only support"));
     assert_eq!(

@@ -199,10 +199,12 @@ fn prometheus_scrapes_and_promtool_finds_no_fault() {
     for number in 0..200 {
         assert_eq!(client.call(&format!("SET key{number} v")), "+OK\r\n");
     }
+    assert!(client.call("LPUSH key1 x").starts_with("-WRONGTYPE"));
     let mut page = String::new();
     eventually("the figures appear", || {
         page = http_get(metrics, "/metrics").unwrap_or_default();
         page.contains("redstart_proxy_commands_total{pool=\"test\",command=\"set\"} 200")
+            && page.contains("redstart_proxy_errors_total{pool=\"test\",code=\"WRONGTYPE\"} 1")
     });
     for name in [
         "redstart_proxy_request_duration_seconds_bucket",

@@ -16,6 +16,18 @@ fn await_port(port: u16) {
     eventually("it listens for TLS too", || TcpStream::connect(("127.0.0.1", port)).is_ok());
 }
 
+/// A server, ours or the original, that serves TLS on a port beside its own, with further options.
+fn start(is_ours: bool, papers: &Papers, tls: u16, more: &[&str]) -> Peer {
+    let options = papers.options(tls);
+    let options = [&strs(&options), more].concat();
+    let peer = match is_ours {
+        false => Peer::Original(Redis::start_on(free_port(), &options)),
+        true => Peer::Ours(Server::start(&options)),
+    };
+    await_port(tls);
+    peer
+}
+
 /// What redis-cli says by TLS, with a certificate to show.
 fn cli(papers: &Papers, port: u16, words: &[&str]) -> String {
     let port = port.to_string();
@@ -50,12 +62,7 @@ fn clients_are_served_by_tls_as_by_the_original() {
     for is_ours in [false, true] {
         let (papers, tls) = (Papers::new(), free_port());
         let shows = papers.material(true);
-        let options = papers.options(tls);
-        let peer = match is_ours {
-            false => Peer::Original(Redis::start_on(free_port(), &strs(&options))),
-            true => Peer::Ours(Server::start(&strs(&options))),
-        };
-        await_port(tls);
+        let peer = start(is_ours, &papers, tls, &[]);
         let name = peer.name();
         assert_eq!(cli(&papers, tls, &["SET", "k", "by tls"]), "OK\n", "{name}");
         let mut plain = peer.client();
@@ -122,16 +129,13 @@ fn clients_are_served_by_tls_as_by_the_original() {
 #[test]
 fn a_silent_crowd_keeps_nobody_out() {
     let (papers, tls) = (Papers::new(), free_port());
-    let mut options = papers.options(tls);
-    options.extend(["--maxclients", "40"].map(str::to_owned));
-    let server = Server::start(&strs(&options));
-    await_port(tls);
+    let server = start(true, &papers, tls, &["--maxclients", "40"]);
     let shows = papers.material(true);
     let mut early = TlsClient::connect(tls, &shows).expect("they agree");
     // With TLS 1.3 it may think so before the server does.
     assert_eq!(early.call("PING").expect("a reply"), "+PONG\r\n");
     let crowd: Vec<_> = (0..100).map(|_| silent(tls)).collect();
-    let mut plain = Client::connect(server.port);
+    let mut plain = Client::connect(server.port());
     assert_eq!(plain.call("PING"), "+PONG\r\n");
     let others: Vec<_> = (0..30)
         .map(|_| {
@@ -146,7 +150,7 @@ fn a_silent_crowd_keeps_nobody_out() {
     // Full is full: then even the handshake is not begun.
     let plains: Vec<_> = (count..40)
         .map(|_| {
-            let mut client = Client::connect(server.port);
+            let mut client = Client::connect(server.port());
             assert_eq!(client.call("PING"), "+PONG\r\n");
             client
         })
@@ -161,15 +165,12 @@ fn a_silent_crowd_keeps_nobody_out() {
 #[test]
 fn who_comes_while_a_script_runs_is_heard() {
     let (papers, tls) = (Papers::new(), free_port());
-    let mut options = papers.options(tls);
-    options.extend(["--busy-reply-threshold", "10"].map(str::to_owned));
-    let server = Server::start(&strs(&options));
-    await_port(tls);
+    let server = start(true, &papers, tls, &["--busy-reply-threshold", "10"]);
     let shows = papers.material(true);
     let mut early = TlsClient::connect(tls, &shows).expect("they agree");
     let mut caller = TlsClient::connect(tls, &shows).expect("they agree");
     caller.send(&["EVAL", "while true do end", "0"]).expect("sent");
-    let mut plain = Client::connect(server.port);
+    let mut plain = Client::connect(server.port());
     eventually("the script is slow", || plain.call("PING").starts_with("-BUSY"));
     // What takes several records, and more than is read at once.
     let many = b"*1\r\n$4\r\nPING\r\n".repeat(5000);
@@ -192,17 +193,10 @@ fn who_comes_while_a_script_runs_is_heard() {
 #[test]
 fn replicas_follow_by_tls_from_and_to_the_original() {
     let papers = Papers::new();
-    let start = |is_ours: bool, more: &[String]| {
+    let start = |is_ours: bool, more: &[&str]| {
         let tls = free_port();
-        let mut options = papers.options(tls);
         let soon = ["--tls-replication", "yes", "--repl-diskless-sync-delay", "0"];
-        options.extend(soon.map(str::to_owned));
-        options.extend_from_slice(more);
-        let peer = match is_ours {
-            false => Peer::Original(Redis::start_on(free_port(), &strs(&options))),
-            true => Peer::Ours(Server::start(&strs(&options))),
-        };
-        (peer, tls)
+        (start(is_ours, &papers, tls, &[&soon, more].concat()), tls)
     };
     for (primary_is_ours, replica_is_ours) in [(false, true), (true, false), (true, true)] {
         let (primary, tls) = start(primary_is_ours, &[]);
@@ -210,7 +204,7 @@ fn replicas_follow_by_tls_from_and_to_the_original() {
         let value = "v".repeat(2_000_000);
         client.send(&["SET", "large", &value]);
         assert_eq!(client.receive(), "+OK\r\n");
-        let more = ["--replicaof", "localhost", &tls.to_string()].map(str::to_owned);
+        let more = ["--replicaof", "localhost", &tls.to_string()];
         let (replica, own_tls) = start(replica_is_ours, &more);
         let mut follower = replica.client();
         let who = format!("{} of {}", replica.name(), primary.name());

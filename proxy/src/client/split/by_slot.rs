@@ -4,7 +4,7 @@
 use redstart_common::resp::{Args, RespWrite, error};
 
 use super::super::ClientId;
-use super::super::dispatch::refuse;
+use super::super::dispatch::reject;
 use super::super::request::Request;
 use super::super::{forward, reads};
 use super::fail_part;
@@ -79,7 +79,7 @@ impl Scratch {
 pub fn send(core: &mut Core, id: ClientId, request: Request<'_>, merge: Merge, step: usize) {
     let Request { args, now_us, row, .. } = request;
     if !(args.len() - 1).is_multiple_of(step) {
-        return refuse(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
+        return reject(core, id, now_us, |out| out.error(error::wrong_arity(row.name)));
     }
     let Some(client) = core.down.clients.get_mut(id) else { return };
     let pool_index = client.pool;
