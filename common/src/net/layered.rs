@@ -57,6 +57,9 @@ pub trait Layer: Debug + Send {
     /// Plain bytes that have come and were not read.
     fn unread(&self) -> usize;
 
+    /// About how many bytes it holds, of what has come and of what waits to be sent.
+    fn held(&self) -> usize;
+
     /// Takes plain bytes to be sent, as many as there is room for.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> usize;
 
@@ -184,6 +187,12 @@ impl Layered {
     #[must_use]
     pub fn has_unread(&self) -> bool {
         self.layer.unread() > 0
+    }
+
+    /// About how many bytes it holds that are on their way.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.layer.held()
     }
 
     /// Whether bytes that were taken for writing have not gone to the kernel.

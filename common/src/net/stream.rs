@@ -199,6 +199,12 @@ impl Stream {
         matches!(self, Self::Layered(stream) if stream.has_unread())
     }
 
+    /// About how many bytes a layer holds that are on their way.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        if let Self::Layered(stream) = self { stream.held() } else { 0 }
+    }
+
     /// Nothing is said any more, not even that it ends: another process goes on with the connection.
     pub fn fall_silent(&mut self) {
         if let Self::Layered(stream) = self {

@@ -136,7 +136,10 @@ pub fn describe(client: &Client, now_ms: i64) -> String {
 /// Bytes that a client takes, its output included.
 #[must_use]
 pub fn allocated_bytes(client: &Client) -> usize {
-    let input = client.connection.as_ref().map_or(0, |connection| connection.input_capacity());
+    let input = client
+        .connection
+        .as_ref()
+        .map_or(0, |connection| connection.input_capacity() + connection.transport_bytes());
     let queued = client
         .multi
         .as_ref()

@@ -142,6 +142,8 @@ pub trait Connection {
     fn input_bytes(&self) -> usize;
     /// Bytes the connection has allocated for input.
     fn input_capacity(&self) -> usize;
+    /// About how many bytes its transport holds that are on their way: those of TLS.
+    fn transport_bytes(&self) -> usize;
     /// The file descriptor, for CLIENT LIST.
     fn descriptor(&self) -> i32;
     /// Has what is sent gathered into larger packets: `repl-disable-tcp-nodelay`.

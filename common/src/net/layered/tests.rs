@@ -122,6 +122,10 @@ impl Layer for Awkward {
         self.plain.len()
     }
 
+    fn held(&self) -> usize {
+        self.raw.len() + self.plain.len() + self.sealed.len()
+    }
+
     fn write(&mut self, slices: &[IoSlice<'_>]) -> usize {
         if self.is_handshaking() || self.awaits_answer || self.sealed.len() >= SEALED_MAX {
             return 0;

@@ -28,6 +28,8 @@ pub struct Tls {
     raw: Vec<u8>,
     /// Plain bytes that rustls holds.
     plain: usize,
+    /// Bytes that rustls has taken to be sent since it last had nothing to send.
+    unsent: usize,
     /// What has come made no sense; what came before it can still be read.
     failure: Option<io::Error>,
     /// Nothing has come.
@@ -39,7 +41,7 @@ const KINDS: [u8; 2] = [21, 22];
 
 impl Tls {
     fn new(connection: Connection) -> Self {
-        Self { connection, raw: Vec::new(), plain: 0, failure: None, is_fresh: true }
+        Self { connection, raw: Vec::new(), plain: 0, unsent: 0, failure: None, is_fresh: true }
     }
 
     /// Hands on as many of `bytes` as rustls has room for. Answers how many that are.
@@ -110,12 +112,18 @@ impl Layer for Tls {
         self.plain + self.raw.len() + usize::from(self.failure.is_some())
     }
 
+    fn held(&self) -> usize {
+        self.plain + self.raw.capacity() + self.unsent
+    }
+
     fn write(&mut self, slices: &[IoSlice<'_>]) -> usize {
         if self.connection.is_handshaking() {
             return 0;
         }
         // It has a bound, and nothing else that could fail.
-        self.connection.writer().write_vectored(slices).unwrap_or(0)
+        let taken = self.connection.writer().write_vectored(slices).unwrap_or(0);
+        self.unsent += taken;
+        taken
     }
 
     fn has_to_send(&self) -> bool {
@@ -124,7 +132,11 @@ impl Layer for Tls {
 
     fn send(&mut self, to: &mut dyn Write) -> io::Result<usize> {
         let mut to = to;
-        self.connection.write_tls(&mut to)
+        let sent = self.connection.write_tls(&mut to);
+        if !self.connection.wants_write() {
+            self.unsent = 0;
+        }
+        sent
     }
 
     fn is_handshaking(&self) -> bool {

@@ -316,3 +316,32 @@ fn who_does_not_speak_tls_is_told_nothing() {
         assert_eq!(layer.has_to_send(), is_answered, "{said:?}");
     }
 }
+
+#[test]
+fn what_is_taken_and_not_sent_is_counted() {
+    let papers = Papers::new("held");
+    let both = papers.material("own", "ca.crt", "");
+    let [mut near, mut far] = ends(&both, ClientAuth::No, &both, Peer::Trusted, 2000);
+    run(async {
+        let (one, other) = tokio::join!(near.handshake(), far.handshake());
+        one.and(other).expect("they agree");
+        read_some(&mut far).await;
+        assert_eq!(near.held(), 0);
+        let taken = near.try_write(&[b'v'; 50_000]).expect("it is taken");
+        // The transport has room for less than a tenth of it.
+        assert!(near.is_behind() && near.held() >= taken, "{} of {taken}", near.held());
+        let mut heard = 0;
+        while heard < taken {
+            heard += read_some(&mut far).await;
+            let _ = near.flush_now();
+        }
+        assert_eq!(near.held(), 0);
+    });
+}
+
+/// Reads what there is, if anything.
+async fn read_some(stream: &mut Stream) -> usize {
+    let mut room = vec![0; 100_000];
+    tokio::task::yield_now().await;
+    stream.read_now(&mut room).unwrap_or(0)
+}

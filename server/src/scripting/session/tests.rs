@@ -19,6 +19,10 @@ impl Connection for Wire {
     fn input_bytes(&self) -> usize {
         0
     }
+    fn transport_bytes(&self) -> usize {
+        0
+    }
+
     fn input_capacity(&self) -> usize {
         0
     }

@@ -84,6 +84,11 @@ impl client::Connection for Connection {
         self.input_capacity.get()
     }
 
+    fn transport_bytes(&self) -> usize {
+        // Who writes to it now has what it holds elsewhere.
+        self.stream.try_borrow().map_or(0, |stream| stream.held())
+    }
+
     fn descriptor(&self) -> i32 {
         self.descriptor
     }
