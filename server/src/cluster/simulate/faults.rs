@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::super::{FailoverKind, Options, SetSlot};
-use super::world::{Coming, Outcome, World};
+use super::outcome::Outcome;
+use super::world::{Coming, World};
 
 /// What an operator has begun and goes on with.
 #[derive(Debug)]

@@ -9,11 +9,13 @@ mod files;
 mod many;
 mod moves;
 mod node;
+mod outcome;
 mod packets;
 mod scenarios;
 mod world;
 
-use world::{Outcome, World};
+use outcome::Outcome;
+use world::World;
 
 use redstart_common::histories;
 
