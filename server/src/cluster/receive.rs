@@ -322,6 +322,7 @@ impl Cluster {
             return;
         }
         if self.nodes[sender].is_primary() {
+            self.brought.retain(|_, it| it.from != sender);
             self.note_mutual(sender);
             self.release_slots(sender);
             let node = &mut self.nodes[sender];
