@@ -1,7 +1,7 @@
 //! Single stories with a known end.
 
 use super::super::moves::State;
-use super::super::{Cluster, FailoverKind, Options, SetSlot};
+use super::super::{Cluster, FailoverKind, Options, SetSlot, SlotSet};
 use super::faults::Work;
 use super::world::World;
 
@@ -470,4 +470,43 @@ fn two_that_are_to_have_a_slot_of_each_others_end_it() {
     let epoch = world.nodes[1].cluster.as_ref().map(Cluster::current_epoch);
     assert!(epoch.is_some_and(|epoch| epoch < 40), "{epoch:?}");
     world.converge().expect("agreed");
+}
+
+/// A slot comes to a primary that has the newest epoch, or to one that takes a newer one, and it comes back with its file of before: nobody
+/// claims the slot, and no epoch tells that.
+#[test]
+fn a_slot_whose_new_owner_forgets_it_is_found_again() {
+    const SLOT: u16 = 700;
+    for (to, source_goes_on) in [(2, false), (2, true), (1, false), (1, true)] {
+        let mut world = cluster(3, 1);
+        (world.has_amnesia, world.may_lose, world.is_loose) = (true, true, true);
+        let old = world.nodes[to].file.clone();
+        let mut moves = vec![(SLOT, 0, to)];
+        // The source has a newer epoch by then, which says nothing of what it had.
+        moves.extend(source_goes_on.then_some((12_345, 2, 0)));
+        for (slot, from, to) in moves {
+            let names = [from, to].map(|node| world.name_of(node).expect("it runs"));
+            for (node, word) in
+                [(to, SetSlot::Importing(&names[0])), (from, SetSlot::Migrating(&names[1]))]
+            {
+                let done = world.with(node, |cluster, turn| cluster.set_slot(slot, word, 0, turn));
+                assert_eq!(done, Ok(Some(Ok(()))));
+            }
+            world.operate(Work::EndMove { slot, from, to }).expect("no rule broken");
+            world.run(1000).expect("no rule broken");
+        }
+        world.kill(to);
+        world.start(to, Some(old));
+        world.converge().unwrap_or_else(|why| panic!("{to}, {source_goes_on}: {why}"));
+    }
+}
+
+/// What an operator takes from a node nobody gives it back.
+#[test]
+fn slots_that_are_deleted_stay_so() {
+    let mut world = cluster(3, 1);
+    let slots: SlotSet = [700].into_iter().collect();
+    world.with(0, |cluster, _| cluster.assign(&slots, true)).expect("no rule broken");
+    world.run(30_000).expect("no rule broken");
+    assert!(world.nodes[0].cluster.as_ref().is_some_and(|cluster| cluster.owner(700).is_none()));
 }
