@@ -54,7 +54,7 @@ soak: tools
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --profile soak -p redstart-server --lib replication::simulate::
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --profile soak -p redstart-server --lib cluster::simulate::histories
 	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --profile soak -p redstart-server --lib sentinel::simulate::
-	REDSTART_NODES=$(SOAK_NODES) cargo test --release -p redstart-server --lib -- --ignored --nocapture \
+	REDSTART_NODES=$(SOAK_NODES) cargo test --profile soak -p redstart-server --lib -- --ignored --nocapture \
 		cluster::simulate::many
 	python3 tests/bench/crowd.py
 	python3 tests/bench/cluster.py settle
