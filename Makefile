@@ -51,15 +51,15 @@ soak: tools
 		cargo test -p redstart-tests --test server -- --test-threads=1 crash::
 	REDSTART_SERVER=$$PWD/target/release/redstart-server \
 		cargo test -p redstart-tests --test server -- --test-threads=1 --ignored saving::
-	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib replication::simulate::
-	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib cluster::simulate::histories
-	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-server --lib sentinel::simulate::
-	REDSTART_NODES=$(SOAK_NODES) cargo test --release -p redstart-server --lib -- --ignored --nocapture \
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --profile soak -p redstart-server --lib replication::simulate::
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --profile soak -p redstart-server --lib cluster::simulate::histories
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --profile soak -p redstart-server --lib sentinel::simulate::
+	REDSTART_NODES=$(SOAK_NODES) cargo test --profile soak -p redstart-server --lib -- --ignored --nocapture \
 		cluster::simulate::many
 	python3 tests/bench/crowd.py
 	python3 tests/bench/cluster.py settle
 	python3 tests/bench/cluster.py mixed --failovers $(SOAK_FAILOVERS) --slots 4000
-	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --release -p redstart-proxy --lib simulate::
+	REDSTART_HISTORIES=$(SOAK_HISTORIES) cargo test --profile soak -p redstart-proxy --lib simulate::
 	mkdir -p target/own
 	ln -sf $$PWD/target/release/redstart-server target/own/redis-server
 	ln -sf redis-server target/own/redis-sentinel

@@ -1,10 +1,31 @@
 //! Who owns which slots: what nodes claim, by the epochs of their configurations.
 
+use std::borrow::Cow;
+
 use super::Cluster;
 use super::door::{Action, Turn};
-use super::node::{Handle, Name};
+use super::node::{Handle, Name, Node};
 use super::packet::{self, Kind, Packet, own_mark};
 use super::slots::{SLOT_BYTES, SlotSet};
+
+/// Two that were both told to have a slot of the other's would each outbid the other for ever: after so many times the other's
+/// epoch counts. Each of them is another epoch that the other got while it had not heard of this one.
+const TIMES_INSISTED: u8 = 3;
+
+/// A slot that an operator has brought here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brought {
+    /// The node that had it, or that has taken the place of that one.
+    pub(super) from: Handle,
+    times_left: u8,
+}
+
+impl Brought {
+    /// It was brought from this node.
+    pub(super) fn by_hand(from: Handle) -> Self {
+        Self { from, times_left: TIMES_INSISTED }
+    }
+}
 
 impl Cluster {
     /// The epoch of the owner of a slot that is claimed.
@@ -13,6 +34,15 @@ impl Cluster {
             return None;
         }
         Some(self.nodes[self.owner_handle(slot)?].config_epoch)
+    }
+
+    /// What this server's packets say of the slots of its own or of its primary, whichever it shows.
+    pub(super) fn claims_of<'n>(&self, shown: &'n Node) -> Cow<'n, SlotSet> {
+        let let_go = if shown.is_myself() { self.let_go(None) } else { SlotSet::default() };
+        if let_go.is_empty() {
+            return Cow::Borrowed(&shown.slots);
+        }
+        Cow::Owned(shown.slots.without(&let_go))
     }
 
     /// The newest epoch that is known.
@@ -28,7 +58,7 @@ impl Cluster {
         if mine != 0 && mine == newest {
             return false;
         }
-        self.current_epoch += 1;
+        self.current_epoch = newest + 1;
         self.nodes[self.myself].config_epoch = self.current_epoch;
         self.todo.save_synced();
         turn.warn(format!("New configEpoch set to {}", self.current_epoch));
@@ -40,6 +70,10 @@ impl Cluster {
         let node = &self.nodes[sender];
         let is_primary = node.is_primary();
         let shown = if is_primary { Some(sender) } else { node.primary };
+        if is_primary && !self.brought.is_empty() {
+            let claimed = packet.claimed();
+            self.brought.retain(|slot, it| it.from != sender || claimed.contains(*slot));
+        }
         let differs = shown.is_some_and(|shown| !self.nodes[shown].slots.is_bytes(packet.slots));
         if differs {
             let claimed = packet.claimed();
@@ -136,6 +170,7 @@ impl Cluster {
         claimed: &SlotSet,
         turn: &mut Turn<'_>,
     ) {
+        self.insist_on_brought(sender, config_epoch, claimed, turn);
         let myself = &self.nodes[self.myself];
         let my_primary = if myself.is_primary() { Some(self.myself) } else { myself.primary };
         let mut lost = SlotSet::default();
@@ -151,13 +186,17 @@ impl Cluster {
             // Operators close it by hand.
             taken.remove(*slot);
         }
+        let let_go = self.let_go(Some(sender));
         for (handle, node) in self.nodes.iter().filter(|(handle, _)| *handle != sender) {
             let mut theirs = taken.common(&node.slots);
             if theirs.is_empty() {
                 continue;
             }
             if node.config_epoch >= config_epoch {
-                let kept = theirs.without(&self.not_claimed);
+                let mut kept = theirs.without(&self.not_claimed);
+                if handle == self.myself {
+                    kept.take_out(&let_go);
+                }
                 taken.take_out(&kept);
                 theirs.take_out(&kept);
             }
@@ -195,6 +234,39 @@ impl Cluster {
             );
         } else {
             lost.iter().for_each(|slot| turn.act(Action::DeleteSlot(slot)));
+        }
+    }
+
+    /// A node claims a slot that an operator has brought here from it, by an epoch that is newer than the one that this server took for
+    /// the newest then. In Redis the slot goes back, with its keys removed here, while the operator has the other side let go of
+    /// it: nobody owns it. Here the operator's word is the newer one, whoever had heard of which epoch when it came; until the
+    /// other side is heard without the slot.
+    fn insist_on_brought(
+        &mut self,
+        sender: Handle,
+        config_epoch: u64,
+        claimed: &SlotSet,
+        turn: &mut Turn<'_>,
+    ) {
+        if config_epoch <= self.nodes[self.myself].config_epoch {
+            return;
+        }
+        let owned = &self.nodes[self.myself].slots;
+        let mut brought = self.brought.iter_mut().filter(|(slot, it)| {
+            it.from == sender
+                && it.times_left > 0
+                && claimed.contains(**slot)
+                && owned.contains(**slot)
+        });
+        let Some((&slot, first)) = brought.next() else { return };
+        first.times_left -= 1;
+        brought.for_each(|(_, it)| it.times_left -= 1);
+        let name = self.nodes[sender].name;
+        if self.bump_epoch(turn) {
+            turn.warn(format!(
+                "Node {name} claims slot {slot} by epoch {config_epoch}, which was brought here from it: my configEpoch is updated"
+            ));
+            self.broadcast_pong(false, turn);
         }
     }
 

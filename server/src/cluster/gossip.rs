@@ -33,7 +33,7 @@ impl Cluster {
             current_epoch: self.current_epoch,
             config_epoch: shown.config_epoch,
             offset,
-            slots: &shown.slots,
+            slots: self.claims_of(shown),
             primary: primary.map(|primary| primary.name),
             ip: self.options.announced_ip.as_deref().unwrap_or_default(),
             port: self.options.port,

@@ -23,6 +23,7 @@ impl Cluster {
     /// Removes a node, and all that names it.
     pub(super) fn remove_node(&mut self, gone: Handle, turn: &mut Turn<'_>) {
         self.importing.retain(|_, from| *from != gone);
+        self.brought.retain(|_, it| it.from != gone);
         self.migrating.retain(|_, to| *to != gone);
         self.release_slots(gone);
         for handle in self.nodes.handles() {
@@ -89,7 +90,11 @@ impl Cluster {
         if self.nodes[handle].is_primary() {
             return;
         }
-        let had_primary = self.nodes[handle].primary.is_some();
+        let old = self.nodes[handle].primary;
+        let had_primary = old.is_some();
+        // What was brought here from its primary is claimed by it now.
+        let of_old = self.brought.values_mut().filter(|it| Some(it.from) == old);
+        of_old.for_each(|it| it.from = handle);
         self.leave_primary(handle);
         let node = &mut self.nodes[handle];
         if had_primary && handle != self.myself {
@@ -131,6 +136,7 @@ impl Cluster {
     pub(super) fn close_open_slots(&mut self) {
         self.migrating.clear();
         self.importing.clear();
+        self.brought.clear();
         self.touch();
     }
 

@@ -4,11 +4,14 @@
 //! replicates somebody who replicates it by now leaves its slots to nobody. Redis makes no promise here. Here the others remember:
 //! the epochs that a node has had as a primary never fall, so that one who says less has forgotten, and is told of itself (UPDATE).
 //! It may be that it has not forgotten and what it says is old: then it knows of the epoch, and nothing comes of being told.
+//!
+//! Not each slot that comes has an epoch of its own: a node that has the newest keeps it. What such a node has forgotten is seen by nobody
+//! claiming it.
 
 use super::Cluster;
 use super::door::{Action, Turn};
 use super::node::Handle;
-use super::packet::Packet;
+use super::packet::{self, Kind, Packet};
 use super::slots::SlotSet;
 
 /// A node that is told of itself is taken at its word after so many node timeouts.
@@ -62,9 +65,56 @@ impl Cluster {
         true
     }
 
+    /// A primary of ours says nothing of slots that it had by no newer epoch, and nobody else claims them: what it was started with may be
+    /// older than they are. It is told after a while, and knows whether it has given them away.
+    pub(super) fn remind_of_left(
+        &mut self,
+        sender: Handle,
+        packet: &Packet<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let node = &self.nodes[sender];
+        if self.not_claimed.is_empty() && node.had.is_none()
+            || packet.is_replica
+            || !node.takes_slots()
+        {
+            return;
+        }
+        let mut left = node.slots.common(&self.not_claimed);
+        let had = node.had.iter().flat_map(|had| had.iter());
+        had.filter(|slot| self.owner_handle(*slot).is_none()).for_each(|slot| {
+            left.insert(slot);
+        });
+        let patience_ms = self.options.node_timeout_ms.saturating_mul(REMIND_TIMEOUTS);
+        let node = &mut self.nodes[sender];
+        if left.is_empty() {
+            (node.left_ms, node.had) = (0, None);
+            return;
+        }
+        if node.left_ms == 0 {
+            node.left_ms = turn.now_ms;
+        }
+        if turn.now_ms - node.left_ms <= patience_ms {
+            return;
+        }
+        node.left_ms = turn.now_ms;
+        let (link, name) = (node.link, node.name);
+        turn.verbose(format!(
+            "Node {name} says nothing of {} slots that it had and nobody claims: telling it",
+            left.len()
+        ));
+        left.add(&self.nodes[sender].slots);
+        let packet = packet::update(&self.header(turn.offset), &name, packet.config_epoch, &left);
+        self.send(link, Kind::Update, &packet);
+    }
+
     /// Others say that this server had these slots by this epoch. It takes them again that nobody has by a newer one, if the
     /// epoch is newer than all that it remembers of itself and of its primary.
     pub(super) fn recall(&mut self, epoch: u64, slots: &SlotSet, turn: &mut Turn<'_>) {
+        let myself = &self.nodes[self.myself];
+        if epoch == myself.config_epoch && myself.is_primary() && self.take_unclaimed(slots, turn) {
+            return;
+        }
         // A replica's packets show its primary's epoch, which may be this one: only what others said as primaries counts.
         let as_primary = |node: Handle| self.nodes[node].epoch_as_primary;
         let myself = &self.nodes[self.myself];
@@ -91,6 +141,23 @@ impl Cluster {
         self.nodes[self.myself].config_epoch = epoch;
         self.recalled_epoch = epoch;
         self.lead_with(&mine, turn);
+    }
+
+    /// Others say that this primary had these slots by the epoch that it has: it takes those whose owners, as it knows them, do not claim them.
+    /// What an operator had it drop is nobody's, and stays so. Answers whether there were any.
+    fn take_unclaimed(&mut self, slots: &SlotSet, turn: &mut Turn<'_>) -> bool {
+        let is_left = |slot: &u16| self.owner_handle(*slot).is_some_and(|it| it != self.myself);
+        let left: SlotSet = slots.common(&self.not_claimed).iter().filter(is_left).collect();
+        if left.is_empty() {
+            return false;
+        }
+        turn.warn(format!(
+            "The cluster configuration file is an old one: others know me as the owner of {} slots that nobody claims. \
+             I am again.",
+            left.len()
+        ));
+        self.lead_with(&left, turn);
+        true
     }
 
     /// This server is a primary, with these slots beside its own, and all are told.

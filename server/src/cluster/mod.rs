@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 use redstart_common::slot::SLOT_COUNT;
 
 pub use self::by_id::ById;
+use self::claims::Brought;
 pub use self::config_file::Corrupt;
 use self::cron::Todo;
 pub use self::door::{Action, Event, Turn};
@@ -78,6 +79,8 @@ pub struct Cluster {
     migrating: BTreeMap<u16, Handle>,
     /// Slots that are on their way to this server.
     importing: BTreeMap<u16, Handle>,
+    /// Slots that an operator has brought here, from nodes that have yet to be heard without them.
+    brought: BTreeMap<u16, Brought>,
     /// Slots whose owners no longer say that they own them.
     not_claimed: SlotSet,
     /// `cluster_state` is `ok`.
@@ -141,6 +144,7 @@ impl Cluster {
             owners: Box::new([None; SLOT_COUNT as usize]),
             migrating: BTreeMap::new(),
             importing: BTreeMap::new(),
+            brought: BTreeMap::new(),
             not_claimed: SlotSet::default(),
             is_up: false,
             size: 1,

@@ -243,6 +243,10 @@ pub struct Node {
     pub(super) epoch_as_primary: u64,
     /// Since when it says less of itself than is known, and is told so.
     pub(super) reminded_ms: i64,
+    /// Since when it says nothing of slots that it had and that nobody claims.
+    pub(super) left_ms: i64,
+    /// What it had when it was a primary last, where it is a replica by its own word.
+    pub(super) had: Option<Box<SlotSet>>,
     /// The replica of this node that this server voted for last.
     pub(super) voted_for: Option<Box<Name>>,
     /// Who says that it has failed, and since when that was last heard.
@@ -280,6 +284,8 @@ impl Node {
             own_marks: 0,
             epoch_as_primary: 0,
             reminded_ms: 0,
+            left_ms: 0,
+            had: None,
             voted_for: None,
             reports: Vec::new(),
             in_gossip: 0,
@@ -328,6 +334,7 @@ impl Node {
         });
         size_of::<Self>()
             + self.slots.heap_bytes()
+            + self.had.as_ref().map_or(0, |had| size_of_val(&**had) + had.heap_bytes())
             + self.replicas.capacity() * size_of::<Handle>()
             + self.reports.capacity() * size_of::<(Handle, i64)>()
             + self.ip.len()

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use super::Cluster;
+use super::claims::Brought;
 use super::door::{Action, Turn};
 use super::membership::FORGOTTEN_MS;
 use super::node::{Called, Flags, Handle, Name};
 use super::options::Options;
+use super::packet::Kind;
 use super::slots::SlotSet;
 
 /// How far the port of the bus is above that for clients, unless it is said.
@@ -155,6 +157,7 @@ impl Cluster {
                 }
                 let node = self.primary_or(name, UNKNOWN)?;
                 self.migrating.insert(slot, node);
+                self.brought.remove(&slot);
             }
             SetSlot::Importing(name) => {
                 if self.is_mine(slot) {
@@ -189,9 +192,11 @@ impl Cluster {
         if keys == 0 {
             self.migrating.remove(&slot);
         }
+        let before = self.owner_handle(slot);
         self.release_slot(slot);
         self.give_slot(slot, node);
         self.not_claimed.remove(slot);
+        self.brought.remove(&slot);
         if was_mine
             && node != self.myself
             && self.nodes[self.myself].slots.is_empty()
@@ -202,12 +207,18 @@ impl Cluster {
         }
         // Nobody may say it again: where the epoch stays what it is, the old owner has given the slot up by hand.
         self.todo.save_soon();
-        if node == self.myself && self.importing.remove(&slot).is_some() {
-            // The new owner's word must be newer than the old one's.
+        if node == self.myself
+            && let Some(from) = self.importing.remove(&slot)
+        {
+            self.brought.insert(slot, Brought::by_hand(before.unwrap_or(from)));
+            // The new owner's word must be newer than the old one's, as far as that is known here.
             if self.bump_epoch(turn) {
                 turn.warn(format!("configEpoch updated after importing slot {slot}"));
             }
             self.broadcast_pong(false, turn);
+        } else if let Some(link) = self.nodes[node].link.filter(|_| was_mine) {
+            // Others may still say to the new owner, by an epoch that it has not heard of, that the slot is here.
+            self.send_heartbeat(link, Kind::Pong, turn);
         }
         Ok(())
     }

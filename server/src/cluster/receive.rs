@@ -230,6 +230,7 @@ impl Cluster {
         {
             self.hear_role(sender, packet);
             self.hear_claims(sender, packet, turn);
+            self.remind_of_left(sender, packet, turn);
         }
         Fate::Stays
     }
@@ -322,9 +323,12 @@ impl Cluster {
             return;
         }
         if self.nodes[sender].is_primary() {
+            self.brought.retain(|_, it| it.from != sender);
             self.note_mutual(sender);
+            let had = self.nodes[sender].slots.clone();
             self.release_slots(sender);
             let node = &mut self.nodes[sender];
+            node.had = Some(had).filter(|had| !had.is_empty()).map(Box::new);
             node.flags.clear(Flags::PRIMARY.or(Flags::MIGRATE_TO));
             node.flags.set(Flags::REPLICA);
             self.todo.save = true;

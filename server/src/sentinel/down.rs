@@ -2,13 +2,13 @@
 
 use redstart_common::log::Level;
 
-use super::{Key, Kind, Role, Sentinel};
+use super::links::Link;
+use super::{Instance, Key, Kind, Role, Sentinel};
 
 impl Sentinel {
-    /// Whether an instance has been silent for too long, or does what it should not do.
-    pub(super) fn look_whether_down(&mut self, key: &Key) {
+    /// Whether an instance has been silent for too long, or does what it should not do, by what is known now.
+    pub(super) fn is_found_down(&self, key: &Key, it: &Instance, link: &Link) -> bool {
         let now = self.now;
-        let Some((it, link)) = self.with_link(key) else { return };
         let silent = match link.waits_since {
             0 if link.is_disconnected => now - link.last_ok,
             0 => 0,
@@ -21,7 +21,14 @@ impl Sentinel {
             && self.primaries.get(&*key.primary).is_some_and(|primary| {
                 primary.rebooted_at.is_some_and(|at| now - at > primary.reboot_down_after)
             });
-        let is_down = silent > it.down_after || is_replica || reboots;
+        silent > it.down_after || is_replica || reboots
+    }
+
+    /// Notes whether an instance has been silent for too long, or does what it should not do.
+    pub(super) fn look_whether_down(&mut self, key: &Key) {
+        let now = self.now;
+        let Some((it, link)) = self.with_link(key) else { return };
+        let is_down = self.is_found_down(key, it, link);
         let is_news = is_down != it.is_down;
         self.close_stale(key);
         if !is_news {

@@ -71,6 +71,14 @@ pub(super) struct Link {
     last_reconnect: i64,
 }
 
+/// What is due to be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Due {
+    info: bool,
+    ping: bool,
+    hello: bool,
+}
+
 fn words(parts: &[&str]) -> Vec<String> {
     parts.iter().map(|part| (*part).to_owned()).collect()
 }
@@ -176,12 +184,26 @@ impl Sentinel {
         conn
     }
 
+    fn reconnects(&self, it: &Instance, link: &Link) -> bool {
+        let waited = self.now - link.last_reconnect;
+        link.is_disconnected && it.at.port != 0 && waited >= self.periods.ping_period
+    }
+
+    /// Whether the regular work has nothing to do with the connections of an instance, and finds nothing new about it.
+    pub(super) fn is_quiet(&self, key: &Key) -> bool {
+        self.with_link(key).is_some_and(|(it, link)| {
+            !self.reconnects(it, link)
+                && self.due(key, it, link) == Due::default()
+                && self.stale(it, link) == (false, false)
+                && self.is_found_down(key, it, link) == it.is_down
+        })
+    }
+
     /// Makes the connections that an instance lacks, once a second at most.
     pub(super) fn reconnect(&mut self, key: &Key) {
         let now = self.now;
         let Some((it, link)) = self.with_link(key) else { return };
-        let waited = now - link.last_reconnect;
-        if !link.is_disconnected || it.at.port == 0 || waited < self.periods.ping_period {
+        if !self.reconnects(it, link) {
             return;
         }
         let (id, host, port) = (it.link, it.at.host.clone(), it.at.port);
@@ -299,12 +321,11 @@ impl Sentinel {
         }
     }
 
-    /// Sends INFO, PING and a hello where they are due.
-    pub(super) fn send_regular(&mut self, key: &Key) {
+    /// What is due to be sent to an instance.
+    fn due(&self, key: &Key, it: &Instance, link: &Link) -> Due {
         let now = self.now;
-        let Some((it, link)) = self.with_link(key) else { return };
         if link.is_disconnected || link.pending >= PENDING_MAX * link.owners as i64 {
-            return;
+            return Due::default();
         }
         let in_trouble = || {
             self.primaries.get(&*key.primary).is_some_and(|primary| {
@@ -314,18 +335,24 @@ impl Sentinel {
         let hurried = key.kind == Kind::Replica && (it.link_down_ms != 0 || in_trouble());
         let info_period = if hurried { 1000 } else { self.periods.info_period };
         let ping_period = it.down_after.min(self.periods.ping_period);
-        let info_is_due =
-            key.kind != Kind::Sentinel && (it.info_at == 0 || now - it.info_at > info_period);
-        let ping_is_due =
-            now - link.last_pong > ping_period && now - link.last_ping > ping_period / 2;
-        let hello_is_due = now - it.published_at > self.periods.publish_period;
-        if info_is_due {
+        Due {
+            info: key.kind != Kind::Sentinel && (it.info_at == 0 || now - it.info_at > info_period),
+            ping: now - link.last_pong > ping_period && now - link.last_ping > ping_period / 2,
+            hello: now - it.published_at > self.periods.publish_period,
+        }
+    }
+
+    /// Sends INFO, PING and a hello where they are due.
+    pub(super) fn send_regular(&mut self, key: &Key) {
+        let Some((it, link)) = self.with_link(key) else { return };
+        let due = self.due(key, it, link);
+        if due.info {
             self.send_command(key, &["INFO"], Expect::Info);
         }
-        if ping_is_due {
+        if due.ping {
             self.send_ping(key);
         }
-        if hello_is_due {
+        if due.hello {
             self.send_hello(key);
         }
     }
@@ -482,21 +509,27 @@ impl Sentinel {
         sent
     }
 
-    /// Gives connections up that bring no answers though they seem to be there.
-    pub(super) fn close_stale(&mut self, key: &Key) {
+    /// Whether the connections for commands and for hellos bring no answers though they seem to be there.
+    fn stale(&self, it: &Instance, link: &Link) -> (bool, bool) {
         let (now, least) = (self.now, self.periods.min_link_reconnect_period);
-        let Some((it, link)) = self.with_link(key) else { return };
-        let (id, half) = (it.link, it.down_after / 2);
+        let half = it.down_after / 2;
         let commands_are_old =
             link.commands.as_ref().is_some_and(|open| now - open.opened_at > least);
         let waits =
             link.waits_since != 0 && now - link.waits_since > half && now - link.last_pong > half;
         let hellos_are_old = link.hellos.as_ref().is_some_and(|open| now - open.opened_at > least);
         let is_deaf = now - link.hello_activity_at > self.periods.publish_period.saturating_mul(3);
-        if commands_are_old && waits {
+        (commands_are_old && waits, hellos_are_old && is_deaf)
+    }
+
+    /// Gives connections up that bring no answers.
+    pub(super) fn close_stale(&mut self, key: &Key) {
+        let Some((it, link)) = self.with_link(key) else { return };
+        let (id, (commands, hellos)) = (it.link, self.stale(it, link));
+        if commands {
             self.close_commands(id);
         }
-        if hellos_are_old && is_deaf {
+        if hellos {
             self.close_hellos(id);
         }
     }

@@ -291,8 +291,12 @@ impl Sentinel {
     }
 
     fn handle(&mut self, key: &Key) {
-        self.reconnect(key);
-        self.send_regular(key);
+        // Mostly there is nothing to be done.
+        let is_quiet = self.tilt_since.is_none() && self.is_quiet(key);
+        if !is_quiet {
+            self.reconnect(key);
+            self.send_regular(key);
+        }
         if let Some(since) = self.tilt_since {
             if self.now - since < self.periods.tilt_period {
                 return;
@@ -300,7 +304,9 @@ impl Sentinel {
             self.tilt_since = None;
             self.say_nobody(Level::Warning, "-tilt", "#tilt mode exited".to_owned());
         }
-        self.look_whether_down(key);
+        if !is_quiet {
+            self.look_whether_down(key);
+        }
         if key.kind == Kind::Primary {
             self.look_whether_objectively_down(&key.primary);
             if self.start_failover_if_needed(&key.primary) {

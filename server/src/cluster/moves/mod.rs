@@ -257,7 +257,7 @@ pub struct Move {
     asked_by: Option<LinkId>,
     /// When an operator has cancelled it, who would not wait for the answer for ever.
     cancelled_ms: Option<i64>,
-    /// On the target: the source's epoch when it was asked for the slots.
+    /// On the target: the source's epoch when it was asked for the slots. On the source: its own when it said yes.
     epoch: u64,
     /// The log says that writers wait for a target that is not heard.
     is_told: bool,

@@ -2,7 +2,8 @@
 
 use super::{Heard, Lag, Move, State, Word};
 use crate::cluster::door::Turn;
-use crate::cluster::{Act, Action, Cluster};
+use crate::cluster::node::Handle;
+use crate::cluster::{Act, Action, Cluster, SlotSet};
 
 /// The source holds its writers for so many times `cluster-manual-failover-timeout` until it says yes.
 const HOLD_TIMES: i64 = 2;
@@ -72,6 +73,7 @@ impl Cluster {
                 }
                 it.deadline_ms = turn.now_ms + self.options.manual_ms * YES_PERCENT / 100;
                 it.asks_at_ms = turn.now_ms + self.options.manual_ms / 2;
+                it.epoch = self.nodes[self.myself].config_epoch;
                 it.enter(State::FailoverGranted, turn);
                 it.say(Word::FailoverGranted, turn);
             }
@@ -170,8 +172,27 @@ impl Cluster {
         self.broadcast_pong(false, turn);
     }
 
+    /// Slots that somebody, or this node, may take by this server's word, which was said by an older epoch than it has now. The new owner may
+    /// not have heard of the epoch, so that its own is no newer. This server claims them no more: others believe whom it was told.
+    pub(in crate::cluster) fn let_go(&self, to: Option<Handle>) -> SlotSet {
+        let mut slots = SlotSet::default();
+        // Those who were told to hold their writers are few, and mostly none.
+        if self.moves.held.is_empty() {
+            return slots;
+        }
+        let epoch = self.nodes[self.myself].config_epoch;
+        let to = to.map(|to| self.nodes[to].name);
+        for it in self.moves.active(false) {
+            let is_older = it.state == State::FailoverGranted && it.epoch < epoch;
+            if is_older && to.is_none_or(|to| to == it.other) {
+                slots.add(&it.slots);
+            }
+        }
+        slots
+    }
+
     /// Gives this server an epoch that is by so much newer than any that is known.
-    pub(super) fn raise_above(&mut self, by: u64, turn: &mut Turn<'_>) {
+    pub(in crate::cluster) fn raise_above(&mut self, by: u64, turn: &mut Turn<'_>) {
         self.current_epoch = self.newest_epoch() + by;
         self.nodes[self.myself].config_epoch = self.current_epoch;
         self.todo.save_synced();

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
@@ -16,7 +17,7 @@ fn header(slots: &SlotSet) -> Header<'_> {
         current_epoch: 7,
         config_epoch: 5,
         offset: 1234,
-        slots,
+        slots: Cow::Borrowed(slots),
         primary: Some(name('b')),
         ip: "10.0.0.1",
         port: 7000,

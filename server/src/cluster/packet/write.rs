@@ -1,5 +1,7 @@
 //! Writing packets.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::{
@@ -14,7 +16,7 @@ pub(in crate::cluster) struct Header<'h> {
     pub(in crate::cluster) current_epoch: u64,
     pub(in crate::cluster) config_epoch: u64,
     pub(in crate::cluster) offset: i64,
-    pub(in crate::cluster) slots: &'h SlotSet,
+    pub(in crate::cluster) slots: Cow<'h, SlotSet>,
     pub(in crate::cluster) primary: Option<Name>,
     pub(in crate::cluster) ip: &'h str,
     pub(in crate::cluster) port: u16,

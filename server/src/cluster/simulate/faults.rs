@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use rand::Rng;
 
 use super::super::{FailoverKind, Options, SetSlot};
-use super::world::{Coming, Outcome, World};
+use super::outcome::Outcome;
+use super::world::{Coming, World};
 
 /// What an operator has begun and goes on with.
 #[derive(Debug)]
@@ -230,6 +231,10 @@ impl World {
                         return Ok(());
                     }
                 }
+                // Then redis-cli tells all other primaries; scripts do not.
+                if self.random.random_bool(0.5) {
+                    self.tell_other_primaries(slot, &to_name)?;
+                }
                 if let Some(value) = self.nodes[from].data.remove(&slot) {
                     self.nodes[to].data.insert(slot, value);
                 }
@@ -255,6 +260,23 @@ impl World {
                 let outcome =
                     self.with(node, |cluster, turn| cluster.replicate(&name, false, turn))?;
                 self.log(Some(node), &format!("is to replicate {primary}: {outcome:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// An operator tells those primaries whose slot it is that neither have it nor had it, as far as they answer.
+    fn tell_other_primaries(&mut self, slot: u16, owner: &[u8]) -> Result<(), String> {
+        for node in 0..self.nodes.len() {
+            let is_other = self.nodes[node].is_running(self.now_ms)
+                && self.nodes[node]
+                    .cluster
+                    .as_ref()
+                    .is_some_and(|it| it.myself().is_primary() && !it.is_mine(slot));
+            if is_other {
+                self.with(node, |cluster, turn| {
+                    cluster.set_slot(slot, SetSlot::Node(owner), 0, turn).is_ok()
+                })?;
             }
         }
         Ok(())

@@ -39,25 +39,51 @@ fn until(world: &mut World, what: &str, holds: impl Fn(&World) -> bool) -> f64 {
     took_s
 }
 
-/// Prints what a node sends, and how long it decides.
+/// What all nodes have done by some time.
+struct Done {
+    at_ms: i64,
+    bytes: u64,
+    packets: u64,
+    saves: u64,
+    decided: Duration,
+    begun: Instant,
+}
+
+impl Done {
+    fn by_now(world: &World) -> Self {
+        Self {
+            at_ms: world.now_ms,
+            bytes: world.bytes_sent,
+            packets: world.outcome.packets,
+            saves: world.saves,
+            decided: world.nodes.iter().filter_map(|node| node.decided).sum(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Prints what a node has sent and decided since.
+    fn tell(&self, world: &World, what: &str) {
+        let now = Self::by_now(world);
+        let seconds = (now.at_ms - self.at_ms) as f64 / SECOND_MS as f64;
+        let per = |count: u64| count as f64 / world.nodes.len() as f64 / seconds;
+        let packets = per(now.packets - self.packets);
+        let decided_us = per((now.decided - self.decided).as_micros() as u64);
+        println!(
+            "{what}, {seconds:.2} s: in a second a node sends {:.0} bytes in {packets:.1} packets and takes in as many, decides for \
+             {decided_us:.0} us ({:.1} for a packet that comes), saves {:.2} times ({:.1} s of ours)",
+            per(now.bytes - self.bytes),
+            decided_us / packets,
+            per(now.saves - self.saves),
+            self.begun.elapsed().as_secs_f64(),
+        );
+    }
+}
+
+/// Prints what a node sends, and how long it decides, for a while.
 fn measure(world: &mut World, what: &str) {
-    let nodes = world.nodes.len();
-    let decided = |world: &World| -> Duration {
-        world.nodes.iter().filter_map(|node| node.decided).sum::<Duration>()
-    };
-    let (bytes, packets, saves) = (world.bytes_sent, world.outcome.packets, world.saves);
-    let (before, begun) = (decided(world), Instant::now());
+    let before = Done::by_now(world);
     world.run(MEASURED_S * SECOND_MS).expect("no rule broken");
-    let per = (nodes as i64 * MEASURED_S) as f64;
-    println!(
-        "{what}: in a second a node sends {:.0} bytes in {:.1} packets, decides for {:.0} us, saves {:.2} times \
-         ({:.1} s of ours)",
-        (world.bytes_sent - bytes) as f64 / per,
-        (world.outcome.packets - packets) as f64 / per,
-        (decided(world) - before).as_micros() as f64 / per,
-        (world.saves - saves) as f64 / per,
-        begun.elapsed().as_secs_f64(),
-    );
+    before.tell(world, what);
 }
 
 /// Bytes that a node keeps for each node that it knows.
@@ -81,14 +107,12 @@ fn many_nodes_meet_rest_and_replace_one_that_fails() {
         let met = world.with(node, |cluster, turn| cluster.meet(&ip, port, port + 10_000, turn));
         assert_eq!(met, Ok(Some(true)));
     }
-    let packets = world.outcome.packets;
+    let before = Done::by_now(&world);
     until(&mut world, "all know all", |world| {
         all(world, |cluster| count(cluster, |node| !node.is_in_handshake()) == nodes)
     });
-    println!(
-        "{:.0} packets for each node",
-        (world.outcome.packets - packets) as f64 / nodes as f64
-    );
+    before.tell(&world, "until all know all");
+    let before = Done::by_now(&world);
     until(&mut world, "the cluster is up for all", |world| all(world, Cluster::is_up));
     for node in primaries..nodes {
         let primary = world.name_of(node - primaries).expect("it runs");
@@ -98,6 +122,7 @@ fn many_nodes_meet_rest_and_replace_one_that_fails() {
     until(&mut world, "all know who replicates whom", |world| {
         all(world, |cluster| count(cluster, |node| node.primary.is_some()) == nodes - primaries)
     });
+    before.tell(&world, "until all are up and know who replicates whom");
     world.run(20 * SECOND_MS).expect("no rule broken");
     println!("{} bytes for each node that a node knows", known_bytes(&world));
     measure(&mut world, "at rest");

@@ -9,11 +9,13 @@ mod files;
 mod many;
 mod moves;
 mod node;
+mod outcome;
 mod packets;
 mod scenarios;
 mod world;
 
-use world::{Outcome, World};
+use outcome::Outcome;
+use world::World;
 
 use redstart_common::histories;
 
@@ -38,5 +40,14 @@ fn a_seed_is_a_history_to_the_byte() {
             histories::run(World::history, seed, false).map(|outcome| outcome.digest),
             histories::run(World::history, seed, false).map(|outcome| outcome.digest)
         );
+    }
+}
+
+/// Histories that were found to end badly: nodes that come back with an old file, and slots that nobody owned then.
+#[test]
+fn histories_that_ended_badly_end_well() {
+    for seed in [14_328, 42_932, 47_644, 56_593, 56_907] {
+        let outcome = histories::run(World::history, seed, false);
+        assert!(outcome.is_ok(), "REDSTART_SEED={seed}: {outcome:?}");
     }
 }

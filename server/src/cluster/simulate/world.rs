@@ -10,6 +10,7 @@ use super::super::{Action, Cluster, Event, LinkId, Name, Options, SlotSet};
 use super::files::{first_file, place, share};
 use super::moves::{MoveLink, Sent};
 use super::node::Node;
+use super::outcome::Outcome;
 
 /// When the world begins: the clocks show years after 1970, as they do.
 pub const START_MS: i64 = 1_700_000_000_000;
@@ -17,44 +18,6 @@ const TICK_MS: i64 = 100;
 /// The port for clients of the first node; each has another.
 pub const FIRST_PORT: u16 = 7000;
 pub const BUS_PORT_ABOVE: u16 = 10_000;
-
-/// What came of histories.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
-    pub elections_won: u64,
-    pub manual: u64,
-    pub takeovers: u64,
-    pub slots_moved: u64,
-    pub restarts: u64,
-    pub lost_files: u64,
-    pub old_files: u64,
-    pub forgotten: u64,
-    pub resets: u64,
-    pub moves: u64,
-    pub taken: u64,
-    pub packets: u64,
-    pub lost: u64,
-    pub digest: u64,
-}
-
-impl Outcome {
-    pub fn add(&mut self, other: &Self) {
-        self.elections_won += other.elections_won;
-        self.manual += other.manual;
-        self.takeovers += other.takeovers;
-        self.slots_moved += other.slots_moved;
-        self.restarts += other.restarts;
-        self.lost_files += other.lost_files;
-        self.old_files += other.old_files;
-        self.forgotten += other.forgotten;
-        self.resets += other.resets;
-        self.moves += other.moves;
-        self.taken += other.taken;
-        self.packets += other.packets;
-        self.lost += other.lost;
-        self.digest ^= other.digest;
-    }
-}
 
 /// What will happen.
 #[derive(Debug)]

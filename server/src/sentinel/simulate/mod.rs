@@ -3,6 +3,7 @@
 //! while. What the seed decides replays: `REDSTART_SEED=7` runs one history and prints its log, `REDSTART_HISTORIES=1000000`
 //! runs many.
 
+mod checks;
 mod faults;
 mod network;
 mod scenarios;
@@ -10,7 +11,8 @@ mod server;
 mod traffic;
 mod world;
 
-use world::{Outcome, World};
+use checks::Outcome;
+use world::World;
 
 use redstart_common::histories;
 
