@@ -63,6 +63,8 @@ pub(super) struct Election {
     at_ms: i64,
     votes: Vec<Handle>,
     is_asked: bool,
+    /// How many votes were most of them when they were asked for.
+    needed: usize,
     rank: usize,
     /// Failed primaries whose replicas are before this one.
     shard_rank: usize,
@@ -75,6 +77,12 @@ impl Cluster {
     /// How many primaries are most of them.
     pub(super) fn majority(&self) -> usize {
         self.size / 2 + 1
+    }
+
+    /// Whether the votes are enough. While slots go from one node to another fewer primaries may be counted for a moment, which Redis
+    /// takes for the new majority: then two replicas may win one epoch.
+    fn is_elected(&self) -> bool {
+        self.election.votes.len() >= self.majority().max(self.election.needed)
     }
 
     /// A replica asks for this server's vote.
@@ -202,7 +210,7 @@ impl Cluster {
         if !self.options.ranks_elections
             || !self.election.is_asked
             || self.manual.end_ms != 0
-            || self.election.votes.len() >= self.majority()
+            || self.is_elected()
         {
             return false;
         }
@@ -306,7 +314,7 @@ impl Cluster {
             self.hinder(Hindrance::Expired, turn);
         } else if !self.election.is_asked {
             self.ask_for_votes(turn);
-        } else if self.election.votes.len() >= self.majority() {
+        } else if self.is_elected() {
             self.win(turn);
         } else {
             self.hinder(Hindrance::Votes, turn);
@@ -353,6 +361,7 @@ impl Cluster {
         }
         let packet = packet::plain(&header, Kind::AuthRequest);
         self.broadcast(Kind::AuthRequest, &packet);
+        self.election.needed = self.majority();
         self.election.is_asked = true;
         self.todo.save_synced();
         self.todo.state = true;

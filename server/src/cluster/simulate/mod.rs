@@ -46,7 +46,7 @@ fn a_seed_is_a_history_to_the_byte() {
 /// Histories that were found to end badly: nodes that come back with an old file, and slots that nobody owned then.
 #[test]
 fn histories_that_ended_badly_end_well() {
-    for seed in [14_328, 42_932, 47_644, 56_593, 56_907] {
+    for seed in [14_328, 42_932, 47_644, 56_593, 56_907, 61_133] {
         let outcome = histories::run(World::history, seed, false);
         assert!(outcome.is_ok(), "REDSTART_SEED={seed}: {outcome:?}");
     }
