@@ -25,13 +25,11 @@ impl Runs {
     /// The runs of a table, unless there are too many.
     fn of(table: &[ShardIndex; COUNT]) -> Option<Self> {
         let mut runs = Self { starts: [u16::MAX; RUNS_MAX], shards: [NOBODY; RUNS_MAX] };
-        let mut count = 0;
         let mut first = 0;
-        for run in table.chunk_by(|one, next| one == next) {
+        for (count, run) in table.chunk_by(|one, next| one == next).enumerate() {
             *runs.starts.get_mut(count)? = first;
             runs.shards[count] = run[0];
             first += run.len() as u16;
-            count += 1;
         }
         Some(runs)
     }
