@@ -129,6 +129,9 @@ pub struct Client {
     pub barrier: bool,
     /// Parses nothing until a pause is over.
     pub held: bool,
+    /// Requests of it were sent again for another reason than that they were redirected: what it has sent behind them, and is
+    /// redirected, goes when all before it is answered.
+    pub is_resent: bool,
     /// Its next request has been looked at, and is looked at again.
     pub looks_again: bool,
     /// Closes once every reply is sent, for this reason.
@@ -234,6 +237,7 @@ impl Client {
         self.active_us = now_us;
         if self.pending.is_empty() {
             self.barrier = false;
+            self.is_resent = false;
             self.asked_bytes = 0;
             self.large_bytes /= 2;
             if std::mem::take(&mut self.is_apart) {

@@ -211,6 +211,21 @@ impl Downstream {
         }
     }
 
+    /// Whose request a reply is owed to, which number it has, and whether it is the whole of what it waits for.
+    #[must_use]
+    pub fn owner_of(&self, target: Target) -> Option<(ClientId, u32, bool)> {
+        match self.hedges.target(target) {
+            Target::Client { id, sequence }
+            | Target::Script { id, sequence }
+            | Target::Fill { id, sequence }
+            | Target::Private { id, sequence } => Some((id, sequence, true)),
+            Target::Part { gather, .. } => {
+                self.gathers.owner_of(gather).map(|(id, sequence)| (id, sequence, false))
+            }
+            Target::Hedged { .. } | Target::Copy { .. } | Target::Nobody => None,
+        }
+    }
+
     /// A large reply to a read that two servers were asked begins to arrive. Says who gets it piece by piece, or `None` where
     /// it has to come whole.
     pub fn begins_hedged(&mut self, number: u32, is_copy: bool) -> Option<Target> {

@@ -80,8 +80,11 @@ pub fn reconcile(core: &mut Core, pool: PoolId) {
     let old = std::mem::replace(&mut it.topology, fresh);
     it.routes = routes;
     it.links = links;
-    if follows && have_moved(&old, &core.pools[pool].topology) {
-        // What is under way follows its slot; what comes next must not be there first.
+    // What is under way follows its slot, or is still answered by a connection that is let go of, perhaps to a server that comes back
+    // under another: what comes next must not be there first.
+    let is_left = |place: &u32| !core.up.get_mut(*place as usize).pipeline.is_empty();
+    let are_left = before.values().flatten().any(is_left);
+    if are_left || (follows && have_moved(&old, &core.pools[pool].topology)) {
         core.down.clients.hold_until_answered(pool);
     }
     let unread = std::mem::take(&mut core.pools[pool].unread);
@@ -225,8 +228,9 @@ fn let_go(core: &mut Core, backend: usize, old: &Topology) {
     let Duty::Shared { shard, lane } = it.duty else { return };
     let pool = it.pool;
     it.duty = Duty::Leaving;
-    // Reads need not be answered by whom they were sent to.
-    if it.is_up() && !it.reads && !was_deposed(old, &core.pools[pool].topology, shard) {
+    // Reads need not be answered by whom they were sent to, unless one of them is being answered already.
+    let stays = !it.reads || it.streaming.is_some();
+    if it.is_up() && stays && !was_deposed(old, &core.pools[pool].topology, shard) {
         if it.has_left() {
             core.release_backend(backend);
         }

@@ -36,14 +36,11 @@ const READS_MAX: u32 = 16;
 const READS_HEAVY_MAX: u32 = 2;
 
 /// Opens a connection and serves it until it ends. `epoch` is that of the place when the connection was wanted: in another it is
-/// not wanted any more.
+/// not wanted any more, and closed as soon as it is open, if the place has been given to another before this begins as well.
 pub async fn run(worker: Rc<Worker>, backend: usize, epoch: u32) {
     let (shared, server, manner, reads, is_private) = {
         let core = &mut *worker.core.borrow_mut();
         let it = core.up.get_mut(backend);
-        if it.epoch != epoch {
-            return;
-        }
         let shared = Arc::clone(&core.pools[it.pool].shared);
         let is_private = matches!(it.duty, Duty::Private { .. });
         (shared, Arc::clone(&it.server), it.manner, it.reads, is_private)
@@ -367,10 +364,11 @@ fn replies(core: &mut Core, backend: usize, bytes: &[u8]) -> Result<usize, Nonse
     if !fallen.slots.is_empty() {
         let it = core.up.get_mut(backend);
         let (pool, lane) = (it.pool, it.lane);
-        // A connection to a replica never leaves with requests on it.
-        if let Duty::Shared { shard, .. } = it.duty {
-            forward::again(core, pool, Some(shard), lane, &fallen);
-        }
+        let shard = match it.duty {
+            Duty::Shared { shard, .. } => Some(shard),
+            Duty::Private { .. } | Duty::Leaving | Duty::Limbo => None,
+        };
+        forward::again(core, pool, shard, lane, &fallen);
     }
     if !turned.is_empty() {
         let it = core.up.get_mut(backend);

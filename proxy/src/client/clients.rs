@@ -102,6 +102,7 @@ impl Clients {
             paused: false,
             barrier: false,
             held: false,
+            is_resent: false,
             looks_again: false,
             closing: None,
             resp3: false,

@@ -104,6 +104,12 @@ pub fn again(core: &mut Core, pool: PoolId, shard: Option<ShardId>, lane: u32, w
     for slot in &waiting.slots {
         let request = &waiting.bytes[at..at + slot.bytes as usize];
         at += slot.bytes as usize;
+        if has_slots
+            && let Some((id, ..)) = core.down.owner_of(slot.target)
+            && let Some(client) = core.down.clients.get_mut(id)
+        {
+            client.is_resent = true;
+        }
         // Slots may have gone to several others.
         if has_slots && place.is_none() {
             redirect::by_map(core, pool, lane, *slot, request);

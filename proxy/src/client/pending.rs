@@ -131,6 +131,22 @@ impl Pending {
         entries.all(|entry| matches!(entry.state, State::Parked { .. } | State::Large(_)))
     }
 
+    /// The first request that is not answered, of those for which `is_left_out` does not say yes.
+    #[must_use]
+    pub fn first_awaited(&self, is_left_out: impl Fn(u32) -> bool) -> Option<u32> {
+        let numbered = self.ring.iter().zip(0_u32..);
+        let mut awaited = numbered
+            .filter(|(entry, _)| matches!(entry.state, State::Waiting | State::Streaming))
+            .map(|(_, at)| self.head.wrapping_add(at));
+        awaited.find(|sequence| !is_left_out(*sequence))
+    }
+
+    /// How far a request stands behind the first.
+    #[must_use]
+    pub fn place_of(&self, sequence: u32) -> u32 {
+        sequence.wrapping_sub(self.head)
+    }
+
     /// Whether the reply to `sequence` may go out now.
     #[inline]
     #[must_use]
@@ -372,6 +388,20 @@ mod tests {
         pending.answer(sequences[0], b"+a\r\n", &mut output, 0, &mut tallies);
         assert!(!pending.awaits(sequences[0]) && pending.awaits(sequences[1]));
         assert!(!pending.awaits(pending.next_sequence()));
+    }
+
+    #[test]
+    fn the_first_that_is_not_answered_is_known() {
+        let (mut pending, mut output, mut tallies) =
+            (Pending::default(), Output::default(), Tallies::default());
+        let all: Vec<u32> = (0..4).map(|_| pending.push(0, false, 0, Which::NONE)).collect();
+        assert_eq!(pending.first_awaited(|_| false), Some(all[0]));
+        pending.answer(all[1], b"+b\r\n", &mut output, 0, &mut tallies);
+        assert_eq!(pending.first_awaited(|it| it == all[0]), Some(all[2]));
+        assert_eq!(pending.first_awaited(|it| it != all[3]), Some(all[3]));
+        assert_eq!(pending.first_awaited(|_| true), None);
+        pending.answer(all[0], b"+a\r\n", &mut output, 0, &mut tallies);
+        assert_eq!((pending.place_of(all[2]), pending.place_of(all[3])), (0, 1));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::choose::{Place, anywhere, place, slot_of_first};
 use super::dispatch::{Next, reject};
-use super::fate::{Doing, Fate, Loss, Patience, fate, patience, still_waiting};
+use super::fate::{Doing, Fate, Loss, Patience, fate, has_not_run, patience, still_waiting};
 use super::held::{ask_first, discard, give_back, is_held, open, shard_id, unblock};
 use super::request::{Request, write_args};
 use super::subscribe::{self, Subscriptions};
@@ -342,7 +342,7 @@ pub fn late(core: &mut Core, id: ClientId, sequence: u32, reply: &[u8]) {
         || matches!(reply.first(), Some(b'-' | b'_'))
         || reply.starts_with(b"*-1")
         || reply.starts_with(b"$-1");
-    if reply.starts_with(b"-UNBLOCKED ") {
+    if reply.starts_with(b"-UNBLOCKED ") || has_not_run(reply) {
         lost(core, id, sequence, Loss::Refused, reply);
     } else if is_harmless {
         answer(core, id, sequence, reply);

@@ -8,13 +8,19 @@
 //!   CLUSTERDOWN      waits, as for a server that is away
 //! ```
 //!
-//! A client whose request waits is not listened to until it is answered, so that nothing of it comes first.
+//! A client whose request waits is not listened to until it is answered, so that nothing of it comes first. What it had sent behind
+//! that by then is not to come first either: it waits as well if it is turned away, and goes when all before it is answered or goes
+//! with it.
+
+use std::collections::HashMap;
 
 use redstart_common::command::{self, CommandId, Mode, keys};
 use redstart_common::resp::{Limits, RequestScanner, RespWrite};
 
+use super::{Client, ClientId};
 use crate::backend::pipeline::{Slot, Target};
 use crate::backend::redirect::{ASKING, Redirect};
+use crate::downstream::Downstream;
 use crate::route::distribution::ShardIndex;
 use crate::route::plan::command_named;
 use crate::settings::ServerAddress;
@@ -45,6 +51,8 @@ pub struct Turned {
 
 #[derive(Debug)]
 struct Waiting {
+    /// Whose it is, the request's number in its queue, and whether this is all of the request.
+    owner: (ClientId, u32, bool),
     pool: PoolId,
     lane: u32,
     slot: Slot,
@@ -66,6 +74,12 @@ impl Parking {
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Whether a request of the same client waits.
+    fn has_any_of(&self, down: &Downstream, target: Target) -> bool {
+        let owner = (!self.waiting.is_empty()).then(|| down.owner_of(target)).flatten();
+        owner.is_some_and(|(id, ..)| self.waiting.iter().any(|other| other.owner.0 == id))
     }
 }
 
@@ -111,6 +125,8 @@ pub fn follow(
             core.pools[pool].shared.strange.notify_one();
         }
         let shard = told.and_then(|address| primary_at(core, pool, &address));
+        let shard = shard.filter(|_| !core.parking.has_any_of(&core.down, slot.target));
+        let shard = shard.filter(|_| !is_behind_resent(&mut core.down, slot.target));
         let is_asked = matches!(redirect, Redirect::Ask(_));
         match shard {
             Some(shard) if slot.attempts <= HOPS_MAX => {
@@ -119,10 +135,23 @@ pub fn follow(
             }
             _ => {
                 core.pools[pool].shared.strange.notify_one();
-                park(core, Waiting { pool, lane, slot, request, redirect, reply });
+                // Nobody hears it, and what is put together for a client that is gone is let go of.
+                let Some(owner) = core.down.owner_of(slot.target) else {
+                    let now_us = core.clock.now_us();
+                    core.down.answer(slot.target, &reply, now_us);
+                    continue;
+                };
+                park(core, Waiting { owner, pool, lane, slot, request, redirect, reply });
             }
         }
     }
+}
+
+/// Whether a request stands behind others of its client that were sent again, and are not answered.
+fn is_behind_resent(down: &mut Downstream, target: Target) -> bool {
+    let Some((id, sequence, _)) = down.owner_of(target) else { return false };
+    let client = down.clients.get_mut(id).filter(|client| client.is_resent);
+    client.is_some_and(|client| client.pending.first_awaited(|_| false) != Some(sequence))
 }
 
 /// A node has said that a slot of its own is on its way elsewhere. Where its replicas may be read, that is to be known.
@@ -173,17 +202,7 @@ fn park(core: &mut Core, waiting: Waiting) {
     if core.parking.bytes + bytes > core.up.queue_bytes_max {
         return core.down.answer(waiting.slot.target, &waiting.reply, now_us);
     }
-    let client = match waiting.slot.target {
-        Target::Client { id, .. }
-        | Target::Script { id, .. }
-        | Target::Fill { id, .. }
-        | Target::Private { id, .. } => Some(id),
-        Target::Part { gather, .. } => core.down.gathers.client_of(gather),
-        Target::Hedged { number, .. } => core.down.client_of_hedge(number),
-        Target::Copy { .. } | Target::Nobody => None,
-    };
-    let Some(client) = client.and_then(|id| core.down.clients.get_mut(id)) else {
-        // Nobody hears it, and what is put together for a client that is gone is let go of.
+    let Some(client) = core.down.clients.get_mut(waiting.owner.0) else {
         return core.down.answer(waiting.slot.target, &waiting.reply, now_us);
     };
     client.barrier = true;
@@ -195,29 +214,65 @@ fn park(core: &mut Core, waiting: Waiting) {
     parking.waiting.push(waiting);
 }
 
-/// Tries what waits again, if it is time. All of it goes at once, so that its order stays.
+/// Tries what waits again, if it is time: of each client in the order in which it asked, as far as nothing before it is under way
+/// elsewhere, which might be turned away as well and come behind it then.
 pub fn retry(core: &mut Core) {
     let now_us = core.clock.now_us();
     if core.parking.waiting.is_empty() || now_us < core.parking.due_us {
         return;
     }
     core.parking.bytes = 0;
-    for waiting in std::mem::take(&mut core.parking.waiting) {
-        let Waiting { pool, lane, slot, request, redirect, reply } = waiting;
-        let settings = &core.pools[pool].shared.settings;
+    let mut all = std::mem::take(&mut core.parking.waiting);
+    let clients = &mut core.down.clients;
+    all.sort_by_key(|it| {
+        let (id, sequence, _) = it.owner;
+        let place = clients.get_mut(id).map_or(0, |client| client.pending.place_of(sequence));
+        (id.index, id.generation, place)
+    });
+    let last = last_that_may_go(core, &all);
+    for waiting in all {
+        let settings = &core.pools[waiting.pool].shared.settings;
+        let (slot, redirect) = (waiting.slot, &waiting.redirect);
         let waited_ms = now_us.saturating_sub(slot.at_us) / 1000;
         let hold_ms = match redirect {
             Redirect::Down => settings.failover_hold_ms,
             _ => settings.failover_hold_ms.max(AGREE_MS_MIN),
         };
-        if settings.timeout_ms.is_some_and(|timeout_ms| waited_ms >= timeout_ms) {
+        let (id, sequence, _) = waiting.owner;
+        let place = |client: &mut Client, sequence| client.pending.place_of(sequence);
+        let is_behind = core
+            .down
+            .clients
+            .get_mut(id)
+            .zip(last.get(&id))
+            .is_some_and(|(client, last)| place(client, sequence) > place(client, *last));
+        if is_behind {
+            // It is not the nodes that it waits for.
+            park(core, Waiting { slot: Slot { at_us: now_us, ..slot }, ..waiting });
+        } else if settings.timeout_ms.is_some_and(|timeout_ms| waited_ms >= timeout_ms) {
             core.down.answer(slot.target, b"-ERR Connection timed out\r\n", now_us);
         } else if waited_ms >= hold_ms {
-            core.down.answer(slot.target, &in_vain(&redirect, reply, waited_ms), now_us);
+            let reply = in_vain(&waiting.redirect, waiting.reply, waited_ms);
+            core.down.answer(slot.target, &reply, now_us);
         } else {
-            by_map(core, pool, lane, slot, &request);
+            // It follows redirects anew.
+            let slot = Slot { attempts: 0, ..slot };
+            by_map(core, waiting.pool, waiting.lane, slot, &waiting.request);
         }
     }
+}
+
+/// For each client whose requests wait, up to which of its requests they may go: the first that is neither answered nor waits as a
+/// whole. Where there is none, all may.
+fn last_that_may_go(core: &mut Core, waiting: &[Waiting]) -> HashMap<ClientId, u32> {
+    let mut last = HashMap::new();
+    for of_one in waiting.chunk_by(|one, other| one.owner.0 == other.owner.0) {
+        let id = of_one[0].owner.0;
+        let Some(client) = core.down.clients.get_mut(id) else { continue };
+        let waits = |sequence| of_one.iter().any(|it| it.owner.1 == sequence && it.owner.2);
+        last.extend(client.pending.first_awaited(waits).map(|first| (id, first)));
+    }
+    last
 }
 
 /// What a client is told whose request has waited too long. A redirect means nothing to it.

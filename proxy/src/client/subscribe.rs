@@ -382,7 +382,7 @@ pub fn departed(core: &mut Core, id: ClientId, pool: PoolId, subscriptions: Subs
 pub fn opened(core: &mut Core, pool: PoolId, server: &Endpoint) {
     let now_us = core.clock.now_us();
     let hub = core.hub(pool);
-    hub.opened(server.id);
+    hub.opened(server.id, now_us);
     let Some(link) = hub.link_mut(server.id) else { return };
     link.post.opened(now_us);
     if link.was_lost {
@@ -401,7 +401,7 @@ pub fn opened(core: &mut Core, pool: PoolId, server: &Endpoint) {
 pub fn lost(core: &mut Core, pool: PoolId, server: &Endpoint, why: &str) {
     let now_us = core.clock.now_us();
     let hub = core.hub(pool);
-    let (count, waiting) = hub.lost(server.id);
+    let (count, waiting) = hub.lost(server.id, now_us);
     let settings = &core.pools[pool].shared.settings;
     if let Some(link) = core.hubs[pool.place()].link_mut(server.id)
         && count > waiting.len()
@@ -440,7 +440,7 @@ pub fn hear(core: &mut Core, pool: PoolId, server: &Endpoint, frame: &[u8]) -> b
     if let Some(link) = hub.link_mut(server.id) {
         link.post.heard_us = now_us;
     }
-    let Some(news) = hub.hear(server.id, frame) else { return false };
+    let Some(news) = hub.hear(server.id, frame, now_us) else { return false };
     match news {
         News::Nothing => {}
         News::Elsewhere => {
@@ -514,11 +514,12 @@ pub fn reconciled(core: &mut Core, pool: PoolId) {
     if core.hub(pool).is_idle() {
         return;
     }
+    let now_us = core.clock.now_us();
     let mut hub = std::mem::take(core.hub(pool));
-    // Where nobody is alive, a topic stays where it was.
-    let active = hub.rehome(|topic| homes(core, pool, topic));
     let links = &core.pools[pool].links;
-    hub.drop_links(|server| links.contains_key(&server));
+    hub.drop_links(now_us, |server| links.contains_key(&server));
+    // Where nobody is alive, a topic stays where it was.
+    let active = hub.rehome(now_us, |topic| homes(core, pool, topic));
     *core.hub(pool) = hub;
     for id in active {
         confirm(core, id);
@@ -533,7 +534,9 @@ pub fn tick(core: &mut Core) {
         core.asked_elsewhere_us = now_us;
     }
     for pool in core.pools.ids() {
-        core.hub(pool).settle(now_us);
+        for id in core.hub(pool).settle(now_us) {
+            confirm(core, id);
+        }
         if is_to_ask {
             core.hub(pool).ask_those_elsewhere();
         }

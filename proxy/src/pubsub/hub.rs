@@ -3,15 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::handover::{Handover, Phase};
+use super::handover::Handover;
 use super::message::{self, Said};
 use super::post::Post;
 use super::{Kind, Topic, is_of_keyspace};
 use crate::client::ClientId;
 use crate::topology::ServerId;
-
-/// How long what one node of a cluster says may take to be said by another, in microseconds.
-const LAG_US: u64 = 1_000_000;
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -23,6 +20,8 @@ struct Entry {
     homes: Vec<ServerId>,
     /// The first of them was another, and its messages may still count.
     handover: Option<Box<Handover>>,
+    /// Where it goes when that is over.
+    later: Option<Vec<ServerId>>,
     /// Which topic it was, in the order they came.
     number: u64,
 }
@@ -37,21 +36,12 @@ struct Side {
     is_elsewhere: bool,
 }
 
-/// What a server was asked.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    /// To say what is said there, or not any more.
-    Topic(Topic, bool),
-    /// To pass what it has been told of this topic.
-    Pass(Topic),
-}
-
 /// The connection to a server that subscribes.
 #[derive(Debug, Default)]
 pub struct Link {
     topics: HashMap<Topic, Side>,
-    /// What was asked and is not confirmed, oldest first.
-    asked: VecDeque<Asked>,
+    /// What was asked and is not confirmed, oldest first: topics, and whether they are wanted.
+    asked: VecDeque<(Topic, bool)>,
     is_up: bool,
     /// What it is driven by.
     pub post: Post,
@@ -75,7 +65,7 @@ impl Link {
         if self.is_up {
             side.outstanding += 1;
             side.is_elsewhere = false;
-            self.asked.push_back(Asked::Topic(topic.clone(), is_wanted));
+            self.asked.push_back((topic.clone(), is_wanted));
             message::ask(topic, is_wanted, &mut self.post.out);
             self.post.wake();
         } else if !is_wanted {
@@ -89,17 +79,6 @@ impl Link {
         self.is_up && self.topics.get(topic).is_some_and(is_confirmed)
     }
 
-    /// Asks for a sign that all has come which the server has been told so far.
-    fn ask_to_pass(&mut self, topic: &Topic) {
-        self.asked.push_back(Asked::Pass(topic.clone()));
-        message::pass(&mut self.post.out);
-        self.post.wake();
-    }
-
-    fn is_to_pass(&self, topic: &Topic) -> bool {
-        self.asked.iter().any(|asked| matches!(asked, Asked::Pass(other) if other == topic))
-    }
-
     /// Asks again for a topic that was to be asked for elsewhere, or later.
     fn ask_again(&mut self, topic: &Topic) {
         let is_left =
@@ -108,7 +87,7 @@ impl Link {
             return;
         };
         (side.is_elsewhere, side.outstanding) = (false, 1);
-        self.asked.push_back(Asked::Topic(topic.clone(), true));
+        self.asked.push_back((topic.clone(), true));
         message::ask(topic, true, &mut self.post.out);
         self.post.wake();
     }
@@ -151,7 +130,7 @@ pub struct Hub {
     numbers: u64,
     /// A server has said that something is to be asked for elsewhere, or later.
     has_elsewhere: bool,
-    /// Topics whose new homes may be behind with what others were told.
+    /// Topics on their way between servers that repeat each other.
     settling: Vec<Topic>,
     /// Each server says what was published at any of them.
     is_echoed: bool,
@@ -225,7 +204,7 @@ impl Hub {
         }
         if entry.awaiting.is_empty() && entry.subscribers.is_empty() {
             let homes = std::mem::take(&mut entry.homes);
-            let before = entry.handover.take().map(|it| it.before).unwrap_or_default();
+            let before = entry.handover.take().map(|it| it.old);
             self.topics.remove(topic);
             for server in homes.into_iter().chain(before) {
                 if let Some(link) = self.links.get_mut(&server) {
@@ -236,7 +215,7 @@ impl Hub {
     }
 
     /// Links to servers of which `is_there` says no are over.
-    pub fn drop_links(&mut self, is_there: impl Fn(ServerId) -> bool) {
+    pub fn drop_links(&mut self, now_us: u64, is_there: impl Fn(ServerId) -> bool) {
         self.links.retain(|server, link| {
             let stays = is_there(*server);
             if !stays {
@@ -245,79 +224,66 @@ impl Hub {
             stays
         });
         self.wanted.retain(|server| is_there(*server));
-        self.go_on_handing_over();
+        self.go_on_handing_over(now_us);
     }
 
     /// Takes every handover as far as it goes.
-    fn go_on_handing_over(&mut self) {
+    fn go_on_handing_over(&mut self, now_us: u64) {
         let under_way = self.topics.iter().filter(|(_, entry)| entry.handover.is_some());
         let mut topics: Vec<(u64, Topic)> =
             under_way.map(|(topic, entry)| (entry.number, topic.clone())).collect();
         topics.sort_unstable_by_key(|(number, _)| *number);
         for (_, topic) in topics {
-            self.hand_over(&topic);
+            self.hand_over(&topic, now_us);
         }
     }
 
     /// Takes the handover of a topic, if there is one, as far as it goes.
-    fn hand_over(&mut self, topic: &Topic) {
+    fn hand_over(&mut self, topic: &Topic, now_us: u64) {
         let is_repeated = self.is_repeated(topic.kind);
         let Some(entry) = self.topics.get_mut(topic) else { return };
         let Some(handover) = &mut entry.handover else { return };
         let Some(home) = entry.homes.first() else { return };
-        let (links, homes) = (&mut self.links, &entry.homes);
-        let left = |before: &[ServerId]| -> Vec<ServerId> {
-            before.iter().filter(|it| !homes.contains(it)).copied().collect()
-        };
-        if handover.phase == Phase::Arriving {
-            let has_come =
-                links.get(home).is_some_and(|link| link.has(topic) && !link.is_to_pass(topic));
-            if !has_come {
-                return;
-            }
-            for server in left(&handover.before) {
-                if let Some(link) = links.get_mut(&server) {
-                    link.ask(topic, false);
-                }
-            }
-            handover.phase = Phase::Leaving;
-        }
-        if handover.phase == Phase::Leaving {
-            let is_said = |server: &ServerId| {
-                links.get(server).is_some_and(|link| link.is_up && link.topics.contains_key(topic))
-            };
-            if left(&handover.before).iter().any(is_said) {
-                return;
-            }
-            handover.phase = Phase::Settling;
-            match links.get_mut(home).filter(|link| link.is_up) {
-                Some(link) if is_repeated => return link.ask_to_pass(topic),
-                _ => {}
-            }
-        }
-        // It may have been lost meanwhile, and then says nothing any more of what was said before.
-        if !is_repeated || !links.get(home).is_some_and(|link| link.is_up) {
-            entry.handover = None;
-        } else if !links.get(home).is_some_and(|link| link.is_to_pass(topic)) {
-            self.settling.push(topic.clone());
+        let is_there = |server| self.links.get(server).is_some_and(|link| link.has(topic));
+        let is_new_there = is_there(home);
+        if is_repeated {
+            handover.stands(is_there(&handover.old), is_new_there, now_us);
+        } else if is_new_there {
+            self.end_handover(topic);
         }
     }
 
-    /// Time has passed: what nodes tell each other has arrived in the end.
-    pub fn settle(&mut self, now_us: u64) {
-        let topics = &mut self.topics;
-        self.settling.retain(|topic| {
-            let Some(entry) = topics.get_mut(topic) else { return false };
-            let Some(handover) = entry.handover.as_mut() else { return false };
-            if handover.phase != Phase::Settling {
-                return false;
+    /// The new home of a topic serves alone.
+    fn end_handover(&mut self, topic: &Topic) {
+        let Some(entry) = self.topics.get_mut(topic) else { return };
+        let Some(handover) = entry.handover.take() else { return };
+        if !entry.homes.contains(&handover.old)
+            && let Some(link) = self.links.get_mut(&handover.old)
+        {
+            link.ask(topic, false);
+        }
+    }
+
+    /// Time has passed: what nodes tell each other has arrived in the end. Says who waits for a topic that has moved on then, and
+    /// whose messages are coming already.
+    #[must_use]
+    pub fn settle(&mut self, now_us: u64) -> Vec<ClientId> {
+        let mut active = Vec::new();
+        for topic in std::mem::take(&mut self.settling) {
+            let handover = self.topics.get_mut(&topic).and_then(|entry| entry.handover.as_mut());
+            let Some(handover) = handover else { continue };
+            if !handover.settle(now_us) {
+                self.settling.push(topic);
+                continue;
             }
-            let stays = now_us < *handover.passed_us.get_or_insert(now_us) + LAG_US;
-            if !stays {
-                entry.handover = None;
+            self.end_handover(&topic);
+            let later = self.topics.get_mut(&topic).and_then(|entry| entry.later.take());
+            if let Some(homes) = later {
+                self.move_to(&topic, homes, now_us);
+                active.extend(self.awaiting_if_active(&topic));
             }
-            stays
-        });
+        }
+        active
     }
 
     /// Asks again for what servers have said is to be asked for elsewhere, or later, where it is still at home.
@@ -359,47 +325,65 @@ impl Hub {
     #[must_use]
     pub fn rehome(
         &mut self,
+        now_us: u64,
         mut homes_of: impl FnMut(&Topic) -> Option<Vec<ServerId>>,
     ) -> Vec<ClientId> {
         let (mut moved, mut active) = (Vec::new(), Vec::new());
         for (topic, entry) in &mut self.topics {
             let Some(homes) = homes_of(topic) else { continue };
-            if homes != entry.homes {
-                let before = std::mem::replace(&mut entry.homes, homes.clone());
-                moved.push((entry.number, topic.clone(), before, homes));
+            let is_leaving = entry.handover.as_ref().is_some_and(|it| it.is_leaving());
+            let is_there = |server| self.links.get(server).is_some_and(|link| link.has(topic));
+            if is_leaving && entry.homes.first().is_some_and(is_there) {
+                // What is on its way from its last home comes first.
+                entry.later = (homes != entry.homes).then_some(homes);
+            } else if homes != entry.homes {
+                entry.later = None;
+                moved.push((entry.number, topic.clone(), homes));
             }
         }
         moved.sort_unstable_by_key(|(number, ..)| *number);
-        for (_, topic, before, homes) in moved {
-            for server in &homes {
-                self.link(*server).ask(&topic, true);
-            }
-            // Who counted so far is listened to until the new one has confirmed.
-            let counted = before.first().filter(|first| homes.first() != Some(first)).copied();
-            for server in before.iter().filter(|it| !homes.contains(it) && Some(**it) != counted) {
-                if let Some(link) = self.links.get_mut(server) {
-                    link.ask(&topic, false);
-                }
-            }
-            if let (Some(counted), Some(home)) = (counted, homes.first()) {
-                // One that was subscribed to all the while may be behind with what the other has said.
-                let is_repeated = self.is_repeated(topic.kind);
-                match self.links.get_mut(home) {
-                    Some(link) if is_repeated && link.has(&topic) => link.ask_to_pass(&topic),
-                    _ => {}
-                }
-                let Some(entry) = self.topics.get_mut(&topic) else { continue };
-                match &mut entry.handover {
-                    Some(handover) => handover.goes_on(counted),
-                    None => entry.handover = Some(Box::new(Handover::from(counted))),
-                }
-            }
-            self.hand_over(&topic);
-            if let Some(entry) = self.topics.get(&topic).filter(|_| self.is_active(&topic)) {
-                active.extend_from_slice(&entry.awaiting);
-            }
+        for (_, topic, homes) in moved {
+            self.move_to(&topic, homes, now_us);
+            active.extend(self.awaiting_if_active(&topic));
         }
         active
+    }
+
+    fn awaiting_if_active(&self, topic: &Topic) -> Vec<ClientId> {
+        let entry = self.topics.get(topic).filter(|_| self.is_active(topic));
+        entry.map(|entry| entry.awaiting.clone()).unwrap_or_default()
+    }
+
+    /// A topic is at home elsewhere.
+    fn move_to(&mut self, topic: &Topic, homes: Vec<ServerId>, now_us: u64) {
+        for server in &homes {
+            self.link(*server).ask(topic, true);
+        }
+        let is_repeated = self.is_repeated(topic.kind);
+        let Some(entry) = self.topics.get_mut(topic) else { return };
+        let mut before = std::mem::replace(&mut entry.homes, homes);
+        let last = match entry.handover.take() {
+            Some(handover) if handover.is_leaving() => {
+                before.push(handover.old);
+                before.first().copied()
+            }
+            Some(handover) => Some(handover.old),
+            None => before.first().copied(),
+        };
+        // Who counted so far is listened to until the new one has confirmed, or for longer.
+        let last = last.filter(|last| entry.homes.first() != Some(last));
+        if let Some(last) = last {
+            entry.handover = Some(Box::new(Handover::from(last)));
+            if is_repeated && !self.settling.contains(topic) {
+                self.settling.push(topic.clone());
+            }
+        }
+        for server in before.iter().filter(|it| !entry.homes.contains(it) && Some(**it) != last) {
+            if let Some(link) = self.links.get_mut(server) {
+                link.ask(topic, false);
+            }
+        }
+        self.hand_over(topic, now_us);
     }
 
     /// The servers to which links are to be opened, since the last call.
@@ -431,7 +415,7 @@ impl Hub {
     }
 
     /// A link is connected: all that is wanted there is asked for, in the order in which it was wanted first.
-    pub fn opened(&mut self, server: ServerId) {
+    pub fn opened(&mut self, server: ServerId, now_us: u64) {
         let Some(link) = self.links.get_mut(&server) else { return };
         link.is_up = true;
         link.post.out.clear();
@@ -444,15 +428,15 @@ impl Hub {
             message::ask(&topic, true, &mut link.post.out);
             let side = Side { is_wanted: true, outstanding: 1, is_elsewhere: false };
             link.topics.insert(topic.clone(), side);
-            link.asked.push_back(Asked::Topic(topic, true));
+            link.asked.push_back((topic, true));
         }
         link.post.wake();
-        self.go_on_handing_over();
+        self.go_on_handing_over(now_us);
     }
 
     /// A link is not connected (any more). Says how many topics are without messages from there, and who waits for any of
     /// them.
-    pub fn lost(&mut self, server: ServerId) -> (usize, Vec<ClientId>) {
+    pub fn lost(&mut self, server: ServerId, now_us: u64) -> (usize, Vec<ClientId>) {
         let Some(link) = self.links.get_mut(&server) else { return (0, Vec::new()) };
         link.is_up = false;
         link.post.out.clear();
@@ -467,44 +451,38 @@ impl Hub {
         waiting.sort_unstable_by_key(|client| (client.index, client.generation));
         waiting.dedup();
         let count = link.topics.len();
-        self.go_on_handing_over();
+        self.go_on_handing_over(now_us);
         (count, waiting)
     }
 
     /// Takes in what a server said. `None` is for nonsense.
-    pub fn hear(&mut self, server: ServerId, frame: &[u8]) -> Option<News<'_>> {
+    pub fn hear(&mut self, server: ServerId, frame: &[u8], now_us: u64) -> Option<News<'_>> {
         Some(match message::read(frame)? {
             Said::Alive => News::Nothing,
             Said::Message(kind, name, channel) => {
                 let topic = Topic::new(kind, name);
                 let is_repeated = self.is_repeated(kind) && !is_of_keyspace(channel);
-                let counts = |entry: &mut Entry, is_asked: bool| {
-                    let home = entry.homes.first();
-                    match (&mut entry.handover, home) {
-                        _ if !is_repeated => true,
-                        (Some(handover), Some(home)) => {
-                            handover.counts((*home, is_asked), server, frame)
-                        }
-                        _ => home == Some(&server),
-                    }
-                };
                 let Some(entry) = self.topics.get_mut(&topic) else {
                     return Some(News::Message(&[]));
                 };
-                let home = entry.handover.as_ref().and(entry.homes.first());
-                let is_asked = home
-                    .and_then(|home| self.links.get(home))
-                    .is_some_and(|link| link.is_up && link.topics.contains_key(&topic));
-                News::Message(if counts(entry, is_asked) { &entry.subscribers[..] } else { &[] })
+                let home = entry.homes.first().copied();
+                let counts = match &mut entry.handover {
+                    _ if !is_repeated => true,
+                    Some(it) if server == it.old => it.hands_on(true, frame, now_us),
+                    Some(it) if home == Some(server) => it.hands_on(false, frame, now_us),
+                    Some(_) => false,
+                    None => home == Some(server),
+                };
+                News::Message(if counts { &entry.subscribers[..] } else { &[] })
             }
             Said::Confirmed { kind, name, is_wanted } => {
                 let topic = Topic::new(kind, name);
                 let link = self.links.get_mut(&server)?;
-                let is_asked = matches!(link.asked.front(), Some(Asked::Topic(asked, wanted))
+                let is_asked = matches!(link.asked.front(), Some((asked, wanted))
                     if *asked == topic && *wanted == is_wanted);
                 if is_asked {
                     link.asked.pop_front();
-                    return self.confirmed(server, &topic);
+                    return self.confirmed(server, &topic, now_us);
                 }
                 // Its slot has gone elsewhere: nothing more is said here.
                 if kind != Kind::Shard || is_wanted {
@@ -517,21 +495,14 @@ impl Hub {
                 }
                 News::Elsewhere
             }
-            Said::Passed => {
-                let Asked::Pass(topic) = self.links.get_mut(&server)?.asked.pop_front()? else {
-                    return None;
-                };
-                self.hand_over(&topic);
-                News::Nothing
-            }
             said @ (Said::Refused | Said::Elsewhere) => {
                 let link = self.links.get_mut(&server)?;
-                let Asked::Topic(topic, _) = link.asked.pop_front()? else { return None };
+                let (topic, _) = link.asked.pop_front()?;
                 let side = link.topics.get_mut(&topic)?;
                 side.outstanding = side.outstanding.saturating_sub(1);
                 if !side.is_wanted && side.outstanding == 0 {
                     link.topics.remove(&topic);
-                    self.hand_over(&topic);
+                    self.hand_over(&topic, now_us);
                     return Some(News::Nothing);
                 }
                 if said == Said::Elsewhere {
@@ -546,14 +517,14 @@ impl Hub {
     }
 
     /// A server has confirmed what it was asked of a topic.
-    fn confirmed(&mut self, server: ServerId, topic: &Topic) -> Option<News<'_>> {
+    fn confirmed(&mut self, server: ServerId, topic: &Topic, now_us: u64) -> Option<News<'_>> {
         let link = self.links.get_mut(&server)?;
         let side = link.topics.get_mut(topic)?;
         side.outstanding = side.outstanding.saturating_sub(1);
         if !side.is_wanted && side.outstanding == 0 {
             link.topics.remove(topic);
         }
-        self.hand_over(topic);
+        self.hand_over(topic, now_us);
         let is_new = self.links.get(&server).is_some_and(|link| link.has(topic));
         Some(if is_new && self.is_active(topic) {
             let awaiting = self.topics.get(topic).map(|entry| entry.awaiting.clone());

@@ -23,8 +23,6 @@ pub enum Said<'a> {
     Refused,
     /// A node of a cluster says that a shard channel is to be asked for elsewhere, or later.
     Elsewhere,
-    /// All that was asked before [`pass`] is answered.
-    Passed,
     /// Nothing of interest.
     Alive,
 }
@@ -36,8 +34,6 @@ pub fn read(frame: &[u8]) -> Option<Said<'_>> {
         b'-' if redirect::read(frame).is_some() => return Some(Said::Elsewhere),
         b'-' => return Some(Said::Refused),
         b'+' => return Some(Said::Alive),
-        // Where nothing is subscribed to, PING is answered as it is elsewhere.
-        b'$' => return Some(Said::Passed),
         _ => {}
     }
     let mut reader = Reader::new(frame);
@@ -49,7 +45,6 @@ pub fn read(frame: &[u8]) -> Option<Said<'_>> {
         b"pmessage" => Said::Message(Kind::Pattern, name, reader.read()?.bytes()?),
         b"smessage" => Said::Message(Kind::Shard, name, name),
         b"pong" if name.is_empty() => Said::Alive,
-        b"pong" => Said::Passed,
         said => {
             let kinds = [Kind::Channel, Kind::Pattern, Kind::Shard];
             let of_kind = |kind: Kind| match said {
@@ -68,11 +63,6 @@ pub fn ask(topic: &Topic, is_wanted: bool, out: &mut Vec<u8>) {
     let kind = topic.kind;
     let name = if is_wanted { kind.subscribe() } else { kind.unsubscribe() };
     redstart_common::resp::encode::request(out, [name.as_bytes(), &topic.name].into_iter());
-}
-
-/// Appends a question whose answer comes behind all that the server has to say by then.
-pub fn pass(out: &mut Vec<u8>) {
-    redstart_common::resp::encode::request(out, [&b"PING"[..], b"passed"].into_iter());
 }
 
 #[cfg(test)]
@@ -100,8 +90,6 @@ mod tests {
             let confirmed = Some(Said::Confirmed { kind, name: b"c", is_wanted });
             assert_eq!(read(frame.as_bytes()), confirmed, "{name}");
         }
-        assert_eq!(read(b"*2\r\n$4\r\npong\r\n$6\r\npassed\r\n"), Some(Said::Passed));
-        assert_eq!(read(b"$6\r\npassed\r\n"), Some(Said::Passed));
         assert_eq!(read(b"-MOVED 7 127.0.0.1:7000\r\n"), Some(Said::Elsewhere));
         assert_eq!(read(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"), Some(Said::Alive));
         assert_eq!(read(b"+PONG\r\n"), Some(Said::Alive));

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use redstart_common::resp::RespWrite;
 use redstart_common::slot;
@@ -20,6 +21,8 @@ pub struct Session {
     is_asking: bool,
     /// It may read from a replica.
     is_reading: bool,
+    /// It was asked for its role, and takes itself for a primary.
+    is_vouched: bool,
     /// What is queued behind MULTI.
     pub queued: Option<Vec<Vec<Vec<u8>>>>,
     is_spoilt: bool,
@@ -129,7 +132,7 @@ impl World {
         }
     }
 
-    /// Answers a request.
+    /// Answers a request. What was said by ASKING holds for the next, or for the transaction that it begins.
     pub fn answer(
         &self,
         place: usize,
@@ -138,8 +141,20 @@ impl World {
         args: Vec<Vec<u8>>,
         out: &mut Vec<u8>,
     ) {
+        let says_so = args[0].eq_ignore_ascii_case(b"asking");
+        self.answer_one(place, session, mailbox, args, out);
+        session.is_asking &= says_so || session.queued.is_some();
+    }
+
+    fn answer_one(
+        &self,
+        place: usize,
+        session: &mut Session,
+        mailbox: &Mailbox,
+        args: Vec<Vec<u8>>,
+        out: &mut Vec<u8>,
+    ) {
         let name = String::from_utf8_lossy(&args[0]).to_ascii_lowercase();
-        let is_asking = std::mem::take(&mut session.is_asking);
         let loads = self.servers.borrow()[place].loads_until > Instant::now();
         let keys = keys(&name, &args);
         let reads = session.is_reading && matches!(&name[..], "get" | "mget" | "exists");
@@ -150,7 +165,7 @@ impl World {
             return;
         }
         if self.is_cluster
-            && let Some(why) = self.elsewhere(place, &keys, is_asking, (reads, is_channel))
+            && let Some(why) = self.elsewhere(place, &keys, session.is_asking, (reads, is_channel))
         {
             session.is_spoilt |= session.queued.is_some();
             out.extend_from_slice(format!("-{why}\r\n").as_bytes());
@@ -180,6 +195,7 @@ impl World {
                 out.extend_from_slice(b"%1\r\n$5\r\nproto\r\n:3\r\n");
             }
             "role" if self.is_primary(place) => {
+                session.is_vouched = true;
                 out.extend_from_slice(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n");
             }
             "role" => out.extend_from_slice(
@@ -225,7 +241,12 @@ impl World {
             "subscribe" | "ssubscribe" | "unsubscribe" | "sunsubscribe" => {
                 listen(&name, &args[1..], mailbox, out);
             }
-            _ => self.execute(place, session, &args, out),
+            _ => {
+                if matches!(&name[..], "get" | "mget" | "exists") {
+                    self.is_read(place, session.is_vouched);
+                }
+                self.execute(place, session, &args, out);
+            }
         }
     }
 
@@ -257,19 +278,33 @@ impl World {
     pub fn publish(&self, place: usize, command: &[u8], channel: &[u8], text: &[u8]) -> usize {
         let is_of_shard = command.eq_ignore_ascii_case(b"spublish");
         let kind: &[u8] = if is_of_shard { b"smessage" } else { b"message" };
-        let servers = self.servers.borrow();
+        let count = self.servers.borrow().len();
+        let is_told_all = self.is_cluster && !is_of_shard;
+        if is_told_all {
+            // The other nodes are told, which takes a while.
+            for to in (0..count).filter(|to| *to != place) {
+                let most = if self.chance(0.1) { 500 } else { 40 };
+                let lag = Duration::from_millis(self.up_to(most));
+                self.bus.send((place, to), lag, &[kind, channel, text]);
+            }
+        }
         let hears = |other: usize| match () {
-            () if self.is_cluster && !is_of_shard => true,
+            () if is_told_all => other == place,
             () if self.has_replicas || self.groups.is_some() => other / 2 == place / 2,
             () => other == place,
         };
+        let words = [kind, channel, text];
+        (0..count).filter(|at| hears(*at)).map(|at| self.tell(at, &words)).sum()
+    }
+
+    /// A message reaches those who listen to its channel at a node. Says how many.
+    pub fn tell(&self, place: usize, words: &[&[u8]]) -> usize {
+        let topic = (words[0] == b"smessage", words[1].to_vec());
         let mut heard = 0;
-        for server in servers.iter().enumerate().filter(|(at, _)| hears(*at)).map(|(_, it)| it) {
-            for (_, mailbox) in &server.connections {
-                if mailbox.channels.borrow().contains(&(is_of_shard, channel.to_vec())) {
-                    mailbox.put(&[kind, channel, text]);
-                    heard += 1;
-                }
+        for (_, mailbox) in &self.servers.borrow()[place].connections {
+            if mailbox.channels.borrow().contains(&topic) {
+                mailbox.put(words);
+                heard += 1;
             }
         }
         heard

@@ -25,6 +25,8 @@ pub enum Reply {
     Count,
     /// An element of this list, or nothing.
     Element(Vec<u8>),
+    /// What was written to a key last, and by which server that was said.
+    Written,
     /// A map.
     Map,
 }
@@ -34,7 +36,7 @@ impl Reply {
     pub fn len(&self) -> usize {
         match self {
             Self::Is(reply) | Self::IsOrNull(reply) => reply.len(),
-            Self::Number | Self::Count | Self::Element(_) | Self::Map => 0,
+            Self::Number | Self::Count | Self::Element(_) | Self::Written | Self::Map => 0,
         }
     }
 }
@@ -46,6 +48,10 @@ pub struct Owed {
     pub reply: Reply,
     /// The write that has run when this comes.
     pub write: Option<u64>,
+    /// The key that is written or read, where order is to be seen.
+    pub key: Option<Vec<u8>>,
+    /// What is published to a channel when this comes, and when that was asked for.
+    pub said: Option<(Instant, String)>,
     /// The script that is known when this comes.
     pub shows: Option<String>,
     /// The script must be known.
@@ -59,6 +65,14 @@ pub struct Owed {
     pub may_be_lost: bool,
 }
 
+impl Owed {
+    /// Whether it is asked on a connection of the client's own, which ends when its server leaves.
+    pub fn is_alone(&self) -> bool {
+        let takes = matches!(self.reply, Reply::Element(_));
+        takes || (self.write.is_some() && matches!(self.reply, Reply::IsOrNull(_)))
+    }
+}
+
 /// What must be exactly so.
 pub fn owed(reply: impl Into<Vec<u8>>) -> Owed {
     may_be(Reply::Is(reply.into()))
@@ -68,6 +82,8 @@ fn may_be(reply: Reply) -> Owed {
     Owed {
         reply,
         write: None,
+        key: None,
+        said: None,
         shows: None,
         is_shown: false,
         is_sure: false,
@@ -80,8 +96,8 @@ fn sure(reply: &[u8]) -> Owed {
     Owed { is_sure: true, ..owed(reply) }
 }
 
-fn writes(id: u64, reply: Reply) -> Owed {
-    Owed { write: Some(id), ..may_be(reply) }
+fn writes(id: u64, key: &[u8], reply: Reply) -> Owed {
+    Owed { write: Some(id), key: Some(key.to_vec()), ..may_be(reply) }
 }
 
 fn bulk(text: &[u8]) -> Vec<u8> {
@@ -114,7 +130,7 @@ impl Client<'_> {
 
     /// Adds a request, or a few that belong together.
     pub fn ask(&mut self) {
-        match self.random.random_range(0..31) {
+        match self.random.random_range(0..36) {
             0..5 => self.get("g"),
             5 => self.get("L"),
             6..9 => {
@@ -168,13 +184,24 @@ impl Client<'_> {
             26 | 27 => {
                 let (key, id) = (self.key("q"), self.world.data.next_id());
                 let text = id.to_string();
-                self.push(&[b"RPUSH", &key, text.as_bytes()], writes(id, Reply::Number));
+                self.push(&[b"RPUSH", &key, text.as_bytes()], writes(id, &key, Reply::Number));
             }
             28 | 29 => {
                 let command: &[u8] =
                     if self.random.random_bool(0.5) { b"PUBLISH" } else { b"SPUBLISH" };
                 let channel = format!("ch:{}", self.random.random_range(0..CHANNELS));
                 self.publish(command, &channel);
+            }
+            30..34 => {
+                // Most of what it reads so it has just written.
+                let key = self.written.clone().filter(|_| self.random.random_bool(0.8));
+                let key = key.unwrap_or_else(|| self.key("w"));
+                let owed = Owed { key: Some(key.clone()), ..may_be(Reply::Written) };
+                self.push(&[b"GET", &key], owed);
+            }
+            34 => {
+                let version: &[u8] = if self.random.random_bool(0.5) { b"2" } else { b"3" };
+                self.greet_in(version);
             }
             _ => {
                 let (key, id) = (self.key("w"), self.world.data.next_id());
@@ -184,7 +211,7 @@ impl Client<'_> {
                 let text = id.to_string();
                 self.push(
                     &[b"SET", &key, text.as_bytes()],
-                    writes(id, Reply::Is(b"+OK\r\n".to_vec())),
+                    writes(id, &key, Reply::Is(b"+OK\r\n".to_vec())),
                 );
             }
         }
@@ -200,7 +227,9 @@ impl Client<'_> {
     /// Says something on a channel that is like nothing else.
     pub fn publish(&mut self, command: &[u8], channel: &str) -> String {
         let text = format!("{channel} {}", self.world.data.next_id());
-        self.push(&[command, channel.as_bytes(), text.as_bytes()], may_be(Reply::Number));
+        let said = (!command.starts_with(b"S")).then(|| (Instant::now(), text.clone()));
+        let owed = Owed { said, ..may_be(Reply::Number) };
+        self.push(&[command, channel.as_bytes(), text.as_bytes()], owed);
         text
     }
 
@@ -218,7 +247,7 @@ impl Client<'_> {
         } else {
             let (key, id) = (self.key("w"), self.world.data.next_id());
             let text = id.to_string();
-            let owed = writes(id, Reply::Is(b"+OK\r\n".to_vec()));
+            let owed = writes(id, &key, Reply::Is(b"+OK\r\n".to_vec()));
             let owed = Owed { shows, is_shown, ..owed };
             self.push(&[name, script, b"1", &key, text.as_bytes()], owed);
         }
@@ -240,12 +269,16 @@ impl Client<'_> {
         self.push(&[b"GET", read.as_bytes()], owed(*b"+QUEUED\r\n"));
         let mut reply = b"*2\r\n+OK\r\n".to_vec();
         reply.bulk(&wire::value_of(read.as_bytes()));
-        self.push(&[b"EXEC"], writes(id, Reply::IsOrNull(reply)));
+        self.push(&[b"EXEC"], writes(id, key.as_bytes(), Reply::IsOrNull(reply)));
     }
 
     /// Speaks RESP3 from now on.
     pub fn greet(&mut self) {
-        self.push(&[b"HELLO", b"3"], Owed { is_sure: true, ..may_be(Reply::Map) });
+        self.greet_in(b"3");
+    }
+
+    fn greet_in(&mut self, version: &[u8]) {
+        self.push(&[b"HELLO", version], Owed { is_sure: true, ..may_be(Reply::Map) });
     }
 
     fn get(&mut self, kind: &str) {
@@ -266,18 +299,20 @@ impl Client<'_> {
     fn with_keys(&mut self, name: &[u8], keys: &[Vec<u8>], reply: Vec<u8>) {
         let mut words = vec![name];
         words.extend(keys.iter().map(Vec::as_slice));
-        self.push(&words, owed(reply));
+        self.push(&words, Owed { reads: Some(Instant::now()), ..owed(reply) });
     }
 
     fn set(&mut self, padding: usize) {
-        let key = self.key("w");
+        let key = self.written.clone().filter(|_| self.random.random_bool(0.3));
+        let key = key.unwrap_or_else(|| self.key("w"));
+        self.written = Some(key.clone());
         let id = self.world.data.next_id();
         let mut value = id.to_string().into_bytes();
         if padding > 0 {
             value.push(b' ');
             value.resize(value.len() + padding, b'x');
         }
-        self.push(&[b"SET", &key, &value], writes(id, Reply::Is(b"+OK\r\n".to_vec())));
+        self.push(&[b"SET", &key, &value], writes(id, &key, Reply::Is(b"+OK\r\n".to_vec())));
     }
 
     fn transaction(&mut self) {
@@ -290,6 +325,7 @@ impl Client<'_> {
         let number = id.to_string();
         self.push(&[b"SET", written.as_bytes(), number.as_bytes()], owed(*b"+QUEUED\r\n"));
         self.push(&[b"GET", read.as_bytes()], owed(*b"+QUEUED\r\n"));
-        self.push(&[b"EXEC"], writes(id, Reply::Is(reply)));
+        self.push(&[b"EXEC"], writes(id, written.as_bytes(), Reply::Is(reply)));
+        self.written = Some(written.into_bytes());
     }
 }

@@ -1,6 +1,6 @@
 //! The clients of a history: what they ask, and what they are owed for it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::asks::{CHANNELS, KEYS, Owed, Reply, owed};
 use super::servers::World;
+use super::settings::Fate;
 use super::{ANSWERED, Outcome, wire};
 use crate::control::Directory;
 use crate::topology::PoolId;
@@ -25,6 +26,9 @@ use crate::worker::Worker;
 
 /// Replies that are longer may be passed on before they have come whole.
 const LONG_BYTES: usize = 8 * 1024;
+
+/// For so long somebody publishes at least: channels are on their way for some seconds.
+const CHATTER: Duration = Duration::from_secs(6);
 
 /// A client, and what it is owed.
 pub struct Client<'a> {
@@ -43,6 +47,10 @@ pub struct Client<'a> {
     pub owed: VecDeque<Owed>,
     /// It has said something of which nothing is heard, and nothing since.
     pub has_unheard: bool,
+    /// The key to which it has written last.
+    pub written: Option<Vec<u8>>,
+    /// What has run of what it has written, the last by key.
+    wrote: HashMap<Vec<u8>, u64>,
     /// A count that it has read.
     count: Option<u64>,
     outcome: Outcome,
@@ -88,6 +96,13 @@ pub async fn live(
         let count =
             if client.random.random_bool(0.3) { 1 } else { client.random.random_range(2..24) };
         (0..count).for_each(|_| client.ask());
+        if client.random.random_bool(0.25) {
+            // It goes on asking when it has been heard, and perhaps not answered.
+            let rest = Duration::from_millis(client.random.random_range(0..400));
+            let _ = timeout(rest, client.send_all()).await;
+            sleep(rest).await;
+            (0..client.random.random_range(1..8)).for_each(|_| client.ask());
+        }
         // Some give up in the middle, and what becomes of their requests they do not learn.
         let gives_up = client.random.random_bool(0.04);
         let limit = if gives_up {
@@ -152,6 +167,26 @@ pub async fn live(
     Ok(client.outcome)
 }
 
+/// The life of a client that publishes, until all is calm.
+pub async fn chatter(
+    world: &World,
+    worker: &Rc<Worker>,
+    directory: &Arc<Directory>,
+    seed: u64,
+) -> Result<(), String> {
+    let stream = connect(worker, directory, 4096);
+    let mut client = Client::new(u32::MAX - 1, world, SmallRng::seed_from_u64(seed), stream);
+    while world.is_eventful() || world.began.elapsed() < CHATTER {
+        let channel = format!("ch:{}", client.random.random_range(0..CHANNELS));
+        client.publish(b"PUBLISH", &channel);
+        if !client.converse().await.map_err(|why| format!("who publishes: {why}"))? {
+            return Err("the connection of one who publishes has ended".to_owned());
+        }
+        sleep(Duration::from_millis(client.random.random_range(0..40))).await;
+    }
+    Ok(())
+}
+
 /// Asks for a key of every place once all is quiet: nothing may be refused.
 pub async fn look_around(
     world: &World,
@@ -194,6 +229,8 @@ impl<'a> Client<'a> {
             sent: 0,
             owed: VecDeque::new(),
             has_unheard: false,
+            written: None,
+            wrote: HashMap::new(),
             count: None,
             outcome: Outcome::default(),
             trace: DefaultHasher::default(),
@@ -211,6 +248,8 @@ impl<'a> Client<'a> {
         self.sent = 0;
         self.owed.clear();
         self.has_unheard = false;
+        self.written = None;
+        self.wrote.clear();
         if speaks_resp3 {
             self.greet();
         }
@@ -232,6 +271,23 @@ impl<'a> Client<'a> {
             None => self.push(&[b"UNWATCH"], owed(*b"+OK\r\n")),
         }
         self.converse().await
+    }
+
+    /// Sends what there is to send, and reads nothing.
+    async fn send_all(&mut self) {
+        let Self { stream, out, sent, .. } = self;
+        // An end is noticed where it reads.
+        let _ = poll_fn(|cx| {
+            while *sent < out.len() {
+                match stream.poll_write(cx, &out[*sent..]) {
+                    Poll::Ready(Ok(count)) => *sent += count,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await;
     }
 
     /// Sends what there is to send and reads until nothing is owed. False says that the connection was closed, as it may be.
@@ -262,8 +318,13 @@ impl<'a> Client<'a> {
                 let is_torn = self.owed.iter().any(|owed| owed.reply.len() > LONG_BYTES);
                 // An end that finds requests unread takes replies away that were on their way.
                 let looked_at = if is_reset { self.owed.len() } else { 1 };
-                let is_lost = self.owed.iter().take(looked_at).any(|owed| owed.may_be_lost);
-                let is_ended = is_lost && self.world.ends_lost && self.world.was_rough;
+                let may_be_lost = |owed: &Owed| match self.world.fate_at_first() {
+                    Fate::Calm => false,
+                    Fate::Gentle => owed.is_alone(),
+                    Fate::Rough => owed.may_be_lost,
+                };
+                let is_lost = self.owed.iter().take(looked_at).any(may_be_lost);
+                let is_ended = is_lost && self.world.ends_lost;
                 self.world.ended.set(self.world.ended.get() + u64::from(is_ended));
                 let may_be = is_ended || (is_torn && self.world.is_rough());
                 let first = self.owed.front().map(|owed| format!("{:?}", owed.reply));
@@ -308,7 +369,11 @@ impl<'a> Client<'a> {
             let is_null = [&b"$-1\r\n"[..], b"*-1\r\n", b"_\r\n"].contains(&reply);
             let is_as_wanted = match &owed.reply {
                 Reply::Is(wanted) => {
-                    let may_lack = |asked| is_null && self.world.may_lack(asked);
+                    // A null, or fewer of many.
+                    let may_lack = |asked| {
+                        let is_like_it = is_null || (wanted[0] != b'$' && reply[0] == wanted[0]);
+                        is_like_it && self.world.may_lack(asked)
+                    };
                     reply == wanted || owed.reads.is_some_and(may_lack)
                 }
                 Reply::IsOrNull(wanted) => reply == wanted || is_null,
@@ -319,21 +384,38 @@ impl<'a> Client<'a> {
                     self.count = text.split("\r\n").nth(1).and_then(|count| count.parse().ok());
                     reply[0] == b'$' && self.count.is_some()
                 }
+                Reply::Written => wire::written(reply).is_some(),
                 Reply::Element(key) => is_null || self.world.is_element(key, reply),
             };
             if is_as_wanted {
                 match owed.write {
                     Some(id) if is_null => self.world.data.denied(id),
-                    Some(id) => self.world.data.told(id),
+                    Some(id) => {
+                        self.world.data.told(id);
+                        if let Some(key) = &owed.key {
+                            let before = self.wrote.insert(key.clone(), id);
+                            self.world.comes_behind(before, id)?;
+                        }
+                    }
                     None => {}
                 }
+                if let (Reply::Written, Some(key)) = (&owed.reply, &owed.key)
+                    && let (Some(write), Some(found)) = (self.wrote.get(key), wire::written(reply))
+                {
+                    self.world.finds(*write, found)?;
+                    self.outcome.read_back += 1;
+                }
+                self.world.published.borrow_mut().extend(owed.said);
                 if let Some(digest) = owed.shows {
                     self.world.data.show(digest);
                 }
             } else if owed.is_shown && self.owed.is_empty() && reply.starts_with(b"-NOSCRIPT") {
                 // A client that has sent more behind it is told, for that would be overtaken.
                 return Err(format!("{:?} for a script that is known", shown()));
-            } else if reply[0] == b'-' && !owed.is_sure && self.world.is_rough() {
+            } else if reply[0] == b'-'
+                && !owed.is_sure
+                && self.world.may_tell(&owed, !self.owed.is_empty(), reply)
+            {
                 self.outcome.errors += 1;
                 // Where what may have run ends the connection, what is answered by an error has not.
                 let is_denied = self.world.ends_lost || has_not_run(reply);

@@ -20,6 +20,13 @@ pub const WRITES: &[u8] = b"return redis.call('set', KEYS[1], ARGV[1])";
 /// What was said when a write was not run, and is not to be run later.
 type Denied = HashSet<u64>;
 
+/// When a write ran, by the count of all, and on which server.
+#[derive(Debug, Clone, Copy)]
+struct Ran {
+    turn: usize,
+    place: usize,
+}
+
 /// What servers have, and what they have run.
 #[derive(Debug, Default)]
 pub struct Data {
@@ -27,6 +34,10 @@ pub struct Data {
     brought: RefCell<HashSet<(usize, Vec<u8>)>>,
     /// How often each write ran.
     runs: RefCell<HashMap<u64, u32>>,
+    /// When and where each ran first.
+    ran: RefCell<HashMap<u64, Ran>>,
+    /// What was written to each key last.
+    values: RefCell<HashMap<Vec<u8>, u64>>,
     /// The writes that somebody was told of.
     told: RefCell<Vec<u64>>,
     /// The writes of which somebody was told that they have not run.
@@ -77,6 +88,22 @@ impl Data {
     /// A client was given an element of a list. Says whether nobody was before.
     pub fn gives(&self, id: u64) -> bool {
         self.given.borrow_mut().insert(id)
+    }
+
+    /// Whether the second of two writes ran before the first. With `by_server` that counts only where one server ran both.
+    pub fn is_overtaken(&self, first: u64, second: u64, by_server: bool) -> bool {
+        let ran = self.ran.borrow();
+        let (Some(first), Some(second)) = (ran.get(&first), ran.get(&second)) else { return false };
+        second.turn < first.turn && (!by_server || first.place == second.place)
+    }
+
+    /// Whether a read on a server has found something older than a write that was asked for before it.
+    pub fn is_missed(&self, write: u64, found: u64, place: usize, by_server: bool) -> bool {
+        let ran = self.ran.borrow();
+        let Some(write) = ran.get(&write).filter(|it| !by_server || it.place == place) else {
+            return false;
+        };
+        ran.get(&found).is_none_or(|found| found.turn < write.turn)
     }
 
     /// Writes that ran.
@@ -179,6 +206,10 @@ impl World {
         let mut words = text.split(' ');
         let id: u64 = words.next().and_then(|word| word.parse().ok()).expect("a number");
         *self.data.runs.borrow_mut().entry(id).or_default() += 1;
+        let mut ran = self.data.ran.borrow_mut();
+        let turn = ran.len();
+        ran.entry(id).or_insert(Ran { turn, place });
+        self.data.values.borrow_mut().insert(key.to_vec(), id);
         self.data.touch(key);
         if key.starts_with(b"c:") {
             let count: u64 = words.next().and_then(|word| word.parse().ok()).expect("a count");
@@ -199,6 +230,9 @@ impl World {
         if key.starts_with(b"c:") {
             let count = self.data.counters.borrow().get(key).copied().unwrap_or(0);
             out.bulk(count.to_string().as_bytes());
+        } else if key.starts_with(b"w:") {
+            let written = self.data.values.borrow().get(key).copied().unwrap_or(0);
+            out.bulk(format!("{written} {place}").as_bytes());
         } else if self.has(place, key) && !self.has_left_replica(place, key) {
             out.bulk(&wire::value_of(key));
         } else {
@@ -225,9 +259,13 @@ impl World {
             }
             b"mget" => {
                 out.extend_from_slice(format!("*{}\r\n", args.len() - 1).as_bytes());
-                args[1..].iter().for_each(|key| out.bulk(&wire::value_of(key)));
+                args[1..].iter().for_each(|key| self.get(place, key, session, out));
             }
-            b"exists" => out.extend_from_slice(format!(":{}\r\n", args.len() - 1).as_bytes()),
+            b"exists" => {
+                let is_there = |key: &&Vec<u8>| !self.has_left_replica(place, key);
+                let count = args[1..].iter().filter(is_there).count();
+                out.extend_from_slice(format!(":{count}\r\n").as_bytes());
+            }
             b"set" => {
                 self.write(place, &args[1], &args[2]);
                 out.extend_from_slice(b"+OK\r\n");
@@ -242,6 +280,10 @@ impl World {
             }
             b"blpop" => match self.data.pop(&args[1]) {
                 Some(id) => {
+                    if self.groups.as_ref().is_some_and(|groups| groups.is_deposed(place)) {
+                        // With what this server has, it is lost.
+                        self.data.given.borrow_mut().insert(id);
+                    }
                     out.extend_from_slice(b"*2\r\n");
                     out.bulk(&args[1]);
                     out.bulk(id.to_string().as_bytes());

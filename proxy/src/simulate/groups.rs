@@ -101,6 +101,11 @@ impl Groups {
         }
     }
 
+    /// Whether the proxy knows that a server is to be asked for nothing more.
+    pub fn is_deposed(&self, place: usize) -> bool {
+        self.members.borrow()[place].deposed.is_some()
+    }
+
     /// Every server knows who it is.
     pub fn calm(&self) {
         for group in self.groups.borrow().iter() {

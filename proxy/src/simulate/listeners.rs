@@ -9,10 +9,11 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redstart_common::net::memory::MemoryStream;
 use redstart_common::resp::encode;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::asks::CHANNELS;
 use super::servers::World;
+use super::settings::Fate;
 use super::{ANSWERED, clients, wire};
 use crate::control::Directory;
 use crate::worker::Worker;
@@ -43,6 +44,7 @@ pub async fn live(
     let mut listener = Listener { world, channels, is_of_shard, heard: BTreeSet::new() };
     let mut input = Vec::new();
     let (mut confirmed, wanted) = (0, listener.channels.len());
+    let mut since = None;
     loop {
         let bytes = timeout(if confirmed < wanted { ANSWERED } else { LOOK }, wire::read(&stream));
         match bytes.await {
@@ -52,19 +54,21 @@ pub async fn live(
             Err(_) if world.is_over.get() => break,
             Err(_) => {}
         }
-        if input.first() == Some(&b'-') && confirmed == 0 && world.was_rough {
+        if input.first() == Some(&b'-') && confirmed == 0 && world.fate_at_first() == Fate::Rough {
             // There is nobody to listen to.
             return Ok(());
         }
         while let Some(words) = wire::take_words(&mut input)? {
             if words[0].eq_ignore_ascii_case(command.as_bytes()) {
                 confirmed += 1;
+                since = (confirmed == wanted).then(Instant::now);
             } else {
                 listener.hears(&words)?;
             }
         }
     }
-    listener.has_heard_all()
+    listener.has_heard_all()?;
+    since.map_or(Ok(()), |since| listener.has_missed_nothing(since))
 }
 
 async fn write(stream: &MemoryStream, out: &[u8]) -> Result<(), String> {
@@ -92,10 +96,29 @@ impl Listener<'_> {
         let is_right = what == kind
             && self.channels.contains(&*channel)
             && text.split(' ').next() == Some(&*channel);
-        if !is_right || !self.heard.insert(text.into_owned()) {
+        // Where the node that was listened to has left, another may tell late what that has told before.
+        let may_repeat = self.world.is_cluster && self.world.leaves && !self.is_of_shard;
+        let is_new = self.heard.insert(text.into_owned());
+        if !is_right || !(is_new || may_repeat) {
             return Err(format!("{:?} is said, or twice", shown()));
         }
         Ok(())
+    }
+
+    /// Where no link is lost, all that was published since then was heard.
+    fn has_missed_nothing(&self, since: Instant) -> Result<(), String> {
+        if self.is_of_shard || self.world.leaves {
+            return Ok(());
+        }
+        let published = self.world.published.borrow();
+        let mut missed = published.iter().filter(|(asked, text)| {
+            let channel = text.split(' ').next().unwrap_or_default();
+            *asked > since && self.channels.contains(channel) && !self.heard.contains(text)
+        });
+        match missed.next() {
+            Some((_, text)) => Err(format!("a listener has not heard {text:?}")),
+            None => Ok(()),
+        }
     }
 
     /// What was said when all was quiet was heard.

@@ -14,9 +14,11 @@ use redstart_common::slot::{self, SLOT_COUNT};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answers::{Mailbox, Session};
+use super::asks::Owed;
+use super::bus::Bus;
 use super::data::Data;
 use super::groups::Groups;
-use super::settings::{Kind, Manner};
+use super::settings::{Fate, Kind, Manner};
 use super::wire;
 use crate::settings::ServerAddress;
 use crate::topology::roster::{Change, SlotRange};
@@ -59,9 +61,10 @@ pub struct World {
     pub has_replicas: bool,
     /// Every server is asked for a key that some lack before it counts as missing.
     pub asks_all: bool,
-    is_rough: Cell<bool>,
-    /// Whether anything has befallen anybody.
-    pub was_rough: bool,
+    /// Replicas may be read, which may be ahead of what is on its way to their primaries.
+    reads_replicas: bool,
+    fate: Cell<Fate>,
+    at_first: Fate,
     /// Connections end in the place of replies to writes that may have run on servers that were lost.
     pub ends_lost: bool,
     /// How often one has.
@@ -70,6 +73,16 @@ pub struct World {
     pub data: Data,
     /// What has befallen.
     pub faults: Cell<u64>,
+    /// What nodes of a cluster tell each other.
+    pub bus: Bus,
+    /// What was published and acknowledged, and when it was asked for.
+    pub published: RefCell<Vec<(Instant, String)>>,
+    /// A server that was read from over a connection on which it had not said that it is a primary, where only those are read.
+    pub read_unasked: Cell<Option<usize>>,
+    /// When a server last left while a connection to it was wanted.
+    pub left_wanted: Cell<Option<Instant>>,
+    /// Servers may leave, and come back.
+    pub leaves: bool,
     /// What was said on channels when all was quiet.
     pub last: RefCell<Vec<String>>,
     /// Listeners need not listen any more.
@@ -102,12 +115,18 @@ impl World {
             is_cluster: manner.kind == Kind::Cluster,
             has_replicas: manner.has_replicas,
             asks_all: manner.fallback + 1 >= manner.servers,
-            is_rough: Cell::new(manner.is_rough),
-            was_rough: manner.is_rough,
+            reads_replicas: manner.reads_replicas(),
+            fate: Cell::new(manner.fate),
+            at_first: manner.fate,
             ends_lost: manner.ends_lost,
             ended: Cell::new(0),
             data: Data::default(),
             faults: Cell::new(0),
+            bus: Bus::default(),
+            published: RefCell::default(),
+            read_unasked: Cell::new(None),
+            left_wanted: Cell::new(None),
+            leaves: manner.leaves,
             last: RefCell::default(),
             is_over: Cell::new(false),
             is_verbose,
@@ -117,12 +136,39 @@ impl World {
 
     /// Whether errors are to be expected.
     pub fn is_rough(&self) -> bool {
-        self.is_rough.get()
+        self.fate.get() == Fate::Rough
+    }
+
+    /// A server is read from, on a connection on which it has said that it is a primary, or not.
+    pub fn is_read(&self, place: usize, is_vouched: bool) {
+        if self.groups.is_some() && !self.reads_replicas && !is_vouched {
+            self.read_unasked.set(Some(place));
+        }
+    }
+
+    /// What was to befall the servers before all was calm.
+    pub fn fate_at_first(&self) -> Fate {
+        self.at_first
+    }
+
+    /// Whether a client may be told of an error. Where nothing befalls servers that is to be noticed, only that nobody knows what
+    /// became of something on a connection of its own.
+    pub fn may_tell(&self, owed: &Owed, has_more: bool, error: &[u8]) -> bool {
+        let is_unknown = || error.ends_with(b"whether the request has run is not known\r\n");
+        // A script that its server lacks is not sent again where more of the client's would be overtaken.
+        let is_overtaken = || has_more && error.starts_with(b"-NOSCRIPT");
+        let may_be = || owed.is_alone() && is_unknown() || is_overtaken();
+        self.is_rough() || (self.at_first == Fate::Gentle && may_be())
+    }
+
+    /// Whether anything befalls anybody.
+    pub fn is_eventful(&self) -> bool {
+        self.fate.get() != Fate::Calm
     }
 
     /// From now on nothing befalls anybody.
     pub fn calm(&self) {
-        self.is_rough.set(false);
+        self.fate.set(Fate::Calm);
         let now = Instant::now();
         for server in self.servers.borrow_mut().iter_mut() {
             server.is_up = true;
@@ -136,8 +182,53 @@ impl World {
 
     /// Whether what was run and what was told of it go together.
     pub fn judge(&self) -> Result<(), String> {
-        self.data.judge(self.was_rough || self.data.has_given_up.get())?;
+        self.data.judge(self.at_first != Fate::Calm || self.data.has_given_up.get())?;
+        if let Some(place) = self.read_unasked.get() {
+            return Err(format!(
+                "server {place} was read from and had not said that it is a primary"
+            ));
+        }
         self.groups.as_ref().map_or(Ok(()), |groups| groups.judge(&self.data.all_told()))
+    }
+
+    /// Whether only what one server runs is in order: where there are several without a plan, keys go from one to another without
+    /// what was written to them.
+    fn orders_by_server(&self) -> bool {
+        !self.is_cluster && self.groups.is_none()
+    }
+
+    /// Whether what clients ask for one key runs in order. Where such a server leaves and comes back, it is another to the proxy, and
+    /// what it was asked before may still be on its way.
+    fn is_ordered(&self) -> bool {
+        !self.orders_by_server() || !self.leaves
+    }
+
+    /// A client has heard that a write has run, and before that of another of its own to the same key.
+    pub fn comes_behind(&self, before: Option<u64>, write: u64) -> Result<(), String> {
+        match before {
+            Some(before)
+                if self.is_ordered()
+                    && self.data.is_overtaken(before, write, self.orders_by_server()) =>
+            {
+                Err(format!("write {write} has overtaken write {before} of the same client"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A client has read what was written last, and by which server that is said, and has heard before that a write of its own to
+    /// the same key has run.
+    pub fn finds(&self, write: u64, (found, place): (u64, usize)) -> Result<(), String> {
+        let by_server = self.orders_by_server();
+        if self.is_ordered()
+            && !self.reads_replicas
+            && self.data.is_missed(write, found, place, by_server)
+        {
+            return Err(format!(
+                "a read has overtaken write {write} of its client: {found} is found"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether a server takes writes.
@@ -237,7 +328,7 @@ impl World {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         // A server that hangs has a queue for those who connect, which fills.
-        if server.hangs_until > now && world.chance(0.3) {
+        if server.hangs_until > now && world.is_rough() && world.chance(0.3) {
             return Ok(None);
         }
         let room = 1 << (10 + world.up_to(7));

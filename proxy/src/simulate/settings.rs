@@ -6,15 +6,18 @@ use rand::rngs::SmallRng;
 use crate::settings::{Global, PoolSettings, Settings};
 
 /// Where a pool of groups reads, and how long it waits.
-fn reads(random: &mut SmallRng, lines: &mut Vec<String>) {
+fn reads(random: &mut SmallRng, fate: Fate, lines: &mut Vec<String>) {
     // Waiting is the default, and it may be turned off.
     let hold = [None, None, Some(2000), Some(0)][random.random_range(0..4)];
+    let is_gentle = fate == Fate::Gentle;
+    let hold = if is_gentle { Some(HOLD_GENTLE_MS) } else { hold };
     lines.extend(hold.map(|ms: u32| format!("failover_hold: {ms}")));
     if random.random_bool(0.25) {
         return;
     }
     let all = ["master_preferred", "replica", "replica_preferred", "any", "nearest"];
-    let from = all[random.random_range(0..all.len())];
+    // Where only replicas may be read and none is known, that is an error.
+    let from = if is_gentle { "any" } else { all[random.random_range(0..all.len())] };
     lines.push(format!("read_from: {from}"));
     if random.random_bool(0.3) {
         lines.push(format!("read_after_write: {}", random.random_range(1..200)));
@@ -22,7 +25,7 @@ fn reads(random: &mut SmallRng, lines: &mut Vec<String>) {
     match random.random_range(0..5) {
         0 => lines.push(format!("max_load: {}", random.random_range(1..8))),
         1 => lines.push(format!("max_load: {}ms", random.random_range(1..50))),
-        2 => lines.push("max_lag: 5s".to_owned()),
+        2 if !is_gentle => lines.push("max_lag: 5s".to_owned()),
         _ => {}
     }
     if hold != Some(0) && random.random_bool(0.6) {
@@ -52,6 +55,20 @@ pub enum Kind {
     Groups,
 }
 
+/// What befalls the servers of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing.
+    Calm,
+    /// What no client may notice: slots move, nodes leave the map and come back, and servers take their time.
+    Gentle,
+    /// Whatever may.
+    Rough,
+}
+
+/// How long requests wait for nodes where clients are to notice nothing, in milliseconds.
+const HOLD_GENTLE_MS: u32 = 4000;
+
 /// What kind of pool a history has, and how rough its world is.
 #[derive(Debug, Clone)]
 pub struct Manner {
@@ -63,8 +80,10 @@ pub struct Manner {
     pub has_replicas: bool,
     /// Servers that are asked where a read misses.
     pub fallback: u16,
-    /// Whether anything befalls them.
-    pub is_rough: bool,
+    /// What befalls them.
+    pub fate: Fate,
+    /// Whether some may leave for a while.
+    pub leaves: bool,
     /// A client whose write may have run on a server that was lost sees its connection end.
     pub ends_lost: bool,
     /// The settings that vary.
@@ -78,10 +97,17 @@ impl Manner {
         let mut fallback = 0;
         let kind = [Kind::Servers, Kind::Cluster, Kind::Groups][random.random_range(0..3)];
         let has_replicas = kind == Kind::Cluster && random.random_bool(0.5);
+        let fate = match random.random_range(0..20) {
+            0..3 => Fate::Calm,
+            3..10 if kind == Kind::Cluster => Fate::Gentle,
+            _ => Fate::Rough,
+        };
+        let is_gentle = fate == Fate::Gentle;
         if has_replicas {
-            reads(random, &mut lines);
+            reads(random, fate, &mut lines);
         } else if kind == Kind::Cluster {
-            lines.push("failover_hold: 2000".to_owned());
+            let hold = if is_gentle { HOLD_GENTLE_MS } else { 2000 };
+            lines.push(format!("failover_hold: {hold}"));
         } else {
             let distribution = ["ketama", "modula"][random.random_range(0..2)];
             // A read that misses is asked of the next servers of the ring, which ketama has.
@@ -92,7 +118,7 @@ impl Manner {
             lines.push(format!("distribution: {distribution}"));
             lines.push("hash: fnv1a_64".to_owned());
             match random.random_range(0..7) {
-                _ if kind == Kind::Groups => reads(random, &mut lines),
+                _ if kind == Kind::Groups => reads(random, fate, &mut lines),
                 2..5 => {
                     let what = ["eject", "fail", "next"][random.random_range(0..3)];
                     lines.push(format!("on_server_down: {what}"));
@@ -114,7 +140,8 @@ impl Manner {
         if ends_lost {
             lines.push("on_lost_request: close".to_owned());
         }
-        lines.push(format!("timeout: {}", random.random_range(150..1500)));
+        let timeout = if is_gentle { 10_000 } else { random.random_range(150..1500) };
+        lines.push(format!("timeout: {timeout}"));
         lines.push(format!("server_connections: {}", random.random_range(1..3)));
         lines.push(format!("heavy_connections: {}", random.random_range(0..3)));
         let servers = match kind {
@@ -122,8 +149,13 @@ impl Manner {
             Kind::Cluster if has_replicas => 2 * random.random_range(1..4),
             Kind::Servers | Kind::Cluster => random.random_range(2..6),
         };
-        let is_rough = random.random_bool(0.85);
-        Self { servers, kind, has_replicas, fallback, is_rough, ends_lost, lines }
+        let leaves = fate == Fate::Rough || (is_gentle && random.random_bool(0.6));
+        Self { servers, kind, has_replicas, fallback, fate, leaves, ends_lost, lines }
+    }
+
+    /// Whether replicas may be read.
+    pub fn reads_replicas(&self) -> bool {
+        self.lines.iter().any(|line| line.starts_with("read_from"))
     }
 
     /// The settings of the pool, read as those of people are.

@@ -75,6 +75,13 @@ pub fn value_of(key: &[u8]) -> Vec<u8> {
     value
 }
 
+/// What a server says of a key that is written to: the last write, and the server's place.
+pub fn written(reply: &[u8]) -> Option<(u64, usize)> {
+    let text = std::str::from_utf8(reply).ok().filter(|text| text.starts_with('$'))?;
+    let (id, place) = text.split("\r\n").nth(1)?.split_once(' ')?;
+    Some((id.parse().ok()?, place.parse().ok()?))
+}
+
 /// Reads what has come; nothing is the end.
 pub async fn read(stream: &MemoryStream) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 16 * 1024];

@@ -1,6 +1,10 @@
 //! Clients, servers and sentinels by TLS.
 
-use redstart_tests::proxy_support::{Client, Proxy, Redis, eventually, free_port, proxy_binary};
+use std::process::Command;
+
+use redstart_tests::proxy_support::{
+    Client, Folder, Listening, Proxy, Redis, eventually, free_port, proxy_binary,
+};
 use redstart_tests::server_support::run;
 use redstart_tests::tls_support::{Papers, TlsClient, silent};
 
@@ -106,7 +110,7 @@ fn who_is_not_vouched_for_is_not_spoken_to() {
         assert!(said.starts_with("-ERR invalid peer certificate"), "{said}");
     }
     // What cannot be had is told when the file is read.
-    let folder = redstart_tests::proxy_support::Folder::new();
+    let folder = Folder::new();
     let file = folder.join("proxy.yml");
     let text = format!(
         "test:\n  listen: 127.0.0.1:{}\n  redis: true\n  tls_cert: {}\n  tls_key: none.key\n  servers:\n    - 127.0.0.1:1:1\n",
@@ -122,4 +126,86 @@ fn who_is_not_vouched_for_is_not_spoken_to() {
             && text.contains("cannot be used: a private key cannot be read from none.key"),
         "{text}"
     );
+}
+
+/// A real sentinel that listens by TLS alone, and speaks so to servers and other sentinels.
+fn sentinel(papers: &Papers, primary: u16) -> Listening {
+    let (port, folder) = (free_port(), Folder::new());
+    let mut text = format!(
+        "port 0\nbind 127.0.0.1\ndir {}\ntls-replication yes\nsentinel monitor pair 127.0.0.1 {primary} 2\n\
+         sentinel down-after-milliseconds pair 1000\nsentinel failover-timeout pair 6000\n",
+        folder.path().display()
+    );
+    for pair in papers.options(port).chunks(2) {
+        text += &format!("{} {}\n", pair[0].trim_start_matches("--"), pair[1]);
+    }
+    let file = folder.join("sentinel.conf");
+    std::fs::write(&file, text).expect("written");
+    let mut command = Command::new("redis-server");
+    command.arg(file).arg("--sentinel");
+    Listening::start(command, port, folder)
+}
+
+/// A proxy before the group of a sentinel, whose authority, and that of servers, is that of these papers.
+fn before_sentinel(sentinel: u16, papers: &Papers, shown: &Papers, hold_ms: u32) -> Listening {
+    let (port, folder) = (free_port(), Folder::new());
+    let [cert, key] = ["own.crt", "own.key"].map(|name| shown.path(name));
+    let text = format!(
+        "pair:\n  listen: 127.0.0.1:{port}\n  groups: [pair]\n  sentinels: [127.0.0.1:{sentinel}]\n  failover_hold: {hold_ms}\n  \
+         sentinel_tls: true\n  server_tls: true\n  server_tls_ca: {}\n  server_tls_cert: {cert}\n  server_tls_key: {key}\n",
+        papers.path("ca.crt"),
+    );
+    let file = folder.join("proxy.yml");
+    std::fs::write(&file, text).expect("written");
+    let mut command = Command::new(proxy_binary());
+    command.arg("-c").arg(file).args(["--workers", "1", "-s", "0"]);
+    Listening::start(command, port, folder)
+}
+
+#[test]
+fn sentinels_are_spoken_to_by_tls() {
+    let (papers, others) = (Papers::new(), Papers::new());
+    let by_tls = |port: u16, more: &[&str]| {
+        let options = papers.options(port);
+        let options = [&strs(&options)[..], &["--tls-replication", "yes"], more].concat();
+        Redis::start_on(free_port(), &[&options[..], &["--repl-diskless-sync-delay", "0"]].concat())
+    };
+    let (first, second) = (free_port(), free_port());
+    let primary = by_tls(first, &[]);
+    let replica = by_tls(second, &["--replicaof", "127.0.0.1", &first.to_string()]);
+    eventually("the replica follows by TLS", || {
+        replica.client().call("INFO replication").contains("master_link_status:up")
+    });
+    let sentinels = [(); 2].map(|()| sentinel(&papers, first));
+    // One is named, and tells of the other.
+    let proxy = before_sentinel(sentinels[0].port, &papers, &papers, 20_000);
+    let mut client = proxy.client();
+    assert_eq!(client.call("SET k v"), "+OK\r\n");
+    assert_eq!(primary.client().call("GET k"), "$1\r\nv\r\n");
+    eventually("the sentinels know the replica and each other", || {
+        let mut one =
+            TlsClient::connect(sentinels[0].port, &papers.material(true)).expect("they agree");
+        let facts = one.call("SENTINEL MASTER pair").expect("a reply");
+        let has = |name: &str, value: &str| {
+            facts.lines().skip_while(|line| *line != name).nth(2) == Some(value)
+        };
+        has("num-slaves", "1") && has("num-other-sentinels", "1")
+    });
+    eventually("the proxy has been told of the other sentinel", || {
+        proxy.log().contains(&format!("127.0.0.1:{}", sentinels[1].port))
+    });
+    // Its sentinels are another's: that is said, and who asks is not left waiting.
+    let stranger = before_sentinel(sentinels[0].port, &others, &papers, 0);
+    let said = stranger.client().call("GET k");
+    assert_eq!(said, "-ERR its address is not known yet\r\n");
+    eventually("it says why", || {
+        let log = stranger.log();
+        let named = format!("127.0.0.1:{}", sentinels[0].port);
+        log.lines().any(|line| line.contains(&named) && line.contains("invalid peer certificate"))
+    });
+    primary.kill();
+    // What was on its way when its connection ended is not sent again; what comes then waits for the new primary.
+    eventually("it is written to the new primary", || client.call("SET k w") == "+OK\r\n");
+    assert_eq!(replica.client().call("GET k"), "$1\r\nw\r\n");
+    assert_eq!(client.call("GET k"), "$1\r\nw\r\n");
 }

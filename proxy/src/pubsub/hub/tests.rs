@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::pubsub::handover::LAG_US;
 
 fn client(index: u32) -> ClientId {
     ClientId { index, generation: 1 }
@@ -38,16 +39,19 @@ fn clients_share_one_subscription() {
     let (home, topic) = (server(1), channel("c"));
     assert!(!hub.join(&topic, &[home], client(1)));
     assert_eq!(hub.take_wanted(), [home]);
-    hub.opened(home);
+    hub.opened(home, 0);
     assert_eq!(asked(&mut hub, home), "subscribe c");
     assert!(!hub.join(&topic, &[home], client(2)));
     assert_eq!(asked(&mut hub, home), "");
-    assert_eq!(hub.hear(home, &confirmation("c")), Some(News::Active(vec![client(1), client(2)])));
+    assert_eq!(
+        hub.hear(home, &confirmation("c"), 0),
+        Some(News::Active(vec![client(1), client(2)]))
+    );
     hub.subscribe(&topic, client(1));
     hub.subscribe(&topic, client(2));
     assert!(hub.join(&topic, &[home], client(3)), "it is there already");
-    assert_eq!(hub.hear(home, &message("c")), Some(News::Message(&[client(1), client(2)])));
-    assert_eq!(hub.hear(home, &message("other")), Some(News::Message(&[])));
+    assert_eq!(hub.hear(home, &message("c"), 0), Some(News::Message(&[client(1), client(2)])));
+    assert_eq!(hub.hear(home, &message("other"), 0), Some(News::Message(&[])));
     for one in [1, 2] {
         hub.leave(&topic, client(one));
         assert_eq!(asked(&mut hub, home), "");
@@ -62,15 +66,15 @@ fn a_confirmation_counts_for_the_question_it_answers() {
     let mut hub = Hub::default();
     let (home, topic) = (server(1), channel("c"));
     hub.join(&topic, &[home], client(1));
-    hub.opened(home);
+    hub.opened(home, 0);
     hub.leave(&topic, client(1));
     assert!(!hub.join(&topic, &[home], client(2)));
     assert_eq!(asked(&mut hub, home), "subscribe c unsubscribe c subscribe c");
     let end = b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n";
-    assert_eq!(hub.hear(home, &confirmation("c")), Some(News::Nothing));
-    assert_eq!(hub.hear(home, end), Some(News::Nothing));
-    assert_eq!(hub.hear(home, &confirmation("c")), Some(News::Active(vec![client(2)])));
-    assert_eq!(hub.hear(home, &confirmation("c")), None, "nobody asked");
+    assert_eq!(hub.hear(home, &confirmation("c"), 0), Some(News::Nothing));
+    assert_eq!(hub.hear(home, end, 0), Some(News::Nothing));
+    assert_eq!(hub.hear(home, &confirmation("c"), 0), Some(News::Active(vec![client(2)])));
+    assert_eq!(hub.hear(home, &confirmation("c"), 0), None, "nobody asked");
 }
 
 #[test]
@@ -80,18 +84,18 @@ fn a_lost_link_asks_again_in_order() {
     for (number, name) in ["b", "a", "c"].into_iter().enumerate() {
         hub.join(&channel(name), &[home], client(number as u32));
     }
-    hub.opened(home);
+    hub.opened(home, 0);
     assert_eq!(asked(&mut hub, home), "subscribe b subscribe a subscribe c");
-    hub.hear(home, &confirmation("b"));
+    hub.hear(home, &confirmation("b"), 0);
     hub.subscribe(&channel("b"), client(0));
     assert!(hub.is_active(&channel("b")));
-    assert_eq!(hub.lost(home), (3, vec![client(1), client(2)]));
+    assert_eq!(hub.lost(home, 0), (3, vec![client(1), client(2)]));
     assert!(!hub.is_active(&channel("b")));
     hub.leave(&channel("a"), client(1));
     hub.join(&channel("d"), &[home], client(5));
-    hub.opened(home);
+    hub.opened(home, 0);
     assert_eq!(asked(&mut hub, home), "subscribe b subscribe c subscribe d");
-    assert_eq!(hub.hear(home, &confirmation("b")), Some(News::Active(Vec::new())));
+    assert_eq!(hub.hear(home, &confirmation("b"), 0), Some(News::Active(Vec::new())));
     assert!(hub.is_active(&channel("b")) && !hub.is_active(&channel("c")));
 }
 
@@ -101,11 +105,11 @@ fn a_topic_of_every_server_is_there_when_all_have_it() {
     let topic = channel("__keyevent@0__:del");
     assert!(topic.is_of_keyspace() && !channel("keyevent").is_of_keyspace());
     hub.join(&topic, &[server(1), server(2)], client(1));
-    hub.opened(server(1));
-    hub.opened(server(2));
+    hub.opened(server(1), 0);
+    hub.opened(server(2), 0);
     let confirmed = confirmation("__keyevent@0__:del");
-    assert_eq!(hub.hear(server(2), &confirmed), Some(News::Nothing));
-    assert_eq!(hub.hear(server(1), &confirmed), Some(News::Active(vec![client(1)])));
+    assert_eq!(hub.hear(server(2), &confirmed, 0), Some(News::Nothing));
+    assert_eq!(hub.hear(server(1), &confirmed, 0), Some(News::Active(vec![client(1)])));
     assert_eq!(hub.count(&topic), (0, 2));
 }
 
@@ -121,10 +125,10 @@ fn what_every_server_repeats_is_heard_once() {
         let all = Topic::new(Kind::Pattern, b"*");
         hub.join(&all, &[server(1), server(2)], client(1));
         hub.subscribe(&all, client(1));
-        assert_eq!(hub.hear(server(2), &said("news")), Some(News::Message(at_second)));
-        assert_eq!(hub.hear(server(1), &said("news")), Some(News::Message(&[client(1)])));
+        assert_eq!(hub.hear(server(2), &said("news"), 0), Some(News::Message(at_second)));
+        assert_eq!(hub.hear(server(1), &said("news"), 0), Some(News::Message(&[client(1)])));
         for at in [1, 2] {
-            let news = hub.hear(server(at), &said("__keyevent@0__:set"));
+            let news = hub.hear(server(at), &said("__keyevent@0__:set"), 0);
             assert_eq!(news, Some(News::Message(&[client(1)])));
         }
     }
@@ -136,26 +140,26 @@ fn topics_move_with_their_shards() {
     for name in ["stays", "moves"] {
         hub.join(&channel(name), &[server(1)], client(1));
     }
-    hub.opened(server(1));
-    hub.hear(server(1), &confirmation("stays"));
-    hub.hear(server(1), &confirmation("moves"));
+    hub.opened(server(1), 0);
+    hub.hear(server(1), &confirmation("stays"), 0);
+    hub.hear(server(1), &confirmation("moves"), 0);
     asked(&mut hub, server(1));
     let homes_of = |topic: &Topic| Some(vec![server(if *topic.name == *b"moves" { 2 } else { 1 })]);
-    assert_eq!(hub.rehome(homes_of), []);
-    hub.opened(server(2));
+    assert_eq!(hub.rehome(0, homes_of), []);
+    hub.opened(server(2), 0);
     assert_eq!(asked(&mut hub, server(2)), "subscribe moves");
     assert_eq!(asked(&mut hub, server(1)), "", "it is listened to until the other has confirmed");
-    hub.hear(server(2), &confirmation("moves"));
+    hub.hear(server(2), &confirmation("moves"), 0);
     assert_eq!(asked(&mut hub, server(1)), "unsubscribe moves");
-    hub.lost(server(2));
+    hub.lost(server(2), 0);
     assert!(hub.is_active(&channel("stays")) && !hub.is_active(&channel("moves")));
     // The first server is replaced by a third.
-    assert_eq!(hub.rehome(|_| None), []);
-    assert_eq!(hub.rehome(|_| Some(vec![server(3)])), []);
-    hub.drop_links(|it| it == server(3));
+    assert_eq!(hub.rehome(0, |_| None), []);
+    assert_eq!(hub.rehome(0, |_| Some(vec![server(3)])), []);
+    hub.drop_links(0, |it| it == server(3));
     assert!(hub.link_mut(server(1)).is_none() && hub.link_mut(server(2)).is_none());
     assert_eq!(hub.take_wanted(), [server(3)]);
-    hub.opened(server(3));
+    hub.opened(server(3), 0);
     assert_eq!(asked(&mut hub, server(3)), "subscribe stays subscribe moves");
 }
 
@@ -221,7 +225,7 @@ proptest! {
                 3 => {
                     homes[other as usize] = one;
                     let now = homes;
-                    let active = hub.rehome(|topic| {
+                    let active = hub.rehome(0, |topic| {
                         let at = usize::from(topic.name[1] - b'0');
                         Some(vec![server(now[at])])
                     });
@@ -233,12 +237,12 @@ proptest! {
                 // A connection is lost.
                 4 if peers[one as usize].is_up => {
                     peers[one as usize] = Peer::default();
-                    hub.lost(server(one));
+                    hub.lost(server(one), 0);
                 }
                 // One is opened.
                 5 if !peers[one as usize].is_up && hub.link_mut(server(one)).is_some() => {
                     peers[one as usize].is_up = true;
-                    hub.opened(server(one));
+                    hub.opened(server(one), 0);
                 }
                 // A server takes in what it was sent.
                 6 if peers[one as usize].is_up => {
@@ -250,7 +254,7 @@ proptest! {
                 // What it says arrives.
                 7 => {
                     let Some(said) = peers[one as usize].said.pop_front() else { continue };
-                    match hub.hear(server(one), &said) {
+                    match hub.hear(server(one), &said, 0) {
                         Some(News::Active(clients)) => {
                             let frame = String::from_utf8(said).expect("text");
                             let topic = frame.split("\r\nt").nth(1).expect("a name");
@@ -282,8 +286,8 @@ proptest! {
 fn who_is_refused_is_told() {
     let mut hub = Hub::default();
     hub.join(&channel("c"), &[server(1)], client(1));
-    hub.opened(server(1));
-    assert_eq!(hub.hear(server(1), b"-NOPERM no\r\n"), Some(News::Refused(vec![client(1)])));
+    hub.opened(server(1), 0);
+    assert_eq!(hub.hear(server(1), b"-NOPERM no\r\n", 0), Some(News::Refused(vec![client(1)])));
 }
 
 fn frame(words: &[&str]) -> Vec<u8> {
@@ -296,12 +300,12 @@ fn frame(words: &[&str]) -> Vec<u8> {
 fn on_its_way(topic: &Topic) -> Hub {
     let mut hub = Hub::new(true);
     hub.join(topic, &[server(1)], client(1));
-    hub.opened(server(1));
+    hub.opened(server(1), 0);
     let name = std::str::from_utf8(&topic.name).expect("text");
-    hub.hear(server(1), &frame(&[topic.kind.subscribe(), name, "1"]));
+    hub.hear(server(1), &frame(&[topic.kind.subscribe(), name, "1"]), 0);
     hub.subscribe(topic, client(1));
-    assert_eq!(hub.rehome(|_| Some(vec![server(2)])), []);
-    hub.opened(server(2));
+    assert_eq!(hub.rehome(0, |_| Some(vec![server(2)])), []);
+    hub.opened(server(2), 0);
     asked(&mut hub, server(1));
     hub
 }
@@ -311,46 +315,62 @@ fn a_message_that_both_say_while_a_topic_moves_is_heard_once() {
     let mut hub = on_its_way(&channel("c"));
     let said = |text| frame(&["message", "c", text]);
     let hears = |hub: &mut Hub, at, text| {
-        hub.hear(server(at), &said(text)) == Some(News::Message(&[client(1)]))
+        hub.hear(server(at), &said(text), 0) == Some(News::Message(&[client(1)]))
     };
     assert!(hears(&mut hub, 1, "a"));
     assert_eq!(asked(&mut hub, server(2)), "subscribe c");
-    hub.hear(server(2), &confirmation("c"));
+    hub.hear(server(2), &confirmation("c"), 0);
+    assert!(!hears(&mut hub, 2, "a"), "it is late");
+    assert!(!hears(&mut hub, 2, "b") && hears(&mut hub, 1, "b"));
+    assert_eq!(hub.settle(LAG_US), []);
+    assert!(hears(&mut hub, 2, "c") && !hears(&mut hub, 1, "c") && !hears(&mut hub, 3, "c"));
+    assert_eq!(asked(&mut hub, server(1)), "", "it may have something left to say");
+    // Where it is to go from there waits until that is over.
+    assert_eq!(hub.rehome(LAG_US, |_| Some(vec![server(3)])), []);
+    assert!(hub.link_mut(server(3)).is_none());
+    assert_eq!(hub.settle(2 * LAG_US), []);
     assert_eq!(asked(&mut hub, server(1)), "unsubscribe c");
-    assert!(hears(&mut hub, 2, "b") && !hears(&mut hub, 1, "b"));
-    assert!(!hears(&mut hub, 2, "a"));
-    assert!(hears(&mut hub, 1, "c"));
-    hub.hear(server(1), &frame(&["unsubscribe", "c", "0"]));
-    assert_eq!(asked(&mut hub, server(2)), "PING passed");
-    assert!(!hears(&mut hub, 2, "c"), "it is late");
-    assert!(hears(&mut hub, 2, "c"), "it is said once more");
-    assert_eq!(hub.hear(server(2), &frame(&["pong", "passed"])), Some(News::Nothing));
-    hub.settle(5);
-    hub.settle(5 + LAG_US);
-    assert!(hears(&mut hub, 2, "a") && !hears(&mut hub, 1, "d"));
+    hub.opened(server(3), 0);
+    assert_eq!(asked(&mut hub, server(3)), "subscribe c");
+    assert!(hears(&mut hub, 2, "d") && !hears(&mut hub, 3, "d"));
+    // Where the home before is lost there is nothing to wait for.
+    hub.hear(server(3), &confirmation("c"), 0);
+    hub.lost(server(2), 0);
+    assert!(hears(&mut hub, 3, "e"));
+    // So it goes where the new one is lost as well.
+    hub.lost(server(3), 0);
+    assert_eq!(hub.rehome(0, |_| Some(vec![server(1)])), []);
+    assert_eq!(asked(&mut hub, server(1)), "subscribe c");
+    hub.hear(server(1), &frame(&["unsubscribe", "c", "0"]), 0);
+    hub.hear(server(1), &confirmation("c"), 0);
+    assert!(hears(&mut hub, 1, "f"));
 }
 
 #[test]
 fn a_shard_channel_whose_slot_has_gone_is_asked_for_until_it_is_found() {
     let topic = Topic::new(Kind::Shard, b"c");
     let mut hub = on_its_way(&topic);
-    assert_eq!(hub.rehome(|_| Some(vec![server(1)])), []);
+    assert_eq!(hub.rehome(0, |_| Some(vec![server(1)])), []);
     let confirmed = frame(&["ssubscribe", "c", "1"]);
-    hub.hear(server(2), &confirmed);
-    hub.hear(server(2), &frame(&["sunsubscribe", "c", "0"]));
+    hub.hear(server(2), &confirmed, 0);
+    hub.hear(server(2), &frame(&["sunsubscribe", "c", "0"]), 0);
     assert!(hub.is_active(&topic));
     // Nobody has asked for this: the slot is another's.
     let ended = frame(&["sunsubscribe", "c", "0"]);
-    assert_eq!(hub.hear(server(1), &ended), Some(News::Elsewhere));
+    assert_eq!(hub.hear(server(1), &ended, 0), Some(News::Elsewhere));
     assert!(!hub.is_active(&topic));
     asked(&mut hub, server(1));
     hub.ask_those_elsewhere();
     assert_eq!(asked(&mut hub, server(1)), "ssubscribe c");
-    assert_eq!(hub.hear(server(1), b"-MOVED 7365 h:2\r\n"), Some(News::Elsewhere));
+    assert_eq!(hub.hear(server(1), b"-MOVED 7365 h:2\r\n", 0), Some(News::Elsewhere));
     assert!(!hub.is_active(&topic));
-    assert_eq!(hub.rehome(|_| Some(vec![server(2)])), []);
+    assert_eq!(hub.rehome(0, |_| Some(vec![server(2)])), []);
     asked(&mut hub, server(2));
-    assert_eq!(hub.hear(server(2), &confirmed), Some(News::Active(Vec::new())));
+    assert_eq!(hub.hear(server(2), &confirmed, 0), Some(News::Active(Vec::new())));
     assert!(hub.is_active(&topic));
-    assert_eq!(hub.hear(server(2), &frame(&["unsubscribe", "c", "0"])), None, "that is nonsense");
+    assert_eq!(
+        hub.hear(server(2), &frame(&["unsubscribe", "c", "0"]), 0),
+        None,
+        "that is nonsense"
+    );
 }
