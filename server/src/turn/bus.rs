@@ -83,8 +83,8 @@ impl Socket {
         matches!(self, Self::Layered(stream) if stream.has_unread())
     }
 
-    /// Sends what was taken and held back; whether some of it still is.
-    fn is_behind(&mut self) -> bool {
+    /// Sends what was taken and held back. Answers whether some of it still is.
+    fn send_held_back(&mut self) -> bool {
         let Self::Layered(stream) = self else { return false };
         // A broken link shows at reading.
         let _ = stream.flush_now();
@@ -121,7 +121,7 @@ impl Bus {
         let mut open = self.open.borrow_mut();
         let Link::Open { socket, is_stuck } = open.get_mut(id)? else { return None };
         let (outcome, is_left) = act(socket);
-        let wants_room = is_left | socket.is_behind();
+        let wants_room = is_left | socket.send_held_back();
         if std::mem::replace(is_stuck, wants_room) != wants_room
             && let Some(watch) = self.watch.get()
             && let Err(error) = socket
