@@ -179,9 +179,8 @@ impl Material {
             }
         }
         let trusting = Arc::new(Trusting(trust));
-        let unnamed = Arc::clone(&trusting);
         let naming: Arc<dyn ServerCertVerifier> = match roots.is_empty() {
-            true => unnamed,
+            true => Arc::<Trusting>::clone(&trusting),
             false => WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(other)?,
